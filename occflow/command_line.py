@@ -1,0 +1,61 @@
+"""How every tool starts: Hydra configuration in, one job called, errors as one line.
+
+The only place where hydra is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from occflow.errors import InputError
+
+CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs"
+
+
+def compose_config(overrides: list[str], config_name: str = "config"):
+    """The resolved configuration (DictConfig) for Hydra overrides such as `log.root=PATH`.
+
+    Raises:
+        InputError: an unknown key, group or malformed override.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            config = hydra.compose(config_name, overrides)
+        OmegaConf.resolve(config)
+    except (HydraException, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"configuration: {reason} (--help shows every key)") from None
+    return config
+
+
+def run(job: Callable, description: str | None = None) -> None:
+    """Compose the configuration from the command line and run `job(config)`.
+
+    Exit status: 0 success, 2 bad input (one line on stderr), 130 interrupted.
+    """
+    arguments = sys.argv[1:]
+    try:
+        if arguments and arguments[0] in ("-h", "--help"):
+            from omegaconf import OmegaConf
+
+            print((description or "").strip())
+            print(f"\nUsage: {Path(sys.argv[0]).name} [KEY=VALUE ...]   (Hydra overrides)\n\nConfiguration:")
+            print(OmegaConf.to_yaml(compose_config(arguments[1:])))
+            return
+        job(compose_config(arguments))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: nothing half-written was left behind", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename or 'no file named'}", file=sys.stderr)
+        sys.exit(2)

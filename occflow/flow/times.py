@@ -1,0 +1,30 @@
+"""Distributions of times and intervals. t = 1 is noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def logit_normal(count: int, generator: torch.Generator, mean: float = 0.0, scale: float = 1.0) -> Tensor:
+    """[count] times sigmoid(N(mean, scale^2)) (Esser et al., arXiv 2403.03206; OccFM's choice)."""
+    return torch.sigmoid(mean + scale * torch.randn(count, generator=generator))
+
+
+def uniform(count: int, generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """[count] times of U(low, high)."""
+    return low + (high - low) * torch.rand(count, generator=generator)
+
+
+def intervals(count: int, generator: torch.Generator, low: float = 0.0, high: float = 1.0,
+              equal_share: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Pairs r <= t, [count] each: the sorted pair of two uniforms (MFD; DISTILLATION section 7).
+
+    Args:
+        low, high: range of the uniforms.
+        equal_share: probability of r := t, which turns MFD's gradient into VSD's; t keeps its density.
+    """
+    pair = uniform(2 * count, generator, low, high).view(2, count)
+    t, r = pair.max(dim=0).values, pair.min(dim=0).values
+    equal = torch.rand(count, generator=generator) < equal_share
+    return torch.where(equal, t, r), t

@@ -1,0 +1,68 @@
+"""Rigid transforms, interpolation of poses, boxes. All in float64 numpy; quaternions are (w, x, y, z).
+
+A pose is named `a_from_b`: a 4 x 4 matrix that takes points of frame b to frame a, metres.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation, Slerp
+
+
+def pose_matrix(translation_m: np.ndarray, quaternion_wxyz: np.ndarray) -> np.ndarray:
+    """Translation [3] and rotation quaternion [4] -> pose [4, 4]."""
+    w, x, y, z = quaternion_wxyz
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_quat([x, y, z, w]).as_matrix()
+    pose[:3, 3] = translation_m
+    return pose
+
+
+def planar_pose(x_m: float, y_m: float, yaw_rad: float, z_m: float = 0.0) -> np.ndarray:
+    """Pose [4, 4] of a frame at (x, y, z) turned about z."""
+    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+    return np.array([[cos, -sin, 0, x_m], [sin, cos, 0, y_m], [0, 0, 1, z_m], [0, 0, 0, 1]], dtype=np.float64)
+
+
+def quaternion_wxyz(pose: np.ndarray) -> np.ndarray:
+    """Rotation of a pose [4, 4] as a quaternion [4] with w first."""
+    x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat()
+    return np.array([w, x, y, z])
+
+
+def invert(pose: np.ndarray) -> np.ndarray:
+    """Inverse of a rigid pose [4, 4]."""
+    inverse = np.eye(4)
+    inverse[:3, :3] = pose[:3, :3].T
+    inverse[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]
+    return inverse
+
+
+def transform(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points [N, 3] of frame b -> frame a, for pose `a_from_b` [4, 4]; float64."""
+    return np.asarray(points, dtype=np.float64) @ pose[:3, :3].T + pose[:3, 3]
+
+
+def interpolate(pose_0: np.ndarray, pose_1: np.ndarray, fraction: float) -> np.ndarray:
+    """Pose between two poses: linear in translation, geodesic in rotation; fraction 0 gives pose_0."""
+    rotations = Rotation.from_matrix(np.stack([pose_0[:3, :3], pose_1[:3, :3]]))
+    pose = np.eye(4)
+    pose[:3, :3] = Slerp([0.0, 1.0], rotations)([fraction]).as_matrix()[0]
+    pose[:3, 3] = (1 - fraction) * pose_0[:3, 3] + fraction * pose_1[:3, 3]
+    return pose
+
+
+def points_in_box(points: np.ndarray, frame_from_box: np.ndarray, size_lwh_m: np.ndarray,
+                  margin_m: float = 0.0) -> np.ndarray:
+    """Mask [N] of the points [N, 3] inside a box (centred on its pose; length along x, width y, height z)."""
+    local = np.abs(transform(invert(frame_from_box), points))
+    return (local <= np.asarray(size_lwh_m) / 2 + margin_m).all(axis=1)
+
+
+def is_rigid(pose: np.ndarray, tolerance: float = 1e-4) -> bool:
+    """True where a [4, 4] matrix is finite and its rotation part orthonormal and right-handed."""
+    pose = np.asarray(pose)
+    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+        return False
+    rotation = pose[:3, :3]
+    return bool(np.abs(rotation @ rotation.T - np.eye(3)).max() < tolerance and np.linalg.det(rotation) > 0)

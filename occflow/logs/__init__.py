@@ -1,0 +1,1 @@
+"""Driving logs: one reader a file, all behind the DrivingLog protocol."""

@@ -1,0 +1,226 @@
+"""Logs in the nuScenes schema: nuScenes itself, simulated logs and recordings converted to it."""
+
+from __future__ import annotations
+
+import warnings
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from occflow.errors import InputError
+from occflow.logs.boxes import interpolate_boxes
+from occflow.logs.nuscenes_classes import box_class, class_of_index
+from occflow.logs.nuscenes_files import read_labels, read_points
+from occflow.logs.nuscenes_tables import broken_records, fingerprint, read_splits, record_pose, refuse_broken_json
+from occflow.logs.protocol import Box, Keyframe, Sweep
+
+CHANNEL = "LIDAR_TOP"
+SAME_STAMP_S = 1e-6  # stamps are whole microseconds
+OFFICIAL_SPLITS = {  # our split names -> the devkit's, by published version
+    "v1.0-trainval": {"train": "train", "val": "val"},
+    "v1.0-mini": {"train": "mini_train", "val": "mini_val"},
+    "v1.0-test": {"test": "test"},
+}
+HINT = "point log.root and log.version at the folder and the table folder of a nuScenes log (see data/README.md)"
+SCENES_KEPT = 2  # keyframes of the scenes read last stay in memory
+
+
+class NuScenesLog:
+    """A DrivingLog over ROOT/VERSION, read through the nuscenes devkit.
+
+    Sweeps run from the first to the last keyframe of a scene: boxes are known there only.
+
+    Args:
+        root: folder that holds samples/, sweeps/, maps/ and the table folder.
+        version: name of the table folder, such as v1.0-trainval.
+
+    Raises:
+        InputError: a missing or broken root, version or table; later on, a missing or broken file or record.
+    """
+
+    def __init__(self, root: str | Path, version: str) -> None:
+        self.root = Path(root).expanduser()
+        self.version = str(version)
+        self._table_folder = self.root / self.version
+        self._tables = _open_tables(self.root, self.version)
+        self.name = f"{self.version}@{fingerprint(self._table_folder)}"
+        with broken_records(self._table_folder):
+            self._scenes = {record["name"]: record for record in self._tables.scene}
+            self._labels_of = {record["sample_data_token"]: self.root / record["filename"]
+                               for record in getattr(self._tables, "lidarseg", [])}
+            self._class_of_index = class_of_index(self._tables.category) if self._labels_of else None
+        if not self._scenes or len(self._scenes) != len(self._tables.scene):
+            raise InputError(f"{self._table_folder / 'scene.json'}: no scene, or two of one name; unpack it again")
+        self._splits = _splits(self._table_folder, list(self._scenes))
+        self._kept: dict[str, list[Keyframe]] = {}
+
+    def __reduce__(self) -> tuple:
+        return NuScenesLog, (self.root, self.version)  # a worker process opens the tables itself
+
+    def scenes(self) -> list[str]:
+        return list(self._scenes)
+
+    def splits(self) -> dict[str, list[str]]:
+        return {split: list(names) for split, names in self._splits.items()}
+
+    def keyframes(self, scene: str) -> list[Keyframe]:
+        if scene not in self._kept:
+            with broken_records(self._table_folder):
+                keyframes = [self._keyframe(sample) for sample in self._samples(scene)]
+            self._refuse_disorder(scene, "sample.json", [keyframe.stamp_s for keyframe in keyframes])
+            while len(self._kept) >= SCENES_KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[scene] = keyframes
+        return list(self._kept[scene])
+
+    def sweeps(self, scene: str) -> Iterator[Sweep]:
+        with broken_records(self._table_folder):
+            records = self._sweep_records(scene)
+        dropped: dict[Path, int] = {}
+        for record in records:
+            with broken_records(self._table_folder):
+                sweep = self._sweep(record)
+            finite = np.isfinite(sweep.points_sensor).all(axis=1)
+            if not finite.all():
+                dropped[sweep.path] = int((~finite).sum())
+                sweep = _kept_points(sweep, finite)
+            yield sweep
+        if dropped:
+            warnings.warn(f"scene {scene}: dropped {sum(dropped.values())} non-finite points in {len(dropped)} of "
+                          f"{len(records)} sweeps, first in {next(iter(dropped))}", stacklevel=2)
+
+    def boxes_at(self, scene: str, stamp_s: float) -> list[Box]:
+        """Boxes at a time; none before the first and after the last keyframe."""
+        keyframes = self.keyframes(scene)
+        stamps = [keyframe.stamp_s for keyframe in keyframes]
+        following = bisect_right(stamps, stamp_s + SAME_STAMP_S)
+        if following == 0:
+            return []
+        before = keyframes[following - 1]
+        if stamp_s - before.stamp_s <= SAME_STAMP_S:
+            return list(before.boxes)
+        if following == len(keyframes):
+            return []
+        after = keyframes[following]
+        fraction = (stamp_s - before.stamp_s) / (after.stamp_s - before.stamp_s)
+        return interpolate_boxes(before.boxes, after.boxes, fraction)
+
+    def _samples(self, scene: str) -> list[dict]:
+        """Sample records of a scene in the order of time."""
+        if scene not in self._scenes:
+            raise InputError(f"{self._table_folder / 'scene.json'}: no scene '{scene}'; name one of this log")
+        samples, token = [], self._scenes[scene]["first_sample_token"]
+        while token:
+            if len(samples) == len(self._tables.sample):
+                raise InputError(f"{self._table_folder / 'sample.json'}: the samples of scene {scene} run in a "
+                                 "circle; unpack the tables again")
+            samples.append(self._tables.get("sample", token))
+            token = samples[-1]["next"]
+        return samples
+
+    def _keyframe(self, sample: dict) -> Keyframe:
+        if CHANNEL not in sample["data"]:
+            raise InputError(f"{self._table_folder / 'sample_data.json'}: sample {sample['token']} has no {CHANNEL} "
+                             "scan; unpack the tables again")
+        record = self._tables.get("sample_data", sample["data"][CHANNEL])
+        boxes = tuple(self._box(token) for token in sample["anns"])
+        return Keyframe(sample["token"], record["timestamp"] / 1e6, self._world_from_ego(record), boxes)
+
+    def _box(self, token: str) -> Box:
+        path = self._table_folder / "sample_annotation.json"
+        record = self._tables.get("sample_annotation", token)
+        width, length, height = record["size"]  # nuScenes' order
+        size_lwh_m = np.array([length, width, height], dtype=np.float64)
+        if not (np.isfinite(size_lwh_m) & (size_lwh_m > 0)).all():
+            raise InputError(f"{path}: record {token}: size {record['size']} is not positive; unpack the tables again")
+        return Box(record["instance_token"], box_class(record["category_name"]), record_pose(record, str(path)),
+                   size_lwh_m)
+
+    def _world_from_ego(self, record: dict) -> np.ndarray:
+        ego_pose = self._tables.get("ego_pose", record["ego_pose_token"])
+        return record_pose(ego_pose, str(self._table_folder / "ego_pose.json"))
+
+    def _sweep_records(self, scene: str) -> list[dict]:
+        """sample_data records from the first to the last keyframe, all keyframes among them."""
+        keyframes = [sample["data"].get(CHANNEL) for sample in self._samples(scene)]
+        if None in keyframes:
+            self.keyframes(scene)  # raises with the sample's name
+        records = [self._tables.get("sample_data", keyframes[0])]
+        while records[-1]["token"] != keyframes[-1] and records[-1]["next"]:
+            records.append(self._tables.get("sample_data", records[-1]["next"]))
+            self._refuse_disorder(scene, "sample_data.json", [record["timestamp"] / 1e6 for record in records[-2:]])
+        missing = set(keyframes) - {record["token"] for record in records}
+        if missing:
+            raise InputError(f"{self._table_folder / 'sample_data.json'}: keyframe {missing.pop()} of scene {scene} is "
+                             f"not in the chain of its {CHANNEL} scans; unpack the tables again")
+        return records
+
+    def _sweep(self, record: dict) -> Sweep:
+        world_from_ego = self._world_from_ego(record)
+        sensor = self._tables.get("calibrated_sensor", record["calibrated_sensor_token"])
+        ego_from_sensor = record_pose(sensor, str(self._table_folder / "calibrated_sensor.json"))
+        path = self.root / record["filename"]
+        points = read_points(path)
+        label_path = self._labels_of.get(record["token"])
+        labels = read_labels(label_path, len(points), self._class_of_index) if label_path else None
+        return Sweep(record["timestamp"] / 1e6, points, labels, world_from_ego @ ego_from_sensor, world_from_ego,
+                     record["sample_token"] if record["is_key_frame"] else None, path)
+
+    def _refuse_disorder(self, scene: str, table: str, stamps_s: list[float]) -> None:
+        if not (np.diff(stamps_s) > 0).all():
+            raise InputError(f"{self._table_folder / table}: time stamps of scene {scene} do not increase; "
+                             "unpack the tables again or leave the scene out")
+
+
+def _kept_points(sweep: Sweep, kept: np.ndarray) -> Sweep:
+    """The sweep with the points of a mask [N] only."""
+    if not kept.any():
+        raise InputError(f"{sweep.path}: empty scan, no point of it is finite; copy the file again")
+    labels = None if sweep.labels is None else sweep.labels[kept]
+    return Sweep(sweep.stamp_s, sweep.points_sensor[kept], labels, sweep.world_from_sensor, sweep.world_from_ego,
+                 sweep.keyframe, sweep.path)
+
+
+def _open_tables(root: Path, version: str) -> Any:
+    """The devkit's NuScenes object for ROOT/VERSION.
+
+    Raises:
+        InputError: a missing devkit, root, version, table or file; a broken table.
+    """
+    tables = root / version
+    if not root.is_dir():
+        raise InputError(f"{root}: no such log folder; {HINT}")
+    if not version or not tables.is_dir():
+        found = ", ".join(sorted(path.parent.name for path in root.glob("*/scene.json"))) or "none"
+        raise InputError(f"{tables}: no such table folder (found: {found}); {HINT}")
+    try:
+        from nuscenes.nuscenes import NuScenes
+    except ImportError as error:
+        raise InputError(f"nuScenes logs need the nuscenes-devkit ({error}); pip install 'occflow[nuscenes]'") from None
+    try:
+        with broken_records(tables):
+            return NuScenes(version=version, dataroot=str(root), verbose=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: missing table; unpack the log again") from None
+    except AssertionError as error:
+        raise InputError(f"{tables}: {' '.join(str(error).split())}; unpack the log again") from None
+    except InputError:
+        refuse_broken_json(tables)
+        raise
+    except Exception as error:  # the devkit raises bare Exceptions for layouts it does not know
+        raise InputError(f"{tables}: {' '.join(str(error).split())}; unpack the log again") from None
+
+
+def _splits(tables: Path, scenes: list[str]) -> dict[str, list[str]]:
+    """Scene names by split: official for the published versions, else of splits.json, else all "val"."""
+    if tables.name not in OFFICIAL_SPLITS:
+        return read_splits(tables, scenes)
+    from nuscenes.utils.splits import create_splits_scenes
+
+    official = create_splits_scenes()
+    members = {split: set(official[name]) for split, name in OFFICIAL_SPLITS[tables.name].items()}
+    return {"train": [], "val": [],
+            **{split: [scene for scene in scenes if scene in names] for split, names in members.items()}}

@@ -1,0 +1,148 @@
+"""The sparse autoencoder: voxels of a frame <-> latents on coarse sites, decoded coarse to fine with pruning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from occflow.grid import NUM_CLASSES
+from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv
+from occflow.sparse.sites import Pooling, Shape, Sites, lookup, pool, site_keys, sites_from_keys
+
+LATENT_BOUND = 4.0  # standard deviations; keeps a rare latent from dominating the flow's loss
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings:
+    """Strides from the voxel level up to the coarse sites, channels of each level, channels of a latent."""
+
+    strides: tuple[Shape, ...]
+    widths: tuple[int, ...]  # one for the voxels and one for each coarser level
+    latent_channels: int
+
+    @property
+    def total_stride(self) -> Shape:
+        total = (1, 1, 1)
+        for stride in self.strides:
+            total = tuple(a * b for a, b in zip(total, stride))
+        return total
+
+
+@dataclass(frozen=True)
+class DecodingLoss:
+    """Mean existence cross-entropy over the levels and mean class cross-entropy of the true voxels; scalars."""
+
+    existence: Tensor
+    classes: Tensor
+
+
+class Autoencoder(nn.Module):
+    """Encoder: each coarse site sees only its own voxels, so that where nothing changes no latent changes.
+
+    Decoder: a submanifold convolution at every level but the last, children's existence decided and
+    pruned level by level, classes on the voxels that are left.
+    """
+
+    def __init__(self, settings: AutoencoderSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        widths, top = settings.widths, settings.widths[-1]
+        slots = [x * y * z for x, y, z in settings.strides]
+        self.embed = nn.Embedding(NUM_CLASSES, widths[0])
+        self.down = nn.ModuleList(PatchDown(widths[i], widths[i + 1], slots[i]) for i in range(len(slots)))
+        self.to_latent = nn.Sequential(nn.GELU(), nn.Linear(top, top), nn.GELU(),
+                                       nn.Linear(top, settings.latent_channels))
+        self.standardise = nn.BatchNorm1d(settings.latent_channels, affine=False, momentum=0.02)
+        self.from_latent = nn.Linear(settings.latent_channels, top)
+        self.context = nn.ModuleList(SubmanifoldConv(widths[i + 1], widths[i + 1]) for i in range(len(slots)))
+        self.up = nn.ModuleList(PatchUp(widths[i + 1], widths[i], slots[i]) for i in range(len(slots)))
+        self.existence = nn.ModuleList(nn.Linear(widths[i], 1) for i in range(len(slots)))
+        self.classes = nn.Sequential(nn.Linear(widths[0], 2 * widths[0]), nn.GELU(),
+                                     nn.Linear(2 * widths[0], NUM_CLASSES))
+
+    def pyramid(self, sites: Sites) -> list[Pooling]:
+        """The poolings from the voxels up to the coarse sites."""
+        poolings = []
+        for stride in self.settings.strides:
+            poolings.append(pool(sites, stride))
+            sites = poolings[-1].coarse
+        return poolings
+
+    def encode(self, sites: Sites, labels: Tensor) -> tuple[Sites, Tensor]:
+        """Voxels [N] with labels [N] int64 -> coarse sites [M] and standardised latents [M, latent_channels]."""
+        poolings = self.pyramid(sites)
+        return poolings[-1].coarse, self._latents(labels, poolings)
+
+    def _latents(self, labels: Tensor, poolings: list[Pooling]) -> Tensor:
+        features = self.embed(labels)
+        for level, (down, pooling) in enumerate(zip(self.down, poolings)):
+            features = down(functional.gelu(features) if level else features, pooling)
+        standardised = self.standardise(self.to_latent(features))
+        return LATENT_BOUND * torch.tanh(standardised / LATENT_BOUND)
+
+    def _features(self, level: int, features: Tensor, sites: Sites) -> Tensor:
+        return features + functional.gelu(self.context[level](features, sites))
+
+    def decode(self, sites: Sites, latents: Tensor, voxel_shape: Shape) -> tuple[Sites, Tensor]:
+        """Coarse sites [M] that exist, with latents [M, C] -> voxels [N] and their labels [N] int64."""
+        features, shapes = self.from_latent(latents), self._shapes(voxel_shape)
+        for level in reversed(range(len(self.up))):
+            children = functional.gelu(self.up[level].expand(self._features(level, features, sites)))
+            exists = self.existence[level](children)[..., 0] > 0  # [M, slots]
+            child_sites, order = children_of(sites, self.settings.strides[level], shapes[level], exists)
+            sites, features = child_sites, children[exists][order]
+        return sites, self.classes(features).argmax(1)
+
+    def _shapes(self, voxel_shape: Shape) -> list[Shape]:
+        """Grid shape of each level's fine side, from the voxels up."""
+        shapes = [voxel_shape]
+        for stride in self.settings.strides[:-1]:
+            shapes.append(tuple(-(-cells // step) for cells, step in zip(shapes[-1], stride)))
+        return shapes
+
+    def loss(self, sites: Sites, labels: Tensor, noise: float, generator: torch.Generator) -> DecodingLoss:
+        """Reconstruction loss with latents disturbed by `noise` standard deviations, true sites at every level.
+
+        The disturbance makes the decoder indifferent to the small errors of a sampled latent.
+        """
+        poolings = self.pyramid(sites)
+        latents = self._latents(labels, poolings)
+        disturbance = torch.randn(latents.shape, generator=generator).to(latents)
+        features = self.from_latent(latents + noise * disturbance)
+        existence_losses = []
+        for level in reversed(range(len(self.up))):
+            pooling = poolings[level]
+            children = functional.gelu(self.up[level].expand(self._features(level, features, pooling.coarse)))
+            index = pooling.parent * pooling.num_slots + pooling.slot
+            logits = self.existence[level](children).reshape(-1)
+            target = torch.zeros_like(logits).index_fill(0, index, 1.0)
+            existence_losses.append(functional.binary_cross_entropy_with_logits(logits, target))
+            features = children.flatten(0, 1)[index]
+        return DecodingLoss(torch.stack(existence_losses).mean(),
+                            functional.cross_entropy(self.classes(features), labels))
+
+
+def children_of(sites: Sites, stride: Shape, shape: Shape, exists: Tensor) -> tuple[Sites, Tensor]:
+    """The child sites marked in `exists` [M, slots], sorted, and the order that sorts them.
+
+    Children outside `shape` (of an incomplete last cell) must not be marked; `exists` is cleared there in place.
+    """
+    device = sites.coords.device
+    slots = torch.arange(exists.shape[1], device=device)
+    place = torch.stack([slots // (stride[1] * stride[2]), slots // stride[2] % stride[1], slots % stride[2]], dim=1)
+    cells = sites.coords[:, None, 1:].long() * torch.tensor(stride, device=device) + place  # [M, slots, 3]
+    exists &= (cells < torch.tensor(shape, device=device)).all(-1)
+    block = sites.coords[:, None, :1].long().expand(-1, exists.shape[1], 1)
+    keys = site_keys(torch.cat([block, cells], dim=-1)[exists], shape)
+    sorted_keys, order = keys.sort()
+    return sites_from_keys(sorted_keys, shape, sites.num_blocks), order
+
+
+def at_sites(values: Tensor, sites: Sites, wanted: Sites, absent: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Values [M, C] on `sites` read at the sites `wanted` [N]: values [N, C] (`absent` where missing), found [N]."""
+    index = lookup(wanted.keys, sites.keys)
+    padded = torch.cat([values, values.new_full((1, values.shape[1]), absent)])
+    return padded[index], index < len(sites)

@@ -1,0 +1,185 @@
+"""The forecaster: a window of occupancy in, samples of its future out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from occflow.grid import VoxelGrid
+from occflow.models.autoencoder import Autoencoder, AutoencoderSettings, at_sites
+from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts
+from occflow.models.mean import MeanForecast, MeanNetwork
+from occflow.models.trunk import TrunkSettings
+from occflow.models.velocity import VelocityNetwork
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.warp import touched_voxels, warp
+from occflow.occupancy.windows import Window
+from occflow.sparse.sites import Sites, sites_from_keys
+
+EXISTS, EMPTY = 1.0, -1.0  # values of the state's existence channel; the latent of an empty site is zero
+
+
+@dataclass(frozen=True)
+class ForecasterSettings:
+    """All that shapes the networks; stored beside the weights and compared when they are loaded."""
+
+    grid: VoxelGrid
+    num_history: int
+    num_horizon: int
+    frame_interval_s: float
+    autoencoder: AutoencoderSettings
+    support: SupportSettings
+    history_channels: int
+    mean_trunk: TrunkSettings
+    velocity_trunk: TrunkSettings
+
+    @property
+    def state_channels(self) -> int:
+        return self.autoencoder.latent_channels + 1
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Windows as the networks take them.
+
+    Args:
+        layout: where things are.
+        history_latents: [M, C] latents of the observed frames on layout.history.
+        base: [N, C + 1] persistence state on the support.
+        target: [N, C + 1] true state on the support; None where the future is not known.
+    """
+
+    layout: Layout
+    history_latents: Tensor
+    base: Tensor
+    target: Tensor | None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the flow is conditioned on: the layout, the mean forecast and the sample index [N]."""
+
+    layout: Layout
+    forecast: MeanForecast
+
+    @property
+    def sample(self) -> Tensor:
+        return self.layout.sample
+
+    def residual(self, state: Tensor) -> Tensor:
+        """State [N, C + 1] -> standardised residual about the mean, the flow's data."""
+        return (state - self.forecast.mean) / self.forecast.scale
+
+    def state(self, residual: Tensor) -> Tensor:
+        """The inverse of `residual`."""
+        return self.forecast.mean + self.forecast.scale * residual
+
+
+class FlowForecaster(nn.Module):
+    """Autoencoder, mean network and velocity network, with the steps that join them."""
+
+    def __init__(self, settings: ForecasterSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        slots = [x * y * z for x, y, z in settings.support.level_strides]
+        self.autoencoder = Autoencoder(settings.autoencoder)
+        self.mean = MeanNetwork(settings.state_channels, settings.autoencoder.latent_channels,
+                                settings.history_channels, settings.num_history, settings.num_horizon,
+                                settings.mean_trunk, slots)
+        self.velocity = VelocityNetwork(settings.state_channels, settings.mean_trunk.widths[0],
+                                        settings.num_horizon, settings.velocity_trunk, slots)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def voxel_sites(self, frames: tuple[OccupancyFrame, ...]) -> tuple[Sites, Tensor]:
+        """Voxels of the frames as one ragged batch: sites (block = frame) and labels [N] int64."""
+        grid = self.settings.grid
+        keys = [torch.from_numpy(frame.flat + i * grid.num_voxels) for i, frame in enumerate(frames)]
+        labels = torch.from_numpy(np.concatenate([frame.labels for frame in frames]).astype(np.int64))
+        sites = sites_from_keys(torch.cat(keys), grid.shape, len(frames))
+        return sites.to(self.device), labels.to(self.device)
+
+    def encode_frames(self, frames: tuple[OccupancyFrame, ...]) -> tuple[Sites, Tensor]:
+        """Coarse sites and latents [M, C] of frames."""
+        return self.autoencoder.encode(*self.voxel_sites(frames))
+
+    def state_of(self, frames: tuple[OccupancyFrame, ...], support: Sites) -> Tensor:
+        """The state [N, C + 1] of F frames on a support: latents (zero where empty) and existence."""
+        sites, latents = self.encode_frames(frames)
+        latents, found = at_sites(latents, sites, support)
+        existence = torch.where(found, EXISTS, EMPTY)
+        return torch.cat([latents, existence[:, None].to(latents)], dim=1)
+
+    @torch.no_grad()
+    def observe(self, window: Window, with_target: bool = False) -> Observation:
+        """Lay out and encode a window; the labels of its horizon are read only with `with_target`."""
+        settings = self.settings
+        poses = np.stack([frame.world_from_grid for frame in window.horizon])
+        seconds = np.array([frame.stamp_s for frame in window.horizon]) - window.present.stamp_s
+        touched = [touched_voxels(window.present, settings.grid, pose) for pose in poses]
+        layout = build_layout(window.history, poses, seconds, touched, settings.grid, settings.autoencoder.total_stride,
+                              settings.support)
+        layout = move_layout(layout, self.device)
+        moved = tuple(warp(window.present, settings.grid, pose, candidates=voxels)
+                      for pose, voxels in zip(poses, touched))
+        sites, latents = self.encode_frames(window.history)
+        history_latents, _ = at_sites(latents, sites, layout.history)
+        target = self.state_of(window.horizon, layout.support) if with_target else None
+        return Observation(layout, history_latents, self.state_of(moved, layout.support), target)
+
+    def condition(self, observation: Observation) -> Condition:
+        """The mean forecast of observed windows."""
+        forecast = self.mean(observation.history_latents, observation.base, observation.layout)
+        return Condition(observation.layout, forecast)
+
+    def velocity_field(self, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
+        """v(x [N, C], t [B]) with the condition bound."""
+        return lambda x, t: self.velocity(x, t, t, condition.forecast, condition.layout)
+
+    def one_step(self, noise: Tensor, condition: Condition) -> Tensor:
+        """The one-step sample eps - u(eps, 0, 1) [N, C]."""
+        zeros = noise.new_zeros(condition.layout.num_samples)
+        return noise - self.velocity(noise, zeros, zeros + 1, condition.forecast, condition.layout)
+
+    @torch.no_grad()
+    def decode_state(self, state: Tensor, layout: Layout, horizon: tuple[OccupancyFrame, ...]
+                     ) -> tuple[OccupancyFrame, ...]:
+        """The frames of a state [N, C + 1] of one window; poses and stamps are taken from `horizon`."""
+        grid, exists = self.settings.grid, state[:, -1] > 0
+        keys = layout.support.keys[exists]
+        kept = sites_from_keys(keys, layout.support.shape, layout.support.num_blocks)
+        sites, labels = self.autoencoder.decode(kept, state[exists, :-1], grid.shape)
+        flat, labels = sites.keys.cpu().numpy(), labels.cpu().numpy().astype(np.uint8)
+        bounds = np.searchsorted(flat, np.arange(len(horizon) + 1) * grid.num_voxels)
+        return tuple(OccupancyFrame(flat[a:b] - i * grid.num_voxels, labels[a:b], frame.world_from_grid,
+                                    frame.stamp_s, frame.token)
+                     for i, (frame, a, b) in enumerate(zip(horizon, bounds[:-1], bounds[1:])))
+
+
+def move_layout(layout: Layout, device: torch.device) -> Layout:
+    """A layout on another device."""
+    if layout.unseen.device == device:
+        return layout
+    levels = []
+    for level in reversed(layout.levels):
+        pooling = level.pooling and replace(level.pooling, coarse=levels[0].sites, slot=level.pooling.slot.to(device),
+                                            parent=level.pooling.parent.to(device))
+        levels.insert(0, replace(level, sites=level.sites.to(device), table=level.table.to(device), pooling=pooling))
+    return replace(layout, levels=tuple(levels), history=layout.history.to(device),
+                   history_table=layout.history_table.to(device), unseen=layout.unseen.to(device),
+                   history_remainder=layout.history_remainder.to(device))
+
+
+def join_observations(observations: list[Observation]) -> Observation:
+    """Batch windows."""
+    targets = [observation.target for observation in observations]
+    return Observation(join_layouts([observation.layout for observation in observations]),
+                       torch.cat([observation.history_latents for observation in observations]),
+                       torch.cat([observation.base for observation in observations]),
+                       None if targets[0] is None else torch.cat(targets))

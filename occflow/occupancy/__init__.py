@@ -1,0 +1,1 @@
+"""Occupancy sequences: building them from logs, storing them, cutting them into windows."""

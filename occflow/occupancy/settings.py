@@ -1,0 +1,63 @@
+"""How sweeps become occupancy: the numbers of configuration group `data.occupancy`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from occflow.errors import InputError
+
+
+@dataclass(frozen=True)
+class OccupancySettings:
+    """Settings of accumulation and labelling; the defaults are those of the demo.
+
+    Args:
+        cells_per_voxel: points are kept as cells of a lattice this many times finer than a voxel.
+        min_points: returns that make a voxel occupied; fewer are noise.
+        max_range_m: returns farther from the sensor are dropped: they are sparse and badly registered.
+        ego_box_m: x and y from, x and y to, ego frame; returns inside are of the own vehicle and dropped.
+        box_margin_m: annotated boxes are enlarged by this much on all sides, so that movers leave no trails.
+        box_floor_m: unlabelled returns less than this above a box's bottom are road, not object: dropped.
+        label_radius_m: an unlabelled voxel takes the label of the nearest labelled place within this distance.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    cells_per_voxel: int = 2
+    min_points: int = 2
+    max_range_m: float = 60.0
+    ego_box_m: tuple[float, float, float, float] = (-2.0, -1.2, 3.8, 1.2)
+    box_margin_m: float = 0.2
+    box_floor_m: float = 0.15
+    label_radius_m: float = 1.5
+
+    def __post_init__(self) -> None:
+        for name in ("cells_per_voxel", "min_points"):
+            if not 1 <= getattr(self, name) <= 100 or getattr(self, name) != int(getattr(self, name)):
+                raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a whole number from 1 to 100")
+        for name in ("max_range_m", "box_margin_m", "box_floor_m", "label_radius_m"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a distance in metres")
+        if len(self.ego_box_m) != 4 or not all(math.isfinite(value) for value in self.ego_box_m):
+            raise InputError(f"data.occupancy.ego_box_m: {list(self.ego_box_m)} is not [x from, y from, x to, y to]")
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "OccupancySettings":
+        """From a configuration group; keys left out take their defaults."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise InputError(f"data.occupancy.{unknown[0]}: no such setting; known: "
+                             + ", ".join(field.name for field in fields(cls)))
+        try:
+            plain = {name: tuple(float(v) for v in value) if name == "ego_box_m" else value + 0
+                     for name, value in values.items()}
+            return cls(**plain)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"data.occupancy: a value is not a number ({error})") from None
+
+    def to_dict(self) -> dict:
+        """Plain values, for JSON and for comparison."""
+        return {**asdict(self), "ego_box_m": list(self.ego_box_m)}

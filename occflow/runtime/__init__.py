@@ -1,0 +1,1 @@
+"""Running a trained forecaster: on windows, on logs, later on streams."""

@@ -1,0 +1,1 @@
+"""Sparse tensors and layers over spconv. Imports nothing else of occflow."""

@@ -1,0 +1,134 @@
+"""Layers on sparse sites. Features are [N, C] tensors beside their Sites.
+
+The only file where spconv is imported. `ConvAlgo.Native` is the algorithm that runs on CPU and CUDA alike.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from occflow.sparse.sites import Pooling, Sites
+
+with warnings.catch_warnings():  # spconv 2.3.6 uses torch.cuda.amp.custom_fwd, deprecated but working
+    warnings.simplefilter("ignore", FutureWarning)
+    import spconv.pytorch as spconv
+    from spconv.core import ConvAlgo
+
+
+class SubmanifoldConv(nn.Module):
+    """3 x 3 x 3 convolution whose output sites are its input sites (Graham and van der Maaten, 2017).
+
+    The bias is added here: spconv fuses it in evaluation mode, which it cannot do on a CPU.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = spconv.SubMConv3d(in_channels, out_channels, 3, bias=False, indice_key="3x3x3",
+                                      algo=ConvAlgo.Native)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, features: Tensor, sites: Sites) -> Tensor:
+        """Features [N, C_in] on `sites` -> [N, C_out]."""
+        if len(sites) == 0:
+            return features.new_zeros(0, self.conv.out_channels)
+        tensor = spconv.SparseConvTensor(features.contiguous(), sites.coords, list(sites.shape), sites.num_blocks,
+                                         indice_dict=sites.kernel_maps)
+        result = self.conv(tensor)
+        sites.kernel_maps = result.indice_dict
+        return result.features + self.bias
+
+
+def submanifold_reference(features: Tensor, sites: Sites, weight: Tensor, bias: Tensor) -> Tensor:
+    """The plain-torch twin of SubmanifoldConv, through a dense volume; for tests.
+
+    Args:
+        features: [N, C_in]; weight: [C_out, 3, 3, 3, C_in] (spconv's layout); bias: [C_out].
+    """
+    block, x, y, z = sites.coords.long().unbind(1)
+    volume = features.new_zeros(sites.num_blocks, features.shape[1], *sites.shape)
+    volume[block, :, x, y, z] = features
+    dense = nn.functional.conv3d(volume, weight.permute(0, 4, 1, 2, 3), bias, padding=1)
+    return dense[block, :, x, y, z]
+
+
+class PatchDown(nn.Module):
+    """Strided convolution whose kernel equals its stride: each coarse cell sees just its own fine sites."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_slots: int) -> None:
+        super().__init__()
+        self.num_slots = num_slots
+        self.linear = nn.Linear(num_slots * in_channels, out_channels)
+
+    def forward(self, features: Tensor, pooling: Pooling) -> Tensor:
+        """Features [N_fine, C_in] -> [N_coarse, C_out]."""
+        patches = features.new_zeros(len(pooling.coarse) * self.num_slots, features.shape[1])
+        patches = patches.index_copy(0, pooling.parent * self.num_slots + pooling.slot, features)
+        return self.linear(patches.view(len(pooling.coarse), -1))
+
+
+class PatchUp(nn.Module):
+    """Transposed convolution whose kernel equals its stride, onto given fine sites (the inverse of PatchDown)."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_slots: int) -> None:
+        super().__init__()
+        self.num_slots, self.out_channels = num_slots, out_channels
+        self.linear = nn.Linear(in_channels, num_slots * out_channels)
+
+    def expand(self, features: Tensor) -> Tensor:
+        """Features [N_coarse, C_in] -> all children [N_coarse, num_slots, C_out] (generative upsampling)."""
+        return self.linear(features).view(len(features), self.num_slots, self.out_channels)
+
+    def forward(self, features: Tensor, pooling: Pooling) -> Tensor:
+        """Features [N_coarse, C_in] -> [N_fine, C_out]."""
+        return self.expand(features).flatten(0, 1)[pooling.parent * self.num_slots + pooling.slot]
+
+
+class TableMix(nn.Module):
+    """Mixing over time: gather the same place in K other frames along a table, then a small perceptron.
+
+    Args:
+        own_channels: channels of the site itself; source_channels: of each gathered entry.
+        entries: K, columns of the table; out_channels: of the result.
+    """
+
+    def __init__(self, own_channels: int, source_channels: int, entries: int, out_channels: int) -> None:
+        super().__init__()
+        hidden = max(own_channels, out_channels)
+        self.gathered = nn.Linear(entries * source_channels, hidden, bias=False)
+        self.own = nn.Linear(own_channels, hidden)
+        self.out = nn.Linear(hidden, out_channels)
+
+    def forward(self, own: Tensor, source: Tensor, table: Tensor) -> Tensor:
+        """own [N, C_own], source [M, C_source], table [N, K] int64 into source (M: absent) -> [N, C_out]."""
+        padded = torch.cat([source, source.new_zeros(1, source.shape[1])])
+        gathered = padded.index_select(0, table.reshape(-1)).view(len(table), -1)  # [N, K * C_source]
+        return self.out(nn.functional.gelu(self.gathered(gathered) + self.own(own)))
+
+
+class FourierEmbedding(nn.Module):
+    """Scalars in [0, 1] -> features through a few low harmonics and a perceptron.
+
+    The frequencies are low (at most `harmonics` half-turns over [0, 1]) because flow-map objectives
+    differentiate with respect to time (DISTILLATION, pitfall 5).
+    """
+
+    def __init__(self, channels: int, harmonics: int = 4) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", math.pi * torch.arange(1, harmonics + 1), persistent=False)
+        self.net = nn.Sequential(nn.Linear(2 * harmonics + 1, channels), nn.GELU(), nn.Linear(channels, channels))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """[B] -> [B, channels]."""
+        angles = values[:, None] * self.frequencies.to(values.dtype)
+        return self.net(torch.cat([values[:, None], angles.sin(), angles.cos()], dim=1))
+
+
+def zero_initialised(layer: nn.Linear) -> nn.Linear:
+    """A linear layer that outputs zero until it is trained."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,102 @@
+"""Where features live: the sites of a ragged batch of frames, and how levels of resolution hang together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, int, int]
+
+
+@dataclass
+class Sites:
+    """Active voxels of a batch of frames ("blocks").
+
+    Args:
+        coords: [N, 4] int32 (block, x, y, z), unique, sorted by `keys`.
+        shape: cells along x, y, z.
+        num_blocks: number of frames in the batch.
+        kernel_maps: spconv's rulebooks for these sites, filled by the first convolution and shared by all
+            later ones (networks, ODE steps), so that a rulebook is built once a batch.
+    """
+
+    coords: Tensor
+    shape: Shape
+    num_blocks: int
+    kernel_maps: dict = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+    @property
+    def keys(self) -> Tensor:
+        """[N] int64: position of each site in the dense volume [block, x, y, z]."""
+        return site_keys(self.coords, self.shape)
+
+    def to(self, device: torch.device | str) -> "Sites":
+        """The same sites on another device; rulebooks are built anew there."""
+        return Sites(self.coords.to(device), self.shape, self.num_blocks)
+
+
+def site_keys(coords: Tensor, shape: Shape) -> Tensor:
+    """Coordinates [N, 4] (block, x, y, z) -> keys [N] int64, z running fastest."""
+    block, x, y, z = coords.long().unbind(1)
+    return ((block * shape[0] + x) * shape[1] + y) * shape[2] + z
+
+
+def sites_from_keys(keys: Tensor, shape: Shape, num_blocks: int) -> Sites:
+    """Sorted unique keys [N] -> Sites."""
+    z = keys % shape[2]
+    y = keys // shape[2] % shape[1]
+    x = keys // (shape[2] * shape[1]) % shape[0]
+    block = keys // (shape[2] * shape[1] * shape[0])
+    return Sites(torch.stack([block, x, y, z], dim=1).int(), shape, num_blocks)
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """How fine sites fall into the cells of a coarser grid.
+
+    Args:
+        coarse: the coarse sites (every cell that holds a fine site).
+        parent: [N] int64 index of each fine site's cell.
+        slot: [N] int64 place of the fine site within its cell, 0 .. prod(stride) - 1.
+        stride: fine cells a coarse cell, along x, y, z.
+    """
+
+    coarse: Sites
+    parent: Tensor
+    slot: Tensor
+    stride: Shape
+
+    @property
+    def num_slots(self) -> int:
+        return self.stride[0] * self.stride[1] * self.stride[2]
+
+
+def pool_shape(shape: Shape, stride: Shape) -> Shape:
+    """Shape of the coarse grid; an incomplete last cell counts."""
+    return tuple(-(-cells // step) for cells, step in zip(shape, stride))
+
+
+def pool(sites: Sites, stride: Shape) -> Pooling:
+    """The coarse sites that hold `sites`, and each site's place in them."""
+    step = torch.tensor(stride, device=sites.coords.device)
+    cells = sites.coords[:, 1:].long()
+    coarse_cells, place = cells // step, cells % step
+    shape = pool_shape(sites.shape, stride)
+    keys = site_keys(torch.cat([sites.coords[:, :1].long(), coarse_cells], dim=1), shape)
+    unique_keys, parent = torch.unique(keys, return_inverse=True)
+    slot = (place[:, 0] * stride[1] + place[:, 1]) * stride[2] + place[:, 2]
+    return Pooling(sites_from_keys(unique_keys, shape, sites.num_blocks), parent, slot, stride)
+
+
+def lookup(keys: Tensor, sorted_keys: Tensor) -> Tensor:
+    """Index of each of `keys` [M] within `sorted_keys` [N]; N where it is not there."""
+    index = torch.searchsorted(sorted_keys, keys)
+    index[index == len(sorted_keys)] = 0
+    if len(sorted_keys) == 0:
+        return index
+    return torch.where(sorted_keys[index] == keys, index, len(sorted_keys))

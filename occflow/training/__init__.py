@@ -1,0 +1,1 @@
+"""Trainings: autoencoder, mean, teacher and student, with their checkpoints."""

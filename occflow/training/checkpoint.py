@@ -1,0 +1,106 @@
+"""Checkpoints: weights in safetensors, and beside them NAME.json with the settings that shaped the networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from occflow.atomic import atomic_file, write_json
+from occflow.errors import InputError
+from occflow.models.forecaster import FlowForecaster, ForecasterSettings
+from occflow.models.settings import settings_from_record
+
+FORMAT = 1
+
+
+def settings_record(settings: ForecasterSettings) -> dict:
+    """Settings as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
+
+
+AUTOENCODER_SETTINGS = ("grid", "autoencoder")  # what an autoencoder depends on; the rest may change around it
+
+
+def relevant_settings(kind: str, settings: ForecasterSettings) -> dict:
+    """The settings that a checkpoint of this kind depends on."""
+    record = settings_record(settings)
+    return {name: record[name] for name in AUTOENCODER_SETTINGS} if kind == "autoencoder" else record
+
+
+def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, resolved: dict) -> None:
+    """Write PATH (safetensors) and its .json: kind, settings of the networks, the whole resolved configuration."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    with atomic_file(path) as partial:
+        save_file(tensors, str(partial))
+    write_json(path.with_suffix(".json"), {"format": FORMAT, "kind": kind, "config": resolved,
+                                           "settings": relevant_settings(kind, settings)})
+
+
+def read_record(path: Path) -> dict:
+    """The .json beside a checkpoint.
+
+    Raises:
+        InputError: the checkpoint or its record is missing or unreadable.
+    """
+    record_path = Path(path).with_suffix(".json")
+    for file in (Path(path), record_path):
+        if not file.is_file():
+            raise InputError(f"{file}: no such checkpoint file; train one with tools/train_teacher.py and "
+                             "tools/distill_mfd.py, or run 'make demo'")
+    try:
+        record = json.loads(record_path.read_text())
+        record["kind"], record["settings"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{record_path}: not a checkpoint record; train the checkpoint again") from None
+    return record
+
+
+def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings: ForecasterSettings) -> None:
+    """Load a checkpoint of one of `kinds` into `module`.
+
+    Raises:
+        InputError: unreadable, of another kind, or made with other settings (the first difference is named).
+    """
+    record = read_record(path)
+    if record["kind"] not in kinds:
+        raise InputError(f"{path}: is a checkpoint of kind '{record['kind']}', wanted {' or '.join(kinds)}")
+    difference = first_difference(record["settings"], relevant_settings(record["kind"], settings))
+    if difference:
+        raise InputError(f"{path}: made with another configuration ({difference}); use the configuration beside "
+                         "it, or train anew in another run_dir")
+    try:
+        module.load_state_dict(load_file(str(path)))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"{path}: weights cannot be read ({reason}); train the checkpoint again") from None
+
+
+def first_difference(stored: dict, wanted: dict, prefix: str = "") -> str | None:
+    """The first setting that differs, as "name: stored X, configured Y"; None where all agree."""
+    for name in sorted(set(stored) | set(wanted)):
+        a, b = stored.get(name), wanted.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            difference = first_difference(a, b, f"{prefix}{name}.")
+            if difference:
+                return difference
+        elif a != b:
+            return f"{prefix}{name}: checkpoint {a}, configured {b}"
+    return None
+
+
+def load_forecaster(path: Path, kinds: tuple[str, ...]) -> FlowForecaster:
+    """A forecaster built from the settings beside the checkpoint itself, in evaluation mode."""
+    record = read_record(path)
+    try:
+        settings = settings_from_record(record["settings"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{Path(path).with_suffix('.json')}: settings are incomplete; train the checkpoint again") \
+            from None
+    forecaster = FlowForecaster(settings)
+    load_weights(path, forecaster, kinds, settings)
+    return forecaster.eval()

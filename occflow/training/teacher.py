@@ -1,0 +1,90 @@
+"""The teacher's three trainings: autoencoder, mean, flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from occflow.flow.path import flow_matching_loss
+from occflow.flow.times import logit_normal
+from occflow.models.forecaster import Condition, FlowForecaster
+from occflow.models.mean import mean_loss
+from occflow.occupancy.store import OccupancyStore
+from occflow.occupancy.windows import WindowKey
+from occflow.training.engine import OptimiserSettings, RunLog, train
+from occflow.training.feeding import FlowFeed, ObservationFeed, epoch_order
+
+
+def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values: Mapping, seed: int,
+                      stats: Path) -> None:
+    """Fit the autoencoder to single frames of the training scenes; the moving average is kept."""
+    frames = [(scene, index) for scene in store.scenes("train") for index in range(store.num_frames(scene))]
+    order, generator = epoch_order(len(frames), seed), torch.Generator().manual_seed(seed)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        chosen = tuple(store.frame(*frames[next(order)]) for _ in range(values["frames"]))
+        sites, labels = forecaster.voxel_sites(chosen)
+        loss = forecaster.autoencoder.loss(sites, labels, values["latent_noise"], generator)
+        return loss.existence + loss.classes, {"existence": float(loss.existence), "classes": float(loss.classes)}
+
+    settings = OptimiserSettings.from_config(values)
+    log = RunLog(stats, "autoencoder", settings.steps, values["frames"])
+    forecaster.autoencoder = train(forecaster.autoencoder, settings, log, loss_of_step)
+
+
+def train_mean(forecaster: FlowForecaster, store: OccupancyStore, keys: list[WindowKey], values: Mapping,
+               seed: int, stats: Path) -> None:
+    """Regress the future state; the autoencoder is frozen."""
+    forecaster.autoencoder.eval().requires_grad_(False)
+    feed = ObservationFeed(store, keys, forecaster, seed)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        observation = feed.next(values["windows"])
+        condition = forecaster.condition(observation)
+        persistence_error = float(((observation.base - observation.target) ** 2).mean())
+        error = float(((condition.forecast.mean - observation.target) ** 2).mean())
+        return (mean_loss(condition.forecast, observation.target, values["scale_weight"]),
+                {"error": error, "persistence_error": persistence_error})
+
+    settings = OptimiserSettings.from_config(values)
+    log = RunLog(stats, "mean", settings.steps, values["windows"])
+    forecaster.mean = train(forecaster.mean, settings, log, loss_of_step)
+
+
+def state_weight(condition: Condition) -> Tensor:
+    """Weight [N, C] of the squared error in residual space: the state's own units, mean one.
+
+    Without it the flow spends its capacity on the standardised noise of sites where nothing happens.
+    """
+    variance = condition.forecast.scale**2
+    return variance / variance.mean()
+
+
+def train_flow(forecaster: FlowForecaster, store: OccupancyStore, keys: list[WindowKey], values: Mapping,
+               seed: int, stats: Path) -> None:
+    """Conditional flow matching of the residual about the frozen mean."""
+    forecaster.mean.eval().requires_grad_(False)
+    feed, generator = FlowFeed(store, keys, forecaster, seed), torch.Generator().manual_seed(seed)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        batch = feed.next(values["windows"])
+        t = logit_normal(values["windows"], generator, values["time_mean"], values["time_scale"])
+        velocity = forecaster.velocity_field(batch.condition)
+        loss = flow_matching_loss(velocity, batch.data, t, batch.condition.sample, generator,
+                                  state_weight(batch.condition))
+        return loss, {}
+
+    settings = OptimiserSettings.from_config(values)
+    log = RunLog(stats, "teacher", settings.steps, values["windows"])
+    forecaster.velocity = train(forecaster.velocity, settings, log, loss_of_step)
+    forecaster.velocity.requires_grad_(False)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's global generator, from which weights are initialised; all else has generators of its own."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)

@@ -1,0 +1,58 @@
+"""Cameras: where the eye stands in the grid frame, in proportion to the grid's half width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from occflow.errors import InputError
+from occflow.grid import VoxelGrid
+
+# Eye and target in half widths of the grid (x forward, y left, z up from the ego's ground), and the vertical
+# opening angle in degrees. The chase camera is steep so that a row of houses does not hide its street.
+PRESETS = {
+    "chase": ((-1.10, 0.0, 1.15), (0.12, 0.0, 0.0), 41.0),
+    "low": ((-0.75, 0.0, 0.42), (0.35, 0.0, 0.0), 60.0),
+    "corner": ((-1.30, 1.05, 1.25), (0.0, 0.0, 0.0), 50.0),
+    "top": ((-0.001, 0.0, 3.00), (0.0, 0.0, 0.0), 38.0),
+}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera in the grid frame: eye [3] and target [3], metres; vertical opening angle, degrees."""
+
+    eye_m: np.ndarray
+    target_m: np.ndarray
+    opening_deg: float
+
+    def extrinsic(self) -> np.ndarray:
+        """Pose [4, 4] camera_from_grid; camera x right, y down, z forward."""
+        forward = (self.target_m - self.eye_m) / np.linalg.norm(self.target_m - self.eye_m)
+        right = np.cross(forward, [0.0, 0.0, 1.0])
+        right /= np.linalg.norm(right)
+        rotation = np.stack([right, np.cross(forward, right), forward])
+        extrinsic = np.eye(4)
+        extrinsic[:3, :3], extrinsic[:3, 3] = rotation, -rotation @ self.eye_m
+        return extrinsic
+
+    def intrinsic(self, width_px: int, height_px: int) -> np.ndarray:
+        """Matrix [3, 3], pixels, principal point in the middle of the image."""
+        focal_px = height_px / 2 / np.tan(np.radians(self.opening_deg) / 2)
+        return np.array([[focal_px, 0, width_px / 2 - 0.5], [0, focal_px, height_px / 2 - 0.5], [0, 0, 1]])
+
+
+def preset(name: str, grid: VoxelGrid) -> Camera:
+    """The camera of a preset for a grid.
+
+    Raises:
+        InputError: unknown preset.
+    """
+    if name not in PRESETS:
+        raise InputError(f"view.camera={name}: unknown camera; one of {', '.join(PRESETS)}")
+    eye, target, opening_deg = PRESETS[name]
+    extent_m = np.array(grid.shape[:2]) * grid.voxel_size_m
+    middle_m = np.array([*(np.array(grid.origin_m[:2]) + extent_m / 2), 0.0])
+    half_m = extent_m.max() / 2
+    return Camera(middle_m + np.array(eye) * half_m, middle_m + np.array(target) * half_m, opening_deg)

@@ -1,0 +1,44 @@
+"""Colours of classes, of the difference between truth and forecast, and of the ego vehicle. RGB, 0..255."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# The hues of nuScenes and Occ3D where they read well (movable objects saturated, ground muted); their white
+# buildings and magenta roads are toned so that objects on the road stand out against a light background.
+_CLASS_RGB = {
+    "others": (70, 70, 70),
+    "barrier": (255, 120, 50),
+    "bicycle": (255, 105, 180),
+    "bus": (245, 205, 0),
+    "car": (0, 130, 245),
+    "construction_vehicle": (0, 200, 210),
+    "motorcycle": (200, 160, 0),
+    "pedestrian": (235, 20, 20),
+    "traffic_cone": (255, 190, 120),
+    "trailer": (140, 70, 10),
+    "truck": (150, 40, 230),
+    "driveable_surface": (142, 138, 152),
+    "other_flat": (175, 170, 165),
+    "sidewalk": (206, 164, 200),
+    "terrain": (178, 214, 128),
+    "manmade": (222, 203, 172),
+    "vegetation": (58, 150, 62),
+}
+CLASS_COLOURS = np.array(list(_CLASS_RGB.values()), dtype=np.uint8)  # [17, 3], row = label
+
+AGREED, MISSED, INVENTED, CONFUSED = range(4)
+DIFFERENCE_NAMES = ("agreed", "missed (truth only)", "invented (forecast only)", "other class")
+DIFFERENCE_COLOURS = np.array([(205, 205, 210), (225, 30, 30), (25, 90, 235), (245, 175, 30)], dtype=np.uint8)
+# Differences of the ground are pale: many, and of less weight than those of what stands on it.
+PALE_DIFFERENCE_COLOURS = np.rint(0.4 * DIFFERENCE_COLOURS + 0.6 * 225).astype(np.uint8)
+
+# Agreed voxels by class: from middle to light grey as the class colour is dark or light.
+_LUMINANCE = CLASS_COLOURS @ np.array([0.299, 0.587, 0.114]) / 255.0
+AGREED_GREYS = np.repeat(np.rint(140 + 100 * _LUMINANCE)[:, None], 3, axis=1).astype(np.uint8)  # [17, 3]
+
+EGO_BODY = (20, 20, 24)
+EGO_CABIN = (255, 255, 255)
+BACKGROUND = (250, 250, 252)
+INK = (30, 30, 36)
+FAINT_INK = (110, 110, 120)

@@ -1,0 +1,104 @@
+"""The comparison sheet: history, truth, forecasts and what differs, at a few instants of the horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from occflow.atomic import atomic_file
+from occflow.errors import InputError
+from occflow.occupancy.forecast_file import ForecastRecord, Frames
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.viewing.panels import Panels, panel_size, require_something, shown_forecasts, view_value
+from occflow.viewing.picture import blank, legend, stack, write
+
+SAME_INSTANT_S = 0.26  # a frame stands for a time of the sheet when it is at most half a 2 Hz step away
+GAP_PX = 6
+MARGIN_PX = 16
+FIGURES = ("pale colours: the ground.   IoU: of all occupied voxels, whatever their class; "
+           "movers: of movable objects, taken as one class")
+
+Column = tuple[str, list[Image.Image]]  # heading, one panel a row
+
+
+def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
+    """Write the comparison sheet of a record as a PNG.
+
+    Raises:
+        InputError: a view setting is missing, nothing to compare, or no renderer.
+    """
+    require_something(record, path)
+    times_s = _times(view)
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"))
+    columns = sheet_columns(record, shown_forecasts(record, view.get("forecasts") or ()), times_s, panels)
+    table = _table(columns, panels.text_px)
+    size = round(0.9 * panels.text_px)
+    title = blank(table.width, round(1.7 * panels.text_px))
+    write(title, (0, title.height // 2), f"Occupancy forecast, {record.scene}", title.height * 3 // 4, anchor="lm")
+    strips = [title, table, legend(table.width, size, "classes", panels.class_legend())]
+    if panels.kinds:
+        strips.append(legend(table.width, size, "against the truth", panels.difference_legend()))
+        strips.append(legend(table.width, size, FIGURES, ()))
+    sheet = stack(strips, GAP_PX, MARGIN_PX)
+    with atomic_file(Path(path)) as partial:
+        sheet.save(partial, format="PNG", optimize=True)
+
+
+def sheet_columns(record: ForecastRecord, forecasts: dict[str, Frames], times_s: list[float],
+                  panels: Panels) -> list[Column]:
+    """Columns of the sheet: history, truth where known, every forecast and, beside it, its difference."""
+    truth = [_at(record, record.truth, t) for t in times_s]
+    columns = [("history", [panels.frame(frame) for frame in _spread(record.history, len(times_s))])]
+    if record.truth:
+        columns.append(("truth", [panels.frame(f) if f else panels.empty() for f in truth]))
+    for name, frames in forecasts.items():
+        forecast = [_at(record, frames, t) for t in times_s]
+        columns.append((name, [panels.frame(f) if f else panels.empty() for f in forecast]))
+        if record.truth:
+            columns.append((f"{name} against truth", [panels.difference(true, f) if true and f else panels.empty()
+                                                      for true, f in zip(truth, forecast, strict=True)]))
+    return columns
+
+
+def _times(view: Mapping) -> list[float]:
+    """Times of the rows, seconds after the present."""
+    value = view_value(view, "times_s", "[1,2,3]")
+    try:
+        times_s = [float(time_s) for time_s in value]
+    except (TypeError, ValueError):
+        times_s = []
+    if not times_s or not np.isfinite(times_s).all():
+        raise InputError(f"view.times_s={value} is not a list of seconds; set it, such as view.times_s=[1,2,3]")
+    return times_s
+
+
+def _at(record: ForecastRecord, frames: Frames, time_s: float) -> OccupancyFrame | None:
+    """The frame nearest to a time after the present, if there is one at that instant."""
+    nearest = min(frames, key=lambda frame: abs(record.seconds(frame) - time_s), default=None)
+    if nearest is None or abs(record.seconds(nearest) - time_s) > SAME_INSTANT_S:
+        return None
+    return nearest
+
+
+def _spread(history: Frames, rows: int) -> list[OccupancyFrame]:
+    """At most `rows` history frames, evenly spread over time, the present last."""
+    count = min(rows, len(history))
+    chosen = np.rint(np.linspace(len(history) - 1, 0, count)).astype(int)[::-1]
+    return [history[index] for index in chosen]
+
+
+def _table(columns: list[Column], text_px: int) -> Image.Image:
+    """Columns side by side under their headings."""
+    width, height = columns[0][1][0].size
+    head_px = round(1.6 * text_px)
+    rows = max(len(images) for _, images in columns)
+    table = blank(len(columns) * (width + GAP_PX) - GAP_PX, head_px + rows * (height + GAP_PX) - GAP_PX)
+    for number, (heading, images) in enumerate(columns):
+        x = number * (width + GAP_PX)
+        write(table, (x + width // 2, head_px // 2), heading, text_px, anchor="mm")
+        for row, image in enumerate(images):
+            table.paste(image, (x, head_px + row * (height + GAP_PX)))
+    return table

@@ -1,0 +1,96 @@
+"""MFD and VSD proven on closed forms with the code that distils the forecaster (DISTILLATION section 7, "Check")."""
+
+import pytest
+import torch
+
+from occflow.distill.mfd import MeanFlowDistillation
+from occflow.distill.protocol import Batch, Networks
+from occflow.flow.closed_form import GaussianFlow
+
+COUNT = 4096
+INDEX = torch.arange(COUNT)
+BATCH = Batch(INDEX, (COUNT, 1), COUNT)
+
+
+def gaussian_networks(student_mean, student_std, teacher: GaussianFlow) -> Networks:
+    """An affine student m + s eps with the exact auxiliary of its own samples."""
+    own = GaussianFlow(student_mean.detach(), student_std.detach())
+    return Networks(lambda x, t: teacher.velocity(x, t[INDEX][:, None]),
+                    lambda x, t: own.velocity(x, t[INDEX][:, None]), lambda noise: student_mean + student_std * noise)
+
+
+def parameters(mean: float, std: float) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor([mean], requires_grad=True), torch.tensor([std], requires_grad=True)
+
+
+TEACHER = GaussianFlow(torch.tensor([2.0]), torch.tensor([0.5]))
+
+
+@pytest.mark.parametrize("equal_share", [0.0, 1.0], ids=["mfd", "vsd"])
+def test_gradient_flow_converges_to_the_teacher(equal_share):
+    mean, std = parameters(0.0, 1.0)
+    method = MeanFlowDistillation(steps=4, solver="heun", equal_share=equal_share, normalise=False)
+    optimiser = torch.optim.Adam([mean, std], lr=0.03)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(400):
+        loss = method.student_loss(gaussian_networks(mean, std, TEACHER), BATCH, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert mean.item() == pytest.approx(2.0, abs=0.02)
+    assert std.item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_sign_moves_the_mean_towards_the_teacher():
+    mean, std = parameters(0.0, 1.0)
+    teacher = GaussianFlow(torch.tensor([2.0]), torch.tensor([1.0]))
+    MeanFlowDistillation().student_loss(gaussian_networks(mean, std, teacher), BATCH,
+                                        torch.Generator().manual_seed(0)).backward()
+    assert mean.grad.item() < 0
+
+
+def test_no_gradient_where_auxiliary_and_teacher_agree():
+    mean, std = parameters(2.0, 0.5)
+    loss = MeanFlowDistillation().student_loss(gaussian_networks(mean, std, TEACHER), BATCH,
+                                               torch.Generator().manual_seed(0))
+    loss.backward()
+    assert mean.grad.item() == 0 and std.grad.item() == 0
+
+
+def test_equal_times_are_vsd():
+    """r -> t: the direction becomes the difference of velocities."""
+    mean, std = parameters(0.0, 1.0)
+    networks = gaussian_networks(mean, std, TEACHER)
+    x, t = torch.linspace(-2, 2, COUNT)[:, None], torch.full((COUNT,), 0.6)
+    method = MeanFlowDistillation(steps=8, solver="heun", normalise=False)
+    expected = networks.teacher(x, t) - networks.auxiliary(x, t)
+    assert torch.allclose(method.direction(networks, BATCH, x, x, t, t), expected, atol=1e-6)
+    close = method.direction(networks, BATCH, x, x, t - 0.01, t)
+    assert (close - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_direction_is_the_exact_difference_of_mean_velocities():
+    mean, std = parameters(0.0, 1.0)
+    own = GaussianFlow(mean.detach(), std.detach())
+    x, r, t = torch.linspace(-2, 2, COUNT)[:, None], torch.full((COUNT,), 0.2), torch.full((COUNT,), 0.9)
+    method = MeanFlowDistillation(steps=64, solver="heun", normalise=False)
+    expected = (TEACHER.mean_velocity(x, r[:, None], t[:, None]) - own.mean_velocity(x, r[:, None], t[:, None]))
+    direction = method.direction(gaussian_networks(mean, std, TEACHER), BATCH, x, x, r, t)
+    assert torch.allclose(direction, expected, atol=2e-3)
+
+
+def test_auxiliary_learns_the_students_samples():
+    """An affine auxiliary fitted by the method's loss approaches the student's own velocity."""
+    student_mean, student_std = torch.tensor([1.0]), torch.tensor([0.7])
+    own = GaussianFlow(torch.tensor([0.0], requires_grad=True), torch.tensor([1.0], requires_grad=True))
+    optimiser = torch.optim.Adam([own.mean, own.std], lr=0.02)
+    networks = Networks(None, lambda x, t: own.velocity(x, t[INDEX][:, None]),
+                        lambda noise: student_mean + student_std * noise)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        loss = MeanFlowDistillation().auxiliary_loss(networks, BATCH, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert own.mean.item() == pytest.approx(1.0, abs=0.05)
+    assert abs(own.std.item()) == pytest.approx(0.7, abs=0.05)

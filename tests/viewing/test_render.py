@@ -1,0 +1,96 @@
+"""Small renders: pictures that show something, the same every time, with whatever the record holds."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from occflow.errors import InputError
+from occflow.occupancy.forecast_file import ForecastRecord
+from occflow.viewing import headless
+from occflow.viewing.animation import gif_palette, render_animation
+from occflow.viewing.cameras import preset
+from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS
+from occflow.viewing.picture import LegendEntry, legend
+from occflow.viewing.scene import class_mesh
+from occflow.viewing.sheet import render_sheet
+
+VIEW = {"camera": "chase", "times_s": [1.0, 3.0], "panel_px": [160, 120], "animation_px": [120, 90],
+        "frames_per_second": 2, "forecasts": ["teacher-10", "student-1"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def egl():
+    """Skip where Open3D cannot draw; tried in a process of its own, since a bad driver may end it."""
+    attempt = subprocess.run([sys.executable, "-c", "from occflow.viewing.headless import renderer; renderer()"],
+                             capture_output=True, text=True, check=False)
+    if attempt.returncode:
+        reason = attempt.stderr.strip().splitlines()[-1:] or ["no message"]
+        pytest.skip(f"Open3D cannot render here: {reason[0]}")
+
+
+def test_view_from_above_shows_colours_where_they_are(record):
+    frame = record.history[-1]
+    image = headless.renderer().render(class_mesh(record.grid, frame), preset("top", record.grid))
+    assert image.shape == (headless.RENDER_PX[1], headless.RENDER_PX[0], 3)
+    assert tuple(image[5, 5]) == BACKGROUND
+    camera = preset("top", record.grid)
+    point = camera.intrinsic(*headless.RENDER_PX) @ (camera.extrinsic() @ [-20.0, 0.0, 0.6, 1.0])[:3]
+    x, y = np.rint(point[:2] / point[2]).astype(int)
+    road = CLASS_COLOURS[11].astype(float)
+    assert np.abs(image[y - 2:y + 3, x - 2:x + 3].mean(axis=(0, 1)) - road).max() < 15
+
+
+def test_sheet_is_the_same_every_time_and_shows_something(record, tmp_path):
+    for name in ("a.png", "b.png"):
+        render_sheet(record, VIEW, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    image = np.asarray(Image.open(tmp_path / "a.png"))
+    assert image.shape[1] > 6 * 160
+    assert (np.abs(image.astype(int) - BACKGROUND).max(axis=2) > 20).mean() > 0.4
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(("truth", "names", "columns"), [
+    (True, (), 2), (True, ("student-1",), 4), (False, ("student-1",), 2), (True, ("persistence",), 4),
+])
+def test_sheet_and_animation_with_what_there_is(record, tmp_path, truth, names, columns):
+    part = ForecastRecord(record.grid, record.history, record.truth if truth else (),
+                          {name: record.forecasts["student-1"] for name in names}, record.scene)
+    render_sheet(part, VIEW, tmp_path / "sheet.png")
+    assert columns * 160 < Image.open(tmp_path / "sheet.png").width < (columns + 0.6) * 160
+    render_animation(part, VIEW, tmp_path / "film.gif")
+    assert Image.open(tmp_path / "film.gif").n_frames == 9
+
+
+def test_nothing_to_compare_is_refused(record, tmp_path):
+    bare = ForecastRecord(record.grid, record.history, (), {}, "scene-0009")
+    for render in (render_sheet, render_animation):
+        with pytest.raises(InputError, match="scene-0009"):
+            render(bare, VIEW, tmp_path / "sheet.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("camera", "drone"), ("frames_per_second", 0), ("frames_per_second", "fast"), ("times_s", None),
+    ("times_s", "soon"), ("panel_px", [0, 9]), ("panel_px", 7),
+])
+def test_bad_view_is_refused(record, tmp_path, key, value):
+    render = render_animation if key == "frames_per_second" else render_sheet
+    with pytest.raises(InputError, match=f"view.{key}"):
+        render(record, {**VIEW, key: value}, tmp_path / "picture")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_palette_of_the_animation_keeps_class_colours():
+    palette = np.array(gif_palette().getpalette()).reshape(-1, 3)
+    assert len(palette) <= 256
+    for colour in CLASS_COLOURS:
+        assert (palette == colour).all(axis=1).any()
+
+
+def test_legend_wraps():
+    entries = [LegendEntry(f"class {number}", (10, 20, 30)) for number in range(8)]
+    assert legend(200, 12, "classes", entries).height > legend(2000, 12, "classes", entries).height

@@ -1,0 +1,67 @@
+"""Palette, differences, cameras."""
+
+import numpy as np
+import pytest
+
+from occflow.errors import InputError
+from occflow.grid import CLASS_NAMES, VoxelGrid
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.viewing import palette
+from occflow.viewing.cameras import PRESETS, preset
+from occflow.viewing.scene import difference, movers_iou, occupied_iou
+
+GRID = VoxelGrid((-40, -40, -1), (100, 100, 8), 0.8)
+
+
+def make_frame(voxels: dict[int, int]) -> OccupancyFrame:
+    return OccupancyFrame(np.array(sorted(voxels), dtype=np.int64),
+                          np.array([voxels[key] for key in sorted(voxels)], dtype=np.uint8), np.eye(4), 0.0)
+
+
+def test_palette_covers_all_classes_in_order():
+    assert tuple(palette._CLASS_RGB) == CLASS_NAMES
+    assert palette.CLASS_COLOURS.shape == (17, 3)
+    assert len(palette.DIFFERENCE_COLOURS) == len(palette.DIFFERENCE_NAMES) == 4
+
+
+@pytest.mark.parametrize("colours", [palette.CLASS_COLOURS, palette.DIFFERENCE_COLOURS])
+def test_no_two_colours_are_alike(colours):
+    distance = np.abs(colours[:, None].astype(int) - colours[None]).sum(axis=2)
+    assert distance[~np.eye(len(colours), dtype=bool)].min() >= 40
+
+
+def test_difference_by_hand():
+    truth, forecast = make_frame({3: 4, 5: 11, 9: 15}), make_frame({5: 11, 7: 4, 9: 16})
+    flat, kinds = difference(truth, forecast)
+    assert flat.tolist() == [3, 5, 7, 9]
+    assert kinds.tolist() == [palette.MISSED, palette.AGREED, palette.INVENTED, palette.CONFUSED]
+    assert occupied_iou(truth, forecast) == 0.5
+    assert movers_iou(truth, forecast) == 0.0
+
+
+def test_difference_of_nothing():
+    flat, kinds = difference(make_frame({}), make_frame({}))
+    assert len(flat) == len(kinds) == 0
+    assert np.isnan(occupied_iou(make_frame({}), make_frame({})))
+    assert np.isnan(movers_iou(make_frame({1: 11}), make_frame({1: 11})))
+    assert difference(make_frame({}), make_frame({2: 4}))[1].tolist() == [palette.INVENTED]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_cameras_see_the_ego_and_what_is_left_is_left(name):
+    camera = preset(name, GRID)
+
+    def pixel(point_m) -> np.ndarray:
+        seen = camera.intrinsic(640, 480) @ (camera.extrinsic() @ [*point_m, 1.0])[:3]
+        assert seen[2] > 1.0
+        return seen[:2] / seen[2]
+
+    ego, ahead, left, above = pixel((0, 0, 0)), pixel((8, 0, 0)), pixel((0, 8, 0)), pixel((0, 0, 4))
+    assert (ego > 0).all() and (ego < (640, 480)).all()
+    assert left[0] < ego[0] and ahead[1] < ego[1]
+    assert above[1] <= ego[1] + 1e-6 or name == "top"
+
+
+def test_unknown_camera_names_the_known():
+    with pytest.raises(InputError, match="view.camera=drone.*chase"):
+        preset("drone", GRID)

@@ -1,0 +1,34 @@
+"""Build the occupancy store (data.store) of a driving log (log.root).
+
+Goes on where an interrupted run stopped; a finished store of the same log and settings is left as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from occflow.command_line import run
+from occflow.errors import InputError
+from occflow.grid import VoxelGrid
+from occflow.logs.open import open_log
+from occflow.occupancy.build import build_store
+from occflow.occupancy.settings import OccupancySettings
+
+
+def main(config) -> None:
+    started_s = time.perf_counter()
+    if config.data.grid_pose != "ego":
+        raise InputError(f"data.grid_pose: {config.data.grid_pose!r} is not known; known: ego")
+    grid = VoxelGrid.from_dict(OmegaConf.to_container(config.data.grid))
+    settings = OccupancySettings.from_dict(OmegaConf.to_container(config.data.occupancy))
+    store = build_store(open_log(config.log), grid, settings, Path(config.data.store), config.workers)
+    summary = store.summary()
+    print(f"{store.path}: {summary.scenes} scenes, {summary.frames} frames, {summary.occupied_share:.2%} occupied, "
+          f"{summary.megabytes:.1f} MB, {time.perf_counter() - started_s:.1f} s")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

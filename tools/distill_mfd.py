@@ -1,0 +1,13 @@
+"""Mean Flow Distillation of RUN_DIR/teacher.safetensors into the one-step student RUN_DIR/student.safetensors."""
+
+from occflow.command_line import run
+
+
+def main(config) -> None:
+    from occflow.runtime.jobs import distill_mfd
+
+    print(f"student: {distill_mfd(config)}")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

@@ -1,0 +1,16 @@
+"""Train the sparse autoencoder (where RUN_DIR/autoencoder.safetensors is missing), the mean and the flow-matching
+teacher. Without arguments: the embedded default, simulated and built first where it is missing."""
+
+from occflow.command_line import run
+
+
+def main(config) -> None:
+    from occflow.runtime.jobs import ensure_log, ensure_store, train_teacher
+
+    ensure_log(config)
+    ensure_store(config)
+    print(f"teacher: {train_teacher(config)}")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)
