@@ -1,4 +1,4 @@
-"""Driving logs to test with: a tiny hand-made one in the nuScenes schema, and a real recording where it is installed."""
+"""Driving logs to test with: a tiny hand-made one in the nuScenes schema, and a real one where it is installed."""
 
 from __future__ import annotations
 

@@ -11,19 +11,15 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from occflow.command_line import run
-from occflow.errors import InputError
-from occflow.grid import VoxelGrid
 from occflow.logs.open import open_log
 from occflow.occupancy.build import build_store
-from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.settings import OccupancySettings, configured_grid
 
 
 def main(config) -> None:
     started_s = time.perf_counter()
-    if config.data.grid_pose != "ego":
-        raise InputError(f"data.grid_pose: {config.data.grid_pose!r} is not known; known: ego")
-    grid = VoxelGrid.from_dict(OmegaConf.to_container(config.data.grid))
-    settings = OccupancySettings.from_dict(OmegaConf.to_container(config.data.occupancy))
+    data = OmegaConf.to_container(config.data)
+    grid, settings = configured_grid(data), OccupancySettings.from_dict(data.get("occupancy", {}))
     store = build_store(open_log(config.log), grid, settings, Path(config.data.store), config.workers)
     summary = store.summary()
     print(f"{store.path}: {summary.scenes} scenes, {summary.frames} frames, {summary.occupied_share:.2%} occupied, "

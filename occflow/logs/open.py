@@ -17,8 +17,9 @@ def open_log(log: Mapping) -> DrivingLog:
     Raises:
         InputError: an unknown kind, a missing key, or a log that cannot be read.
     """
-    if not log or log.get("kind") != "nuscenes":
-        raise InputError(f"log.kind: no reader for {log.get('kind') if log else None!r}; known: nuscenes")
+    kind = log.get("kind") if isinstance(log, Mapping) else None
+    if kind != "nuscenes":
+        raise InputError(f"log.kind: no reader for {kind!r}; known: nuscenes (see configs/log/)")
     missing = [key for key in ("root", "version") if not log.get(key)]
     if missing:
         raise InputError(f"log.{missing[0]}: missing; set log.{missing[0]}=... (see configs/log/)")

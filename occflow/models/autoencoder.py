@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,7 @@ class Autoencoder(nn.Module):
         self.down = nn.ModuleList(PatchDown(widths[i], widths[i + 1], slots[i]) for i in range(len(slots)))
         self.to_latent = nn.Sequential(nn.GELU(), nn.Linear(top, top), nn.GELU(),
                                        nn.Linear(top, settings.latent_channels))
-        self.standardise = nn.BatchNorm1d(settings.latent_channels, affine=False, momentum=0.02)
+        self.standardise = nn.BatchNorm1d(settings.latent_channels, affine=False)
         self.from_latent = nn.Linear(settings.latent_channels, top)
         self.context = nn.ModuleList(SubmanifoldConv(widths[i + 1], widths[i + 1]) for i in range(len(slots)))
         self.up = nn.ModuleList(PatchUp(widths[i + 1], widths[i], slots[i]) for i in range(len(slots)))
@@ -82,6 +83,16 @@ class Autoencoder(nn.Module):
             features = down(functional.gelu(features) if level else features, pooling)
         standardised = self.standardise(self.to_latent(features))
         return LATENT_BOUND * torch.tanh(standardised / LATENT_BOUND)
+
+    @torch.no_grad()
+    def calibrate(self, batches: Iterable[tuple[Sites, Tensor]]) -> None:
+        """Set the standardisation to the statistics of `batches` under the present weights."""
+        self.standardise.reset_running_stats()
+        self.standardise.momentum = None  # the plain average over the batches
+        self.train()
+        for sites, labels in batches:
+            self._latents(labels, self.pyramid(sites))
+        self.eval()
 
     def _features(self, level: int, features: Tensor, sites: Sites) -> Tensor:
         return features + functional.gelu(self.context[level](features, sites))

@@ -8,7 +8,7 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.geometry import invert, is_rigid, transform
-from occflow.grid import FLAT_CLASSES, MOVABLE_CLASSES, CLASS_NAMES
+from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES
 from occflow.logs.protocol import UNLABELLED, Box, DrivingLog, Sweep
 from occflow.occupancy.cells import CellCounter, Cells
 from occflow.occupancy.settings import OccupancySettings
@@ -78,7 +78,7 @@ def assign_to_boxes(points: np.ndarray, boxes: list[Box], margin_m: float) -> tu
     local = np.zeros((len(points), 3))
     if not boxes:
         return owners, local
-    order = np.argsort(points[:, 0], kind="stable")
+    order = np.argsort(points[:, 0])
     x = points[order, 0]
     for index in sorted(range(len(boxes)), key=lambda i: -float(np.prod(boxes[i].size_lwh_m))):
         pose, half = boxes[index].world_from_box, boxes[index].size_lwh_m / 2 + margin_m
@@ -97,13 +97,13 @@ def _usable_points(sweep: Sweep, settings: OccupancySettings) -> tuple[np.ndarra
     labels = sweep.labels
     if labels is None:
         labels = np.full(len(sweep.points_sensor), UNLABELLED, dtype=np.uint8)
-    points = sweep.points_sensor.astype(np.float64)
-    world = transform(sweep.world_from_sensor, points)
-    ego = transform(invert(sweep.world_from_ego), world)[:, :2]
+    points = np.ascontiguousarray(sweep.points_sensor.T, dtype=np.float64)  # [3, N]: columns are fast
+    ego_from_sensor = invert(sweep.world_from_ego) @ sweep.world_from_sensor
+    x, y = ego_from_sensor[:2, :3] @ points + ego_from_sensor[:2, 3:]
     x_from, y_from, x_to, y_to = settings.ego_box_m
-    own = ((ego >= (x_from, y_from)) & (ego <= (x_to, y_to))).all(axis=1)
-    kept = ~own & ((points ** 2).sum(axis=1) <= settings.max_range_m ** 2)
-    return world[kept], labels[kept].copy()
+    own = (x >= x_from) & (x <= x_to) & (y >= y_from) & (y <= y_to)
+    kept = np.flatnonzero(~own & (np.einsum("ij,ij->j", points, points) <= settings.max_range_m ** 2))
+    return transform(sweep.world_from_sensor, points[:, kept].T), labels[kept]
 
 
 def _part(labels: np.ndarray, owners: np.ndarray, local: np.ndarray, boxes: list[Box],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +19,7 @@ from occflow.grid import VoxelGrid
 from occflow.logs.protocol import DrivingLog, Keyframe
 from occflow.occupancy.accumulate import SceneMatter, accumulate
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.labels import point_weights, voxelise
+from occflow.occupancy.labels import flat_voxels, point_weights, voxelise
 from occflow.occupancy.scene_file import write_scene
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, start_store
@@ -59,7 +60,7 @@ def build_store(log: DrivingLog, grid: VoxelGrid, settings: OccupancySettings, p
         InputError: bad data, or a folder that holds something else.
     """
     layout = StoreLayout(grid, settings, log.name, log.splits())
-    done = start_store(Path(path), layout)
+    done = start_store(Path(path), layout, log.scenes())
     if done is None:
         return OccupancyStore.open(path)
     waiting = [scene for scene in log.scenes() if scene not in done]
@@ -77,21 +78,22 @@ def _frame(keyframe: Keyframe, matter: SceneMatter, static_labels: np.ndarray, s
     """The grid of one keyframe: the static world, and its objects at their boxes."""
     ego_from_world = invert(keyframe.world_from_ego)
     near = _reachable(matter, keyframe, grid)
-    points = [transform(ego_from_world, matter.static.centres_m[near] + matter.anchor_m)]
-    labels, weights = [static_labels[near]], [static_weights[near]]
-    counts = [matter.static.counts[near]]
+    ego_from_anchor = ego_from_world.copy()
+    ego_from_anchor[:3, 3] = transform(ego_from_world, matter.anchor_m[None])[0]
+    flat = [flat_voxels(grid, ego_from_anchor, matter.static.centres_m[near])]
+    labels, weights, counts = [static_labels[near]], [static_weights[near]], [matter.static.counts[near]]
     for box in keyframe.boxes:
-        number = matter.tracks.get(box.track)
-        if number is None:
+        if box.track not in matter.tracks:
             continue
+        number = matter.tracks[box.track]
         part = slice(object_starts[number], object_starts[number + 1])
-        points.append(transform(ego_from_world @ box.world_from_box, matter.objects.centres_m[part]))
+        flat.append(flat_voxels(grid, ego_from_world @ box.world_from_box, matter.objects.centres_m[part]))
         labels.append(matter.objects.labels[part])
         counts.append(matter.objects.counts[part])
         weights.append(counts[-1].astype(np.float64))
-    flat, classes = voxelise(grid, np.concatenate(points), np.concatenate(labels), np.concatenate(weights),
-                             np.concatenate(counts), settings.min_points)
-    return OccupancyFrame(flat, classes, keyframe.world_from_ego, keyframe.stamp_s, keyframe.token, keyframe.boxes)
+    occupied, classes = voxelise(grid.num_voxels, np.concatenate(flat), np.concatenate(labels),
+                                 np.concatenate(weights), np.concatenate(counts), settings.min_points)
+    return OccupancyFrame(occupied, classes, keyframe.world_from_ego, keyframe.stamp_s, keyframe.token, keyframe.boxes)
 
 
 def _reachable(matter: SceneMatter, keyframe: Keyframe, grid: VoxelGrid) -> np.ndarray:
@@ -127,6 +129,7 @@ def _build_in_parallel(log: DrivingLog, scenes: list[str], layout: StoreLayout, 
 
 
 def _start_worker(log: DrivingLog, layout: StoreLayout, path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: scenes under way are finished and kept
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes already share the cores
     _worker.update(log=log, layout=layout, path=path)
 

@@ -36,12 +36,29 @@ def point_weights(cells: Cells, radius_m: float) -> tuple[np.ndarray, np.ndarray
     return labels, weights
 
 
-def voxelise(grid: VoxelGrid, points_m: np.ndarray, labels: np.ndarray, weights: np.ndarray, counts: np.ndarray,
+def flat_voxels(grid: VoxelGrid, grid_from_lattice: np.ndarray, points_m: np.ndarray) -> np.ndarray:
+    """Flat voxel index [M] int64 of points [M, 3], metres, lattice frame; -1 outside of the grid.
+
+    VoxelGrid.indices in one affine map and by columns: most of the time of a build is spent here.
+    """
+    matrix = grid_from_lattice[:3, :3] / grid.voxel_size_m
+    shift = (grid_from_lattice[:3, 3] - grid.origin_m) / grid.voxel_size_m
+    flat = np.zeros(len(points_m), dtype=np.int64)
+    inside = np.ones(len(points_m), dtype=bool)
+    for row, offset, length in zip(matrix, shift, grid.shape, strict=True):
+        scaled = points_m @ row + offset
+        inside &= (scaled >= 0) & (scaled < length)
+        flat = flat * length + scaled.astype(np.int64)
+    flat[~inside] = -1
+    return flat
+
+
+def voxelise(num_voxels: int, flat: np.ndarray, labels: np.ndarray, weights: np.ndarray, counts: np.ndarray,
              min_points: int) -> tuple[np.ndarray, np.ndarray]:
     """Occupied voxels and their class by majority.
 
     Args:
-        points_m: [M, 3] places, metres, grid frame.
+        flat: [M] flat voxel index of each place, -1 outside of the grid.
         labels, weights: [M] the vote of each place; UNLABELLED votes for nothing.
         counts: [M] returns at each place.
         min_points: returns that make a voxel occupied.
@@ -49,13 +66,14 @@ def voxelise(grid: VoxelGrid, points_m: np.ndarray, labels: np.ndarray, weights:
     Returns:
         flat [N] int64, increasing, and classes [N] uint8; "others" (0) without a vote, the lower class at a tie.
     """
-    indices, inside = grid.indices(points_m)
-    flat, labels, weights = grid.flatten(indices[inside]), labels[inside], weights[inside]
-    returns = np.bincount(flat, weights=counts[inside], minlength=grid.num_voxels)
+    inside = np.flatnonzero(flat >= 0)
+    flat, labels, weights = flat[inside], labels[inside], weights[inside]
+    returns = np.bincount(flat, weights=counts[inside], minlength=num_voxels)
     occupied = np.flatnonzero(returns >= min_points)
-    slot = np.full(grid.num_voxels, -1, dtype=np.int64)
+    slot = np.full(num_voxels, -1, dtype=np.int64)
     slot[occupied] = np.arange(len(occupied))
-    voting = (labels < NUM_CLASSES) & (slot[flat] >= 0)
-    ballots = slot[flat[voting]] * NUM_CLASSES + labels[voting]
+    slots = slot[flat]
+    voting = np.flatnonzero((labels < NUM_CLASSES) & (slots >= 0))
+    ballots = slots[voting] * NUM_CLASSES + labels[voting]
     votes = np.bincount(ballots, weights=weights[voting], minlength=len(occupied) * NUM_CLASSES)
     return occupied, votes.reshape(-1, NUM_CLASSES).argmax(axis=1).astype(np.uint8)

@@ -21,6 +21,8 @@ from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 
 MAX_SCENE_BYTES = 2 << 30  # unpacked; a 20 s scene at 200 x 200 x 16 has some 10 MB
+DTYPE_KINDS = {"flat_steps": "u", "labels": "u", "voxel_counts": "i", "poses": "f", "stamps_s": "f", "tokens": "U",
+               "box_counts": "i", "box_tracks": "U", "box_labels": "u", "box_poses": "f", "box_sizes": "f"}
 REMEDY = "delete it and run tools/build_occupancy.py again"
 
 
@@ -74,7 +76,12 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if unpacked > MAX_SCENE_BYTES:
         raise ValueError(f"{unpacked} bytes unpacked, at most {MAX_SCENE_BYTES} are read")
     with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+        arrays = {name: stored[name] for name in DTYPE_KINDS}
+    for name, kind in DTYPE_KINDS.items():
+        dimensions = {"poses": 3, "box_poses": 3, "box_sizes": 2}.get(name, 1)
+        if arrays[name].dtype.kind != kind or arrays[name].ndim != dimensions:
+            raise ValueError(f"array {name} has type {arrays[name].dtype} and {arrays[name].ndim} dimensions")
+    return arrays
 
 
 def _boxes(arrays: dict[str, np.ndarray]) -> list[Box]:

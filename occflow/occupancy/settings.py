@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from occflow.errors import InputError
+from occflow.grid import VoxelGrid
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class OccupancySettings:
     @classmethod
     def from_dict(cls, values: Mapping) -> "OccupancySettings":
         """From a configuration group; keys left out take their defaults."""
+        if not isinstance(values, Mapping):
+            raise InputError(f"data.occupancy: {values!r} is not a group of settings; see configs/data/demo.yaml")
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise InputError(f"data.occupancy.{unknown[0]}: no such setting; known: "
@@ -61,3 +64,18 @@ class OccupancySettings:
     def to_dict(self) -> dict:
         """Plain values, for JSON and for comparison."""
         return {**asdict(self), "ego_box_m": list(self.ego_box_m)}
+
+
+def configured_grid(data: Mapping) -> VoxelGrid:
+    """The grid of configuration group `data`, which rides with the vehicle.
+
+    Raises:
+        InputError: another `grid_pose`, or values that make no grid.
+    """
+    if data.get("grid_pose") != "ego":
+        raise InputError(f"data.grid_pose: {data.get('grid_pose')!r} is not known; known: ego")
+    try:
+        return VoxelGrid.from_dict(data["grid"])
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise InputError(f"data.grid: needs origin_m, shape and voxel_size_m ({type(error).__name__}: {error}); "
+                         "see configs/data/demo.yaml") from None

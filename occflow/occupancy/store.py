@@ -146,8 +146,8 @@ class OccupancyStore:
             raise InputError(f"{self.path}: no scene '{scene}' in this store; it has {len(self._num_frames)} others")
 
 
-def start_store(path: Path, layout: StoreLayout) -> dict[str, int] | None:
-    """Open a folder for building.
+def start_store(path: Path, layout: StoreLayout, scenes: list[str]) -> dict[str, int] | None:
+    """Open a folder for building the scenes of a log.
 
     Returns:
         number of frames of the scenes that are there already; None where the store is finished.
@@ -155,17 +155,15 @@ def start_store(path: Path, layout: StoreLayout) -> dict[str, int] | None:
     Raises:
         InputError: the folder holds another store or something else.
     """
-    for names in layout.splits.values():
-        for scene in names:
-            if not SCENE_NAME.fullmatch(scene):
-                raise InputError(f"{layout.log}: scene name '{scene}' cannot be a file name; rename it in the log")
+    for scene in scenes:
+        if not SCENE_NAME.fullmatch(scene):
+            raise InputError(f"{layout.log}: scene name {scene!r} cannot be a file name; rename it in the log")
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: a file, not a folder; name another with data.store=PATH")
     if not (path / META).is_file():
         if path.is_dir() and any(not item.name.startswith(".") for item in path.iterdir()):
             raise InputError(f"{path}: holds something that is no occupancy store; name another with data.store=PATH")
         write_json(path / META, {**layout.identity(), "scenes": None})
-        return {}
     meta = _read_meta(path)
     for key, wanted in layout.identity().items():
         if meta.get(key) != wanted:
@@ -174,7 +172,7 @@ def start_store(path: Path, layout: StoreLayout) -> dict[str, int] | None:
         return None
     for partial in path.glob(".*.partial*"):
         partial.unlink()  # of a build that was killed
-    return {file.stem: len(read_scene(path, file.stem, layout.grid)) for file in sorted(path.glob("*.npz"))}
+    return {scene: len(read_scene(path, scene, layout.grid)) for scene in scenes if scene_path(path, scene).exists()}
 
 
 def finish_store(path: Path, layout: StoreLayout, num_frames: dict[str, int]) -> None:

@@ -16,7 +16,10 @@ from occflow.models.mean import mean_loss
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.windows import WindowKey
 from occflow.training.engine import OptimiserSettings, RunLog, train
+from occflow.sparse.sites import Sites
 from occflow.training.feeding import FlowFeed, ObservationFeed, epoch_order
+
+CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are measured on
 
 
 def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values: Mapping, seed: int,
@@ -25,15 +28,18 @@ def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values:
     frames = [(scene, index) for scene in store.scenes("train") for index in range(store.num_frames(scene))]
     order, generator = epoch_order(len(frames), seed), torch.Generator().manual_seed(seed)
 
+    def draw() -> tuple[Sites, Tensor]:
+        return forecaster.voxel_sites(tuple(store.frame(*frames[next(order)]) for _ in range(values["frames"])))
+
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        chosen = tuple(store.frame(*frames[next(order)]) for _ in range(values["frames"]))
-        sites, labels = forecaster.voxel_sites(chosen)
+        sites, labels = draw()
         loss = forecaster.autoencoder.loss(sites, labels, values["latent_noise"], generator)
         return loss.existence + loss.classes, {"existence": float(loss.existence), "classes": float(loss.classes)}
 
     settings = OptimiserSettings.from_config(values)
     log = RunLog(stats, "autoencoder", settings.steps, values["frames"])
     forecaster.autoencoder = train(forecaster.autoencoder, settings, log, loss_of_step)
+    forecaster.autoencoder.calibrate(draw() for _ in range(CALIBRATION_BATCHES))
 
 
 def train_mean(forecaster: FlowForecaster, store: OccupancyStore, keys: list[WindowKey], values: Mapping,

@@ -1,0 +1,85 @@
+"""The record of a run: wall seconds of each step, versions, machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+from occflow import __version__
+from occflow.atomic import write_json
+
+
+def read_seconds(run_dir: Path) -> dict[str, float]:
+    """Wall seconds by step that have been recorded in a run directory; empty where none were."""
+    try:
+        values = json.loads((Path(run_dir) / "seconds.json").read_text())
+        return {str(step): float(seconds) for step, seconds in values.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def record_seconds(run_dir: Path, step: str, seconds: float) -> None:
+    """Note the wall seconds of a step in RUN_DIR/seconds.json."""
+    write_json(Path(run_dir) / "seconds.json", {**read_seconds(run_dir), step: round(seconds, 2)})
+
+
+@contextmanager
+def timed_step(run_dir: Path, step: str) -> Iterator[None]:
+    """Record the wall seconds of the block, if it ends well."""
+    start = time.perf_counter()
+    yield
+    record_seconds(run_dir, step, time.perf_counter() - start)
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of occflow and of what its figures depend on; null where unknown."""
+    found: dict[str, str | None] = {"occflow": __version__, "python": platform.python_version()}
+    for package in ("torch", "spconv-cu120", "numpy", "open3d", "nuscenes-devkit"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    found["commit"] = git_commit()
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree, with "+" where it has changes; None outside a repository."""
+    root = Path(__file__).resolve().parents[1]
+    try:
+        def git(*words: str) -> str:
+            return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True,
+                                  timeout=10).stdout.strip()
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def machine() -> dict[str, object]:
+    """Processor, cores, memory and GPU (null without one) of this machine."""
+    import torch
+
+    return {"cpu": cpu_model(), "cores": os.cpu_count(), "memory_gib": memory_gib(),
+            "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None}
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        return None

@@ -1,0 +1,1 @@
+"""A procedural world that writes driving logs in the nuScenes schema."""

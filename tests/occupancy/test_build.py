@@ -1,0 +1,130 @@
+"""From sweeps to occupancy: what stands stays, what moves is whole and leaves no trail, labels and noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from occflow.errors import InputError
+from occflow.geometry import points_in_box
+from occflow.grid import CLASS_NAMES, MOVABLE_CLASSES, VoxelGrid
+from occflow.logs.open import open_log
+from occflow.occupancy.build import build_scene
+from occflow.occupancy.settings import OccupancySettings, configured_grid
+from occflow.occupancy.warp import warp
+
+CAR, ROAD, WALL = (CLASS_NAMES.index(name) for name in ("car", "driveable_surface", "manmade"))
+SETTINGS = OccupancySettings()
+
+
+def world_centres(frame, grid, label) -> np.ndarray:
+    """Centres [N, 3] of the voxels of a class, world frame."""
+    pose = frame.world_from_grid
+    return grid.centres(grid.unflatten(frame.flat[frame.labels == label])) @ pose[:3, :3].T + pose[:3, 3]
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    return len(np.intersect1d(a, b)) / len(np.union1d(a, b))
+
+
+def test_frames_are_the_keyframes(street, grid):
+    frames = build_scene(street, "street-1", grid, SETTINGS)
+    keyframes = street.keyframes("street-1")
+    assert [frame.token for frame in frames] == [keyframe.token for keyframe in keyframes]
+    for frame, keyframe in zip(frames, keyframes, strict=True):
+        assert np.array_equal(frame.world_from_grid, keyframe.world_from_ego)
+        assert frame.stamp_s == keyframe.stamp_s and frame.boxes[0].track == "car"
+        assert (np.diff(frame.flat) > 0).all() and frame.labels.dtype == np.uint8
+
+
+def test_a_mover_is_whole_at_its_box_and_nowhere_else(street, grid):
+    for frame in build_scene(street, "street-1", grid, SETTINGS):
+        centres, box = world_centres(frame, grid, CAR), frame.boxes[0]
+        assert len(centres) >= 4 * 2 * 1  # 4.0 x 2.0 x 1.5 m, in voxels of 0.8 m
+        assert points_in_box(centres, box.world_from_box, box.size_lwh_m, margin_m=0.8).all()
+        above_road = frame.flat[grid.centres(grid.unflatten(frame.flat))[:, 2] > 0.8]
+        above_road = np.setdiff1d(above_road, frame.flat[np.isin(frame.labels, (CAR, WALL))])
+        assert len(above_road) == 0
+
+
+def test_what_stands_stays_under_ego_motion(street, grid):
+    frames = build_scene(street, "street-1", grid, SETTINGS)
+    for k in (1, 2, 3):  # the ego vehicle moves by whole voxels: 1.6 m a keyframe
+        moved = warp(frames[0], grid, frames[k].world_from_grid)
+        seen = np.setdiff1d(frames[k].flat[frames[k].labels != CAR], moved.flat[moved.labels == CAR])
+        inside = grid.unflatten(seen)[:, 0] < grid.shape[0] - 2 * k  # what the first frame's grid covers
+        assert np.isin(seen[inside], moved.flat).mean() > 0.99
+
+
+def test_unlabelled_voxels_take_the_nearest_label_or_others(street_with, grid):
+    post = np.repeat([[5.0, 6.6, 2.0]], 5, axis=0)  # 0.7 m from the wall
+    far = np.repeat([[5.0, -2.0, 2.6]], 5, axis=0)  # 2.5 m above the road
+    street = street_with(extra_points=np.concatenate([post, far]))
+    volume = build_scene(street, "street-1", grid, SETTINGS)[0].dense(grid)
+    (near, high), _ = grid.indices(np.stack([post[0], far[0]]))
+    assert volume[tuple(near)] == WALL
+    assert volume[tuple(high)] == 0
+
+
+def test_a_log_without_labels_is_geometry(street_with, grid):
+    bare = build_scene(street_with(labelled=False, boxed=False), "street-1", grid, SETTINGS)
+    assert all((frame.labels == 0).all() and len(frame.flat) for frame in bare)
+    boxes_only = build_scene(street_with(labelled=False), "street-1", grid, SETTINGS)
+    assert all(set(frame.labels.tolist()) == {0, CAR} for frame in boxes_only)
+
+
+def test_movers_without_a_box_are_dropped(street_with, grid):
+    parked = np.repeat([[6.0, -3.0, 1.5]], 6, axis=0)  # labelled a car at keyframes, unlabelled between them
+    street = street_with(extra_points=parked, extra_label=CAR)
+    voxel = tuple(grid.indices(parked[:1])[0][0])
+    assert build_scene(street, "street-1", grid, SETTINGS)[0].dense(grid)[voxel] == 17
+
+
+def test_own_returns_far_returns_and_single_returns_are_dropped(street_with, grid):
+    far_grid = VoxelGrid((-80, -80, -0.8), (200, 200, 6), 0.8)
+    extra = np.array([[1.0, 0.0, 1.7], [70.0, 30.0, 1.0]])  # own roof; beyond 60 m: both in all sweeps
+    frame = build_scene(street_with(extra_points=extra), "street-1", far_grid, SETTINGS)[0]
+    assert not np.isin(far_grid.flatten(far_grid.indices(extra)[0]), frame.flat).any()
+    some = build_scene(street_with(extra_points=np.array([[5.0, -2.0, 2.6]])), "street-1", grid,
+                       OccupancySettings(min_points=8))[0]  # seven sweeps, one return each
+    assert not np.isin(grid.flatten(grid.indices(np.array([[5.0, -2.0, 2.6]]))[0]), some.flat).any()
+
+
+def test_a_label_is_the_majority(street_with, grid):
+    sign = np.repeat([[5.0, -2.0, 2.6]], 3, axis=0)
+    frame = build_scene(street_with(extra_points=sign, extra_label=WALL), "street-1", grid, SETTINGS)[0]
+    assert frame.dense(grid)[tuple(grid.indices(sign[:1])[0][0])] == WALL
+    speck = np.array([[5.0, -2.0, 0.1]])  # one vote against the road's sixteen
+    frame = build_scene(street_with(extra_points=speck, extra_label=WALL), "street-1", grid, SETTINGS)[0]
+    assert frame.dense(grid)[tuple(grid.indices(speck)[0][0])] == ROAD
+
+
+@pytest.mark.parametrize("values, message", [
+    ({"min_points": 0}, "min_points"), ({"box_margin_m": float("nan")}, "box_margin_m"),
+    ({"ego_box_m": [1, 2]}, "ego_box_m"), ({"voxel": 3}, "no such setting"), ({"max_range_m": "far"}, "not a number"),
+])
+def test_settings_out_of_range_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        OccupancySettings.from_dict(values)
+
+
+@pytest.mark.parametrize("data", [
+    {}, {"grid_pose": "world"}, {"grid_pose": "ego", "grid": 3}, {"grid_pose": "ego", "grid": {"shape": [1, 1, 1]}},
+    {"grid_pose": "ego", "grid": {"origin_m": [0, 0, "up"], "shape": [1, 1, 1], "voxel_size_m": 1}},
+])
+def test_a_configuration_without_a_grid_is_refused(data):
+    with pytest.raises(InputError, match=r"^data\.grid"):
+        configured_grid(data)
+
+
+def test_a_real_recording_agrees_with_itself_under_ego_motion(real_log_root):
+    log = open_log({"kind": "nuscenes", "root": str(real_log_root), "version": "v1.0-pandaset"})
+    grid = VoxelGrid((-40, -40, -1), (100, 100, 8), 0.8)
+    frames = build_scene(log, "pandaset-002", grid, SETTINGS)
+    for k, floor in ((1, 0.75), (6, 0.65)):  # the car drives at up to 5.5 m/s in the last seconds
+        static = [frame.flat[~np.isin(frame.labels, MOVABLE_CLASSES)] for frame in frames]
+        moved = [warp(frame, grid, later.world_from_grid) for frame, later in zip(frames, frames[k:], strict=False)]
+        with_pose = np.mean([overlap(frame.flat[~np.isin(frame.labels, MOVABLE_CLASSES)], later)
+                             for frame, later in zip(moved, static[k:], strict=True)])
+        without = np.mean([overlap(frame, later) for frame, later in zip(static, static[k:], strict=False)])
+        assert with_pose > floor and with_pose > without + 0.1

@@ -1,0 +1,20 @@
+"""Simulate a drive through procedural towns and write it as a nuScenes log to log.root.
+
+A log that was made with the same settings and seed is left as it is.
+"""
+
+from occflow.command_line import run
+
+
+def main(config) -> None:
+    from pathlib import Path
+
+    from occflow.simulation.drive import simulate_log
+
+    summary = simulate_log(Path(config.log.root), config.log.version, config.simulation, config.seed, config.workers)
+    print(f"{config.log.root}: {summary['scenes']} scenes, {summary['keyframes']} keyframes, {summary['sweeps']} sweeps, "
+          f"{summary['seconds']:.1f} s")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)
