@@ -5,6 +5,7 @@ The only place where hydra is imported.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,8 @@ from occflow.errors import InputError
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs"
 
 
-def compose_config(overrides: list[str], config_name: str = "config"):
-    """The resolved configuration (DictConfig) for Hydra overrides such as `log.root=PATH`.
+def compose_config(overrides: list[str], config_name: str = "config") -> dict:
+    """The resolved configuration for Hydra overrides such as `log.root=PATH`, as plain dictionaries and lists.
 
     Raises:
         InputError: an unknown key, group or malformed override.
@@ -28,14 +29,14 @@ def compose_config(overrides: list[str], config_name: str = "config"):
     try:
         with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             config = hydra.compose(config_name, overrides)
-        OmegaConf.resolve(config)
-    except (HydraException, OmegaConfBaseException) as error:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"configuration: {reason} (--help shows every key)") from None
-    return config
+    return plain
 
 
-def run(job: Callable, description: str | None = None) -> None:
+def run(job: Callable[[dict], None], description: str | None = None) -> None:
     """Compose the configuration from the command line and run `job(config)`.
 
     Exit status: 0 success, 2 bad input (one line on stderr), 130 interrupted.
@@ -43,11 +44,9 @@ def run(job: Callable, description: str | None = None) -> None:
     arguments = sys.argv[1:]
     try:
         if arguments and arguments[0] in ("-h", "--help"):
-            from omegaconf import OmegaConf
-
             print((description or "").strip())
             print(f"\nUsage: {Path(sys.argv[0]).name} [KEY=VALUE ...]   (Hydra overrides)\n\nConfiguration:")
-            print(OmegaConf.to_yaml(compose_config(arguments[1:])))
+            print(json.dumps(compose_config(arguments[1:]), indent=2))
             return
         job(compose_config(arguments))
     except InputError as error:

@@ -86,5 +86,5 @@ class VoxelGrid:
         return {"origin_m": list(self.origin_m), "shape": list(self.shape), "voxel_size_m": self.voxel_size_m}
 
     @classmethod
-    def from_dict(cls, values: dict) -> "VoxelGrid":
+    def from_dict(cls, values: dict) -> VoxelGrid:
         return cls(tuple(values["origin_m"]), tuple(values["shape"]), values["voxel_size_m"])

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_forecaster import small_forecaster, small_settings, street_window
+
+__all__ = ["small_forecaster", "small_settings", "street_window"]  # fixtures
 
 REAL_LOGS = Path(os.environ.get("OCCFLOW_REAL_LOGS", "~/.cache/occflow/real_logs")).expanduser()
 START_US = 1_600_000_000_000_000

@@ -8,19 +8,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from occflow.command_line import run
 from occflow.logs.open import open_log
 from occflow.occupancy.build import build_store
 from occflow.occupancy.settings import OccupancySettings, configured_grid
 
 
-def main(config) -> None:
+def main(config: dict) -> None:
     started_s = time.perf_counter()
-    data = OmegaConf.to_container(config.data)
+    data = config["data"]
     grid, settings = configured_grid(data), OccupancySettings.from_dict(data.get("occupancy", {}))
-    store = build_store(open_log(config.log), grid, settings, Path(config.data.store), config.workers)
+    store = build_store(open_log(config["log"]), grid, settings, Path(data["store"]), config["workers"])
     summary = store.summary()
     print(f"{store.path}: {summary.scenes} scenes, {summary.frames} frames, {summary.occupied_share:.2%} occupied, "
           f"{summary.megabytes:.1f} MB, {time.perf_counter() - started_s:.1f} s")

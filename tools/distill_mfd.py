@@ -3,8 +3,8 @@
 from occflow.command_line import run
 
 
-def main(config) -> None:
-    from occflow.runtime.jobs import distill_mfd
+def main(config: dict) -> None:
+    from occflow.runtime.train_jobs import distill_mfd
 
     print(f"student: {distill_mfd(config)}")
 

@@ -3,8 +3,8 @@
 from occflow.command_line import run
 
 
-def main(config) -> None:
-    from occflow.runtime.jobs import evaluate_run
+def main(config: dict) -> None:
+    from occflow.runtime.score_jobs import evaluate_run
 
     print(evaluate_run(config))
 

@@ -1,19 +1,21 @@
 """Build, forecast, score and draw a driving log in one call.
 
-    python tools/forecast.py log=nuscenes log.root=PATH log.version=NAME [checkpoint=PATH] [run_dir=DIR]
+    python tools/forecast.py log=nuscenes log.root=PATH log.version=NAME [forecast.checkpoint=STUDENT.safetensors]
 
-The occupancy store and all results go to run_dir; the student is RUN/student.safetensors of `checkpoint`.
+The occupancy store, report.md, report.json, forecast.png and forecast.gif go to forecast.run_dir.
 """
 
 from occflow.command_line import run
 
 
-def main(config) -> None:
-    from occflow.runtime.jobs import forecast_log
-    from occflow.viewing.picture import render_all
+def main(config: dict) -> None:
+    from occflow.runtime.score_jobs import forecast_log
+    from occflow.viewing.record import draw_record
 
-    print(forecast_log(config))
-    render_all(config)
+    run_dir, table = forecast_log(config)
+    print(table)
+    for path in draw_record(run_dir / "forecast.npz", run_dir, config["view"]):
+        print(f"wrote {path}", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ A log that was made with the same settings and seed is left as it is.
 from occflow.command_line import run
 
 
-def main(config) -> None:
+def main(config: dict) -> None:
     from pathlib import Path
 
     from occflow.simulation.drive import simulate_log
 
-    summary = simulate_log(Path(config.log.root), config.log.version, config.simulation, config.seed, config.workers)
-    print(f"{config.log.root}: {summary['scenes']} scenes, {summary['keyframes']} keyframes, {summary['sweeps']} sweeps, "
+    log = config["log"]
+    summary = simulate_log(Path(log["root"]), log["version"], config["simulation"], config["seed"], config["workers"])
+    print(f"{log['root']}: {summary['scenes']} scenes, {summary['keyframes']} keyframes, {summary['sweeps']} sweeps, "
           f"{summary['seconds']:.1f} s")
 
 

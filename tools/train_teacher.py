@@ -4,8 +4,9 @@ teacher. Without arguments: the embedded default, simulated and built first wher
 from occflow.command_line import run
 
 
-def main(config) -> None:
-    from occflow.runtime.jobs import ensure_log, ensure_store, train_teacher
+def main(config: dict) -> None:
+    from occflow.runtime.sources import ensure_log, ensure_store
+    from occflow.runtime.train_jobs import train_teacher
 
     ensure_log(config)
     ensure_store(config)

@@ -8,11 +8,11 @@ from pathlib import Path
 from occflow.command_line import run
 
 
-def main(config) -> None:
+def main(config: dict) -> None:
     from occflow.occupancy.forecast_file import load_forecasts
     from occflow.viewing.player import play
 
-    play(load_forecasts(Path(config.view.forecast)), config.view, Path(config.run_dir) / "screenshots")
+    play(load_forecasts(Path(config["view"]["forecast"])), config["view"], Path(config["run_dir"]) / "screenshots")
 
 
 if __name__ == "__main__":

@@ -8,16 +8,14 @@ from pathlib import Path
 from occflow.command_line import run
 
 
-def main(config) -> None:
-    from occflow.occupancy.forecast_file import load_forecasts
-    from occflow.viewing.animation import render_animation
-    from occflow.viewing.sheet import render_sheet
+def main(config: dict) -> None:
+    from occflow.run_record import timed_step
+    from occflow.viewing.record import draw_record
 
-    record = load_forecasts(Path(config.view.forecast))
-    for render, name in ((render_sheet, "forecast.png"), (render_animation, "forecast.gif")):
-        path = Path(config.run_dir) / name
-        render(record, config.view, path)
-        print(f"wrote {path}", flush=True)
+    run_dir = Path(config["run_dir"])
+    with timed_step(run_dir, "render"):
+        for path in draw_record(Path(config["view"]["forecast"]), run_dir, config["view"]):
+            print(f"wrote {path}", flush=True)
 
 
 if __name__ == "__main__":

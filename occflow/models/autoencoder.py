@@ -40,11 +40,26 @@ class DecodingLoss:
     classes: Tensor
 
 
+class Context(nn.Module):
+    """What a site learns of its neighbours: a residual submanifold convolution in a bottleneck.
+
+    The bottleneck is for speed: at full width this convolution is half of a training step.
+    """
+
+    def __init__(self, channels: int, bottleneck: int = 32) -> None:
+        super().__init__()
+        self.squeeze, self.conv = nn.Linear(channels, bottleneck), SubmanifoldConv(bottleneck, bottleneck)
+        self.widen = nn.Linear(bottleneck, channels)
+
+    def forward(self, features: Tensor, sites: Sites) -> Tensor:
+        return features + self.widen(functional.gelu(self.conv(self.squeeze(features), sites)))
+
+
 class Autoencoder(nn.Module):
     """Encoder: each coarse site sees only its own voxels, so that where nothing changes no latent changes.
 
-    Decoder: a submanifold convolution at every level but the last, children's existence decided and
-    pruned level by level, classes on the voxels that are left.
+    Decoder: neighbours are consulted at every level but the last, children's existence is decided and
+    pruned level by level, classes are decided on the voxels that are left.
     """
 
     def __init__(self, settings: AutoencoderSettings) -> None:
@@ -58,7 +73,7 @@ class Autoencoder(nn.Module):
                                        nn.Linear(top, settings.latent_channels))
         self.standardise = nn.BatchNorm1d(settings.latent_channels, affine=False)
         self.from_latent = nn.Linear(settings.latent_channels, top)
-        self.context = nn.ModuleList(SubmanifoldConv(widths[i + 1], widths[i + 1]) for i in range(len(slots)))
+        self.context = nn.ModuleList(Context(widths[i + 1]) for i in range(len(slots)))
         self.up = nn.ModuleList(PatchUp(widths[i + 1], widths[i], slots[i]) for i in range(len(slots)))
         self.existence = nn.ModuleList(nn.Linear(widths[i], 1) for i in range(len(slots)))
         self.classes = nn.Sequential(nn.Linear(widths[0], 2 * widths[0]), nn.GELU(),
@@ -94,14 +109,11 @@ class Autoencoder(nn.Module):
             self._latents(labels, self.pyramid(sites))
         self.eval()
 
-    def _features(self, level: int, features: Tensor, sites: Sites) -> Tensor:
-        return features + functional.gelu(self.context[level](features, sites))
-
     def decode(self, sites: Sites, latents: Tensor, voxel_shape: Shape) -> tuple[Sites, Tensor]:
         """Coarse sites [M] that exist, with latents [M, C] -> voxels [N] and their labels [N] int64."""
         features, shapes = self.from_latent(latents), self._shapes(voxel_shape)
         for level in reversed(range(len(self.up))):
-            children = functional.gelu(self.up[level].expand(self._features(level, features, sites)))
+            children = functional.gelu(self.up[level].expand(self.context[level](features, sites)))
             exists = self.existence[level](children)[..., 0] > 0  # [M, slots]
             child_sites, order = children_of(sites, self.settings.strides[level], shapes[level], exists)
             sites, features = child_sites, children[exists][order]
@@ -126,14 +138,19 @@ class Autoencoder(nn.Module):
         existence_losses = []
         for level in reversed(range(len(self.up))):
             pooling = poolings[level]
-            children = functional.gelu(self.up[level].expand(self._features(level, features, pooling.coarse)))
+            children = functional.gelu(self.up[level].expand(self.context[level](features, pooling.coarse)))
             index = pooling.parent * pooling.num_slots + pooling.slot
             logits = self.existence[level](children).reshape(-1)
             target = torch.zeros_like(logits).index_fill(0, index, 1.0)
             existence_losses.append(functional.binary_cross_entropy_with_logits(logits, target))
             features = children.flatten(0, 1)[index]
         return DecodingLoss(torch.stack(existence_losses).mean(),
-                            functional.cross_entropy(self.classes(features), labels))
+                            functional.cross_entropy(self.classes(features), labels, class_weights(labels)))
+
+
+def class_weights(labels: Tensor) -> Tensor:
+    """[NUM_CLASSES] weights by the inverse root of each class's count, so that mIoU's rare classes are learnt."""
+    return torch.bincount(labels, minlength=NUM_CLASSES).clamp(min=1).float().rsqrt()
 
 
 def children_of(sites: Sites, stride: Shape, shape: Shape, exists: Tensor) -> tuple[Sites, Tensor]:

@@ -120,8 +120,7 @@ class FlowForecaster(nn.Module):
     def observe(self, window: Window, with_target: bool = False) -> Observation:
         """Lay out and encode a window; the labels of its horizon are read only with `with_target`."""
         settings = self.settings
-        poses = np.stack([frame.world_from_grid for frame in window.horizon])
-        seconds = np.array([frame.stamp_s for frame in window.horizon]) - window.present.stamp_s
+        poses, seconds = horizon_geometry(window)
         touched = [touched_voxels(window.present, settings.grid, pose) for pose in poses]
         layout = build_layout(window.history, poses, seconds, touched, settings.grid, settings.autoencoder.total_stride,
                               settings.support)
@@ -160,6 +159,12 @@ class FlowForecaster(nn.Module):
         return tuple(OccupancyFrame(flat[a:b] - i * grid.num_voxels, labels[a:b], frame.world_from_grid,
                                     frame.stamp_s, frame.token)
                      for i, (frame, a, b) in enumerate(zip(horizon, bounds[:-1], bounds[1:])))
+
+
+def horizon_geometry(window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Grid poses [F, 4, 4] of the horizon and its seconds [F] after the present; all that a forecaster may know."""
+    poses = np.stack([frame.world_from_grid for frame in window.horizon])
+    return poses, np.array([frame.stamp_s for frame in window.horizon]) - window.present.stamp_s
 
 
 def move_layout(layout: Layout, device: torch.device) -> Layout:

@@ -31,7 +31,7 @@ class Cells:
     groups: np.ndarray
     cell_ids: np.ndarray
 
-    def where(self, mask: np.ndarray) -> "Cells":
+    def where(self, mask: np.ndarray) -> Cells:
         """The entries of a mask [M]."""
         return Cells(self.centres_m[mask], self.labels[mask], self.counts[mask], self.groups[mask],
                      self.cell_ids[mask])

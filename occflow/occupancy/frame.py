@@ -38,7 +38,7 @@ class OccupancyFrame:
 
     @classmethod
     def from_dense(cls, volume: np.ndarray, world_from_grid: np.ndarray, stamp_s: float = 0.0,
-                   token: str = "", boxes: tuple[Box, ...] = ()) -> "OccupancyFrame":
+                   token: str = "", boxes: tuple[Box, ...] = ()) -> OccupancyFrame:
         """The inverse of `dense`, for a class volume [X, Y, Z] uint8."""
         flat = np.flatnonzero(volume.reshape(-1) != FREE)
         return cls(flat, volume.reshape(-1)[flat].astype(np.uint8), np.asarray(world_from_grid, dtype=np.float64),

@@ -46,7 +46,7 @@ class OccupancySettings:
             raise InputError(f"data.occupancy.ego_box_m: {list(self.ego_box_m)} is not [x from, y from, x to, y to]")
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "OccupancySettings":
+    def from_dict(cls, values: Mapping) -> OccupancySettings:
         """From a configuration group; keys left out take their defaults."""
         if not isinstance(values, Mapping):
             raise InputError(f"data.occupancy: {values!r} is not a group of settings; see configs/data/demo.yaml")

@@ -17,7 +17,7 @@ from occflow.occupancy.settings import OccupancySettings
 
 FORMAT = "occflow-occupancy-1"
 META = "meta.json"
-SCENES_KEPT = 8  # windows are read scene by scene; a scene at 200 x 200 x 16 takes some 15 MB
+SCENES_KEPT = 32  # trainings draw frames from all scenes; a scene at 200 x 200 x 16 takes some 15 MB
 SCENE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # it becomes a file name
 REMEDY = "remove the folder, or name another with data.store=PATH"
 
@@ -73,7 +73,7 @@ class OccupancyStore:
         self._kept: OrderedDict[str, tuple[OccupancyFrame, ...]] = OrderedDict()
 
     @classmethod
-    def open(cls, path: str | Path) -> "OccupancyStore":
+    def open(cls, path: str | Path) -> OccupancyStore:
         """A store that `build_store` finished.
 
         Raises:

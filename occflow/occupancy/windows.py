@@ -36,8 +36,8 @@ class Window:
         return self.history[-1]
 
 
-def window_keys(store: OccupancyStore, split: str, history: int, horizon: int, stride: int = 1) -> list[WindowKey]:
-    """All windows of a split, per scene from its first frame on, every `stride` frames.
+def window_keys(store: OccupancyStore, split: str | None, history: int, horizon: int, stride: int = 1) -> list[WindowKey]:
+    """All windows of a split (None: of all scenes), per scene from its first frame on, every `stride` frames.
 
     Raises:
         InputError: no scene of the split is long enough.
@@ -45,7 +45,8 @@ def window_keys(store: OccupancyStore, split: str, history: int, horizon: int, s
     keys = [WindowKey(scene, start) for scene in store.scenes(split)
             for start in range(0, store.num_frames(scene) - history - horizon + 1, stride)]
     if not keys:
-        raise InputError(f"{store.path}: no scene of split '{split}' has the {history} + {horizon} frames of a window")
+        which = "no scene" if split is None else f"no scene of split '{split}'"
+        raise InputError(f"{store.path}: {which} has the {history} + {horizon} frames of a window")
     return keys
 
 

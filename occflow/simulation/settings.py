@@ -54,7 +54,7 @@ class SimulationSettings:
         return (self.num_keyframes - 1) * self.sweep_hz // self.keyframe_hz + 1
 
     @classmethod
-    def from_config(cls, values: Mapping) -> "SimulationSettings":
+    def from_config(cls, values: Mapping) -> SimulationSettings:
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     def to_dict(self) -> dict:

@@ -67,7 +67,7 @@ class PatchDown(nn.Module):
         """Features [N_fine, C_in] -> [N_coarse, C_out]."""
         patches = features.new_zeros(len(pooling.coarse) * self.num_slots, features.shape[1])
         patches = patches.index_copy(0, pooling.parent * self.num_slots + pooling.slot, features)
-        return self.linear(patches.view(len(pooling.coarse), -1))
+        return self.linear(patches.view(len(pooling.coarse), self.linear.in_features))
 
 
 class PatchUp(nn.Module):
@@ -105,7 +105,7 @@ class TableMix(nn.Module):
     def forward(self, own: Tensor, source: Tensor, table: Tensor) -> Tensor:
         """own [N, C_own], source [M, C_source], table [N, K] int64 into source (M: absent) -> [N, C_out]."""
         padded = torch.cat([source, source.new_zeros(1, source.shape[1])])
-        gathered = padded.index_select(0, table.reshape(-1)).view(len(table), -1)  # [N, K * C_source]
+        gathered = padded.index_select(0, table.reshape(-1)).view(len(table), self.gathered.in_features)
         return self.out(nn.functional.gelu(self.gathered(gathered) + self.own(own)))
 
 

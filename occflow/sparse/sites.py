@@ -35,7 +35,7 @@ class Sites:
         """[N] int64: position of each site in the dense volume [block, x, y, z]."""
         return site_keys(self.coords, self.shape)
 
-    def to(self, device: torch.device | str) -> "Sites":
+    def to(self, device: torch.device | str) -> Sites:
         """The same sites on another device; rulebooks are built anew there."""
         return Sites(self.coords.to(device), self.shape, self.num_blocks)
 

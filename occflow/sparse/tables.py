@@ -15,7 +15,7 @@ class CellGrid:
     cell_m: np.ndarray
     shape: tuple[int, int, int]
 
-    def pooled(self, stride: tuple[int, int, int]) -> "CellGrid":
+    def pooled(self, stride: tuple[int, int, int]) -> CellGrid:
         return CellGrid(self.origin_m, self.cell_m * np.asarray(stride),
                         tuple(-(-cells // step) for cells, step in zip(self.shape, stride)))
 

@@ -35,10 +35,10 @@ def relevant_settings(kind: str, settings: ForecasterSettings) -> dict:
 def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, resolved: dict) -> None:
     """Write PATH (safetensors) and its .json: kind, settings of the networks, the whole resolved configuration."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    with atomic_file(path) as partial:
-        save_file(tensors, str(partial))
     write_json(path.with_suffix(".json"), {"format": FORMAT, "kind": kind, "config": resolved,
                                            "settings": relevant_settings(kind, settings)})
+    with atomic_file(path) as partial:  # after its record, so that weights never stand without one
+        save_file(tensors, str(partial))
 
 
 def read_record(path: Path) -> dict:
@@ -69,15 +69,23 @@ def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings
     record = read_record(path)
     if record["kind"] not in kinds:
         raise InputError(f"{path}: is a checkpoint of kind '{record['kind']}', wanted {' or '.join(kinds)}")
-    difference = first_difference(record["settings"], relevant_settings(record["kind"], settings))
-    if difference:
-        raise InputError(f"{path}: made with another configuration ({difference}); use the configuration beside "
-                         "it, or train anew in another run_dir")
+    _refuse(path, first_difference(record["settings"], relevant_settings(record["kind"], settings)))
     try:
         module.load_state_dict(load_file(str(path)))
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"{path}: weights cannot be read ({reason}); train the checkpoint again") from None
+
+
+def refuse_other_settings(path: Path, stored: ForecasterSettings, wanted: ForecasterSettings) -> None:
+    """Raise InputError where a loaded checkpoint's settings are not the configured ones."""
+    _refuse(path, first_difference(settings_record(stored), settings_record(wanted)))
+
+
+def _refuse(path: Path, difference: str | None) -> None:
+    if difference:
+        raise InputError(f"{path}: made with another configuration ({difference}); use the configuration beside "
+                         "it, or train anew in another run_dir")
 
 
 def first_difference(stored: dict, wanted: dict, prefix: str = "") -> str | None:

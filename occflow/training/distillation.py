@@ -50,19 +50,19 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
                         decay=False)
     log = RunLog(stats, "student", student.settings.steps, values["windows"])
 
-    def update_auxiliary() -> float:
-        condition = feed.next(values["windows"]).condition
+    def update_auxiliary(condition: Condition) -> float:
         networks = bound_networks(teacher, auxiliary.module, student.module, condition)
         loss = method.auxiliary_loss(networks, flow_batch(condition), generator)
         auxiliary.step(loss)
-        return float(loss)
+        return loss.item()
 
     try:
         for _ in range(values["auxiliary_warmup"]):
-            update_auxiliary()
+            update_auxiliary(feed.next(values["windows"]).condition)
         for _ in range(student.settings.steps):
-            losses = [update_auxiliary() for _ in range(values["auxiliary_updates"])]
+            # one batch a cycle: its layout, rulebooks and mean are built once for all networks and updates
             condition = feed.next(values["windows"]).condition
+            losses = [update_auxiliary(condition) for _ in range(values["auxiliary_updates"])]
             networks = bound_networks(teacher, auxiliary.module, student.module, condition)
             loss = method.student_loss(networks, flow_batch(condition), generator)
             norm = student.step(loss)

@@ -33,7 +33,7 @@ class OptimiserSettings:
     betas: tuple[float, float] = (0.9, 0.99)
 
     @classmethod
-    def from_config(cls, values: Mapping, **changes) -> "OptimiserSettings":
+    def from_config(cls, values: Mapping, **changes) -> OptimiserSettings:
         names = ("steps", "learning_rate", "warmup_steps", "clip_norm", "ema_decay")
         return cls(**{name: values[name] for name in names if name not in changes}, **changes)
 
@@ -132,7 +132,7 @@ def train(module: nn.Module, settings: OptimiserSettings, log: RunLog,
         for step in range(settings.steps):
             loss, figures = loss_of_step(step)
             norm = trainer.step(loss)
-            log.add({"loss": float(loss), **figures, "gradient_norm": norm})
+            log.add({"loss": loss.item(), **figures, "gradient_norm": norm})
     finally:
         log.close()
     return trainer.average.eval()

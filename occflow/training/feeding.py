@@ -14,7 +14,7 @@ from occflow.models.mean import MeanForecast
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.windows import WindowKey, read_window
 
-MAX_KEPT_BYTES = 3 << 30  # of laid-out windows; beyond it the oldest are laid out anew when their turn comes
+MAX_KEPT_BYTES = 2 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
 
 
 def epoch_order(count: int, seed: int):
@@ -33,50 +33,67 @@ class FlowBatch:
     data: torch.Tensor
 
 
-class ObservationFeed:
+class WindowFeed:
+    """Items by window, made once and kept in memory up to a bound; drawn in epochs."""
+
+    def __init__(self, count: int, seed: int, bytes_a_site: int) -> None:
+        self.order, self.bytes_a_site = epoch_order(count, seed), bytes_a_site
+        self.kept: OrderedDict[int, tuple[object, int]] = OrderedDict()
+        self.kept_bytes = 0
+
+    def make(self, index: int) -> tuple[object, int]:
+        """The item of window `index`, and its number of support sites."""
+        raise NotImplementedError
+
+    def get(self, index: int):
+        """The item of window `index`."""
+        if index not in self.kept:
+            item, sites = self.make(index)
+            self.kept[index] = item, sites * self.bytes_a_site
+            self.kept_bytes += sites * self.bytes_a_site
+            while self.kept_bytes > MAX_KEPT_BYTES and len(self.kept) > 1:
+                self.kept_bytes -= self.kept.popitem(last=False)[1][1]
+        return self.kept[index][0]
+
+    def draw(self, windows: int) -> list:
+        """The next `windows` items."""
+        return [self.get(next(self.order)) for _ in range(windows)]
+
+
+class ObservationFeed(WindowFeed):
     """Batches of observed windows with targets."""
 
     def __init__(self, store: OccupancyStore, keys: list[WindowKey], forecaster: FlowForecaster, seed: int) -> None:
+        super().__init__(len(keys), seed, bytes_a_site=400)
         self.store, self.keys, self.forecaster = store, keys, forecaster
-        self.order = epoch_order(len(keys), seed)
-        self.kept: OrderedDict[int, object] = OrderedDict()
-        self.kept_bytes = 0
 
-    def _make(self, index: int) -> Observation:
+    def make(self, index: int) -> tuple[Observation, int]:
         settings = self.forecaster.settings
         window = read_window(self.store, self.keys[index], settings.num_history, settings.num_horizon)
-        return self.forecaster.observe(window, with_target=True)
-
-    def _get(self, index: int):
-        if index not in self.kept:
-            item = self._make(index)
-            self.kept[index] = item
-            self.kept_bytes += self._size(item)
-            while self.kept_bytes > MAX_KEPT_BYTES and len(self.kept) > 1:
-                self.kept_bytes -= self._size(self.kept.popitem(last=False)[1])
-        return self.kept[index]
-
-    @staticmethod
-    def _size(item) -> int:
-        layout = item.layout if isinstance(item, Observation) else item.condition.layout
-        return len(layout.support) * 700  # bytes a support site: states, tables, features and rulebooks
+        observation = self.forecaster.observe(window, with_target=True)
+        return observation, len(observation.layout.support)
 
     def next(self, windows: int) -> Observation:
         """The next batch of `windows` windows."""
-        return join_observations([self._get(next(self.order)) for _ in range(windows)])
+        return join_observations(self.draw(windows))
 
 
-class FlowFeed(ObservationFeed):
+class FlowFeed(WindowFeed):
     """Batches for flow trainings: the frozen mean network is run once a window."""
 
+    def __init__(self, source: ObservationFeed, seed: int) -> None:
+        super().__init__(len(source.keys), seed, bytes_a_site=450)
+        self.source, self.forecaster = source, source.forecaster
+
     @torch.no_grad()
-    def _make(self, index: int) -> FlowBatch:
-        observation = super()._make(index)
+    def make(self, index: int) -> tuple[FlowBatch, int]:
+        observation = self.source.get(index)
         condition = self.forecaster.condition(observation)
-        return FlowBatch(condition, condition.residual(observation.target))
+        return FlowBatch(condition, condition.residual(observation.target)), len(observation.layout.support)
 
     def next(self, windows: int) -> FlowBatch:
-        items = [self._get(next(self.order)) for _ in range(windows)]
+        """The next batch of `windows` windows."""
+        items = self.draw(windows)
         forecasts = [item.condition.forecast for item in items]
         forecast = MeanForecast(*(torch.cat([getattr(one, name) for one in forecasts])
                                   for name in ("mean", "scale", "features")))

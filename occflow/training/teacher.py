@@ -14,9 +14,8 @@ from occflow.flow.times import logit_normal
 from occflow.models.forecaster import Condition, FlowForecaster
 from occflow.models.mean import mean_loss
 from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import WindowKey
-from occflow.training.engine import OptimiserSettings, RunLog, train
 from occflow.sparse.sites import Sites
+from occflow.training.engine import OptimiserSettings, RunLog, train
 from occflow.training.feeding import FlowFeed, ObservationFeed, epoch_order
 
 CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are measured on
@@ -34,7 +33,7 @@ def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values:
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         sites, labels = draw()
         loss = forecaster.autoencoder.loss(sites, labels, values["latent_noise"], generator)
-        return loss.existence + loss.classes, {"existence": float(loss.existence), "classes": float(loss.classes)}
+        return loss.existence + loss.classes, {"existence": loss.existence.item(), "classes": loss.classes.item()}
 
     settings = OptimiserSettings.from_config(values)
     log = RunLog(stats, "autoencoder", settings.steps, values["frames"])
@@ -42,17 +41,14 @@ def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values:
     forecaster.autoencoder.calibrate(draw() for _ in range(CALIBRATION_BATCHES))
 
 
-def train_mean(forecaster: FlowForecaster, store: OccupancyStore, keys: list[WindowKey], values: Mapping,
-               seed: int, stats: Path) -> None:
+def train_mean(forecaster: FlowForecaster, feed: ObservationFeed, values: Mapping, stats: Path) -> None:
     """Regress the future state; the autoencoder is frozen."""
-    forecaster.autoencoder.eval().requires_grad_(False)
-    feed = ObservationFeed(store, keys, forecaster, seed)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         observation = feed.next(values["windows"])
         condition = forecaster.condition(observation)
-        persistence_error = float(((observation.base - observation.target) ** 2).mean())
-        error = float(((condition.forecast.mean - observation.target) ** 2).mean())
+        persistence_error = ((observation.base - observation.target) ** 2).mean().item()
+        error = ((condition.forecast.mean - observation.target) ** 2).mean().item()
         return (mean_loss(condition.forecast, observation.target, values["scale_weight"]),
                 {"error": error, "persistence_error": persistence_error})
 
@@ -70,11 +66,11 @@ def state_weight(condition: Condition) -> Tensor:
     return variance / variance.mean()
 
 
-def train_flow(forecaster: FlowForecaster, store: OccupancyStore, keys: list[WindowKey], values: Mapping,
-               seed: int, stats: Path) -> None:
+def train_flow(forecaster: FlowForecaster, observations: ObservationFeed, values: Mapping, seed: int,
+               stats: Path) -> None:
     """Conditional flow matching of the residual about the frozen mean."""
     forecaster.mean.eval().requires_grad_(False)
-    feed, generator = FlowFeed(store, keys, forecaster, seed), torch.Generator().manual_seed(seed)
+    feed, generator = FlowFeed(observations, seed), torch.Generator().manual_seed(seed)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         batch = feed.next(values["windows"])

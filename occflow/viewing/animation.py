@@ -11,8 +11,15 @@ from PIL import Image
 from occflow.atomic import atomic_file
 from occflow.occupancy.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.viewing.palette import (BACKGROUND, CLASS_COLOURS, DIFFERENCE_COLOURS, EGO_BODY, FAINT_INK, INK,
-                                     PALE_DIFFERENCE_COLOURS)
+from occflow.viewing.palette import (
+    BACKGROUND,
+    CLASS_COLOURS,
+    DIFFERENCE_COLOURS,
+    EGO_BODY,
+    FAINT_INK,
+    INK,
+    PALE_DIFFERENCE_COLOURS,
+)
 from occflow.viewing.panels import Panels, panel_size, require_something, seconds_a_frame, shown_forecasts, view_value
 from occflow.viewing.picture import blank, legend, stack, write
 

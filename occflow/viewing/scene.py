@@ -7,8 +7,18 @@ import numpy as np
 from occflow.grid import FLAT_CLASSES, MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.meshes import Mesh, box_mesh, join, voxel_mesh
-from occflow.viewing.palette import (AGREED, AGREED_GREYS, CLASS_COLOURS, CONFUSED, DIFFERENCE_COLOURS, EGO_BODY,
-                                     EGO_CABIN, INVENTED, MISSED, PALE_DIFFERENCE_COLOURS)
+from occflow.viewing.palette import (
+    AGREED,
+    AGREED_GREYS,
+    CLASS_COLOURS,
+    CONFUSED,
+    DIFFERENCE_COLOURS,
+    EGO_BODY,
+    EGO_CABIN,
+    INVENTED,
+    MISSED,
+    PALE_DIFFERENCE_COLOURS,
+)
 
 
 def class_mesh(grid: VoxelGrid, frame: OccupancyFrame) -> Mesh:

@@ -9,10 +9,10 @@ import zipfile
 import numpy as np
 import pytest
 
-import occflow.occupancy.build as build
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.logs.nuscenes import NuScenesLog
+from occflow.occupancy import build
 from occflow.occupancy.build import build_scene, build_store
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.store import OccupancyStore

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from occflow.geometry import planar_pose
-from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv, TableMix, submanifold_reference
+from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv, submanifold_reference
 from occflow.sparse.sites import lookup, pool, sites_from_keys
 from occflow.sparse.tables import CellGrid, index_volume, motion_compensated_table
 

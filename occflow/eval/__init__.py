@@ -1,0 +1,1 @@
+"""Scores: counters, protocols, baselines, ensembles, the report."""

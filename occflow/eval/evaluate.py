@@ -1,0 +1,71 @@
+"""The evaluation loop: windows stream through the forecasters, counters add up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from occflow.eval.iou import IoUCounts
+from occflow.occupancy.forecast import Forecast, Forecaster
+from occflow.occupancy.store import OccupancyStore
+from occflow.occupancy.windows import Window, WindowKey, read_window
+
+STAGES = ("encode", "flow", "decode")
+
+
+@dataclass
+class ForecasterScores:
+    """What was counted of one forecaster: counters a scene (mergeable), and milliseconds a stage and window."""
+
+    name: str
+    nfe: int
+    by_scene: dict[str, IoUCounts] = field(default_factory=dict)
+    ms: dict[str, list[float]] = field(default_factory=dict)
+
+    def total(self) -> IoUCounts:
+        """Counters of all scenes."""
+        counts = list(self.by_scene.values())
+        total = IoUCounts(counts[0].num_horizon)
+        for one in counts:
+            total.merge(one)
+        return total
+
+    def median_ms(self) -> dict[str, float | None]:
+        """Median milliseconds of each stage and of the whole forecast; None where not measured."""
+        medians = {stage: float(np.median(self.ms[stage])) if stage in self.ms else None for stage in STAGES}
+        totals = [sum(values) for values in zip(*self.ms.values())]
+        return {**medians, "total": float(np.median(totals)) if totals else None}
+
+    def add(self, window: Window, forecast: Forecast) -> None:
+        counts = self.by_scene.setdefault(window.key.scene, IoUCounts(len(window.horizon)))
+        for index, (prediction, truth) in enumerate(zip(forecast.frames, window.horizon)):
+            counts.add(index, prediction, truth)
+        for stage, value in forecast.ms.items():
+            self.ms.setdefault(stage, []).append(value)
+
+
+def forecast_seed(seed: int, window_number: int) -> int:
+    """The seed of a window's noise: the same for every forecaster, so that teacher and student start alike."""
+    return int(np.random.SeedSequence((seed, window_number)).generate_state(1)[0])
+
+
+def evaluate(store: OccupancyStore, keys: list[WindowKey], history: int, horizon: int,
+             forecasters: list[Forecaster], seed: int,
+             watch: Callable[[Window, dict[str, Forecast]], None] | None = None) -> list[ForecasterScores]:
+    """Score forecasters on windows; one window in memory at a time.
+
+    Args:
+        watch: called with every window and its forecasts by name.
+    """
+    scores = [ForecasterScores(one.name, one.nfe) for one in forecasters]
+    for number, key in enumerate(tqdm(keys, desc="evaluation", unit="window", dynamic_ncols=True)):
+        window, forecasts = read_window(store, key, history, horizon), {}
+        for forecaster, score in zip(forecasters, scores):
+            forecasts[forecaster.name] = forecaster.forecast(window, forecast_seed(seed, number))
+            score.add(window, forecasts[forecaster.name])
+        if watch is not None:
+            watch(window, forecasts)
+    return scores

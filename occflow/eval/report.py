@@ -1,0 +1,124 @@
+"""report.json, which later tools read and extend, and report.md, which people read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from occflow.atomic import atomic_file, write_json
+from occflow.errors import InputError
+from occflow.eval.evaluate import ForecasterScores
+from occflow.eval.protocols import HORIZONS_S, Protocol
+
+ROW_MEANINGS = {
+    "copy": "the last input grid repeated, not moved (the field's Copy & Paste)",
+    "persistence": "the last input moved by the ego motion (static world)",
+    "constant_velocity": "persistence, with each annotated object moved on at its last velocity",
+    "regression": "the mean that the flow starts from, decoded: the same trunk, one pass, squared error on latents",
+    "teacher-10": "flow-matching teacher, 10 Euler steps, one sample",
+    "teacher-1": "flow-matching teacher, 1 Euler step",
+    "student-1": "student of Mean Flow Distillation, 1 step, one sample",
+}
+
+
+def numbers(values) -> list[float | None]:
+    """Floats for JSON: nan becomes null."""
+    return [None if math.isnan(value) else round(float(value), 6) for value in values]
+
+
+def report_row(scores: ForecasterScores, protocol: Protocol, frames: list[int]) -> dict:
+    """One row of the report: scores at the frames of 1, 2 and 3 s, median milliseconds a forecast."""
+    values = {name: numbers(array[frames]) for name, array in protocol.scores(scores.total()).items()}
+    ms = {stage: None if value is None else round(value, 2) for stage, value in scores.median_ms().items()}
+    return {"name": scores.name, "nfe": scores.nfe, **values, "ms": ms}
+
+
+def make_report(scores: list[ForecasterScores], protocol: Protocol, frames: list[int], windows: Mapping, ego: str,
+                seed: int, versions: Mapping, machine: Mapping, seconds: Mapping, **extra) -> dict:
+    """The contract of report.json; fractions, null where nothing was measured."""
+    return {"protocol": protocol.name, "windows": dict(windows), "ego": ego, "horizon_s": list(HORIZONS_S),
+            "seed": seed, "versions": dict(versions), "machine": dict(machine),
+            "rows": [report_row(one, protocol, frames) for one in scores], "seconds": dict(seconds), **extra}
+
+
+def write_report(run_dir: Path, report: Mapping) -> None:
+    """Write RUN_DIR/report.json and RUN_DIR/report.md."""
+    write_json(Path(run_dir) / "report.json", dict(report))
+    with atomic_file(Path(run_dir) / "report.md") as partial:
+        partial.write_text(report_markdown(report))
+
+
+def read_report(path: Path) -> dict:
+    """A report.json.
+
+    Raises:
+        InputError: missing or not a report.
+    """
+    try:
+        report = json.loads(Path(path).read_text())
+        report["rows"], report["protocol"]
+        return report
+    except OSError:
+        raise InputError(f"{path}: no such report; make one with tools/evaluate.py") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: is not a report; make it again with tools/evaluate.py") from None
+
+
+def table_markdown(report: Mapping) -> str:
+    """The table alone, in percent and milliseconds."""
+    head = "| forecast | NFE | IoU 1/2/3 s | mIoU 1/2/3 s | movable IoU 1/2/3 s | encode | flow | decode | total ms |"
+    lines = [head, "|---|---|---|---|---|---|---|---|---|"]
+    for row in report["rows"]:
+        ms = [_ms(row["ms"].get(stage)) for stage in ("encode", "flow", "decode", "total")]
+        cells = [row["name"], str(row["nfe"]), _percent(row["iou"]), _percent(row["miou"]),
+                 _percent(row["movable_iou"]), *ms]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def report_markdown(report: Mapping) -> str:
+    """The whole report for a person."""
+    windows, machine = report["windows"], report["machine"]
+    shown = [f"* `{row['name']}`: {ROW_MEANINGS[row['name']]}" for row in report["rows"] if row["name"] in ROW_MEANINGS]
+    seconds = ", ".join(f"{step} {value:.0f}" for step, value in report["seconds"].items())
+    ratios = [f"* {name.replace('_', ' ')}: {value:.4g}" for name, value in quality_ratios(report).items()]
+    support = report.get("support")
+    if support:
+        ratios.append(f"* support: {support['recall']:.2%} of the true future sites, "
+                      f"{support['share']:.1%} of the coarse grid")
+    return "\n".join([
+        "# Forecast report", "", table_markdown(report), "",
+        "Percent; median milliseconds a forecast of all frames.", "", *shown, "",
+        f"Protocol `{report['protocol']}`, ego setting {report['ego']} (G: the true future ego trajectory is given, "
+        "as the poses of the target grids), each target in its own ego grid, counts summed over all windows; "
+        "movable IoU is that of all movable classes as one.",
+        f"Windows: {windows['count']} of split {windows['split']}, stride {windows['stride']}, "
+        f"{windows['history']} + {windows['horizon']} frames, {windows['scenes']} scenes. Seed {report['seed']}.",
+        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, GPU: {machine['gpu']}.",
+        "Versions: " + ", ".join(f"{name} {value}" for name, value in report["versions"].items()) + ".",
+        f"Wall seconds: {seconds or 'not recorded'}.", "", *ratios, ""])
+
+
+def quality_ratios(report: Mapping) -> dict[str, float]:
+    """Student against teacher and teacher against persistence, where the rows are there (means over 1, 2, 3 s)."""
+    rows, found = {row["name"]: row for row in report["rows"]}, {}
+    teacher, student, floor = (rows.get(name) for name in ("teacher-10", "student-1", "persistence"))
+    if teacher and student:
+        for name in ("iou", "miou", "movable_iou"):
+            if None not in (*teacher[name], *student[name]) and sum(teacher[name]) > 0:
+                found[f"student_{name}_over_teacher"] = sum(student[name]) / sum(teacher[name])
+        if teacher["ms"]["flow"]:
+            found["student_flow_time_over_teacher"] = student["ms"]["flow"] / teacher["ms"]["flow"]
+    if teacher and floor and None not in (teacher["movable_iou"][0], floor["movable_iou"][0]):
+        found["teacher_movable_iou_minus_persistence_at_1_s"] = teacher["movable_iou"][0] - floor["movable_iou"][0]
+    return found
+
+
+def _percent(values: list) -> str:
+    return " / ".join("-" if value is None else f"{100 * value:.1f}" for value in values)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"

@@ -1,0 +1,132 @@
+"""Scoring behind tools/evaluate.py and tools/forecast.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from occflow.eval.baselines import baselines
+from occflow.eval.evaluate import evaluate
+from occflow.eval.protocols import horizon_frames, protocol_named
+from occflow.eval.report import make_report, table_markdown, write_report
+from occflow.grid import MOVABLE_CLASSES, VoxelGrid
+from occflow.logs.open import open_log
+from occflow.models.forecaster import ForecasterSettings, horizon_geometry
+from occflow.models.layout import cell_grid, coarse_keys, propose_support
+from occflow.models.settings import settings_from_config
+from occflow.occupancy.build import build_store
+from occflow.occupancy.forecast import Forecast, Forecaster
+from occflow.occupancy.forecast_file import save_forecasts
+from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.store import OccupancyStore
+from occflow.occupancy.warp import touched_voxels, warp
+from occflow.occupancy.windows import Window, WindowKey, read_window, window_keys
+from occflow.run_record import machine, read_seconds, timed_step, versions
+from occflow.runtime.network import RegressionForecaster, TeacherForecaster, load_student, load_teacher
+from occflow.runtime.sources import open_configured_store, prepare_torch
+from occflow.training.checkpoint import refuse_other_settings
+
+
+class ShownWindow:
+    """Keeps the window that shows most: the one whose movers change most over the horizon, and its forecasts."""
+
+    def __init__(self, path: Path, grid: VoxelGrid) -> None:
+        self.path, self.grid, self.change, self.shown = path, grid, -1, None
+
+    def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
+        change = sum(moving_voxels(window, self.grid))
+        if change > self.change:
+            self.change, self.shown = change, (window, {name: one.frames for name, one in forecasts.items()})
+
+    def save(self) -> None:
+        window, forecasts = self.shown
+        save_forecasts(self.path, self.grid, window, forecasts)
+
+
+def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
+    """For each horizon frame the number of movable voxels that persistence does not foresee."""
+    counts = []
+    for truth in window.horizon:
+        still = warp(window.present, grid, truth.world_from_grid)
+        movable = [frame.flat[np.isin(frame.labels, MOVABLE_CLASSES)] for frame in (truth, still)]
+        counts.append(len(np.setdiff1d(*movable, assume_unique=True)))
+    return counts
+
+
+def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey],
+                forecasters: list[Forecaster], support: dict[str, float]) -> dict:
+    """Evaluate the baselines and `forecasters` on windows; report and shown forecasts go to `run_dir`."""
+    data, values, seed = config["data"], config["eval"], config["seed"]
+    frames = horizon_frames(data["frame_interval_s"], data["horizon"])
+    protocol = protocol_named(values["protocol"])
+    has_boxes = any(store.frame(key.scene, key.start).boxes for key in keys)
+    shown = ShownWindow(run_dir / "forecast.npz", store.grid)
+    with timed_step(run_dir, "evaluate"):
+        scores = evaluate(store, keys, data["history"], data["horizon"],
+                          [*baselines(store.grid, has_boxes), *forecasters], seed, shown.watch)
+    shown.save()
+    windows = {"split": values["split"], "count": len(keys), "stride": values["window_stride"],
+               "history": data["history"], "horizon": data["horizon"], "scenes": len({key.scene for key in keys})}
+    report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
+                         read_seconds(run_dir), support=support)
+    write_report(run_dir, report)
+    return report
+
+
+def support_quality(store: OccupancyStore, keys: list[WindowKey], settings: ForecasterSettings) -> dict[str, float]:
+    """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share")."""
+    stride, found, true, proposed, cells_seen = settings.autoencoder.total_stride, 0, 0, 0, 0
+    cells = cell_grid(settings.grid, stride)
+    volume = int(np.prod(cells.shape))
+    for key in keys:
+        window = read_window(store, key, settings.num_history, settings.num_horizon)
+        poses, seconds = horizon_geometry(window)
+        touched = [touched_voxels(window.present, settings.grid, pose) for pose in poses]
+        support, _ = propose_support(window.history, poses, seconds, touched, settings.grid, stride,
+                                     settings.support.reach_m_per_s)
+        truth = np.concatenate([coarse_keys(frame.flat, settings.grid, stride, cells) + index * volume
+                                for index, frame in enumerate(window.horizon)])
+        found += len(np.intersect1d(support, truth, assume_unique=True))
+        true, proposed, cells_seen = true + len(truth), proposed + len(support), cells_seen + len(poses) * volume
+    return {"recall": found / max(1, true), "share": proposed / cells_seen}
+
+
+def evaluate_run(config: Mapping) -> str:
+    """Baselines, regression, teacher and student on the held-out scenes; returns the table."""
+    prepare_torch(config)
+    run_dir, values = Path(config["run_dir"]), config["eval"]
+    settings = settings_from_config(config["data"], config["model"])
+    teacher, student = load_teacher(run_dir / "teacher.safetensors"), load_student(run_dir / "student.safetensors")
+    refuse_other_settings(run_dir / "teacher.safetensors", teacher.settings, settings)
+    refuse_other_settings(run_dir / "student.safetensors", student.model.settings, settings)
+    store = open_configured_store(config)
+    forecasters = [RegressionForecaster(teacher),
+                   *(TeacherForecaster(teacher, steps) for steps in values["teacher_steps"]), student]
+    keys = window_keys(store, values["split"], settings.num_history, settings.num_horizon, values["window_stride"])
+    report = score_store(config, run_dir, store, keys, forecasters, support_quality(store, keys, settings))
+    return table_markdown(report)
+
+
+def forecast_log(config: Mapping) -> tuple[Path, str]:
+    """Build the log's occupancy, forecast it with a student, score it against the baselines.
+
+    Returns:
+        the folder of the results (store, report, forecast.npz) and the table.
+
+    Raises:
+        InputError: a checkpoint of another configuration, a log that cannot be read or is too short.
+    """
+    prepare_torch(config)
+    checkpoint, run_dir = Path(config["forecast"]["checkpoint"]), Path(config["forecast"]["run_dir"])
+    student = load_student(checkpoint)
+    settings = settings_from_config(config["data"], config["model"])
+    refuse_other_settings(checkpoint, student.model.settings, settings)
+    with timed_step(run_dir, "build"):
+        store = build_store(open_log(config["log"]), settings.grid,
+                            OccupancySettings.from_dict(config["data"]["occupancy"]), run_dir / "occupancy",
+                            config["workers"])
+    keys = window_keys(store, None, settings.num_history, settings.num_horizon)
+    report = score_store(config, run_dir, store, keys, [student], support_quality(store, keys, settings))
+    return run_dir, table_markdown(report)

@@ -1,0 +1,83 @@
+"""Baselines on worlds where the right answer is known."""
+
+import numpy as np
+import pytest
+
+from occflow.eval.baselines import baselines
+from occflow.eval.iou import IoUCounts
+from occflow.geometry import planar_pose
+from occflow.grid import VoxelGrid
+from occflow.logs.protocol import Box
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.windows import Window, WindowKey
+
+GRID = VoxelGrid((-8, -8, 0), (16, 16, 4), 1.0)
+CAR, ROAD, WALL = 4, 11, 15
+
+
+def world_frame(index: int, ego_x: float, car_x: float | None, yaw: float = 0.0) -> OccupancyFrame:
+    """A wall patch and a road voxel fixed in the world, and a 2 x 1 x 1 car whose rear voxel is at car_x."""
+    pose = planar_pose(ego_x, 0, yaw)
+    volume = np.full(GRID.shape, 17, dtype=np.uint8)
+    matter = [((x + 0.5, -3.5, 1.5), WALL) for x in range(-2, 4)] + [((1.5, 2.5, 0.5), ROAD)]
+    boxes = ()
+    if car_x is not None:
+        matter += [((car_x + 0.5, 0.5, 0.5), CAR), ((car_x + 1.5, 0.5, 0.5), CAR)]
+        boxes = (Box("car", CAR, planar_pose(car_x + 1.0, 0.5, 0.0, 0.5), np.array([2.0, 1.0, 1.0])),)
+    points = np.array([point for point, _ in matter]) @ pose[:3, :3] - pose[:3, 3] @ pose[:3, :3]
+    indices, inside = GRID.indices(points)
+    for (x, y, z), keep, (_, label) in zip(indices, inside, matter):
+        if keep:
+            volume[x, y, z] = label
+    return OccupancyFrame.from_dense(volume, pose, 0.5 * index, boxes=boxes)
+
+
+def scores(window: Window) -> dict[str, float]:
+    found = {}
+    for one in baselines(GRID, with_boxes=True):
+        counts = IoUCounts(len(window.horizon))
+        for index, frame in enumerate(one.forecast(window, 0).frames):
+            counts.add(index, frame, window.horizon[index])
+        found[one.name] = float(counts.iou().min())
+    return found
+
+
+def window_of(frames: list[OccupancyFrame]) -> Window:
+    return Window(WindowKey("scene", 0), tuple(frames[:2]), tuple(frames[2:]))
+
+
+def test_ego_motion_by_whole_voxels():
+    found = scores(window_of([world_frame(i, 1.0 * i, None) for i in range(4)]))
+    assert found["persistence"] == 1.0 and found["constant_velocity"] == 1.0 and found["copy"] < 0.6
+
+
+def test_quarter_turn_leaves_no_holes():
+    found = scores(window_of([world_frame(i, 0.0, None, yaw=i * np.pi / 2) for i in range(4)]))
+    assert found["persistence"] == 1.0
+
+
+def test_a_car_at_constant_velocity():
+    found = scores(window_of([world_frame(i, 0.0, -4.0 + i) for i in range(5)]))
+    assert found["constant_velocity"] == 1.0 and found["persistence"] < 1.0
+
+
+def test_a_track_seen_once_stays():
+    frames = [world_frame(0, 0.0, None), *(world_frame(i, 0.0, -4.0) for i in range(1, 4))]
+    assert scores(window_of(frames))["constant_velocity"] == 1.0
+
+
+def test_labels_of_the_horizon_are_not_read():
+    frames = [world_frame(i, 0.0, -4.0 + i) for i in range(4)]
+    window = window_of(frames)
+    blind = Window(window.key, window.history, tuple(
+        OccupancyFrame(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8), frame.world_from_grid, frame.stamp_s)
+        for frame in window.horizon))
+    for one in baselines(GRID, with_boxes=True):
+        for seen, unseen in zip(one.forecast(window, 0).frames, one.forecast(blind, 0).frames):
+            assert np.array_equal(seen.flat, unseen.flat) and np.array_equal(seen.labels, unseen.labels)
+
+
+def test_rows_without_boxes():
+    assert [one.name for one in baselines(GRID, with_boxes=False)] == ["copy", "persistence"]
+    with pytest.raises(IndexError):
+        baselines(GRID, with_boxes=False)[2]

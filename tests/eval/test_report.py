@@ -1,0 +1,75 @@
+"""The contract of report.json."""
+
+import json
+
+import numpy as np
+import pytest
+
+from occflow.errors import InputError
+from occflow.eval.evaluate import ForecasterScores
+from occflow.eval.iou import IoUCounts
+from occflow.eval.protocols import PROTOCOLS
+from occflow.eval.report import make_report, quality_ratios, read_report, write_report
+from occflow.occupancy.forecast import Forecast
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.windows import Window, WindowKey
+
+MACHINE = {"cpu": "a", "cores": 2, "memory_gib": 8.0, "gpu": None}
+WINDOWS = {"split": "val", "count": 2, "stride": 1, "history": 2, "horizon": 6, "scenes": 1}
+
+
+def frames(shift: int) -> tuple[OccupancyFrame, ...]:
+    flat = np.arange(10) + shift
+    return tuple(OccupancyFrame(flat, np.full(10, 4, dtype=np.uint8), np.eye(4), 0.5 * i) for i in range(6))
+
+
+def scores(name: str, shift: int, flow_ms: float | None) -> ForecasterScores:
+    found = ForecasterScores(name, 1)
+    ms = {} if flow_ms is None else {"encode": 1.0, "flow": flow_ms, "decode": 2.0}
+    found.add(Window(WindowKey("s", 0), frames(0)[:2], frames(0)), Forecast(frames(shift), ms))
+    return found
+
+
+def report() -> dict:
+    rows = [scores("persistence", 5, None), scores("teacher-10", 0, 60.0), scores("student-1", 1, 6.0)]
+    return make_report(rows, PROTOCOLS["occworld-strict"], [1, 3, 5], WINDOWS, "G", 0, {"occflow": "0"}, MACHINE,
+                       {"teacher": 10.0})
+
+
+def test_contract(tmp_path):
+    write_report(tmp_path, report())
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert {"protocol", "windows", "ego", "horizon_s", "seed", "versions", "machine", "rows", "seconds"} <= set(found)
+    assert found["horizon_s"] == [1, 2, 3]
+    for row in found["rows"]:
+        assert {"name", "nfe", "iou", "miou", "movable_iou", "ms"} <= set(row)
+        assert all(len(row[key]) == 3 for key in ("iou", "miou", "movable_iou"))
+        assert set(row["ms"]) == {"encode", "flow", "decode", "total"}
+    persistence, teacher, student = found["rows"]
+    assert persistence["ms"]["flow"] is None and teacher["ms"]["total"] == 63.0
+    assert teacher["iou"] == [1.0] * 3 and student["iou"] == pytest.approx([9 / 11] * 3, abs=1e-6)
+    assert read_report(tmp_path / "report.json") == found
+    text = (tmp_path / "report.md").read_text()
+    assert "| student-1 | 1 | 81.8 / 81.8 / 81.8 |" in text and "occworld-strict" in text
+
+
+def test_absent_is_null_in_json(tmp_path):
+    nothing = ForecasterScores("copy", 0, {"s": IoUCounts(6)})
+    write_report(tmp_path, make_report([nothing], PROTOCOLS["occworld-strict"], [1, 3, 5], WINDOWS, "G", 0, {},
+                                       MACHINE, {}))
+    assert read_report(tmp_path / "report.json")["rows"][0]["iou"] == [None] * 3
+
+
+def test_quality_ratios():
+    ratios = quality_ratios(report())
+    assert ratios["student_iou_over_teacher"] == pytest.approx(9 / 11, abs=1e-6)
+    assert ratios["student_flow_time_over_teacher"] == pytest.approx(0.1)
+    assert ratios["teacher_movable_iou_minus_persistence_at_1_s"] == pytest.approx(1 - 5 / 15, abs=1e-6)
+
+
+def test_bad_report_files(tmp_path):
+    with pytest.raises(InputError, match="no such report"):
+        read_report(tmp_path / "report.json")
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(InputError, match="is not a report"):
+        read_report(tmp_path / "report.json")

@@ -1,0 +1,124 @@
+"""The forecaster's parts: what must hold before any training, and what a short training must reach."""
+
+import numpy as np
+import torch
+
+from occflow.flow.solvers import sample_flow
+from occflow.models.autoencoder import at_sites
+from occflow.models.forecaster import horizon_geometry, join_observations
+from occflow.models.layout import cell_grid, coarse_keys
+from occflow.models.mean import mean_loss
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.windows import Window
+
+
+def test_untrained_mean_is_persistence(small_forecaster, street_window):
+    observation = small_forecaster.observe(street_window)
+    assert torch.equal(small_forecaster.condition(observation).forecast.mean, observation.base)
+
+
+def test_the_future_is_not_seen(small_forecaster, street_window):
+    """Without its labels the horizon gives the same observation."""
+    blind = Window(street_window.key, street_window.history, tuple(
+        OccupancyFrame(frame.flat[:0], frame.labels[:0], frame.world_from_grid, frame.stamp_s)
+        for frame in street_window.horizon))
+    seen, unseen = small_forecaster.observe(street_window), small_forecaster.observe(blind)
+    assert torch.equal(seen.base, unseen.base) and torch.equal(seen.layout.support.coords, unseen.layout.support.coords)
+
+
+def test_support_holds_the_true_sites_of_a_slow_world(small_forecaster, street_window, small_settings):
+    support = small_forecaster.observe(street_window).layout.support
+    stride = small_settings.autoencoder.total_stride
+    cells = cell_grid(small_settings.grid, stride)
+    truth = np.concatenate([coarse_keys(frame.flat, small_settings.grid, stride, cells) + i * np.prod(cells.shape)
+                            for i, frame in enumerate(street_window.horizon)])
+    assert np.isin(truth, support.keys.numpy()).mean() > 0.99
+
+
+def test_latents_are_local(small_forecaster, street_window):
+    """A changed voxel changes only the latent of its own coarse site."""
+    frame = street_window.present
+    labels = frame.labels.copy()
+    labels[0] = (labels[0] + 1) % 17
+    changed = OccupancyFrame(frame.flat, labels, frame.world_from_grid, frame.stamp_s)
+    with torch.no_grad():
+        sites, before = small_forecaster.encode_frames((frame,))
+        _, after = small_forecaster.encode_frames((changed,))
+    assert ((before - after).abs().sum(1) > 0).sum() == 1 and len(sites) == len(before)
+
+
+def test_batching_changes_nothing(small_forecaster, street_window):
+    torch.nn.init.normal_(small_forecaster.mean.mean_head.weight, std=0.1)
+    other = Window(street_window.key, street_window.history[::-1], street_window.horizon)
+    singles = [small_forecaster.observe(one, with_target=True) for one in (street_window, other)]
+    joined = join_observations(singles)
+    with torch.no_grad():
+        separate = torch.cat([small_forecaster.condition(one).forecast.mean for one in singles])
+        assert torch.allclose(small_forecaster.condition(joined).forecast.mean, separate, atol=1e-5)
+    assert torch.equal(joined.layout.sample, torch.cat([torch.full((len(one.base),), i)
+                                                       for i, one in enumerate(singles)]))
+
+
+def test_untrained_flow_samples_the_means_gaussian(small_forecaster, street_window):
+    """At any number of steps: the flow map of unit Gaussian data is the identity."""
+    condition = small_forecaster.condition(small_forecaster.observe(street_window))
+    noise = torch.randn_like(condition.forecast.mean)
+    with torch.no_grad():
+        assert torch.allclose(small_forecaster.one_step(noise, condition), noise, atol=1e-5)
+        many = sample_flow(small_forecaster.velocity_field(condition), noise, condition.sample, 1, 64, "heun")
+    assert torch.allclose(many, noise, atol=1e-2)
+
+
+def test_decoded_frames_live_in_the_horizons_grids(small_forecaster, street_window, small_settings):
+    observation = small_forecaster.observe(street_window, with_target=True)
+    frames = small_forecaster.decode_state(observation.target, observation.layout, street_window.horizon)
+    poses, seconds = horizon_geometry(street_window)
+    assert seconds.tolist() == [0.5, 1.0, 1.5]
+    for frame, pose in zip(frames, poses):
+        assert np.array_equal(frame.world_from_grid, pose)
+        assert (np.diff(frame.flat) > 0).all() and (frame.flat < small_settings.grid.num_voxels).all()
+
+
+def test_nothing_exists_decodes_to_nothing(small_forecaster, street_window):
+    observation = small_forecaster.observe(street_window)
+    empty = torch.cat([torch.zeros_like(observation.base[:, :-1]), -torch.ones(len(observation.base), 1)], dim=1)
+    assert all(len(frame.flat) == 0 for frame in small_forecaster.decode_state(empty, observation.layout, street_window.horizon))
+
+
+def test_an_empty_present_still_forecasts(small_forecaster, street_window):
+    present = street_window.present
+    nothing = OccupancyFrame(present.flat[:0], present.labels[:0], present.world_from_grid, present.stamp_s)
+    empty = Window(street_window.key, (nothing, nothing), street_window.horizon)
+    condition = small_forecaster.condition(small_forecaster.observe(empty))
+    assert torch.isfinite(condition.forecast.mean).all()
+
+
+def test_autoencoder_learns_a_street(small_forecaster, street_window):
+    """A short training reconstructs the frames it saw."""
+    frames, generator = (*street_window.history, *street_window.horizon), torch.Generator().manual_seed(0)
+    sites, labels = small_forecaster.voxel_sites(frames)
+    autoencoder = small_forecaster.autoencoder.train()
+    optimiser = torch.optim.Adam(autoencoder.parameters(), lr=1e-2)
+    for _ in range(150):
+        loss = autoencoder.loss(sites, labels, 0.05, generator)
+        optimiser.zero_grad()
+        (loss.existence + loss.classes).backward()
+        optimiser.step()
+    autoencoder.calibrate([(sites, labels)])
+    with torch.no_grad():
+        decoded, classes = autoencoder.decode(*autoencoder.encode(sites, labels), sites.shape)
+    common = np.intersect1d(decoded.keys.numpy(), sites.keys.numpy())
+    assert len(common) / len(np.union1d(decoded.keys.numpy(), sites.keys.numpy())) > 0.97
+    found, present = at_sites(classes[:, None].float(), decoded, sites)
+    assert (found[present][:, 0] == labels[present]).float().mean() > 0.97
+
+
+def test_mean_loss_leaves_the_mean_a_plain_regression(small_forecaster, street_window):
+    """The likelihood of the scale has no gradient in the mean head."""
+    observation = small_forecaster.observe(street_window, with_target=True)
+    gradients = []
+    for weight in (0.0, 1.0):
+        small_forecaster.zero_grad()
+        mean_loss(small_forecaster.condition(observation).forecast, observation.target, weight).backward()
+        gradients.append(small_forecaster.mean.mean_head.weight.grad.clone())
+    assert torch.equal(*gradients)

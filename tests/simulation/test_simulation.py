@@ -1,0 +1,142 @@
+"""The procedural world: a log that the devkit reads, agents that behave, the same bytes from the same seed."""
+
+import copy
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from occflow.errors import InputError
+from occflow.geometry import points_in_box, transform
+from occflow.logs.nuscenes import NuScenesLog
+from occflow.simulation.drive import simulate_log
+from occflow.simulation.paths import random_path
+from occflow.simulation.settings import SimulationSettings
+from occflow.simulation.town import LANE_OFFSETS_M, build_town
+from occflow.simulation.traffic import populate
+
+TINY = {"train_scenes": 1, "val_scenes": 1, "duration_s": 2.0, "keyframe_hz": 2, "sweep_hz": 4, "beams": 16,
+        "azimuths": 240, "max_range_m": 60.0, "range_noise_m": 0.02, "dropout": 0.05, "vehicles": 60,
+        "parked_share": 0.3, "pedestrians": 10}
+VERSION = "v1.0-test-world"
+
+
+@pytest.fixture(scope="module")
+def log_root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("world") / "log"
+    simulate_log(root, VERSION, TINY, seed=3, workers=1)
+    return root
+
+
+def digest(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_the_devkit_reads_it(log_root):
+    from nuscenes.nuscenes import NuScenes
+
+    devkit = NuScenes(VERSION, str(log_root), verbose=False)
+    assert len(devkit.scene) == 2 and len(devkit.sample) == 10 and len(devkit.sample_data) == 18
+    assert len(devkit.lidarseg) == 10 and len(devkit.lidarseg_idx2name_mapping) == 32
+
+
+def test_readers_see_scenes_keyframes_and_sweeps(log_root):
+    log = NuScenesLog(log_root, VERSION)
+    assert log.splits() == {"train": ["scene-0000"], "val": ["scene-0001"]}
+    sweeps = list(log.sweeps("scene-0000"))
+    assert len(log.keyframes("scene-0000")) == 5 and len(sweeps) == 9
+    assert [sweep.keyframe is not None for sweep in sweeps] == [True, False] * 4 + [True]
+
+
+def test_points_labelled_car_lie_in_car_boxes(log_root):
+    log, inside, cars = NuScenesLog(log_root, VERSION), 0, 0
+    for scene in log.scenes():
+        boxes = {frame.token: frame.boxes for frame in log.keyframes(scene)}
+        for sweep in log.sweeps(scene):
+            if sweep.keyframe is None:
+                continue
+            near = np.linalg.norm(sweep.points_sensor, axis=1) < 50  # boxes are annotated up to 60 m
+            points = transform(sweep.world_from_sensor, sweep.points_sensor[(sweep.labels == 4) & near])
+            covered = np.zeros(len(points), dtype=bool)
+            for box in boxes[sweep.keyframe]:
+                covered |= points_in_box(points, box.world_from_box, box.size_lwh_m, 0.1)
+            inside, cars = inside + int(covered.sum()), cars + len(points)
+    assert cars > 100 and inside / cars > 0.99
+
+
+def test_the_seed_makes_the_log_whatever_the_workers(log_root, tmp_path):
+    simulate_log(tmp_path / "again", VERSION, TINY, seed=3, workers=2)
+    simulate_log(tmp_path / "other", VERSION, TINY, seed=4, workers=1)
+    assert digest(tmp_path / "again") == digest(log_root)
+    assert digest(tmp_path / "other") != digest(log_root)
+
+
+def test_a_finished_log_is_left_alone(log_root):
+    before = digest(log_root)
+    assert simulate_log(log_root, VERSION, TINY, seed=3, workers=1)["seconds"] == 0.0
+    assert digest(log_root) == before
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="holds no simulated log"):
+        simulate_log(tmp_path, VERSION, TINY, seed=3, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_interrupted_simulation_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("occflow.simulation.drive.simulate_scene", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulate_log(tmp_path / "log", VERSION, TINY, seed=3, workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [{"train_scenes": 0, "val_scenes": 0}, {"sweep_hz": 3}, {"duration_s": 0.0},
+                                    {"beams": 0}, {"dropout": 1.0}, {"vehicles": -1}])
+def test_impossible_settings(change, tmp_path):
+    with pytest.raises(InputError, match="simulation."):
+        simulate_log(tmp_path / "log", VERSION, {**TINY, **change}, seed=0, workers=1)
+
+
+def traffic_after(seconds: float, seed: int):
+    settings = SimulationSettings.from_config({**TINY, "duration_s": 15.0})
+    town, rng = build_town(np.random.default_rng(seed)), np.random.default_rng(seed + 1)
+    traffic = populate(town.spacing_m, settings, rng)
+    for _ in range(int(seconds / 0.05)):
+        traffic.step(0.05, rng)
+    return traffic
+
+
+def test_vehicles_drive_and_seldom_touch():
+    traffic, start = traffic_after(10.0, seed=0), traffic_after(0.0, seed=0)
+    travelled = [after.distance_m - before.distance_m for after, before in zip(traffic.agents, start.agents)
+                 if after.moves and not after.pedestrian]
+    assert np.median(travelled) > 20.0
+    poses = traffic.poses()
+    vehicles = [i for i, agent in enumerate(traffic.agents) if not agent.pedestrian]
+    touching = [(i, j) for i in vehicles for j in vehicles if i < j
+                and np.hypot(*(poses[i, :2] - poses[j, :2])) < 1.5]
+    assert len(touching) <= 1
+
+
+def test_a_copied_present_has_other_futures():
+    present, futures = traffic_after(5.0, seed=1), []
+    for seed in (0, 0, 1):
+        branch, rng = copy.deepcopy(present), np.random.default_rng(seed)
+        for _ in range(100):
+            branch.step(0.05, rng)
+        futures.append(branch.poses())
+    assert np.array_equal(futures[0], futures[1]) and not np.array_equal(futures[0], futures[2])
+
+
+def test_paths_keep_to_their_lane():
+    rng = np.random.default_rng(0)
+    path = random_path(80.0, np.array([10.0, 0.0]), 0, 0, 200.0, 0.0, rng)
+    assert np.allclose(path.points[:, 1], -LANE_OFFSETS_M[0]) and path.length_m >= 199
+    turning = random_path(80.0, np.array([10.0, 0.0]), 0, 1, 300.0, 1.0, rng)
+    assert np.abs(np.diff(turning.headings)).max() < 0.35  # radians in half a metre: no sharp corners

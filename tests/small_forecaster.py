@@ -1,0 +1,46 @@
+"""Fixtures: a small forecaster and a small world to run it on."""
+
+import numpy as np
+import pytest
+import torch
+
+from occflow.geometry import planar_pose
+from occflow.grid import FREE, VoxelGrid
+from occflow.models.autoencoder import AutoencoderSettings
+from occflow.models.forecaster import FlowForecaster, ForecasterSettings
+from occflow.models.layout import SupportSettings
+from occflow.models.trunk import TrunkSettings
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.windows import Window, WindowKey
+
+GRID = VoxelGrid((-8.0, -8.0, -1.0), (20, 18, 8), 0.8)  # 18 is no multiple of the coarse levels
+
+
+def street_frame(index: int, speed_m_per_s: float = 2.0) -> OccupancyFrame:
+    """A road, a wall and a car that drives along it; the ego drives and turns a little."""
+    seconds = 0.5 * index
+    pose = planar_pose(1.0 * seconds, 0.1 * seconds, 0.05 * seconds)
+    volume = np.full(GRID.shape, FREE, dtype=np.uint8)
+    volume[:, :, 1], volume[:, 14:, 2:5] = 11, 15
+    start = int(4 + speed_m_per_s * seconds / GRID.voxel_size_m)
+    volume[start:start + 4, 6:8, 2:4] = 4
+    return OccupancyFrame.from_dense(volume, pose, seconds, f"frame-{index}")
+
+
+@pytest.fixture(scope="session")
+def small_settings() -> ForecasterSettings:
+    trunk = TrunkSettings((8, 12, 12), (1, 1, 1))
+    return ForecasterSettings(GRID, 2, 3, 0.5, AutoencoderSettings(((2, 2, 2), (1, 1, 2)), (8, 12, 16), 6),
+                              SupportSettings(6.0, ((2, 2, 1), (2, 2, 2))), 8, trunk, trunk)
+
+
+@pytest.fixture()
+def small_forecaster(small_settings) -> FlowForecaster:
+    torch.manual_seed(0)
+    return FlowForecaster(small_settings).eval()
+
+
+@pytest.fixture(scope="session")
+def street_window() -> Window:
+    frames = [street_frame(index) for index in range(5)]
+    return Window(WindowKey("street", 0), tuple(frames[:2]), tuple(frames[2:]))

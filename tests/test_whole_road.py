@@ -1,0 +1,91 @@
+"""The whole road on a tiny world: simulate, build, train, distil, evaluate, forecast another log, draw."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from occflow.command_line import compose_config
+from occflow.errors import InputError
+from occflow.runtime.score_jobs import evaluate_run, forecast_log
+from occflow.runtime.sources import ensure_log, ensure_store
+from occflow.runtime.train_jobs import distill_mfd, train_teacher
+
+FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.frames=3", "train.mean.steps=6", "train.mean.windows=1",
+             "train.teacher.steps=6", "train.teacher.windows=1", "distill.student.steps=2",
+             "distill.auxiliary_warmup=2", "distill.auxiliary_updates=1", "eval.window_stride=3", "workers=2"]
+
+
+def config_in(folder: Path, *changes: str) -> dict:
+    return compose_config(["simulation=tiny", f"simulation.root={folder}/log", f"log.root={folder}/log",
+                           f"data.store={folder}/occupancy", f"run_dir={folder}/run", *FEW_STEPS, *changes])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("road")
+    config = config_in(folder)
+    ensure_log(config)
+    ensure_store(config)
+    train_teacher(config)
+    distill_mfd(config)
+    evaluate_run(config)
+    return folder
+
+
+def test_report_has_every_row(folder):
+    report = json.loads((folder / "run" / "report.json").read_text())
+    assert [row["name"] for row in report["rows"]] == ["copy", "persistence", "constant_velocity", "regression",
+                                                       "teacher-10", "teacher-1", "student-1"]
+    assert [row["nfe"] for row in report["rows"]] == [0, 0, 0, 0, 10, 1, 1]
+    assert report["protocol"] == "occworld-strict" and report["ego"] == "G"
+    for row in report["rows"]:
+        assert all(0 <= value <= 1 for value in row["iou"] + row["miou"])
+    assert {"autoencoder", "mean", "teacher", "distill", "evaluate"} <= set(report["seconds"])
+    assert report["support"]["recall"] > 0.9
+
+
+def test_statistics_are_finite(folder):
+    lines = [json.loads(line) for line in (folder / "run" / "stats.jsonl").read_text().splitlines()]
+    assert {line["training"] for line in lines} == {"autoencoder", "mean", "teacher", "student"}
+    assert all(math.isfinite(value) for line in lines for value in line.values() if not isinstance(value, str))
+
+
+def test_forecasts_repeat(folder):
+    """The same seed gives the same table, to the last digit."""
+    before = json.loads((folder / "run" / "report.json").read_text())["rows"]
+    evaluate_run(config_in(folder))
+    after = json.loads((folder / "run" / "report.json").read_text())["rows"]
+    assert [row["iou"] + row["miou"] for row in before] == [row["iou"] + row["miou"] for row in after]
+
+
+def test_a_log_with_another_configuration_is_refused(folder):
+    with pytest.raises(InputError, match="checkpoint 6, configured 4"):
+        evaluate_run(config_in(folder, "data.horizon=4"))
+
+
+def test_pictures(folder):
+    open3d_error = None
+    from occflow.viewing.record import draw_record
+
+    try:
+        paths = list(draw_record(folder / "run" / "forecast.npz", folder / "run", config_in(folder)["view"]))
+    except InputError as error:
+        open3d_error = str(error)
+    if open3d_error:
+        pytest.skip(open3d_error)
+    assert [path.name for path in paths] == ["forecast.png", "forecast.gif"]
+    assert all(path.stat().st_size > 10_000 for path in paths)
+
+
+def test_a_real_recording(folder, real_log_root, tmp_path):
+    """tools/forecast.py's job on a log that the networks never saw."""
+    config = config_in(folder, "log=nuscenes", f"log.root={real_log_root}", "log.version=v1.0-pandaset",
+                       f"forecast.checkpoint={folder}/run/student.safetensors", f"forecast.run_dir={tmp_path}/real")
+    run_dir, table = forecast_log(config)
+    report = json.loads((run_dir / "report.json").read_text())
+    rows = {row["name"]: row for row in report["rows"]}
+    assert "student-1" in table and report["windows"]["count"] == 8
+    assert rows["persistence"]["iou"][0] > 0.7 > rows["copy"]["iou"][0]

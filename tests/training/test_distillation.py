@@ -1,0 +1,43 @@
+"""The distillation loop on the small forecaster: it runs, it is reproducible, the teacher stays as it was."""
+
+import torch
+
+from occflow.distill.mfd import MeanFlowDistillation
+from occflow.models.forecaster import FlowForecaster
+from occflow.training.distillation import distill
+from occflow.training.feeding import FlowBatch
+
+VALUES = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 1, "betas": [0.0, 0.99],
+          "student": {"steps": 3, "learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1.0, "ema_decay": 0.5},
+          "auxiliary": {"learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1.0, "ema_decay": 0.5}}
+
+
+class OneWindow:
+    """A feed of one window."""
+
+    def __init__(self, forecaster: FlowForecaster, window) -> None:
+        observation = forecaster.observe(window, with_target=True)
+        with torch.no_grad():
+            condition = forecaster.condition(observation)
+        self.batch = FlowBatch(condition, condition.residual(observation.target))
+
+    def next(self, windows: int) -> FlowBatch:
+        return self.batch
+
+
+def distilled(settings, window, stats) -> tuple[FlowForecaster, FlowForecaster, dict]:
+    torch.manual_seed(0)
+    teacher = FlowForecaster(settings).eval()
+    torch.nn.init.normal_(teacher.velocity.out.weight, std=0.2)  # a teacher that differs from its start
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    method = MeanFlowDistillation(steps=2)
+    return teacher, distill(teacher, OneWindow(teacher, window), method, VALUES, 0, stats), before
+
+
+def test_student_moves_teacher_stays_and_runs_repeat(small_settings, street_window, tmp_path):
+    teacher, student, before = distilled(small_settings, street_window, tmp_path / "stats.jsonl")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    moved = [name for name, tensor in student.state_dict().items() if not torch.equal(tensor, before[name])]
+    assert moved and all(name.startswith("velocity.") for name in moved)
+    _, again, _ = distilled(small_settings, street_window, tmp_path / "stats.jsonl")
+    assert all(torch.equal(a, b) for a, b in zip(student.state_dict().values(), again.state_dict().values()))
