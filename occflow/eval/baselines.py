@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from occflow.geometry import invert, points_in_box, transform
-from occflow.grid import VoxelGrid
+from occflow.geometry import points_in_box, transform
+from occflow.grid import FLAT_CLASSES, VoxelGrid
 from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.motion import Mover, advanced, tracked_movers
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window
 
@@ -44,42 +45,39 @@ def persisted(grid: VoxelGrid, window: Window, index: int) -> OccupancyFrame:
 
 
 def moved_at_constant_velocity(grid: VoxelGrid, window: Window, index: int) -> OccupancyFrame:
-    """Persistence, with every annotated object moved on as between the last two history frames.
+    """Persistence, with every annotated object moved on as between the last two history frames."""
+    target = window.horizon[index]
+    return advanced(window.present, grid, annotated_movers(window, grid), target.world_from_grid, target.stamp_s)
 
-    A target voxel inside a moved box takes the label of the object's voxel there at the present; the object's
-    old place is left free. An object seen only once stays.
-    """
-    target, present = window.horizon[index], window.present
-    before = {box.track: box for box in window.history[-2].boxes} if len(window.history) > 1 else {}
-    interval_s = present.stamp_s - window.history[-2].stamp_s if before else 1.0
+
+def moved_as_tracked(grid: VoxelGrid, window: Window, index: int) -> OccupancyFrame:
+    """The same without annotations: objects are found and tracked in the history (what the networks start from)."""
+    target = window.horizon[index]
+    movers = tracked_movers(window.history, grid)
+    return advanced(window.present, grid, movers, target.world_from_grid, target.stamp_s)
+
+
+def annotated_movers(window: Window, grid: VoxelGrid) -> list[Mover]:
+    """The boxes of the present with their last velocity; an object annotated only once stays where it is."""
+    if len(window.history) < 2:
+        return []
+    present, previous = window.history[-1], window.history[-2]
+    before = {box.track: box for box in previous.boxes}
     centres = transform(present.world_from_grid, grid.centres(grid.unflatten(present.flat)))
-    static, parts = np.ones(len(present.flat), dtype=bool), []
+    movers, taken = [], np.zeros(len(present.flat), dtype=bool)
     for box in present.boxes:
-        inside = points_in_box(centres, box.world_from_box, box.size_lwh_m, BOX_MARGIN_M)
-        earlier = before.get(box.track)
-        if earlier is None or not inside.any():
+        if box.track not in before:
             continue
-        static &= ~inside
-        moved = box.world_from_box.copy()
-        moved[:3, 3] += ((box.world_from_box[:3, 3] - earlier.world_from_box[:3, 3])
-                         * (target.stamp_s - present.stamp_s) / interval_s)
-        # an object at rest in its box: seen in the target as the present seen from where the box came from
-        shift = moved @ invert(box.world_from_box)
-        source = OccupancyFrame(present.flat[inside], present.labels[inside], shift @ present.world_from_grid, 0.0)
-        parts.append(warp(source, grid, target.world_from_grid))
-    rest = OccupancyFrame(present.flat[static], present.labels[static], present.world_from_grid, present.stamp_s)
-    return overlaid([*parts, warp(rest, grid, target.world_from_grid)], target)
-
-
-def overlaid(parts: list[OccupancyFrame], target: OccupancyFrame) -> OccupancyFrame:
-    """The union of frames in one grid; where they meet the first in the list wins."""
-    flat = np.concatenate([part.flat for part in parts])
-    labels = np.concatenate([part.labels for part in parts])
-    unique, first = np.unique(flat, return_index=True)
-    return OccupancyFrame(unique, labels[first], target.world_from_grid, target.stamp_s)
+        inside = points_in_box(centres, box.world_from_box, box.size_lwh_m, BOX_MARGIN_M)
+        inside &= ~taken & np.isin(present.labels, FLAT_CLASSES, invert=True)  # a box does not take its road along
+        taken |= inside
+        moved_m = box.world_from_box[:3, 3] - before[box.track].world_from_box[:3, 3]
+        movers.append(Mover(np.flatnonzero(inside), moved_m / (present.stamp_s - previous.stamp_s)))
+    return movers
 
 
 def baselines(grid: VoxelGrid, with_boxes: bool) -> list[Baseline]:
     """The baselines that a table carries; constant velocity only where the log has boxes."""
-    found = [Baseline("copy", grid, copied), Baseline("persistence", grid, persisted)]
+    found = [Baseline("copy", grid, copied), Baseline("persistence", grid, persisted),
+             Baseline("tracked_velocity", grid, moved_as_tracked)]
     return found + [Baseline("constant_velocity", grid, moved_at_constant_velocity)] if with_boxes else found

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from occflow.grid import NUM_CLASSES
-from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv
+from occflow.sparse.layers import PatchDown, PatchUp
 from occflow.sparse.sites import Pooling, Shape, Sites, lookup, pool, site_keys, sites_from_keys
 
 LATENT_BOUND = 4.0  # standard deviations; keeps a rare latent from dominating the flow's loss
@@ -40,26 +40,12 @@ class DecodingLoss:
     classes: Tensor
 
 
-class Context(nn.Module):
-    """What a site learns of its neighbours: a residual submanifold convolution in a bottleneck.
-
-    The bottleneck is for speed: at full width this convolution is half of a training step.
-    """
-
-    def __init__(self, channels: int, bottleneck: int = 32) -> None:
-        super().__init__()
-        self.squeeze, self.conv = nn.Linear(channels, bottleneck), SubmanifoldConv(bottleneck, bottleneck)
-        self.widen = nn.Linear(bottleneck, channels)
-
-    def forward(self, features: Tensor, sites: Sites) -> Tensor:
-        return features + self.widen(functional.gelu(self.conv(self.squeeze(features), sites)))
-
-
 class Autoencoder(nn.Module):
-    """Encoder: each coarse site sees only its own voxels, so that where nothing changes no latent changes.
+    """A code for the voxels of one coarse site, which neither side extends beyond.
 
-    Decoder: neighbours are consulted at every level but the last, children's existence is decided and
-    pruned level by level, classes are decided on the voxels that are left.
+    So where nothing changes no latent changes, and the training set is the set of distinct patches: a rare
+    object is learnt as fast as a road (training.patches). The decoder decides the existence of children and
+    prunes level by level, then the classes of the voxels that are left. What neighbours say is the trunks' job.
     """
 
     def __init__(self, settings: AutoencoderSettings) -> None:
@@ -73,7 +59,6 @@ class Autoencoder(nn.Module):
                                        nn.Linear(top, settings.latent_channels))
         self.standardise = nn.BatchNorm1d(settings.latent_channels, affine=False)
         self.from_latent = nn.Linear(settings.latent_channels, top)
-        self.context = nn.ModuleList(Context(widths[i + 1]) for i in range(len(slots)))
         self.up = nn.ModuleList(PatchUp(widths[i + 1], widths[i], slots[i]) for i in range(len(slots)))
         self.existence = nn.ModuleList(nn.Linear(widths[i], 1) for i in range(len(slots)))
         self.classes = nn.Sequential(nn.Linear(widths[0], 2 * widths[0]), nn.GELU(),
@@ -113,7 +98,7 @@ class Autoencoder(nn.Module):
         """Coarse sites [M] that exist, with latents [M, C] -> voxels [N] and their labels [N] int64."""
         features, shapes = self.from_latent(latents), self._shapes(voxel_shape)
         for level in reversed(range(len(self.up))):
-            children = functional.gelu(self.up[level].expand(self.context[level](features, sites)))
+            children = functional.gelu(self.up[level].expand(features))
             exists = self.existence[level](children)[..., 0] > 0  # [M, slots]
             child_sites, order = children_of(sites, self.settings.strides[level], shapes[level], exists)
             sites, features = child_sites, children[exists][order]
@@ -138,7 +123,7 @@ class Autoencoder(nn.Module):
         existence_losses = []
         for level in reversed(range(len(self.up))):
             pooling = poolings[level]
-            children = functional.gelu(self.up[level].expand(self.context[level](features, pooling.coarse)))
+            children = functional.gelu(self.up[level].expand(features))
             index = pooling.parent * pooling.num_slots + pooling.slot
             logits = self.existence[level](children).reshape(-1)
             target = torch.zeros_like(logits).index_fill(0, index, 1.0)

@@ -16,7 +16,8 @@ from occflow.models.mean import MeanForecast, MeanNetwork
 from occflow.models.trunk import TrunkSettings
 from occflow.models.velocity import VelocityNetwork
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.warp import touched_voxels, warp
+from occflow.occupancy.motion import advanced, tracked_movers
+from occflow.occupancy.warp import touched_voxels
 from occflow.occupancy.windows import Window
 from occflow.sparse.sites import Sites, sites_from_keys
 
@@ -122,11 +123,13 @@ class FlowForecaster(nn.Module):
         settings = self.settings
         poses, seconds = horizon_geometry(window)
         touched = [touched_voxels(window.present, settings.grid, pose) for pose in poses]
+        movers = tracked_movers(window.history, settings.grid)
+        moved = tuple(advanced(window.present, settings.grid, movers, frame.world_from_grid, frame.stamp_s, voxels)
+                      for frame, voxels in zip(window.horizon, touched))
+        touched = [np.union1d(voxels, frame.flat) for voxels, frame in zip(touched, moved)]
         layout = build_layout(window.history, poses, seconds, touched, settings.grid, settings.autoencoder.total_stride,
                               settings.support)
         layout = move_layout(layout, self.device)
-        moved = tuple(warp(window.present, settings.grid, pose, candidates=voxels)
-                      for pose, voxels in zip(poses, touched))
         sites, latents = self.encode_frames(window.history)
         history_latents, _ = at_sites(latents, sites, layout.history)
         target = self.state_of(window.horizon, layout.support) if with_target else None

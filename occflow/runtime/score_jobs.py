@@ -13,15 +13,15 @@ from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
-from occflow.models.forecaster import ForecasterSettings, horizon_geometry
-from occflow.models.layout import cell_grid, coarse_keys, propose_support
+from occflow.models.forecaster import FlowForecaster
+from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.build import build_store
 from occflow.occupancy.forecast import Forecast, Forecaster
 from occflow.occupancy.forecast_file import save_forecasts
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.warp import touched_voxels, warp
+from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey, read_window, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
 from occflow.runtime.network import RegressionForecaster, TeacherForecaster, load_student, load_teacher
@@ -75,22 +75,20 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     return report
 
 
-def support_quality(store: OccupancyStore, keys: list[WindowKey], settings: ForecasterSettings) -> dict[str, float]:
+def support_quality(store: OccupancyStore, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
     """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share")."""
-    stride, found, true, proposed, cells_seen = settings.autoencoder.total_stride, 0, 0, 0, 0
+    settings, found, true, proposed, all_cells = model.settings, 0, 0, 0, 0
+    stride = settings.autoencoder.total_stride
     cells = cell_grid(settings.grid, stride)
     volume = int(np.prod(cells.shape))
     for key in keys:
         window = read_window(store, key, settings.num_history, settings.num_horizon)
-        poses, seconds = horizon_geometry(window)
-        touched = [touched_voxels(window.present, settings.grid, pose) for pose in poses]
-        support, _ = propose_support(window.history, poses, seconds, touched, settings.grid, stride,
-                                     settings.support.reach_m_per_s)
+        support = model.observe(window).layout.support.keys.cpu().numpy()
         truth = np.concatenate([coarse_keys(frame.flat, settings.grid, stride, cells) + index * volume
                                 for index, frame in enumerate(window.horizon)])
         found += len(np.intersect1d(support, truth, assume_unique=True))
-        true, proposed, cells_seen = true + len(truth), proposed + len(support), cells_seen + len(poses) * volume
-    return {"recall": found / max(1, true), "share": proposed / cells_seen}
+        true, proposed, all_cells = true + len(truth), proposed + len(support), all_cells + len(window.horizon) * volume
+    return {"recall": found / max(1, true), "share": proposed / all_cells}
 
 
 def evaluate_run(config: Mapping) -> str:
@@ -105,7 +103,7 @@ def evaluate_run(config: Mapping) -> str:
     forecasters = [RegressionForecaster(teacher),
                    *(TeacherForecaster(teacher, steps) for steps in values["teacher_steps"]), student]
     keys = window_keys(store, values["split"], settings.num_history, settings.num_horizon, values["window_stride"])
-    report = score_store(config, run_dir, store, keys, forecasters, support_quality(store, keys, settings))
+    report = score_store(config, run_dir, store, keys, forecasters, support_quality(store, keys, teacher))
     return table_markdown(report)
 
 
@@ -128,5 +126,6 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
                             OccupancySettings.from_dict(config["data"]["occupancy"]), run_dir / "occupancy",
                             config["workers"])
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
-    report = score_store(config, run_dir, store, keys, [student], support_quality(store, keys, settings))
+    report = score_store(config, run_dir, store, keys, [student],
+                         support_quality(store, keys, student.model))
     return run_dir, table_markdown(report)

@@ -91,10 +91,12 @@ class Trainer:
 class RunLog:
     """Progress bar with the latest figures, and a line of stats.jsonl a tick."""
 
-    def __init__(self, path: Path, title: str, steps: int, samples_a_step: int) -> None:
+    def __init__(self, path: Path, title: str, steps: int, samples_a_step: int, unit: str = "window"
+                 ) -> None:
         self.path, self.title, self.samples_a_step = path, title, samples_a_step
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.bar = tqdm(total=steps * samples_a_step, desc=title, unit="window", dynamic_ncols=True)
+        self.bar = tqdm(total=steps * samples_a_step, desc=title, unit=unit, unit_scale=True, dynamic_ncols=True,
+                        mininterval=0.5)
         self.sums: dict[str, float] = {}
         self.steps, self.since_tick, self.start = 0, 0, time.perf_counter()
 

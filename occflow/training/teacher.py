@@ -16,28 +16,30 @@ from occflow.models.mean import mean_loss
 from occflow.occupancy.store import OccupancyStore
 from occflow.sparse.sites import Sites
 from occflow.training.engine import OptimiserSettings, RunLog, train
-from occflow.training.feeding import FlowFeed, ObservationFeed, epoch_order
+from occflow.training.feeding import FlowFeed, ObservationFeed
+from occflow.training.patches import PatchSet
 
 CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are measured on
 
 
 def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values: Mapping, seed: int,
                       stats: Path) -> None:
-    """Fit the autoencoder to single frames of the training scenes; the moving average is kept."""
-    frames = [(scene, index) for scene in store.scenes("train") for index in range(store.num_frames(scene))]
-    order, generator = epoch_order(len(frames), seed), torch.Generator().manual_seed(seed)
+    """Fit the autoencoder to the patches of the training scenes; the moving average is kept."""
+    patches = PatchSet.from_store(store, "train", forecaster.settings.autoencoder.total_stride)
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    autoencoder = forecaster.autoencoder
 
     def draw() -> tuple[Sites, Tensor]:
-        return forecaster.voxel_sites(tuple(store.frame(*frames[next(order)]) for _ in range(values["frames"])))
+        sites, labels = patches.draw(values["patches"], rng)
+        return sites.to(forecaster.device), labels.to(forecaster.device)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        sites, labels = draw()
-        loss = forecaster.autoencoder.loss(sites, labels, values["latent_noise"], generator)
+        loss = autoencoder.loss(*draw(), values["latent_noise"], generator)
         return loss.existence + loss.classes, {"existence": loss.existence.item(), "classes": loss.classes.item()}
 
     settings = OptimiserSettings.from_config(values)
-    log = RunLog(stats, "autoencoder", settings.steps, values["frames"])
-    forecaster.autoencoder = train(forecaster.autoencoder, settings, log, loss_of_step)
+    log = RunLog(stats, "autoencoder", settings.steps, values["patches"], "patch")
+    forecaster.autoencoder = train(autoencoder, settings, log, loss_of_step)
     forecaster.autoencoder.calibrate(draw() for _ in range(CALIBRATION_BATCHES))
 
 
@@ -47,10 +49,10 @@ def train_mean(forecaster: FlowForecaster, feed: ObservationFeed, values: Mappin
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         observation = feed.next(values["windows"])
         condition = forecaster.condition(observation)
-        persistence_error = ((observation.base - observation.target) ** 2).mean().item()
+        base_error = ((observation.base - observation.target) ** 2).mean().item()
         error = ((condition.forecast.mean - observation.target) ** 2).mean().item()
         return (mean_loss(condition.forecast, observation.target, values["scale_weight"]),
-                {"error": error, "persistence_error": persistence_error})
+                {"error": error, "base_error": base_error})
 
     settings = OptimiserSettings.from_config(values)
     log = RunLog(stats, "mean", settings.steps, values["windows"])

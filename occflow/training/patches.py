@@ -1,0 +1,58 @@
+"""The autoencoder's training set: the distinct patches of coarse sites, drawn so that rare ones are learnt too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from occflow.grid import FREE, VoxelGrid
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.store import OccupancyStore
+from occflow.sparse.sites import Shape, Sites, pool_shape, sites_from_keys
+
+
+def frame_patches(frame: OccupancyFrame, grid: VoxelGrid, stride: Shape) -> np.ndarray:
+    """Labels [M, voxels of a patch] uint8 of the M coarse sites that a frame occupies; FREE where empty."""
+    voxels, shape = grid.unflatten(frame.flat), pool_shape(grid.shape, stride)
+    cells, place = voxels // np.asarray(stride), voxels % np.asarray(stride)
+    keys = (cells[:, 0] * shape[1] + cells[:, 1]) * shape[2] + cells[:, 2]
+    unique, site = np.unique(keys, return_inverse=True)
+    patches = np.full((len(unique), int(np.prod(stride))), FREE, dtype=np.uint8)
+    patches[site, (place[:, 0] * stride[1] + place[:, 1]) * stride[2] + place[:, 2]] = frame.labels
+    return patches
+
+
+@dataclass(frozen=True)
+class PatchSet:
+    """Distinct patches [P, voxels] uint8, and the probability [P] of drawing each.
+
+    The probability goes with the root of how often a patch occurs: a flat road, which is half of everything,
+    does not drown the thousand ways a cyclist can look.
+    """
+
+    patches: np.ndarray
+    probability: np.ndarray
+    stride: Shape
+
+    @classmethod
+    def from_store(cls, store: OccupancyStore, split: str, stride: Shape) -> "PatchSet":
+        """All patches of a split."""
+        found: dict[bytes, int] = {}
+        for scene in store.scenes(split):
+            patches = np.concatenate([frame_patches(store.frame(scene, index), store.grid, stride)
+                                      for index in range(store.num_frames(scene))])
+            for patch, count in zip(*np.unique(patches, axis=0, return_counts=True)):
+                found[patch.tobytes()] = found.get(patch.tobytes(), 0) + int(count)
+        weight = np.sqrt(np.array(list(found.values()), dtype=np.float64))
+        patches = np.frombuffer(b"".join(found), dtype=np.uint8).reshape(len(found), -1)
+        return cls(patches, weight / weight.sum(), stride)
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Sites, Tensor]:
+        """`count` patches as a ragged batch, a block each: sites [N] and labels [N] int64."""
+        chosen = self.patches[rng.choice(len(self.patches), count, p=self.probability)]
+        keys = np.flatnonzero(chosen.reshape(-1) != FREE)
+        sites = sites_from_keys(torch.from_numpy(keys), self.stride, count)
+        return sites, torch.from_numpy(chosen.reshape(-1)[keys].astype(np.int64))

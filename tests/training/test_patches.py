@@ -1,0 +1,53 @@
+"""The autoencoder's training set."""
+
+import numpy as np
+
+from occflow.grid import FREE, VoxelGrid
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.training.patches import PatchSet, frame_patches
+
+GRID, STRIDE = VoxelGrid((0, 0, 0), (5, 4, 4), 1.0), (2, 2, 4)
+
+
+class OneFrame:
+    grid = GRID
+
+    def __init__(self, volume: np.ndarray) -> None:
+        self.one = OccupancyFrame.from_dense(volume, np.eye(4))
+
+    def scenes(self, split):
+        return ["a", "b"]
+
+    def num_frames(self, scene):
+        return 2
+
+    def frame(self, scene, index):
+        return self.one
+
+
+def volume() -> np.ndarray:
+    filled = np.full(GRID.shape, FREE, dtype=np.uint8)
+    filled[:, :, 0] = 11
+    filled[4, 3, 2] = 7  # in the incomplete last cell along x
+    return filled
+
+
+def test_patches_are_the_cells_of_the_volume():
+    patches = frame_patches(OccupancyFrame.from_dense(volume(), np.eye(4)), GRID, STRIDE)
+    assert patches.shape == (6, 16)
+    assert (patches[0].reshape(STRIDE) == volume()[:2, :2]).all()
+    last = patches[-1].reshape(STRIDE)
+    assert last[0, 1, 2] == 7 and (last[1] == FREE).all()
+
+
+def test_rare_patches_weigh_by_the_root_of_their_count():
+    found = PatchSet.from_store(OneFrame(volume()), "train", STRIDE)
+    assert len(found.patches) == 3  # a full road cell, half a road cell, half a road cell with a pedestrian
+    share = dict(zip((int((patch != FREE).sum()) for patch in found.patches), found.probability))
+    assert np.isclose(share[4] / share[3], 2.0)  # sixteen against four
+
+
+def test_a_draw_is_a_batch_of_blocks():
+    sites, labels = PatchSet.from_store(OneFrame(volume()), "train", STRIDE).draw(20, np.random.default_rng(0))
+    assert sites.num_blocks == 20 and len(np.unique(sites.coords[:, 0])) == 20
+    assert len(labels) == len(sites) and set(labels.tolist()) <= {7, 11}
