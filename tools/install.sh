@@ -24,5 +24,16 @@ fi
     echo "error: $python is $("$python" --version 2>&1); occflow needs Python 3.10 or 3.11 (make PYTHON=...)" >&2
     exit 2
 }
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+if [ ! -x "$venv/bin/pip" ]; then
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then  # Debian ships them apart
+        package=python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package" >/dev/null
+        else
+            echo "error: $python has no venv module; install it with: apt-get install $package" >&2
+            exit 2
+        fi
+    fi
+    "$python" -m venv "$venv"
+fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"

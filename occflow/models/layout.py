@@ -199,7 +199,12 @@ def _joined_index(parts: list[Tensor], sizes: list[int]) -> Tensor:
 
 
 def join_layouts(layouts: list[Layout]) -> Layout:
-    """Batch the layouts of windows; levels, poolings and tables are shifted to the joined sites."""
+    """Batch the layouts of windows; levels, poolings and tables are shifted to the joined sites.
+
+    A single layout is returned as it is, with the rulebooks that it has gathered.
+    """
+    if len(layouts) == 1:
+        return layouts[0]
     levels: list[Level] = []
     for depth in reversed(range(len(layouts[0].levels))):
         parts = [layout.levels[depth] for layout in layouts]

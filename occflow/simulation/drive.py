@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
+import signal
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,6 +26,7 @@ from occflow.simulation.traffic import populate, traffic_boxes
 
 STEP_S = 0.05  # step of the traffic's integration
 RECORD = "simulation.json"  # beside the log: what it was made with
+WORLD = 1  # number of the procedural world; counted up when the same settings make another log
 
 
 def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed: int, number: int
@@ -58,7 +61,8 @@ def simulate_log(root: Path, version: str, simulation: Mapping, seed: int, worke
         InputError: settings that make no world, or a root that holds something else than a simulated log.
     """
     settings, start, root = SimulationSettings.from_config(simulation), time.perf_counter(), Path(root)
-    record = {"version": version, "seed": seed, "settings": settings.to_dict()}
+    _refuse_names(version, seed)
+    record = {"world": WORLD, "version": version, "seed": seed, "settings": settings.to_dict()}
     scenes = settings.train_scenes + settings.val_scenes
     summary = {"scenes": scenes, "keyframes": scenes * settings.num_keyframes, "sweeps": scenes * settings.num_sweeps}
     if root.exists() and any(root.iterdir()):
@@ -74,6 +78,18 @@ def simulate_log(root: Path, version: str, simulation: Mapping, seed: int, worke
         write_log(partial_root, version, rows, splits)
         (partial_root / RECORD).write_text(json.dumps(record))
     return {**summary, "seconds": time.perf_counter() - start}
+
+
+def _refuse_names(version: str, seed: int) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):  # it becomes a folder's name
+        raise InputError(f"log.version: '{version}' is not a plain name such as v1.0-simulated")
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed: {seed!r} is not a whole number from 0 on")
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C is the parent's to handle: workers end with it, without tracebacks of their own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _record_of(root: Path) -> dict | None:
@@ -95,7 +111,7 @@ def _simulate_all(root: Path, version: str, settings: SimulationSettings, seed: 
                 bar.update()
         else:
             context = multiprocessing.get_context("spawn")  # Open3D's threads do not survive a fork
-            with ProcessPoolExecutor(min(workers, scenes), mp_context=context) as pool:
+            with ProcessPoolExecutor(min(workers, scenes), context, _ignore_interrupts) as pool:
                 futures = {pool.submit(job, number): number for number in range(scenes)}
                 try:
                     for future in as_completed(futures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
@@ -31,6 +32,11 @@ class SimulationSettings:
     pedestrians: int
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value, whole = getattr(self, field.name), field.type == "int"
+            kinds = int if whole else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+                raise InputError(f"simulation.{field.name}: {value!r} is not a {'whole ' if whole else ''}number")
         if self.train_scenes < 0 or self.val_scenes < 0 or self.train_scenes + self.val_scenes < 1:
             raise InputError("simulation.train_scenes and val_scenes: at least one scene in all is needed")
         if self.keyframe_hz < 1 or self.sweep_hz < 1 or self.sweep_hz % self.keyframe_hz:
@@ -55,6 +61,14 @@ class SimulationSettings:
 
     @classmethod
     def from_config(cls, values: Mapping) -> SimulationSettings:
+        """Settings from a configuration group.
+
+        Raises:
+            InputError: a key is missing, or a value is out of its range.
+        """
+        missing = [field.name for field in fields(cls) if field.name not in values]
+        if missing:
+            raise InputError(f"simulation.{missing[0]}: is missing; see configs/simulation/demo.yaml")
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     def to_dict(self) -> dict:

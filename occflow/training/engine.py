@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from occflow.errors import InputError
+
 TICK_STEPS = 25  # a line of stats.jsonl every so many steps
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteLoss(InputError):
     """The loss is nan or infinite; the weights of the last good step were kept."""
 
 

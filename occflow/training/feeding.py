@@ -64,7 +64,7 @@ class ObservationFeed(WindowFeed):
     """Batches of observed windows with targets."""
 
     def __init__(self, store: OccupancyStore, keys: list[WindowKey], forecaster: FlowForecaster, seed: int) -> None:
-        super().__init__(len(keys), seed, bytes_a_site=400)
+        super().__init__(len(keys), seed, bytes_a_site=700)
         self.store, self.keys, self.forecaster = store, keys, forecaster
 
     def make(self, index: int) -> tuple[Observation, int]:

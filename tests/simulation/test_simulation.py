@@ -50,7 +50,7 @@ def test_readers_see_scenes_keyframes_and_sweeps(log_root):
     assert [sweep.keyframe is not None for sweep in sweeps] == [True, False] * 4 + [True]
 
 
-def test_points_labelled_car_lie_in_car_boxes(log_root):
+def test_points_labelled_car_lie_in_car_boxes(log_root):  # through the reader, which uses the devkit
     log, inside, cars = NuScenesLog(log_root, VERSION), 0, 0
     for scene in log.scenes():
         boxes = {frame.token: frame.boxes for frame in log.keyframes(scene)}
@@ -97,10 +97,23 @@ def test_an_interrupted_simulation_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [{"train_scenes": 0, "val_scenes": 0}, {"sweep_hz": 3}, {"duration_s": 0.0},
-                                    {"beams": 0}, {"dropout": 1.0}, {"vehicles": -1}])
+                                    {"beams": 0}, {"dropout": 1.0}, {"vehicles": -1}, {"vehicles": "many"},
+                                    {"beams": None}, {"train_scenes": 1.5}, {"range_noise_m": float("inf")}])
 def test_impossible_settings(change, tmp_path):
     with pytest.raises(InputError, match="simulation."):
         simulate_log(tmp_path / "log", VERSION, {**TINY, **change}, seed=0, workers=1)
+
+
+@pytest.mark.parametrize("version, seed", [("../elsewhere", 0), ("a/b", 0), ("", 0), ("v1.0-x", -1)])
+def test_names_and_seeds(version, seed, tmp_path):
+    with pytest.raises(InputError):
+        simulate_log(tmp_path / "log", version, TINY, seed=seed, workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_key_is_named(tmp_path):
+    with pytest.raises(InputError, match="simulation.beams"):
+        simulate_log(tmp_path / "log", VERSION, {k: v for k, v in TINY.items() if k != "beams"}, 0, 1)
 
 
 def traffic_after(seconds: float, seed: int):
