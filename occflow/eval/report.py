@@ -15,7 +15,7 @@ from occflow.eval.protocols import HORIZONS_S, Protocol
 ROW_MEANINGS = {
     "copy": "the last input grid repeated, not moved (the field's Copy & Paste)",
     "persistence": "the last input moved by the ego motion (static world)",
-    "tracked_velocity": "persistence, with each mover that is tracked in the history's voxels moved on; the networks' base",
+    "tracked_velocity": "persistence, with each mover tracked in the history's voxels moved on: the networks' base",
     "constant_velocity": "persistence, with each annotated object moved on at its last velocity",
     "regression": "the mean that the flow starts from, decoded: the same trunk, one pass, squared error on latents",
     "teacher-10": "flow-matching teacher, 10 Euler steps, one sample",

@@ -36,7 +36,8 @@ class Window:
         return self.history[-1]
 
 
-def window_keys(store: OccupancyStore, split: str | None, history: int, horizon: int, stride: int = 1) -> list[WindowKey]:
+def window_keys(store: OccupancyStore, split: str | None, history: int, horizon: int,
+                stride: int = 1) -> list[WindowKey]:
     """All windows of a split (None: of all scenes), per scene from its first frame on, every `stride` frames.
 
     Raises:

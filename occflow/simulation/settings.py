@@ -40,7 +40,7 @@ class SimulationSettings:
         if self.train_scenes < 0 or self.val_scenes < 0 or self.train_scenes + self.val_scenes < 1:
             raise InputError("simulation.train_scenes and val_scenes: at least one scene in all is needed")
         if self.keyframe_hz < 1 or self.sweep_hz < 1 or self.sweep_hz % self.keyframe_hz:
-            raise InputError(f"simulation.sweep_hz: {self.sweep_hz} is not a multiple of keyframe_hz {self.keyframe_hz}")
+            raise InputError(f"simulation.sweep_hz: {self.sweep_hz} is no multiple of keyframe_hz {self.keyframe_hz}")
         if not 1 <= self.duration_s <= 600:
             raise InputError(f"simulation.duration_s: {self.duration_s} is not between 1 and 600 seconds")
         if not (1 <= self.beams <= 256 and 8 <= self.azimuths <= 20_000 and 1 <= self.max_range_m <= 300):

@@ -14,7 +14,7 @@ from occflow.models.mean import MeanForecast
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.windows import WindowKey, read_window
 
-MAX_KEPT_BYTES = 2 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
+MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
 
 
 def epoch_order(count: int, seed: int):

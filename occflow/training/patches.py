@@ -38,7 +38,7 @@ class PatchSet:
     stride: Shape
 
     @classmethod
-    def from_store(cls, store: OccupancyStore, split: str, stride: Shape) -> "PatchSet":
+    def from_store(cls, store: OccupancyStore, split: str, stride: Shape) -> PatchSet:
         """All patches of a split."""
         found: dict[bytes, int] = {}
         for scene in store.scenes(split):
