@@ -12,7 +12,8 @@ from occflow.runtime.score_jobs import evaluate_run, forecast_log
 from occflow.runtime.sources import ensure_log, ensure_store
 from occflow.runtime.train_jobs import distill_mfd, train_teacher
 
-FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.frames=3", "train.mean.steps=6", "train.mean.windows=1",
+FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.patches=512", "train.mean.steps=6",
+             "train.mean.windows=1",
              "train.teacher.steps=6", "train.teacher.windows=1", "distill.student.steps=2",
              "distill.auxiliary_warmup=2", "distill.auxiliary_updates=1", "eval.window_stride=3", "workers=2"]
 
@@ -37,9 +38,9 @@ def folder(tmp_path_factory) -> Path:
 
 def test_report_has_every_row(folder):
     report = json.loads((folder / "run" / "report.json").read_text())
-    assert [row["name"] for row in report["rows"]] == ["copy", "persistence", "constant_velocity", "regression",
-                                                       "teacher-10", "teacher-1", "student-1"]
-    assert [row["nfe"] for row in report["rows"]] == [0, 0, 0, 0, 10, 1, 1]
+    assert [row["name"] for row in report["rows"]] == ["copy", "persistence", "tracked_velocity", "constant_velocity",
+                                                       "regression", "teacher-10", "teacher-1", "student-1"]
+    assert [row["nfe"] for row in report["rows"]] == [0, 0, 0, 0, 0, 10, 1, 1]
     assert report["protocol"] == "occworld-strict" and report["ego"] == "G"
     for row in report["rows"]:
         assert all(0 <= value <= 1 for value in row["iou"] + row["miou"])

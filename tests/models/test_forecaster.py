@@ -82,7 +82,8 @@ def test_decoded_frames_live_in_the_horizons_grids(small_forecaster, street_wind
 def test_nothing_exists_decodes_to_nothing(small_forecaster, street_window):
     observation = small_forecaster.observe(street_window)
     empty = torch.cat([torch.zeros_like(observation.base[:, :-1]), -torch.ones(len(observation.base), 1)], dim=1)
-    assert all(len(frame.flat) == 0 for frame in small_forecaster.decode_state(empty, observation.layout, street_window.horizon))
+    frames = small_forecaster.decode_state(empty, observation.layout, street_window.horizon)
+    assert all(len(frame.flat) == 0 for frame in frames)
 
 
 def test_an_empty_present_still_forecasts(small_forecaster, street_window):
