@@ -21,7 +21,7 @@ def read_seconds(run_dir: Path) -> dict[str, float]:
     try:
         values = json.loads((Path(run_dir) / "seconds.json").read_text())
         return {str(step): float(seconds) for step, seconds in values.items()}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
 

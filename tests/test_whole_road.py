@@ -15,7 +15,8 @@ from occflow.runtime.train_jobs import distill_mfd, train_teacher
 FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.patches=512", "train.mean.steps=6",
              "train.mean.windows=1",
              "train.teacher.steps=6", "train.teacher.windows=1", "distill.student.steps=2",
-             "distill.auxiliary_warmup=2", "distill.auxiliary_updates=1", "eval.window_stride=3", "workers=2"]
+             "distill.auxiliary_warmup=2", "distill.auxiliary_updates=1", "eval.window_stride=3",
+             "eval.samples=2", "workers=2"]
 
 
 def config_in(folder: Path, *changes: str) -> dict:
@@ -46,6 +47,8 @@ def test_report_has_every_row(folder):
         assert all(0 <= value <= 1 for value in row["iou"] + row["miou"])
     assert {"autoencoder", "mean", "teacher", "distill", "evaluate"} <= set(report["seconds"])
     assert report["support"]["recall"] > 0.9
+    rows = {row["name"]: row for row in report["ensembles"]["rows"]}
+    assert rows["regression"]["diversity"] == 0 < rows["teacher-10"]["diversity"]
 
 
 def test_statistics_are_finite(folder):

@@ -15,46 +15,50 @@ from occflow.occupancy.motion import Mover, advanced, tracked_movers
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window
 
+Frames = tuple[OccupancyFrame, ...]
+
 BOX_MARGIN_M = 0.4  # half a demo voxel: a voxel belongs to a box that its centre all but touches
 
 
 class Baseline:
-    """A forecaster made of a function (grid, window, index of the horizon frame) -> frame."""
+    """A forecaster made of a rule (grid, window) -> frames of the horizon."""
 
     nfe = 0
 
-    def __init__(self, name: str, grid: VoxelGrid, rule: Callable[[VoxelGrid, Window, int], OccupancyFrame]) -> None:
+    def __init__(self, name: str, grid: VoxelGrid, rule: Callable[[VoxelGrid, Window], Frames]) -> None:
         self.name, self.grid, self.rule = name, grid, rule
 
     def forecast(self, window: Window, seed: int) -> Forecast:
         start = time.perf_counter()
-        frames = tuple(self.rule(self.grid, window, index) for index in range(len(window.horizon)))
+        frames = self.rule(self.grid, window)
         return Forecast(frames, {"decode": (time.perf_counter() - start) * 1e3})
 
 
-def copied(grid: VoxelGrid, window: Window, index: int) -> OccupancyFrame:
-    """The last input's voxels, unchanged, in the target's grid (the field's Copy & Paste)."""
-    target = window.horizon[index]
-    return OccupancyFrame(window.present.flat, window.present.labels, target.world_from_grid, target.stamp_s)
+def copied(grid: VoxelGrid, window: Window) -> Frames:
+    """The last input's voxels, unchanged, in the targets' grids (the field's Copy & Paste)."""
+    present = window.present
+    return tuple(OccupancyFrame(present.flat, present.labels, target.world_from_grid, target.stamp_s)
+                 for target in window.horizon)
 
 
-def persisted(grid: VoxelGrid, window: Window, index: int) -> OccupancyFrame:
+def persisted(grid: VoxelGrid, window: Window) -> Frames:
     """The last input moved by the ego motion: a static world."""
-    target = window.horizon[index]
-    return warp(window.present, grid, target.world_from_grid, target.stamp_s)
+    return tuple(warp(window.present, grid, target.world_from_grid, target.stamp_s) for target in window.horizon)
 
 
-def moved_at_constant_velocity(grid: VoxelGrid, window: Window, index: int) -> OccupancyFrame:
+def moved_at_constant_velocity(grid: VoxelGrid, window: Window) -> Frames:
     """Persistence, with every annotated object moved on as between the last two history frames."""
-    target = window.horizon[index]
-    return advanced(window.present, grid, annotated_movers(window, grid), target.world_from_grid, target.stamp_s)
+    return moved_on(grid, window, annotated_movers(window, grid))
 
 
-def moved_as_tracked(grid: VoxelGrid, window: Window, index: int) -> OccupancyFrame:
+def moved_as_tracked(grid: VoxelGrid, window: Window) -> Frames:
     """The same without annotations: objects are found and tracked in the history (what the networks start from)."""
-    target = window.horizon[index]
-    movers = tracked_movers(window.history, grid)
-    return advanced(window.present, grid, movers, target.world_from_grid, target.stamp_s)
+    return moved_on(grid, window, tracked_movers(window.history, grid))
+
+
+def moved_on(grid: VoxelGrid, window: Window, movers: list[Mover]) -> Frames:
+    return tuple(advanced(window.present, grid, movers, target.world_from_grid, target.stamp_s)
+                 for target in window.horizon)
 
 
 def annotated_movers(window: Window, grid: VoxelGrid) -> list[Mover]:

@@ -40,6 +40,13 @@ class ForecasterScores:
         return {**medians, "total": float(np.median(totals)) if totals else None}
 
     def add(self, window: Window, forecast: Forecast) -> None:
+        """Count one window.
+
+        Raises:
+            ValueError: the forecast has another number of frames than the horizon.
+        """
+        if len(forecast.frames) != len(window.horizon):
+            raise ValueError(f"{self.name}: {len(forecast.frames)} frames forecast of {len(window.horizon)}")
         counts = self.by_scene.setdefault(window.key.scene, IoUCounts(len(window.horizon)))
         for index, (prediction, truth) in enumerate(zip(forecast.frames, window.horizon)):
             counts.add(index, prediction, truth)

@@ -36,8 +36,7 @@ class IoUCounts:
         Raises:
             ValueError: the prediction lives in another grid than the truth.
         """
-        if np.abs(prediction.world_from_grid - truth.world_from_grid).max() > POSE_TOLERANCE_M:
-            raise ValueError("prediction and truth have different grid poses; forecast into the target's grid")
+        refuse_other_grid_pose(prediction, truth)
         common, in_prediction, in_truth = np.intersect1d(prediction.flat, truth.flat, assume_unique=True,
                                                          return_indices=True)
         ours, theirs = prediction.labels[in_prediction], truth.labels[in_truth]
@@ -49,7 +48,13 @@ class IoUCounts:
         self.unions[horizon_index] += _totals(prediction.labels) + _totals(truth.labels) - both
 
     def merge(self, other: IoUCounts) -> None:
-        """Add the counts of another shard."""
+        """Add the counts of another shard.
+
+        Raises:
+            ValueError: the shard has another number of horizon frames.
+        """
+        if other.num_horizon != self.num_horizon:
+            raise ValueError(f"counters of {other.num_horizon} horizon frames do not add to {self.num_horizon}")
         self.intersections += other.intersections
         self.unions += other.unions
 
@@ -77,6 +82,17 @@ class IoUCounts:
     def movable_miou(self) -> np.ndarray:
         """[F] mean over the movable classes that occur."""
         return nan_mean(self.class_iou()[:, list(MOVABLE_CLASSES)])
+
+
+def refuse_other_grid_pose(one: OccupancyFrame, other: OccupancyFrame) -> None:
+    """Voxels are comparable in one and the same grid only.
+
+    Raises:
+        ValueError: the grid poses differ, or one of them is not finite.
+    """
+    difference = np.abs(one.world_from_grid - other.world_from_grid).max()
+    if not difference <= POSE_TOLERANCE_M:  # so written, a nan is refused too
+        raise ValueError("prediction and truth have different grid poses; forecast into the target's grid")
 
 
 def nan_mean(values: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ def read_report(path: Path) -> dict:
     """
     try:
         report = json.loads(Path(path).read_text())
-        report["rows"], report["protocol"]
+        report["protocol"], [(row["name"], row["iou"], row["miou"], row["ms"]) for row in report["rows"]]
         return report
     except OSError:
         raise InputError(f"{path}: no such report; make one with tools/evaluate.py") from None
@@ -89,6 +89,8 @@ def report_markdown(report: Mapping) -> str:
     if support:
         ratios.append(f"* support: {support['recall']:.2%} of the true future sites, "
                       f"{support['share']:.1%} of the coarse grid")
+    if "ensembles" in report:
+        ratios += ["", *ensemble_lines(report["ensembles"])]
     return "\n".join([
         "# Forecast report", "", table_markdown(report), "",
         "Percent; median milliseconds a forecast of all frames.", "", *shown, "",
@@ -102,6 +104,17 @@ def report_markdown(report: Mapping) -> str:
         f"Wall seconds: {seconds or 'not recorded'}.", "", *ratios, ""])
 
 
+def ensemble_lines(ensembles: Mapping) -> list[str]:
+    """The forecasters as distributions: a table, lower energy is better."""
+    lines = [f"As distributions ({ensembles['samples']} samples of each of {ensembles['windows']} windows; Jaccard "
+             "distance of whole futures, all voxels / movable voxels):", "",
+             "| forecast | distance to the truth | between samples | energy score |", "|---|---|---|---|"]
+    for row in ensembles["rows"]:
+        cells = [f"{row[name]:.3f} / {row['movable_' + name]:.3f}" for name in ("distance", "diversity", "energy")]
+        lines.append("| " + " | ".join([row["name"], *cells]) + " |")
+    return lines
+
+
 def quality_ratios(report: Mapping) -> dict[str, float]:
     """Student against teacher and teacher against persistence, where the rows are there (means over 1, 2, 3 s)."""
     rows, found = {row["name"]: row for row in report["rows"]}, {}
@@ -110,7 +123,7 @@ def quality_ratios(report: Mapping) -> dict[str, float]:
         for name in ("iou", "miou", "movable_iou"):
             if None not in (*teacher[name], *student[name]) and sum(teacher[name]) > 0:
                 found[f"student_{name}_over_teacher"] = sum(student[name]) / sum(teacher[name])
-        if teacher["ms"]["flow"]:
+        if teacher["ms"]["flow"] and student["ms"]["flow"] is not None:
             found["student_flow_time_over_teacher"] = student["ms"]["flow"] / teacher["ms"]["flow"]
     if teacher and floor and None not in (teacher["movable_iou"][0], floor["movable_iou"][0]):
         found["teacher_movable_iou_minus_persistence_at_1_s"] = teacher["movable_iou"][0] - floor["movable_iou"][0]

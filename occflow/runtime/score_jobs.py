@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from occflow.eval.baselines import baselines
+from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.evaluate import evaluate
 from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report
@@ -56,8 +57,12 @@ def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
 
 
 def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey],
-                forecasters: list[Forecaster], support: dict[str, float]) -> dict:
-    """Evaluate the baselines and `forecasters` on windows; report and shown forecasts go to `run_dir`."""
+                forecasters: list[Forecaster], support: dict[str, float], samples: int = 0,
+                sample_every: int = 1) -> dict:
+    """Evaluate the baselines and `forecasters` on windows; report and shown forecasts go to `run_dir`.
+
+    With `samples` >= 2 the forecasters are also scored as distributions, on every `sample_every`-th window.
+    """
     data, values, seed = config["data"], config["eval"], config["seed"]
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
     protocol = protocol_named(values["protocol"])
@@ -67,10 +72,14 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
         scores = evaluate(store, keys, data["history"], data["horizon"],
                           [*baselines(store.grid, has_boxes), *forecasters], seed, shown.watch)
     shown.save()
+    extra = {"support": support}
+    if samples >= 2:
+        extra["ensembles"] = evaluate_distributions(store, keys[::sample_every], data["history"], data["horizon"],
+                                                    forecasters, samples, seed)
     windows = {"split": values["split"], "count": len(keys), "stride": values["window_stride"],
                "history": data["history"], "horizon": data["horizon"], "scenes": len({key.scene for key in keys})}
     report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
-                         read_seconds(run_dir), support=support)
+                         read_seconds(run_dir), **extra)
     write_report(run_dir, report)
     return report
 
@@ -103,7 +112,8 @@ def evaluate_run(config: Mapping) -> str:
     forecasters = [RegressionForecaster(teacher),
                    *(TeacherForecaster(teacher, steps) for steps in values["teacher_steps"]), student]
     keys = window_keys(store, values["split"], settings.num_history, settings.num_horizon, values["window_stride"])
-    report = score_store(config, run_dir, store, keys, forecasters, support_quality(store, keys, teacher))
+    report = score_store(config, run_dir, store, keys, forecasters, support_quality(store, keys, teacher),
+                         values["samples"], values["sample_every"])
     return table_markdown(report)
 
 

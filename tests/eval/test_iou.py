@@ -95,6 +95,13 @@ def test_other_grid_pose_is_refused():
     moved[0, 3] = 1.0
     with pytest.raises(ValueError, match="grid poses"):
         IoUCounts(1).add(0, frame({0: CAR}, moved), frame({0: CAR}))
+    with pytest.raises(ValueError, match="grid poses"):
+        IoUCounts(1).add(0, frame({0: CAR}, np.full((4, 4), np.nan)), frame({0: CAR}))
+
+
+def test_shards_of_other_horizons_are_refused():
+    with pytest.raises(ValueError, match="1 horizon frames do not add to 6"):
+        IoUCounts(6).merge(IoUCounts(1))
 
 
 def test_horizons_and_names():

@@ -67,9 +67,16 @@ def test_quality_ratios():
     assert ratios["teacher_movable_iou_minus_persistence_at_1_s"] == pytest.approx(1 - 5 / 15, abs=1e-6)
 
 
+def test_no_ratio_of_what_was_not_measured():
+    unmeasured = make_report([scores("teacher-10", 0, 60.0), scores("student-1", 1, None)],
+                             PROTOCOLS["occworld-strict"], [1, 3, 5], WINDOWS, "G", 0, {}, MACHINE, {})
+    assert "student_flow_time_over_teacher" not in quality_ratios(unmeasured)
+
+
 def test_bad_report_files(tmp_path):
     with pytest.raises(InputError, match="no such report"):
         read_report(tmp_path / "report.json")
-    (tmp_path / "report.json").write_text("{")
-    with pytest.raises(InputError, match="is not a report"):
-        read_report(tmp_path / "report.json")
+    for text in ("{", "[]", '{"rows": 3, "protocol": "x"}', '{"rows": [{}], "protocol": "x"}'):
+        (tmp_path / "report.json").write_text(text)
+        with pytest.raises(InputError, match="is not a report"):
+            read_report(tmp_path / "report.json")

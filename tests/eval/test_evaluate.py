@@ -1,0 +1,118 @@
+"""The evaluation loop on a store in memory: streaming, seeds, counts a scene."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from occflow.eval.baselines import baselines
+from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
+from occflow.eval.iou import IoUCounts
+from occflow.geometry import planar_pose
+from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
+from occflow.occupancy.forecast import Forecast
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.windows import Window, WindowKey, window_keys
+
+HISTORY, HORIZON = 2, 3
+
+
+@dataclass
+class MemoryStore:
+    """Scenes of random frames; `read` notes every frame that was asked for."""
+
+    lengths: dict[str, int]
+    grid: VoxelGrid = VoxelGrid((-2, -2, 0), (4, 4, 2), 1.0)
+    path: Path = Path("memory")
+    read: list[tuple[str, int]] = field(default_factory=list)
+
+    def scenes(self, split: str | None) -> list[str]:
+        return list(self.lengths)
+
+    def num_frames(self, scene: str) -> int:
+        return self.lengths[scene]
+
+    def frame(self, scene: str, index: int) -> OccupancyFrame:
+        self.read.append((scene, index))
+        rng = np.random.default_rng((len(scene), ord(scene[-1]), index))
+        volume = rng.integers(0, NUM_CLASSES, self.grid.shape).astype(np.uint8)
+        volume[rng.random(self.grid.shape) < 0.5] = FREE
+        return OccupancyFrame.from_dense(volume, planar_pose(0.0, 0.0, 0.0), 0.5 * index)
+
+
+class Oracle:
+    """Gives the horizon back (only a test may read it) and notes the seeds that it was given."""
+
+    nfe = 3
+
+    def __init__(self, name: str, ms: dict[str, float] | None = None) -> None:
+        self.name, self.ms, self.seeds = name, ms or {}, []
+
+    def forecast(self, window: Window, seed: int) -> Forecast:
+        self.seeds.append(seed)
+        stretched = {stage: value * len(self.seeds) for stage, value in self.ms.items()}
+        return Forecast(window.horizon, stretched)
+
+
+@pytest.fixture()
+def store() -> MemoryStore:
+    return MemoryStore({"a": 6, "b": 5, "c": 7})
+
+
+def scored(store: MemoryStore, keys: list[WindowKey], forecasters: list, seed: int = 0) -> list[ForecasterScores]:
+    return evaluate(store, keys, HISTORY, HORIZON, forecasters, seed)
+
+
+def test_the_truth_scores_one_everywhere(store):
+    (found,) = scored(store, window_keys(store, None, HISTORY, HORIZON), [Oracle("oracle")])
+    assert (found.total().iou() == 1).all() and (found.total().miou(False) == 1).all()
+    assert set(found.by_scene) == {"a", "b", "c"} and found.nfe == 3
+
+
+def test_scenes_add_up_to_the_whole_and_shards_to_the_run(store):
+    keys = window_keys(store, None, HISTORY, HORIZON)
+    whole = scored(store, keys, baselines(store.grid, with_boxes=False))
+    for index, found in enumerate(whole):
+        total = IoUCounts(HORIZON)
+        for scene in store.scenes(None):
+            shard = [key for key in keys if key.scene == scene]
+            part = scored(store, shard, baselines(store.grid, with_boxes=False))[index]
+            assert (part.total().unions == found.by_scene[scene].unions).all()
+            total.merge(part.total())
+        assert (total.intersections == found.total().intersections).all()
+        assert (total.unions == found.total().unions).all()
+
+
+def test_windows_are_read_one_at_a_time(store):
+    keys = window_keys(store, None, HISTORY, HORIZON)
+    seen = []
+    evaluate(store, keys, HISTORY, HORIZON, [Oracle("x")], 0,
+             watch=lambda window, forecasts: seen.append((window.key, len(store.read), set(forecasts))))
+    assert seen == [(key, (HISTORY + HORIZON) * (number + 1), {"x"}) for number, key in enumerate(keys)]
+
+
+def test_every_forecaster_starts_from_the_same_seed_of_a_window(store):
+    keys = window_keys(store, None, HISTORY, HORIZON)
+    teacher, student, again, other = (Oracle(name) for name in ("teacher", "student", "again", "other"))
+    scored(store, keys, [teacher, student])
+    scored(store, keys, [again])
+    scored(store, keys, [other], seed=1)
+    assert teacher.seeds == student.seeds == again.seeds == [forecast_seed(0, i) for i in range(len(keys))]
+    assert len(set(teacher.seeds)) == len(keys) and not set(teacher.seeds) & set(other.seeds)
+
+
+def test_median_milliseconds(store):
+    keys = window_keys(store, None, HISTORY, HORIZON)[:3]
+    timed, untimed = scored(store, keys, [Oracle("timed", {"flow": 10.0, "decode": 1.0}), Oracle("untimed")])
+    assert timed.median_ms() == {"encode": None, "flow": 20.0, "decode": 2.0, "total": 22.0}
+    assert untimed.median_ms() == {"encode": None, "flow": None, "decode": None, "total": None}
+
+
+def test_a_forecast_of_too_few_frames_is_refused(store):
+    class Short(Oracle):
+        def forecast(self, window: Window, seed: int) -> Forecast:
+            return Forecast(window.horizon[:-1])
+
+    with pytest.raises(ValueError, match="short: 2 frames forecast of 3"):
+        scored(store, window_keys(store, None, HISTORY, HORIZON), [Short("short")])
