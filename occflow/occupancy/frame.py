@@ -21,6 +21,8 @@ class OccupancyFrame:
         stamp_s: time, seconds.
         token: name of the keyframe in its log.
         boxes: annotated objects of the instant, world frame; empty where the log has none.
+        observed: which voxels a sensor could judge, [ceil(V / 8)] uint8, np.packbits of the mask in flat order;
+            None where that is not known. An occupied voxel may be unobserved (it is known from other instants).
     """
 
     flat: np.ndarray
@@ -29,6 +31,13 @@ class OccupancyFrame:
     stamp_s: float
     token: str = ""
     boxes: tuple[Box, ...] = field(default=())
+    observed: np.ndarray | None = None
+
+    def observed_mask(self, grid: VoxelGrid) -> np.ndarray:
+        """Observed voxels [X, Y, Z] bool; all of them where it is not known which."""
+        if self.observed is None:
+            return np.ones(grid.shape, dtype=bool)
+        return np.unpackbits(self.observed, count=grid.num_voxels).astype(bool).reshape(grid.shape)
 
     def dense(self, grid: VoxelGrid) -> np.ndarray:
         """Class volume [X, Y, Z] uint8, FREE where not occupied (the Occ3D layout)."""
