@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from occflow.errors import InputError
+from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.regrid import regridded
 from occflow.occupancy.store import OccupancyStore
+
+INPUT_KINDS = ("occupancy", "causal")  # the benchmark's input, and what a car has at that instant
+GRID_POSES = ("ego", "anchored")  # grids ride with the vehicle, or stay where the present's is
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,40 @@ def window_keys(store: OccupancyStore, split: str | None, history: int, horizon:
     return keys
 
 
-def read_window(store: OccupancyStore, key: WindowKey, history: int, horizon: int) -> Window:
-    frames = tuple(store.frame(key.scene, key.start + i) for i in range(history + horizon))
-    return Window(key, frames[:history], frames[history:])
+def read_window(store: OccupancyStore, key: WindowKey, history: int, horizon: int, input_kind: str = "occupancy",
+                grid_pose: str = "ego") -> Window:
+    """Cut a window from a store.
+
+    Args:
+        input_kind: "occupancy": the history is the full, labelled occupancy; "causal": what the sweeps until then
+            had shown, without labels. The horizon is the full occupancy in either case.
+        grid_pose: "ego": every frame in its own grid; "anchored": all frames in the present's grid (what leaves it
+            is lost, what enters it from outside of a frame's own grid is free and unobserved).
+
+    Raises:
+        InputError: an unknown kind, or a store without causal frames.
+    """
+    refuse_unknown("data.input", input_kind, INPUT_KINDS)
+    refuse_unknown("data.grid_pose", grid_pose, GRID_POSES)
+    observe = store.frame if input_kind == "occupancy" else store.causal_frame
+    observed = tuple(observe(key.scene, key.start + i) for i in range(history))
+    future = tuple(store.frame(key.scene, key.start + history + i) for i in range(horizon))
+    window = Window(key, observed, future)
+    return anchored(window, store.grid) if grid_pose == "anchored" else window
+
+
+def anchored(window: Window, grid: VoxelGrid) -> Window:
+    """The window with all frames in the grid of the present."""
+    pose = window.present.world_from_grid
+    return map_frames(window, lambda frame: regridded(frame, grid, pose))
+
+
+def map_frames(window: Window, change: Callable[[OccupancyFrame], OccupancyFrame]) -> Window:
+    """The window with every frame changed."""
+    return replace(window, history=tuple(map(change, window.history)), horizon=tuple(map(change, window.horizon)))
+
+
+def refuse_unknown(setting: str, value: str, known: tuple[str, ...]) -> None:
+    """Raises InputError for a value that is not among the known ones."""
+    if value not in known:
+        raise InputError(f"{setting}: {value!r} is not known; known: {', '.join(known)}")

@@ -1,0 +1,87 @@
+"""Anchored windows and augmentation keep matter where it is in the world."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from occflow.errors import InputError
+from occflow.geometry import invert, planar_pose, transform
+from occflow.grid import CLASS_NAMES, VoxelGrid
+from occflow.logs.protocol import Box
+from occflow.occupancy.augmentation import MIRROR, mirrored, turned
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.regrid import regridded
+from occflow.occupancy.windows import Window, WindowKey, anchored
+
+CAR = CLASS_NAMES.index("car")
+GRID = VoxelGrid((-8.0, -8.0, -1.0), (20, 20, 5), 0.8)
+
+
+def random_frame(seed: int, pose: np.ndarray, grid: VoxelGrid = GRID) -> OccupancyFrame:
+    rng = np.random.default_rng(seed)
+    flat = np.sort(rng.choice(grid.num_voxels, 60, replace=False))
+    box = Box("car-1", CAR, pose @ planar_pose(2.0, 1.0, 0.3, 0.5), np.array([4.0, 2.0, 1.5]))
+    return OccupancyFrame(flat, rng.integers(0, 17, 60).astype(np.uint8), pose, float(seed), f"frame-{seed}", (box,),
+                          np.packbits(rng.random(grid.num_voxels) < 0.5))
+
+
+def random_window(step_m: float = 1.6) -> Window:
+    frames = [random_frame(k, planar_pose(10 + step_m * k, 5.0, 0.0)) for k in range(4)]
+    return Window(WindowKey("scene", 0), tuple(frames[:2]), tuple(frames[2:]))
+
+
+def world_points(frame: OccupancyFrame) -> dict[tuple, int]:
+    """Label by the world position of every voxel's centre, in whole millimetres."""
+    points = transform(frame.world_from_grid, GRID.centres(GRID.unflatten(frame.flat)))
+    return {tuple(np.round(point * 1e3).astype(int)): int(label) for point, label in zip(points, frame.labels)}
+
+
+def test_anchored_frames_share_the_present_grid_and_keep_their_voxels_in_the_world():
+    window = random_window()
+    still = anchored(window, GRID)
+    for before, after in zip(window.history + window.horizon, still.history + still.horizon):
+        assert np.array_equal(after.world_from_grid, window.present.world_from_grid)
+        assert (after.stamp_s, after.token, after.boxes) == (before.stamp_s, before.token, before.boxes)
+        wanted = world_points(before)
+        assert world_points(after).items() <= wanted.items()
+        inside = GRID.indices(transform(invert(window.present.world_from_grid), np.array(list(wanted)) / 1e3))[1]
+        assert len(after.flat) == inside.sum()  # whole-voxel steps lose nothing but what leaves the grid
+    assert still.present is window.present
+
+
+def test_masks_move_with_the_voxels():
+    frame = random_frame(0, planar_pose(0, 0, 0.4))
+    moved = regridded(frame, GRID, frame.world_from_grid @ planar_pose(1.6, -0.8, 0.0))
+    before, after = frame.observed_mask(GRID), moved.observed_mask(GRID)
+    assert np.array_equal(after[:-2, 1:], before[2:, :-1])
+    assert not after[-2:].any() and not after[:, 0].any()  # no sensor could judge what no grid covered
+
+
+def test_mirroring_twice_is_nothing_and_once_mirrors_the_world():
+    window = random_window()
+    there, back = mirrored(window, GRID), mirrored(mirrored(window, GRID), GRID)
+    for one, two, three in zip(window.history, back.history, there.history):
+        assert np.array_equal(one.flat, two.flat) and np.array_equal(one.labels, two.labels)
+        assert np.allclose(one.world_from_grid, two.world_from_grid) and np.array_equal(one.observed, two.observed)
+        assert world_points(three) == {(x, -y, z): label for (x, y, z), label in world_points(one).items()}
+        assert np.linalg.det(three.world_from_grid) == pytest.approx(1)
+        corner = np.array([[1.0, 0.5, 0.2]])  # a place in the box: mirrored in the box as in the world
+        mirrored_corner = transform(three.boxes[0].world_from_box, corner * [1, -1, 1])
+        assert np.allclose(mirrored_corner, transform(MIRROR @ one.boxes[0].world_from_box, corner))
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_quarter_turns_lose_nothing(quarters):
+    window = random_window()
+    other = turned(window, GRID, quarters * np.pi / 2)
+    for before, after in zip(window.history + window.horizon, other.history + other.horizon):
+        assert world_points(after) == world_points(before)
+        assert after.observed_mask(GRID).sum() == before.observed_mask(GRID).sum()
+
+
+def test_a_lopsided_grid_is_not_mirrored():
+    grid = VoxelGrid((0.0, -2.0, 0.0), (10, 10, 2), 0.8)
+    frame = OccupancyFrame(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.eye(4), 0.0)
+    with pytest.raises(InputError, match="not symmetric"):
+        mirrored(Window(WindowKey("scene", 0), (frame,), (frame,)), grid)
