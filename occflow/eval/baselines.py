@@ -33,6 +33,9 @@ class Baseline:
         frames = self.rule(self.grid, window)
         return Forecast(frames, {"decode": (time.perf_counter() - start) * 1e3})
 
+    def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
+        return [self.forecast(window, seeds[0])] * len(seeds)  # no seed changes a rule
+
 
 def copied(grid: VoxelGrid, window: Window) -> Frames:
     """The last input's voxels, unchanged, in the targets' grids (the field's Copy & Paste)."""

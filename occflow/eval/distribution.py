@@ -24,8 +24,8 @@ def evaluate_distributions(store: OccupancyStore, keys: list[WindowKey], history
     for number, key in enumerate(tqdm(keys, desc="ensembles", unit="window", dynamic_ncols=True)):
         window = read_window(store, key, history, horizon)
         for forecaster in forecasters:
-            futures = [forecaster.forecast(window, forecast_seed(seed, number * samples + k)).frames
-                       for k in range(samples)]
+            seeds = [forecast_seed(seed, number * samples + k) for k in range(samples)]
+            futures = [forecast.frames for forecast in forecaster.samples(window, seeds)]
             scores = [energy_score(futures, window.horizon, movable_only) for movable_only in (False, True)]
             terms[forecaster.name].append([value for one in scores
                                            for value in (one.distance, one.diversity, one.score)])

@@ -37,3 +37,6 @@ class Forecaster(Protocol):
 
     def forecast(self, window: Window, seed: int) -> Forecast:
         """One forecast; the same seed gives the same forecast."""
+
+    def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
+        """The forecasts of several seeds; what they share is computed once (timings are of the first)."""

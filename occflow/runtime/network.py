@@ -20,18 +20,26 @@ class NetworkForecaster:
     def __init__(self, model: FlowForecaster, name: str, nfe: int) -> None:
         self.model, self.name, self.nfe = model.eval(), name, nfe
 
-    @torch.no_grad()
     def forecast(self, window: Window, seed: int) -> Forecast:
         """One sample of the window's future; timings in milliseconds, of this call."""
+        return self.samples(window, [seed])[0]
+
+    @torch.no_grad()
+    def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
+        """Samples of the window's future; the history is encoded once."""
         start = self._now()
         condition = self.model.condition(self.model.observe(window))
+        encode_ms = self._now() - start
+        return [self._sample(condition, window, seed, encode_ms) for seed in seeds]
+
+    def _sample(self, condition: Condition, window: Window, seed: int, encode_ms: float) -> Forecast:
         encoded = self._now()
         noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
         state = condition.state(self._residual(noise.to(self.model.device), condition))
         flowed = self._now()
         frames = self.model.decode_state(state, condition.layout, window.horizon)
         decoded = self._now()
-        return Forecast(frames, {"encode": encoded - start, "flow": flowed - encoded, "decode": decoded - flowed})
+        return Forecast(frames, {"encode": encode_ms, "flow": flowed - encoded, "decode": decoded - flowed})
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The standardised residual that the flow makes of `noise` [N, C]."""
