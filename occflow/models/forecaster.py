@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,8 @@ from occflow.occupancy.motion import advanced, tracked_movers
 from occflow.occupancy.warp import touched_voxels
 from occflow.occupancy.windows import Window
 from occflow.sparse.sites import Sites, sites_from_keys
+
+Encoding = tuple[Sites, Tensor]  # coarse sites of frames (block = frame) and their latents [M, C]
 
 EXISTS, EMPTY = 1.0, -1.0  # values of the state's existence channel; the latent of an empty site is zero
 
@@ -98,42 +100,47 @@ class FlowForecaster(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def voxel_sites(self, frames: tuple[OccupancyFrame, ...]) -> tuple[Sites, Tensor]:
+    def voxel_sites(self, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid | None = None) -> tuple[Sites, Tensor]:
         """Voxels of the frames as one ragged batch: sites (block = frame) and labels [N] int64."""
-        grid = self.settings.grid
+        grid = grid or self.settings.grid
         keys = [torch.from_numpy(frame.flat + i * grid.num_voxels) for i, frame in enumerate(frames)]
         labels = torch.from_numpy(np.concatenate([frame.labels for frame in frames]).astype(np.int64))
         sites = sites_from_keys(torch.cat(keys), grid.shape, len(frames))
         return sites.to(self.device), labels.to(self.device)
 
-    def encode_frames(self, frames: tuple[OccupancyFrame, ...]) -> tuple[Sites, Tensor]:
-        """Coarse sites and latents [M, C] of frames."""
-        return self.autoencoder.encode(*self.voxel_sites(frames))
+    def encode_frames(self, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid | None = None) -> Encoding:
+        """Coarse sites and latents [M, C] of frames in the forecaster's grid, or in `grid`, a part of it."""
+        return self.autoencoder.encode(*self.voxel_sites(frames, grid))
 
-    def state_of(self, frames: tuple[OccupancyFrame, ...], support: Sites) -> Tensor:
+    def state_of(self, frames: tuple[OccupancyFrame, ...], support: Sites, grid: VoxelGrid) -> Tensor:
         """The state [N, C + 1] of F frames on a support: latents (zero where empty) and existence."""
-        sites, latents = self.encode_frames(frames)
+        sites, latents = self.encode_frames(frames, grid)
         latents, found = at_sites(latents, sites, support)
         existence = torch.where(found, EXISTS, EMPTY)
         return torch.cat([latents, existence[:, None].to(latents)], dim=1)
 
     @torch.no_grad()
-    def observe(self, window: Window, with_target: bool = False) -> Observation:
-        """Lay out and encode a window; the labels of its horizon are read only with `with_target`."""
-        settings = self.settings
+    def observe(self, window: Window, with_target: bool = False,
+                encoded: Sequence[Encoding] | None = None, region: VoxelGrid | None = None) -> Observation:
+        """Lay out and encode a window; the labels of its horizon are read only with `with_target`.
+
+        `encoded` are the encodings of the history's frames one by one, where a stream has kept them; `region` is the
+        grid of the window's frames where they show a part of the forecaster's grid only (training on crops).
+        """
+        settings, grid = self.settings, region or self.settings.grid
         poses, seconds = horizon_geometry(window)
-        touched = [touched_voxels(window.present, settings.grid, pose) for pose in poses]
-        movers = tracked_movers(window.history, settings.grid)
-        moved = tuple(advanced(window.present, settings.grid, movers, frame.world_from_grid, frame.stamp_s, voxels)
+        touched = [touched_voxels(window.present, grid, pose) for pose in poses]
+        movers = tracked_movers(window.history, grid)
+        moved = tuple(advanced(window.present, grid, movers, frame.world_from_grid, frame.stamp_s, voxels)
                       for frame, voxels in zip(window.horizon, touched))
         touched = [np.union1d(voxels, frame.flat) for voxels, frame in zip(touched, moved)]
-        layout = build_layout(window.history, poses, seconds, touched, settings.grid, settings.autoencoder.total_stride,
-                              settings.support)
+        layout = build_layout(window.history, poses, seconds, touched, grid, settings.autoencoder.total_stride,
+                              settings.support, settings.grid)
         layout = move_layout(layout, self.device)
-        sites, latents = self.encode_frames(window.history)
+        sites, latents = self.encode_frames(window.history, grid) if encoded is None else join_encodings(encoded)
         history_latents, _ = at_sites(latents, sites, layout.history)
-        target = self.state_of(window.horizon, layout.support) if with_target else None
-        return Observation(layout, history_latents, self.state_of(moved, layout.support), target)
+        target = self.state_of(window.horizon, layout.support, grid) if with_target else None
+        return Observation(layout, history_latents, self.state_of(moved, layout.support, grid), target)
 
     def condition(self, observation: Observation) -> Condition:
         """The mean forecast of observed windows."""
@@ -170,6 +177,13 @@ def horizon_geometry(window: Window) -> tuple[np.ndarray, np.ndarray]:
     return poses, np.array([frame.stamp_s for frame in window.horizon]) - window.present.stamp_s
 
 
+def join_encodings(encodings: Sequence[Encoding]) -> Encoding:
+    """Encodings of frames one by one -> that of all of them, as `encode_frames` gives it."""
+    coords = torch.cat([sites.coords + sites.coords.new_tensor([block, 0, 0, 0])
+                        for block, (sites, _) in enumerate(encodings)])
+    return Sites(coords, encodings[0][0].shape, len(encodings)), torch.cat([latents for _, latents in encodings])
+
+
 def move_layout(layout: Layout, device: torch.device) -> Layout:
     """A layout on another device."""
     if layout.unseen.device == device:
@@ -181,6 +195,7 @@ def move_layout(layout: Layout, device: torch.device) -> Layout:
         levels.insert(0, replace(level, sites=level.sites.to(device), table=level.table.to(device), pooling=pooling))
     return replace(layout, levels=tuple(levels), history=layout.history.to(device),
                    history_table=layout.history_table.to(device), unseen=layout.unseen.to(device),
+                   position=layout.position.to(device),
                    history_remainder=layout.history_remainder.to(device))
 
 

@@ -45,6 +45,7 @@ class Layout:
         history_table: [N, P] int64, each support site's place in the observed frames (absent: number of sites).
         history_remainder: [N, P, 3] sub-cell remainder, cells.
         unseen: [N] bool, sites that no observed grid covers.
+        position: [N, 3] float32 centre of each support site in the forecaster's grid, -1 to 1 from end to end.
         num_samples, num_history, num_horizon: B, P, F.
     """
 
@@ -53,6 +54,7 @@ class Layout:
     history_table: Tensor
     history_remainder: Tensor
     unseen: Tensor
+    position: Tensor
     num_samples: int
     num_history: int
     num_horizon: int
@@ -148,8 +150,9 @@ def propose_support(history: tuple[OccupancyFrame, ...], horizon_poses: np.ndarr
 
 
 def build_layout(history: tuple[OccupancyFrame, ...], horizon_poses: np.ndarray, horizon_s: np.ndarray,
-                 touched: list[np.ndarray], grid: VoxelGrid, stride: Shape, settings: SupportSettings) -> Layout:
-    """The layout of one window (B = 1), on the CPU."""
+                 touched: list[np.ndarray], grid: VoxelGrid, stride: Shape, settings: SupportSettings,
+                whole: VoxelGrid | None = None) -> Layout:
+    """The layout of one window (B = 1), on the CPU; `whole` is the forecaster's grid where `grid` is a part of it."""
     cells = cell_grid(grid, stride)
     keys, unseen = propose_support(history, horizon_poses, horizon_s, touched, grid, stride,
                                    settings.reach_m_per_s)
@@ -163,7 +166,15 @@ def build_layout(history: tuple[OccupancyFrame, ...], horizon_poses: np.ndarray,
         index_volume(history_sites.coords.numpy(), cells, len(history)), len(history_sites))
     return Layout(_levels(support, cells, horizon_poses, settings.level_strides), history_sites,
                   torch.from_numpy(table), torch.from_numpy(remainder),
-                  torch.from_numpy(unseen), 1, len(history), len(horizon_poses))
+                  torch.from_numpy(unseen), _positions(support, cells, whole or grid), 1, len(history),
+                  len(horizon_poses))
+
+
+def _positions(support: Sites, cells: CellGrid, whole: VoxelGrid) -> Tensor:
+    """Centres [N, 3] of sites in a grid, -1 to 1 from end to end."""
+    extent_m = np.asarray(whole.shape) * whole.voxel_size_m
+    centres_m = cells.centres(support.coords[:, 1:].numpy()) - np.asarray(whole.origin_m)
+    return torch.from_numpy((2 * centres_m / extent_m - 1).astype(np.float32))
 
 
 def _levels(sites: Sites, cells: CellGrid, poses: np.ndarray, strides: tuple[Shape, ...]) -> tuple[Level, ...]:
@@ -221,4 +232,5 @@ def join_layouts(layouts: list[Layout]) -> Layout:
                   _joined_index([layout.history_table for layout in layouts], history_sizes),
                   torch.cat([layout.history_remainder for layout in layouts]),
                   torch.cat([layout.unseen for layout in layouts]),
+                  torch.cat([layout.position for layout in layouts]),
                   sum(layout.num_samples for layout in layouts), layouts[0].num_history, layouts[0].num_horizon)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from occflow.errors import InputError
@@ -18,6 +19,12 @@ def _strides(values: list) -> tuple:
 
 def _trunk(values: Mapping) -> TrunkSettings:
     return TrunkSettings(tuple(values["widths"]), tuple(values["blocks"]))
+
+
+def crop_step(settings: ForecasterSettings) -> tuple[int, int]:
+    """Voxels along x and y by which a crop may shift so that the cells of every level keep their places."""
+    strides = (settings.autoencoder.total_stride, *settings.support.level_strides)
+    return math.prod(stride[0] for stride in strides), math.prod(stride[1] for stride in strides)
 
 
 def settings_from_record(record: Mapping) -> ForecasterSettings:

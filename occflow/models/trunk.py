@@ -88,8 +88,5 @@ class Trunk(nn.Module):
 
 def place_features(layout: Layout) -> Tensor:
     """[N, 3 + F + 1]: position in the grid in [-1, 1], frame of the horizon one-hot, unseen flag."""
-    coords = layout.support.coords
-    extent = torch.tensor(layout.support.shape, device=coords.device)
-    position = (2 * coords[:, 1:] + 1) / extent - 1
-    frame = functional.one_hot(coords[:, 0].long() % layout.num_horizon, layout.num_horizon)
-    return torch.cat([position, frame, layout.unseen[:, None]], dim=1).float()
+    frame = functional.one_hot(layout.support.coords[:, 0].long() % layout.num_horizon, layout.num_horizon)
+    return torch.cat([layout.position, frame, layout.unseen[:, None]], dim=1).float()

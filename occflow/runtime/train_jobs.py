@@ -13,7 +13,7 @@ from occflow.runtime.sources import open_configured_store, prepare_torch, traini
 from occflow.training import teacher as teacher_training
 from occflow.training.checkpoint import load_weights, save_checkpoint
 from occflow.training.distillation import distill
-from occflow.training.feeding import FlowFeed, ObservationFeed
+from occflow.training.feeding import CropSettings, FlowFeed, ObservationFeed
 
 
 def train_teacher(config: Mapping) -> Path:
@@ -31,7 +31,8 @@ def train_teacher(config: Mapping) -> Path:
             teacher_training.train_autoencoder(forecaster, store, values["autoencoder"], seed, stats)
         save_checkpoint(autoencoder_path, forecaster.autoencoder, "autoencoder", settings, dict(config))
     forecaster.autoencoder.eval().requires_grad_(False)
-    feed = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster, seed)
+    feed = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster, seed,
+                           CropSettings.from_config(values["crop"]))
     with timed_step(run_dir, "mean"):
         teacher_training.train_mean(forecaster, feed, values["mean"], stats)
     with timed_step(run_dir, "teacher"):
@@ -50,7 +51,7 @@ def distill_mfd(config: Mapping) -> Path:
     forecaster.eval().requires_grad_(False)
     store = open_configured_store(config)
     observations = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster,
-                                   config["seed"])
+                                   config["seed"], CropSettings.from_config(values["crop"]))
     feed = FlowFeed(observations, config["seed"] + 1)
     method = MeanFlowDistillation(values["steps_a_mean_velocity"], values["solver"], values["equal_share"],
                                   values["normalise"])

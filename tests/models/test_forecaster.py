@@ -8,8 +8,10 @@ from occflow.models.autoencoder import at_sites
 from occflow.models.forecaster import horizon_geometry, join_observations
 from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.mean import mean_loss
+from occflow.occupancy.crop import cropped, part_of
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
+from occflow.sparse.sites import lookup, site_keys
 
 
 def test_untrained_mean_is_persistence(small_forecaster, street_window):
@@ -123,3 +125,20 @@ def test_mean_loss_leaves_the_mean_a_plain_regression(small_forecaster, street_w
         mean_loss(small_forecaster.condition(observation).forecast, observation.target, weight).backward()
         gradients.append(small_forecaster.mean.mean_head.weight.grad.clone())
     assert torch.equal(*gradients)
+
+
+def test_a_crop_shows_its_sites_as_the_whole_window_does(small_forecaster, street_window, small_settings):
+    """The same place has the same position and the same latents, whether a part of the window is shown or all."""
+    grid, first = small_settings.grid, (8, 8)
+    part = part_of(grid, first, (8, 8))
+    whole = small_forecaster.observe(street_window, with_target=True)
+    observation = small_forecaster.observe(cropped(street_window, grid, first, part), with_target=True, region=part)
+    offset = torch.tensor([4, 4, 0])  # coarse cells of 2 x 2 x 4 voxels
+    coords = observation.layout.support.coords.long()
+    coords[:, 1:] += offset
+    rows = lookup(site_keys(coords, whole.layout.support.shape), whole.layout.support.keys)
+    shared = rows < len(whole.layout.support)
+    assert shared.float().mean() > 0.5  # the rest: what lies outside of the smaller grids was not observed
+    rows = rows[shared]
+    assert torch.allclose(observation.layout.position[shared], whole.layout.position[rows], atol=1e-6)
+    assert torch.equal(observation.target[shared], whole.target[rows])

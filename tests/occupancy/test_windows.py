@@ -10,6 +10,7 @@ from occflow.geometry import invert, planar_pose, transform
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.augmentation import MIRROR, mirrored, turned
+from occflow.occupancy.crop import cropped, part_of, random_corner
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.regrid import regridded
 from occflow.occupancy.windows import Window, WindowKey, anchored
@@ -85,3 +86,22 @@ def test_a_lopsided_grid_is_not_mirrored():
     frame = OccupancyFrame(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.eye(4), 0.0)
     with pytest.raises(InputError, match="not symmetric"):
         mirrored(Window(WindowKey("scene", 0), (frame,), (frame,)), grid)
+
+
+def test_a_crop_is_the_same_world_seen_through_a_smaller_grid():
+    window = random_window()
+    part = part_of(GRID, (4, 8), (10, 6))
+    small = cropped(window, GRID, (4, 8), part)
+    for before, after in zip(window.history, small.history):
+        points = transform(after.world_from_grid, part.centres(part.unflatten(after.flat)))
+        found = {tuple(np.round(point * 1e3).astype(int)): int(label) for point, label in zip(points, after.labels)}
+        inside = part.indices(GRID.centres(GRID.unflatten(before.flat)))[1]
+        assert len(found) == inside.sum() > 0 and found.items() <= world_points(before).items()
+        assert (np.diff(after.flat) > 0).all()
+
+
+def test_a_crop_stays_inside():
+    with pytest.raises(ValueError, match="reach out"):
+        part_of(GRID, (15, 0), (6, 6))
+    corners = {random_corner(GRID, (12, 12), (8, 4), np.random.default_rng(seed)) for seed in range(50)}
+    assert corners == {(x, y) for x in (0, 8) for y in (0, 4, 8)}
