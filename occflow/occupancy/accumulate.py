@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from occflow.errors import InputError
-from occflow.geometry import invert, is_rigid, transform
+from occflow.geometry import invert, transform
 from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES
-from occflow.logs.protocol import UNLABELLED, Box, DrivingLog, Sweep
+from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.cells import CellCounter, Cells
+from occflow.occupancy.returns import Returns
 from occflow.occupancy.settings import OccupancySettings
 
 STRAY = 254  # label of a point of a movable class that lies in no box; never leaves this module
 WORLD_BITS = 18  # coordinates of the world lattice: 50 km each way at 0.4 m
+NO_TRACK = -1  # number of a box whose object is not named
+COLUMN_M = 1.0  # of the raster that finds the points near boxes
 OBJECT_BITS = 12  # of a box lattice: 800 m each way at 0.4 m, and half a million objects
 
 # Classes that stay where they are: a point of one of them inside a box is ground under or a wall beside the object.
@@ -38,34 +40,43 @@ class SceneMatter:
     tracks: dict[str, int]
 
 
-def accumulate(log: DrivingLog, scene: str, voxel_size_m: float, settings: OccupancySettings) -> SceneMatter:
-    """Stream the sweeps of a scene into cells.
+class SceneAccumulator:
+    """Takes the returns of a scene, sweep by sweep, into cells.
 
-    Raises:
-        InputError: no sweeps, or a pose that is not rigid.
+    Args:
+        voxel_size_m: edge of the voxels that the cells will fill, metres.
+        settings: how finely, and which returns belong to a box.
     """
-    cell_size_m = voxel_size_m / settings.cells_per_voxel
-    static, objects = CellCounter(cell_size_m, WORLD_BITS), CellCounter(cell_size_m, OBJECT_BITS)
-    tracks: dict[str, int] = {}
-    anchor_m = None
-    for sweep in log.sweeps(scene):
-        if not (is_rigid(sweep.world_from_sensor) and is_rigid(sweep.world_from_ego)):
-            raise InputError(f"{sweep.path}: pose of the sweep is not finite and rigid; repair the log")
-        if anchor_m is None:
-            anchor_m = sweep.world_from_ego[:3, 3].copy()
-        points, labels = _usable_points(sweep, settings)
-        boxes = log.boxes_at(scene, sweep.stamp_s)
-        numbers = np.array([tracks.setdefault(box.track, len(tracks)) for box in boxes], dtype=np.int64)
-        owners, local = assign_to_boxes(points, boxes, settings.box_margin_m)
-        stays, moves = _part(labels, owners, local, boxes, settings)
+
+    def __init__(self, voxel_size_m: float, settings: OccupancySettings) -> None:
+        cell_size_m = voxel_size_m / settings.cells_per_voxel
+        self._settings = settings
+        self._static, self._objects = CellCounter(cell_size_m, WORLD_BITS), CellCounter(cell_size_m, OBJECT_BITS)
+        self._tracks: dict[str, int] = {}
+        self._anchor_m: np.ndarray | None = None
+
+    def add(self, returns: Returns, boxes: list[Box]) -> None:
+        """Count the returns of a sweep; `boxes` are the objects at its time.
+
+        What lies in a box without a track is left out: it cannot be told where it belongs at other times.
+        """
+        if self._anchor_m is None:
+            self._anchor_m = returns.ego_m
+        points, labels = returns.points(), returns.labels.copy()
+        numbers = np.array([self._tracks.setdefault(box.track, len(self._tracks)) if box.track else NO_TRACK
+                            for box in boxes], dtype=np.int64)
+        owners, local = assign_to_boxes(points, boxes, self._settings.box_margin_m)
+        stays, moves = _part(labels, owners, local, boxes, self._settings)
         labels[stays & (owners < 0) & np.isin(labels, MOVABLE_CLASSES)] = STRAY
-        static.add(points[stays] - anchor_m, labels[stays])
-        if moves.any():
+        self._static.add(points[stays] - self._anchor_m, labels[stays])
+        if len(boxes):
+            moves &= numbers[owners] != NO_TRACK
             box_labels = np.array([box.label for box in boxes], dtype=np.uint8)
-            objects.add(local[moves], box_labels[owners[moves]], numbers[owners[moves]])
-    if anchor_m is None:
-        raise InputError(f"{log.name}: scene {scene} has no sweeps; leave it out of the log")
-    return SceneMatter(anchor_m, _without_strays(static.cells()), objects.cells(), tracks)
+            self._objects.add(local[moves], box_labels[owners[moves]], numbers[owners[moves]])
+
+    def matter(self) -> SceneMatter:
+        """What the sweeps so far, one at least, have met."""
+        return SceneMatter(self._anchor_m, _without_strays(self._static.cells()), self._objects.cells(), self._tracks)
 
 
 def assign_to_boxes(points: np.ndarray, boxes: list[Box], margin_m: float) -> tuple[np.ndarray, np.ndarray]:
@@ -78,13 +89,17 @@ def assign_to_boxes(points: np.ndarray, boxes: list[Box], margin_m: float) -> tu
     local = np.zeros((len(points), 3))
     if not boxes:
         return owners, local
-    order = np.argsort(points[:, 0])
-    x = points[order, 0]
+    reaches = [np.abs(box.world_from_box[:3, :3]) @ (box.size_lwh_m / 2 + margin_m) for box in boxes]
+    order = _in_columns_of(boxes, reaches, points)
+    order = order[np.argsort(points[order, 0])]
+    x, y = points[order, 0], points[order, 1]
     for index in sorted(range(len(boxes)), key=lambda i: -float(np.prod(boxes[i].size_lwh_m))):
         pose, half = boxes[index].world_from_box, boxes[index].size_lwh_m / 2 + margin_m
-        reach = np.abs(pose[:3, :3]) @ half  # half extents [3] along the world's axes
-        near = order[np.searchsorted(x, pose[0, 3] - reach[0]):np.searchsorted(x, pose[0, 3] + reach[0])]
-        near = near[np.abs(points[near, 1] - pose[1, 3]) <= reach[1]]
+        reach = reaches[index]  # half extents [3] along the world's axes
+        span = slice(*np.searchsorted(x, (pose[0, 3] - reach[0], pose[0, 3] + reach[0])))
+        near = order[span][np.abs(y[span] - pose[1, 3]) <= reach[1]]
+        if not len(near):
+            continue
         inside_frame = transform(invert(pose), points[near])
         inside = (np.abs(inside_frame) <= half).all(axis=1)
         owners[near[inside]] = index
@@ -92,18 +107,20 @@ def assign_to_boxes(points: np.ndarray, boxes: list[Box], margin_m: float) -> tu
     return owners, local
 
 
-def _usable_points(sweep: Sweep, settings: OccupancySettings) -> tuple[np.ndarray, np.ndarray]:
-    """World points [N, 3] within range and not of the own vehicle, with labels [N] uint8."""
-    labels = sweep.labels
-    if labels is None:
-        labels = np.full(len(sweep.points_sensor), UNLABELLED, dtype=np.uint8)
-    points = np.ascontiguousarray(sweep.points_sensor.T, dtype=np.float64)  # [3, N]: columns are fast
-    ego_from_sensor = invert(sweep.world_from_ego) @ sweep.world_from_sensor
-    x, y = ego_from_sensor[:2, :3] @ points + ego_from_sensor[:2, 3:]
-    x_from, y_from, x_to, y_to = settings.ego_box_m
-    own = (x >= x_from) & (x <= x_to) & (y >= y_from) & (y <= y_to)
-    kept = np.flatnonzero(~own & (np.einsum("ij,ij->j", points, points) <= settings.max_range_m ** 2))
-    return transform(sweep.world_from_sensor, points[:, kept].T), labels[kept]
+def _in_columns_of(boxes: list[Box], reaches: list[np.ndarray], points: np.ndarray) -> np.ndarray:
+    """Indices of the points [N, 3] in columns of COLUMN_M that boxes touch: few, so that few need to be sorted."""
+    if not len(points):
+        return np.zeros(0, dtype=np.int64)
+    places = np.ascontiguousarray(points[:, :2].T)  # columns are fast
+    low = places.min(axis=1)
+    column = ((places - low[:, None]) / COLUMN_M).astype(np.int64)
+    touched = np.zeros(column.max(axis=1) + 1, dtype=bool)
+    for box, reach in zip(boxes, reaches):
+        centre = box.world_from_box[:2, 3] - low
+        first, last = (np.clip((centre + sign * reach[:2]) / COLUMN_M, -1, touched.shape).astype(np.int64)
+                       for sign in (-1, 1))
+        touched[max(first[0], 0):last[0] + 1, max(first[1], 0):last[1] + 1] = True
+    return np.flatnonzero(touched[column[0], column[1]])
 
 
 def _part(labels: np.ndarray, owners: np.ndarray, local: np.ndarray, boxes: list[Box],

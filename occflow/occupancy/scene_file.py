@@ -1,119 +1,150 @@
-"""The occupancy of one scene on disk: a compressed .npz without pickles.
+"""The occupancy of one scene on disk, SCENE.occ: any frame is read without the others, and nothing is trusted.
 
-Voxels of all frames lie one after the other: `flat_steps` uint32 (first index of a frame, then the steps to the next),
-`labels` uint8, `voxel_counts` per frame; `poses` [F, 4, 4] float64 (world_from_grid), `stamps_s`, `tokens`;
-boxes of all frames as `box_counts`, `box_tracks`, `box_labels`, `box_poses` [B, 4, 4], `box_sizes` [B, 3].
+    magic, length and CRC-32 of the header | header: JSON, deflated | one block a frame | one block a causal frame
+
+The header names format, grid and classes, and has for every frame its stamp, token and the length and CRC-32 of its
+block. Blocks are described in occflow.occupancy.frame_block.
 """
 
 from __future__ import annotations
 
-import zipfile
+import json
+import lzma
+import math
+import struct
 import zlib
 from pathlib import Path
 
-import numpy as np
-
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
-from occflow.geometry import is_rigid
-from occflow.grid import NUM_CLASSES, VoxelGrid
-from occflow.logs.protocol import Box
+from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.frame_block import read_block, write_block
 
-MAX_SCENE_BYTES = 2 << 30  # unpacked; a 20 s scene at 200 x 200 x 16 has some 10 MB
-DTYPE_KINDS = {"flat_steps": "u", "labels": "u", "voxel_counts": "i", "poses": "f", "stamps_s": "f", "tokens": "U",
-               "box_counts": "i", "box_tracks": "U", "box_labels": "u", "box_poses": "f", "box_sizes": "f"}
+FORMAT = "occflow-scene-2"
+META = "meta.json"  # of the store, beside the scenes
+PREFIX = struct.Struct("<8sII")
+MAGIC = b"occflow2"
+MAX_HEADER_BYTES = 64 << 20  # unpacked; a 20 s scene has some 10 kB
 REMEDY = "delete it and run tools/build_occupancy.py again"
+BROKEN = (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError, MemoryError,
+          RecursionError, struct.error, zlib.error, lzma.LZMAError)
 
 
 def scene_path(store: Path, scene: str) -> Path:
-    return Path(store) / f"{scene}.npz"
+    return Path(store) / f"{scene}.occ"
 
 
-def write_scene(store: Path, scene: str, frames: list[OccupancyFrame]) -> int:
-    """Write the frames of a scene into the folder of a store; returns their number."""
-    boxes = [box for frame in frames for box in frame.boxes]
-    arrays = {
-        "flat_steps": np.concatenate([np.diff(frame.flat, prepend=0) for frame in frames]).astype(np.uint32),
-        "labels": np.concatenate([frame.labels for frame in frames]).astype(np.uint8),
-        "voxel_counts": np.array([len(frame.flat) for frame in frames], dtype=np.int64),
-        "poses": np.stack([frame.world_from_grid for frame in frames]).astype(np.float64),
-        "stamps_s": np.array([frame.stamp_s for frame in frames], dtype=np.float64),
-        "tokens": np.array([frame.token for frame in frames], dtype=np.str_),
-        "box_counts": np.array([len(frame.boxes) for frame in frames], dtype=np.int64),
-        "box_tracks": np.array([box.track for box in boxes], dtype=np.str_),
-        "box_labels": np.array([box.label for box in boxes], dtype=np.uint8),
-        "box_poses": np.array([box.world_from_box for box in boxes], dtype=np.float64).reshape(-1, 4, 4),
-        "box_sizes": np.array([box.size_lwh_m for box in boxes], dtype=np.float64).reshape(-1, 3),
-    }
+def write_scene(store: Path, scene: str, frames: list[OccupancyFrame],
+                causal: list[OccupancyFrame] | None = None) -> int:
+    """Write the frames of a scene into the folder of a started store; returns their number.
+
+    Args:
+        causal: what was known at each frame's instant, unlabelled; None where that is not kept.
+    """
+    grid = VoxelGrid.from_dict(json.loads((Path(store) / META).read_text())["grid"])
+    tracks: dict[str, int] = {}
+    for frame in frames:
+        for box in frame.boxes:
+            tracks.setdefault(box.track, len(tracks))
+    blocks = [write_block(frame, grid, tracks) for frame in [*frames, *(causal or [])]]
+    marks = [[len(block), zlib.crc32(block)] for block in blocks]
+    header = {"format": FORMAT, "grid": grid.to_dict(), "class_names": list(CLASS_NAMES),
+              "stamps_s": [float(frame.stamp_s) for frame in frames], "tokens": [frame.token for frame in frames],
+              "tracks": list(tracks), "blocks": marks[:len(frames)],
+              "causal": None if causal is None else marks[len(frames):]}
+    packed = zlib.compress(json.dumps(header).encode(), 9)
     with atomic_file(scene_path(store, scene)) as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        stream.write(PREFIX.pack(MAGIC, len(packed), zlib.crc32(packed)) + packed)
+        stream.writelines(blocks)
     return len(frames)
 
 
-def read_scene(store: Path, scene: str, grid: VoxelGrid) -> tuple[OccupancyFrame, ...]:
-    """The frames of a scene.
+class SceneFile:
+    """Read access to a scene's file; its length is the number of its frames.
+
+    Args:
+        store, scene: folder of the store and name of the scene.
+        grid: grid of the store.
 
     Raises:
         InputError: a file that is missing, truncated, corrupt or not of this grid.
     """
-    path = scene_path(store, scene)
-    if not path.is_file():
-        raise InputError(f"{path}: missing scene; run tools/build_occupancy.py again")
-    try:
-        arrays = _read_arrays(path)
-        frames = _frames(arrays, _boxes(arrays), grid)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, NotImplementedError, MemoryError,
-            AttributeError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
+
+    def __init__(self, store: Path, scene: str, grid: VoxelGrid) -> None:
+        self.path, self._grid = scene_path(store, scene), grid
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: missing scene; run tools/build_occupancy.py again")
+        try:
+            self._read_header()
+        except BROKEN as error:
+            raise self._refusal(error) from None
+
+    def __len__(self) -> int:
+        return len(self._stamps_s)
+
+    @property
+    def causal(self) -> bool:
+        """Whether causal frames are kept."""
+        return len(self._blocks) > len(self)
+
+    def frame(self, index: int, causal: bool = False) -> OccupancyFrame:
+        """Frame number `index` (from 0), full or causal.
+
+        Raises:
+            InputError: a block that is truncated or corrupt.
+        """
+        offset, length, checksum = self._blocks[index + len(self) * causal]
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(offset)
+                block = stream.read(length)
+            if zlib.crc32(block) != checksum:
+                raise ValueError("checksum differs")
+            pose, boxes, voxels = read_block(block, self._grid, self._tracks)
+        except BROKEN as error:
+            raise self._refusal(error, f"frame {index}: ") from None
+        flat, labels, observed = voxels
+        return OccupancyFrame(flat, labels, pose, self._stamps_s[index], self._tokens[index], boxes, observed)
+
+    def frame_bytes(self, causal: bool = False) -> list[int]:
+        """Size on disk of every frame."""
+        return [length for _, length, _ in self._blocks[len(self) * causal:len(self) * (1 + causal)]]
+
+    def _read_header(self) -> None:
+        with self.path.open("rb") as stream:
+            magic, length, checksum = PREFIX.unpack(stream.read(PREFIX.size))
+            packed = stream.read(length) if magic == MAGIC else b""
+        if magic != MAGIC or zlib.crc32(packed) != checksum:
+            raise ValueError("no scene of this format" if magic != MAGIC else "checksum of the header differs")
+        header = json.loads(_inflated(packed))
+        if header["format"] != FORMAT or header["grid"] != self._grid.to_dict():
+            raise ValueError("another format or grid than the store's")
+        if header["class_names"] != list(CLASS_NAMES):
+            raise ValueError("other classes")
+        self._stamps_s = [float(stamp_s) for stamp_s in header["stamps_s"]]
+        self._tokens, self._tracks = list(map(str, header["tokens"])), list(map(str, header["tracks"]))
+        counts = {len(self._stamps_s), len(self._tokens), len(header["blocks"])}
+        if len(counts) != 1 or len(header["causal"] or header["blocks"]) not in counts:
+            raise ValueError("its lists of frames differ in length")
+        if not all(map(math.isfinite, self._stamps_s)) or any(
+                after <= before for before, after in zip(self._stamps_s, self._stamps_s[1:])):
+            raise ValueError("time stamps do not increase")
+        self._blocks, end = [], PREFIX.size + len(packed)
+        for size, checksum in [*header["blocks"], *(header["causal"] or [])]:
+            self._blocks.append((end, int(size), int(checksum)))
+            end += int(size)
+        if end != self.path.stat().st_size or any(size < 0 for _, size, _ in self._blocks):
+            raise ValueError(f"{self.path.stat().st_size} bytes instead of {end}: truncated, or something was added")
+
+    def _refusal(self, error: BaseException, where: str = "") -> InputError:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: broken scene file ({reason}); {REMEDY}") from None
-    return frames
+        return InputError(f"{self.path}: {where}broken scene file ({reason}); {REMEDY}")
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(entry.file_size for entry in archive.infolist())
-    if unpacked > MAX_SCENE_BYTES:
-        raise ValueError(f"{unpacked} bytes unpacked, at most {MAX_SCENE_BYTES} are read")
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in DTYPE_KINDS}
-    for name, kind in DTYPE_KINDS.items():
-        dimensions = {"poses": 3, "box_poses": 3, "box_sizes": 2}.get(name, 1)
-        if arrays[name].dtype.kind != kind or arrays[name].ndim != dimensions:
-            raise ValueError(f"array {name} has type {arrays[name].dtype} and {arrays[name].ndim} dimensions")
-    return arrays
-
-
-def _boxes(arrays: dict[str, np.ndarray]) -> list[Box]:
-    """Boxes of all frames, one after the other."""
-    poses, sizes, labels = arrays["box_poses"], arrays["box_sizes"], arrays["box_labels"]
-    if not len(poses) == len(sizes) == len(labels) == len(arrays["box_tracks"]) == arrays["box_counts"].sum():
-        raise ValueError("arrays of the boxes differ in length")
-    if not (np.isfinite(sizes).all() and all(map(is_rigid, poses)) and (labels < NUM_CLASSES).all()):
-        raise ValueError("a box has no usable pose, size or class")
-    return [Box(str(track), int(label), pose, size)
-            for track, label, pose, size in zip(arrays["box_tracks"], labels, poses, sizes, strict=True)]
-
-
-def _frames(arrays: dict[str, np.ndarray], boxes: list[Box], grid: VoxelGrid) -> tuple[OccupancyFrame, ...]:
-    counts, box_counts, stamps_s = arrays["voxel_counts"], arrays["box_counts"], arrays["stamps_s"]
-    if not len(counts) == len(box_counts) == len(stamps_s) == len(arrays["poses"]) == len(arrays["tokens"]):
-        raise ValueError("arrays of the frames differ in length")
-    if not len(arrays["flat_steps"]) == len(arrays["labels"]) == counts.sum() or min(*counts, *box_counts, 0) < 0:
-        raise ValueError("arrays of the voxels differ in length")
-    if not np.isfinite(stamps_s).all() or not (np.diff(stamps_s) > 0).all():
-        raise ValueError("time stamps do not increase")
-    ends, box_ends = np.cumsum(counts), np.cumsum(box_counts)
-    frames = []
-    for index, (pose, stamp_s, token) in enumerate(zip(arrays["poses"], stamps_s, arrays["tokens"], strict=True)):
-        if not is_rigid(pose):
-            raise ValueError(f"frame {index}: grid pose is not finite and rigid")
-        voxels = slice(ends[index] - counts[index], ends[index])
-        flat, labels = np.cumsum(arrays["flat_steps"][voxels], dtype=np.int64), arrays["labels"][voxels]
-        if len(flat) and ((np.diff(flat) <= 0).any() or flat[-1] >= grid.num_voxels):
-            raise ValueError(f"frame {index}: a voxel index is outside of the grid or repeated")
-        if (labels >= NUM_CLASSES).any():
-            raise ValueError(f"frame {index}: label {labels.max()} is no class")
-        frame_boxes = tuple(boxes[box_ends[index] - box_counts[index]:box_ends[index]])
-        frames.append(OccupancyFrame(flat, labels, pose, float(stamp_s), str(token), frame_boxes))
-    return tuple(frames)
+def _inflated(packed: bytes) -> bytes:
+    decompressor = zlib.decompressobj()
+    text = decompressor.decompress(packed, MAX_HEADER_BYTES)
+    if not decompressor.eof:
+        raise ValueError(f"header of more than {MAX_HEADER_BYTES} bytes, or truncated")
+    return text

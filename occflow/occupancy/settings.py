@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 
+MAX_WINDOW_S = 60.0  # masks of all keyframes within reach of a sweep are in memory at once
+
 
 @dataclass(frozen=True)
 class OccupancySettings:
@@ -22,6 +24,10 @@ class OccupancySettings:
         box_margin_m: annotated boxes are enlarged by this much on all sides, so that movers leave no trails.
         box_floor_m: unlabelled returns less than this above a box's bottom are road, not object: dropped.
         label_radius_m: an unlabelled voxel takes the label of the nearest labelled place within this distance.
+        visibility: also find out, by following rays, which voxels were observed.
+        visibility_window_s: with the rays of the sweeps at most this long before or after the keyframe.
+        causal_window_s: also build what a car knows at the keyframe, from the sweeps of this long before it; 0: do not.
+        causal_min_points: returns that make a voxel occupied there.
 
     Raises:
         InputError: a value out of its range.
@@ -34,14 +40,24 @@ class OccupancySettings:
     box_margin_m: float = 0.2
     box_floor_m: float = 0.15
     label_radius_m: float = 1.5
+    visibility: bool = True
+    visibility_window_s: float = 0.25
+    causal_window_s: float = 0.5
+    causal_min_points: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("cells_per_voxel", "min_points"):
+        for name in ("cells_per_voxel", "min_points", "causal_min_points"):
             if not 1 <= getattr(self, name) <= 100 or getattr(self, name) != int(getattr(self, name)):
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a whole number from 1 to 100")
         for name in ("max_range_m", "box_margin_m", "box_floor_m", "label_radius_m"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a distance in metres")
+        for name in ("visibility_window_s", "causal_window_s"):
+            if not 0 <= getattr(self, name) <= MAX_WINDOW_S:
+                raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a time from 0 to "
+                                 f"{MAX_WINDOW_S:.0f} seconds")
+        if not isinstance(self.visibility, bool):
+            raise InputError(f"data.occupancy.visibility: {self.visibility!r} is not true or false")
         if len(self.ego_box_m) != 4 or not all(math.isfinite(value) for value in self.ego_box_m):
             raise InputError(f"data.occupancy.ego_box_m: {list(self.ego_box_m)} is not [x from, y from, x to, y to]")
 
@@ -55,9 +71,10 @@ class OccupancySettings:
             raise InputError(f"data.occupancy.{unknown[0]}: no such setting; known: "
                              + ", ".join(field.name for field in fields(cls)))
         try:
-            plain = {name: tuple(float(v) for v in value) if name == "ego_box_m" else value + 0
-                     for name, value in values.items()}
-            return cls(**plain)
+            plain = {name: value + 0 for name, value in values.items() if name not in ("ego_box_m", "visibility")}
+            if "ego_box_m" in values:
+                plain["ego_box_m"] = tuple(float(value) for value in values["ego_box_m"])
+            return cls(**plain, **({"visibility": values["visibility"]} if "visibility" in values else {}))
         except (TypeError, ValueError) as error:
             raise InputError(f"data.occupancy: a value is not a number ({error})") from None
 
@@ -79,3 +96,15 @@ def configured_grid(data: Mapping) -> VoxelGrid:
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"data.grid: needs origin_m, shape and voxel_size_m ({type(error).__name__}: {error}); "
                          "see configs/data/demo.yaml") from None
+
+
+def configured_shard(data: Mapping) -> tuple[int, int]:
+    """Which shard of how many to build, from `data.shard` such as 3/16.
+
+    Raises:
+        InputError: not i/n with 0 <= i < n.
+    """
+    parts = str(data.get("shard", "0/1")).split("/")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts) or int(parts[0]) >= int(parts[1]):
+        raise InputError(f"data.shard: {data.get('shard')!r} is not i/n with i from 0 to n - 1, such as 3/16")
+    return int(parts[0]), int(parts[1])

@@ -12,12 +12,11 @@ from occflow.atomic import write_json
 from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.scene_file import read_scene, scene_path
+from occflow.occupancy.scene_file import META, SceneFile, scene_path
 from occflow.occupancy.settings import OccupancySettings
 
-FORMAT = "occflow-occupancy-1"
-META = "meta.json"
-SCENES_KEPT = 32  # trainings draw frames from all scenes; a scene at 200 x 200 x 16 takes some 15 MB
+FORMAT = "occflow-occupancy-2"
+KEPT_BYTES = 512 << 20  # of frames in memory: trainings draw them from all scenes; one at 200 x 200 x 16 has 0.4 MB
 SCENE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # it becomes a file name
 REMEDY = "remove the folder, or name another with data.store=PATH"
 
@@ -38,20 +37,20 @@ class StoreLayout:
 
     Args:
         grid: grid of every frame.
-        settings: how its occupancy is made.
+        settings: how its occupancy is made; None where it was made by somebody else.
         log: name of the log.
         splits: scene names by split.
     """
 
     grid: VoxelGrid
-    settings: OccupancySettings
+    settings: OccupancySettings | None
     log: str
     splits: dict[str, list[str]]
 
     def identity(self) -> dict:
         """The part of meta.json that must agree for a store to be the wanted one."""
         return {"format": FORMAT, "grid": self.grid.to_dict(), "grid_pose": "ego", "class_names": list(CLASS_NAMES),
-                "settings": self.settings.to_dict(), "log": self.log, "splits": self.splits}
+                "settings": self.settings and self.settings.to_dict(), "log": self.log, "splits": self.splits}
 
 
 class OccupancyStore:
@@ -61,16 +60,20 @@ class OccupancyStore:
         path: its folder.
         grid: grid of every frame.
         log: name of the log it was built from.
+        settings: how it was built, plain values; None where it was made by somebody else.
     """
 
     def __init__(self, path: Path, grid: VoxelGrid, log: str, splits: dict[str, list[str]],
-                 num_frames: dict[str, int]) -> None:
+                 num_frames: dict[str, int], settings: dict | None = None) -> None:
         self.path = Path(path)
         self.grid = grid
         self.log = log
+        self.settings = settings
         self._splits = splits
         self._num_frames = num_frames
-        self._kept: OrderedDict[str, tuple[OccupancyFrame, ...]] = OrderedDict()
+        self._files: dict[str, SceneFile] = {}
+        self._kept: OrderedDict[tuple[str, int, bool], OccupancyFrame] = OrderedDict()
+        self._kept_bytes = 0
 
     @classmethod
     def open(cls, path: str | Path) -> OccupancyStore:
@@ -94,7 +97,7 @@ class OccupancyStore:
         unknown = sorted({name for names in splits.values() for name in names} - set(num_frames))
         if unknown or not all(SCENE_NAME.fullmatch(scene) for scene in num_frames):
             raise InputError(f"{path / META}: its splits and scenes do not agree; {REMEDY}")
-        return cls(path, grid, str(meta["log"]), splits, num_frames)
+        return cls(path, grid, str(meta["log"]), splits, num_frames, meta.get("settings"))
 
     def scenes(self, split: str | None = None) -> list[str]:
         """Scene names of a split, or of all.
@@ -108,6 +111,10 @@ class OccupancyStore:
             raise InputError(f"{self.path}: no split '{split}'; it has {', '.join(self._splits)}")
         return list(self._splits[split])
 
+    def splits(self) -> list[str]:
+        """Names of the splits."""
+        return list(self._splits)
+
     def num_frames(self, scene: str) -> int:
         self._refuse_unknown(scene)
         return self._num_frames[scene]
@@ -118,19 +125,33 @@ class OccupancyStore:
         Raises:
             InputError: no such scene or frame, or a broken file.
         """
+        return self._frame(scene, index, causal=False)
+
+    def causal_frame(self, scene: str, index: int) -> OccupancyFrame:
+        """What was known at frame number `index` from the sweeps until then: geometry without labels and boxes.
+
+        Raises:
+            InputError: as `frame`; a store without causal occupancy.
+        """
+        if not self.scene_file(scene).causal:
+            raise InputError(f"{self.path}: built without causal occupancy; build another with "
+                             "data.occupancy.causal_window_s=0.5 data.store=PATH from a log with sweeps")
+        return self._frame(scene, index, causal=True)
+
+    def scene_file(self, scene: str) -> SceneFile:
+        """The file of a scene.
+
+        Raises:
+            InputError: no such scene, or a broken file.
+        """
         self._refuse_unknown(scene)
-        if not 0 <= index < self._num_frames[scene]:
-            raise InputError(f"{self.path}: scene {scene} has frames 0 to {self._num_frames[scene] - 1}, not {index}")
-        if scene not in self._kept:
-            frames = read_scene(self.path, scene, self.grid)
-            if len(frames) != self._num_frames[scene]:
-                raise InputError(f"{scene_path(self.path, scene)}: {len(frames)} frames where {META} counts "
-                                 f"{self._num_frames[scene]}; {REMEDY}")
-            while len(self._kept) >= SCENES_KEPT:
-                self._kept.popitem(last=False)
-            self._kept[scene] = frames
-        self._kept.move_to_end(scene)
-        return self._kept[scene][index]
+        if scene not in self._files:
+            file = SceneFile(self.path, scene, self.grid)
+            if len(file) != self._num_frames[scene]:
+                raise InputError(f"{file.path}: {len(file)} frames where {META} counts {self._num_frames[scene]}; "
+                                 f"{REMEDY}")
+            self._files[scene] = file
+        return self._files[scene]
 
     def summary(self) -> StoreSummary:
         """Figures of the whole store; reads every scene."""
@@ -141,13 +162,35 @@ class OccupancyStore:
         share = num_occupied / (num_frames * self.grid.num_voxels) if num_frames else float("nan")
         return StoreSummary(len(self._num_frames), num_frames, share, size / 1e6)
 
+    def _frame(self, scene: str, index: int, causal: bool) -> OccupancyFrame:
+        self._refuse_unknown(scene)
+        if not 0 <= index < self._num_frames[scene]:
+            raise InputError(f"{self.path}: scene {scene} has frames 0 to {self._num_frames[scene] - 1}, not {index}")
+        key = scene, index, causal
+        if key not in self._kept:
+            frame = self.scene_file(scene).frame(index, causal)
+            self._kept[key] = frame
+            self._kept_bytes += _size(frame)
+            while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+                self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
     def _refuse_unknown(self, scene: str) -> None:
         if scene not in self._num_frames:
             raise InputError(f"{self.path}: no scene '{scene}' in this store; it has {len(self._num_frames)} others")
 
 
-def start_store(path: Path, layout: StoreLayout, scenes: list[str]) -> dict[str, int] | None:
+def _size(frame: OccupancyFrame) -> int:
+    """Bytes of a frame in memory, boxes aside."""
+    return frame.flat.nbytes + frame.labels.nbytes + (0 if frame.observed is None else frame.observed.nbytes)
+
+
+def start_store(path: Path, layout: StoreLayout, scenes: list[str], alone: bool = True) -> dict[str, int] | None:
     """Open a folder for building the scenes of a log.
+
+    Args:
+        alone: nobody else builds into the folder, so half-written files are of a build that was killed: removed.
 
     Returns:
         number of frames of the scenes that are there already; None where the store is finished.
@@ -161,7 +204,7 @@ def start_store(path: Path, layout: StoreLayout, scenes: list[str]) -> dict[str,
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: a file, not a folder; name another with data.store=PATH")
     if not (path / META).is_file():
-        if path.is_dir() and any(not item.name.startswith(".") for item in path.iterdir()):
+        if path.is_dir() and any(not item.name.startswith(".") for item in path.iterdir() if item.name != META):
             raise InputError(f"{path}: holds something that is no occupancy store; name another with data.store=PATH")
         write_json(path / META, {**layout.identity(), "scenes": None})
     meta = _read_meta(path)
@@ -170,13 +213,24 @@ def start_store(path: Path, layout: StoreLayout, scenes: list[str]) -> dict[str,
             raise InputError(f"{path}: this store was built with another {key.replace('_', ' ')}; {REMEDY}")
     if meta["scenes"] is not None:
         return None
+    if alone:
+        _remove_partial_files(path)
+    return finished_scenes(path, layout, scenes)
+
+
+def finished_scenes(path: Path, layout: StoreLayout, scenes: list[str]) -> dict[str, int]:
+    """Number of frames of the scenes that are there, in the given order."""
+    return {scene: len(SceneFile(path, scene, layout.grid)) for scene in scenes if scene_path(path, scene).exists()}
+
+
+def _remove_partial_files(path: Path) -> None:
     for partial in path.glob(".*.partial*"):
-        partial.unlink()  # of a build that was killed
-    return {scene: len(read_scene(path, scene, layout.grid)) for scene in scenes if scene_path(path, scene).exists()}
+        partial.unlink(missing_ok=True)
 
 
 def finish_store(path: Path, layout: StoreLayout, num_frames: dict[str, int]) -> None:
     """Mark a store as finished, with the number of frames of every scene in the log's order."""
+    _remove_partial_files(path)
     write_json(path / META, {**layout.identity(), "scenes": num_frames})
 
 

@@ -9,7 +9,7 @@ from occflow.errors import InputError
 from occflow.geometry import points_in_box
 from occflow.grid import CLASS_NAMES, MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
-from occflow.occupancy.build import build_scene
+from occflow.occupancy.scene_frames import build_scene, build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings, configured_grid
 from occflow.occupancy.warp import warp
 
@@ -102,6 +102,7 @@ def test_a_label_is_the_majority(street_with, grid):
 @pytest.mark.parametrize("values, message", [
     ({"min_points": 0}, "min_points"), ({"box_margin_m": float("nan")}, "box_margin_m"),
     ({"ego_box_m": [1, 2]}, "ego_box_m"), ({"voxel": 3}, "no such setting"), ({"max_range_m": "far"}, "not a number"),
+    ({"visibility": 1}, "visibility"), ({"causal_window_s": 1e6}, "causal_window_s"),
 ])
 def test_settings_out_of_range_are_refused(values, message):
     with pytest.raises(InputError, match=message):
@@ -120,7 +121,10 @@ def test_a_configuration_without_a_grid_is_refused(data):
 def test_a_real_recording_agrees_with_itself_under_ego_motion(real_log_root):
     log = open_log({"kind": "nuscenes", "root": str(real_log_root), "version": "v1.0-pandaset"})
     grid = VoxelGrid((-40, -40, -1), (100, 100, 8), 0.8)
-    frames = build_scene(log, "pandaset-002", grid, SETTINGS)
+    frames, known = build_scene_and_causal(log, "pandaset-002", grid, SETTINGS)
+    for frame, causal in zip(frames, known, strict=True):
+        assert 0.1 < frame.observed_mask(grid).mean() < 0.6
+        assert np.isin(causal.flat, frame.flat).mean() > 0.85  # single returns are in one of them only
     for k, floor in ((1, 0.75), (6, 0.65)):  # the car drives at up to 5.5 m/s in the last seconds
         static = [frame.flat[~np.isin(frame.labels, MOVABLE_CLASSES)] for frame in frames]
         moved = [warp(frame, grid, later.world_from_grid) for frame, later in zip(frames, frames[k:], strict=False)]

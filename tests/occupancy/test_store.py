@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
+import struct
+import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from occflow.errors import InputError
+from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
 from occflow.logs.nuscenes import NuScenesLog
+from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy import build
-from occflow.occupancy.build import build_scene, build_store
+from occflow.occupancy.build import build_store
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.frame_block import read_block, write_block
+from occflow.occupancy.scene_file import SceneFile, write_scene
+from occflow.occupancy.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings
-from occflow.occupancy.store import OccupancyStore
+from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, start_store
+from occflow.occupancy.voxel_codec import pack
 from occflow.occupancy.windows import read_window, window_keys
 
 SETTINGS = OccupancySettings()
@@ -26,35 +37,27 @@ def store(street, grid, tmp_path):
     return build_store(street, grid, SETTINGS, tmp_path / "store")
 
 
-def change(store, **fields) -> None:
-    """Write the file of scene street-1 again with some arrays replaced."""
-    path = store.path / "street-1.npz"
-    with np.load(path) as stored:
-        arrays = {**stored, **{name: edit(stored[name].copy()) for name, edit in fields.items()}}
-    np.savez(path, **arrays)
-
-
-def set_first(value):
-    def edit(array):
-        array.reshape(-1)[0] = value
-        return array
-    return edit
+def same(read, written) -> bool:
+    """Two frames agree in everything, exactly."""
+    boxes = [(a.track, a.label, a.world_from_box.tobytes(), a.size_lwh_m.tobytes()) for a in read.boxes]
+    return (np.array_equal(read.flat, written.flat) and np.array_equal(read.labels, written.labels)
+            and np.array_equal(read.world_from_grid, written.world_from_grid)
+            and (read.stamp_s, read.token) == (written.stamp_s, written.token)
+            and boxes == [(b.track, b.label, b.world_from_box.tobytes(), b.size_lwh_m.tobytes()) for b in written.boxes]
+            and (read.observed is None) == (written.observed is None)
+            and (read.observed is None or np.array_equal(read.observed, written.observed)))
 
 
 def test_what_is_built_is_read_back(street, grid, store):
     assert store.scenes() == ["street-1", "street-2"]
     assert (store.scenes("train"), store.scenes("val")) == (["street-1"], ["street-2"])
     assert store.grid == grid and store.num_frames("street-1") == 4
-    for index, built in enumerate(build_scene(street, "street-1", grid, SETTINGS)):
+    frames, causal = build_scene_and_causal(street, "street-1", grid, SETTINGS)
+    for index in (2, 0, 3, 1):  # any frame, in any order
         read = store.frame("street-1", index)
-        assert np.array_equal(read.flat, built.flat) and read.flat.dtype == np.int64
-        assert np.array_equal(read.labels, built.labels) and read.labels.dtype == np.uint8
-        assert np.array_equal(read.world_from_grid, built.world_from_grid)
-        assert (read.stamp_s, read.token) == (built.stamp_s, built.token)
-        assert (read.boxes[0].track, read.boxes[0].label) == (built.boxes[0].track, built.boxes[0].label)
-        assert np.array_equal(read.boxes[0].world_from_box, built.boxes[0].world_from_box)
-        assert np.array_equal(read.boxes[0].size_lwh_m, built.boxes[0].size_lwh_m)
-    assert sorted(path.name for path in store.path.iterdir()) == ["meta.json", "street-1.npz", "street-2.npz"]
+        assert same(read, frames[index]) and same(store.causal_frame("street-1", index), causal[index])
+        assert read.flat.dtype == np.int64 and read.labels.dtype == np.uint8
+    assert sorted(path.name for path in store.path.iterdir()) == ["meta.json", "street-1.occ", "street-2.occ"]
 
 
 def test_windows_are_cut_from_it(store):
@@ -71,7 +74,7 @@ def test_a_frame_and_a_scene_without_anything_are_kept(street_with, tmp_path):
 
 
 def test_a_finished_store_is_not_built_again(street, grid, store, monkeypatch):
-    monkeypatch.setattr(build, "build_scene", None)
+    monkeypatch.setattr(build, "build_scene_and_causal", None)
     assert build_store(street, grid, SETTINGS, store.path).scenes() == store.scenes()
 
 
@@ -82,17 +85,17 @@ def test_an_interrupted_build_goes_on_where_it_stopped(street, grid, tmp_path, m
         built.append(scene)
         if len(built) == 2:
             raise KeyboardInterrupt
-        return build_scene(log, scene, *rest)
+        return build_scene_and_causal(log, scene, *rest)
 
-    monkeypatch.setattr(build, "build_scene", counting)
+    monkeypatch.setattr(build, "build_scene_and_causal", counting)
     with pytest.raises(KeyboardInterrupt):
         build_store(street, grid, SETTINGS, tmp_path / "store")
     with pytest.raises(InputError, match="unfinished"):
         OccupancyStore.open(tmp_path / "store")
-    (tmp_path / "store" / ".street-2.x.partial.npz").write_bytes(b"of a build that was killed")
+    (tmp_path / "store" / ".street-2.x.partial.occ").write_bytes(b"of a build that was killed")
     store = build_store(street, grid, SETTINGS, tmp_path / "store")
     assert built == ["street-1", "street-2", "street-2"]
-    assert sorted(path.name for path in store.path.iterdir()) == ["meta.json", "street-1.npz", "street-2.npz"]
+    assert sorted(path.name for path in store.path.iterdir()) == ["meta.json", "street-1.occ", "street-2.occ"]
 
 
 def test_worker_processes_build_the_same_store(tiny_log_root, tmp_path):
@@ -137,43 +140,125 @@ def test_a_folder_that_is_no_store_is_left_alone(street, grid, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("fields, message", [
-    ({"poses": set_first(np.nan)}, "pose"), ({"poses": set_first(2.0)}, "pose"),
-    ({"flat_steps": set_first(2 ** 32 - 1)}, "outside"), ({"flat_steps": lambda a: np.zeros_like(a)}, "repeated"),
-    ({"labels": set_first(17)}, "label 17"), ({"labels": lambda a: a[:-1]}, "length"),
-    ({"voxel_counts": set_first(-1)}, "length"), ({"stamps_s": set_first(9.0)}, "increase"),
-    ({"box_poses": set_first(np.inf)}, "box"), ({"box_sizes": lambda a: a[:-1]}, "boxes"),
-    ({"tokens": lambda a: np.array([{}] * len(a), dtype=object)}, "pickle"),
-    ({"flat_steps": lambda a: a.astype(np.float64)}, "type"),
+@pytest.mark.parametrize("damage, message", [
+    (lambda data: data[:len(data) // 2], "truncated"), (lambda data: data[:-1], "truncated"),
+    (lambda data: data + b"x", "something was added"), (lambda data: b"", ""),
+    (lambda data: b"no archive" * 9, "format"),
+    (lambda data: data[:40] + bytes([data[40] ^ 255]) + data[41:], "checksum of the header"),
+    (lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "checksum differs"),
 ])
-def test_a_broken_scene_file_is_refused_with_one_line(store, fields, message):
-    change(store, **fields)
-    with pytest.raises(InputError, match=f"street-1.npz.*{message}") as error:
-        store.frame("street-1", 0)
+def test_a_damaged_scene_file_is_refused_with_one_line(store, damage, message):
+    path = store.path / "street-1.occ"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=f"street-1.occ: .*broken scene file.*{message}") as error:
+        OccupancyStore.open(store.path).causal_frame("street-1", 3)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("damage", [
-    lambda data: data[:len(data) // 2], lambda data: b"", lambda data: b"no archive",
-    lambda data: data[:200] + bytes([data[200] ^ 255]) + data[201:],
+def rewrite_header(path, **fields) -> None:
+    """Write a scene's file with some fields of the header changed, and its checksum with them."""
+    data = path.read_bytes()
+    magic, length, _ = struct.unpack("<8sII", data[:16])
+    header = json.loads(zlib.decompress(data[16:16 + length]))
+    header.update({name: edit(header[name]) for name, edit in fields.items()})
+    packed = zlib.compress(json.dumps(header).encode())
+    path.write_bytes(struct.pack("<8sII", magic, len(packed), zlib.crc32(packed)) + packed + data[16 + length:])
+
+
+@pytest.mark.parametrize("fields, message", [
+    ({"stamps_s": lambda stamps: stamps[::-1]}, "increase"),
+    ({"stamps_s": lambda stamps: stamps[:-1] + [float("nan")]}, "increase"),
+    ({"tokens": lambda tokens: tokens[1:]}, "length"), ({"causal": lambda marks: marks[1:]}, "length"),
+    ({"grid": lambda grid: {**grid, "voxel_size_m": 9.0}}, "grid"),
+    ({"class_names": lambda names: names[::-1]}, "classes"),
+    ({"format": lambda name: "occflow-scene-9"}, "format"), ({"tracks": lambda tracks: []}, "index"),
+    ({"blocks": lambda marks: [[-5, 0], *marks[1:]]}, "bytes"), ({"blocks": lambda marks: None}, ""),
 ])
-def test_a_truncated_or_corrupt_scene_file_is_refused(store, damage):
-    path = store.path / "street-1.npz"
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InputError, match="street-1.npz: broken scene file"):
-        store.frame("street-1", 0)
+def test_a_header_that_lies_is_refused(store, fields, message):
+    rewrite_header(store.path / "street-1.occ", **fields)
+    with pytest.raises(InputError, match=f"street-1.occ: .*broken scene file.*{message}"):
+        OccupancyStore.open(store.path).frame("street-1", 0)
 
 
-def test_a_scene_file_that_unpacks_beyond_measure_is_not_unpacked(store, monkeypatch):
-    monkeypatch.setattr("occflow.occupancy.scene_file.MAX_SCENE_BYTES", 1000)
-    assert zipfile.is_zipfile(store.path / "street-1.npz")
-    with pytest.raises(InputError, match="bytes unpacked"):
-        store.frame("street-1", 0)
+def test_a_file_that_unpacks_beyond_measure_is_not_unpacked(store, grid, monkeypatch):
+    frame = store.frame("street-1", 0)
+    bomb = write_block(frame, grid, {"car": 0})[:9] + pack(bytes(50_000_000))
+    assert len(bomb) < 50_000
+    with pytest.raises(ValueError, match="does not unpack"):
+        read_block(bomb, grid, ["car"])
+    with pytest.raises(ValueError, match="more than there can be"):
+        read_block(b"\xff" * 8 + bomb[8:], grid, ["car"])
+    monkeypatch.setattr("occflow.occupancy.scene_file.MAX_HEADER_BYTES", 100)
+    with pytest.raises(InputError, match="header of more than"):
+        OccupancyStore.open(store.path).frame("street-1", 0)
+
+
+def random_frame(rng, grid, index, masked, labelled) -> OccupancyFrame:
+    flat = np.flatnonzero(rng.random(grid.num_voxels) < rng.random())
+    labels = rng.integers(0, 17, len(flat)).astype(np.uint8) if labelled else np.full(len(flat), UNLABELLED, np.uint8)
+    boxes = tuple(Box(f"track {rng.integers(5)}", int(rng.integers(17)), planar_pose(*rng.normal(size=4) * 1e4),
+                      rng.random(3)) for _ in range(rng.integers(3)))
+    observed = np.packbits(rng.random(grid.num_voxels) < 0.3) if masked else None
+    return OccupancyFrame(flat, labels, planar_pose(*rng.normal(size=4)), index + rng.random() / 2, f"{index} é",
+                          boxes if labelled else (), observed)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=st.tuples(*[st.integers(1, 20)] * 3), seed=st.integers(0, 2 ** 32 - 1), count=st.integers(1, 3),
+       masked=st.booleans(), causal=st.booleans())
+def test_any_frames_are_read_as_they_were_written(tmp_path_factory, shape, seed, count, masked, causal):
+    rng, folder, grid = np.random.default_rng(seed), tmp_path_factory.mktemp("scene"), VoxelGrid((0, 0, 0), shape, 0.5)
+    layout = StoreLayout(grid, None, "log", {"val": ["s"]})
+    start_store(folder, layout, ["s"])
+    frames = [random_frame(rng, grid, i, masked, True) for i in range(count)]
+    known = [replace(random_frame(rng, grid, i, masked, False), stamp_s=frame.stamp_s, token=frame.token)
+             for i, frame in enumerate(frames)] if causal else None
+    finish_store(folder, layout, {"s": write_scene(folder, "s", frames, known)})
+    store = OccupancyStore.open(folder)
+    assert all(same(store.frame("s", i), frame) for i, frame in enumerate(frames))
+    assert all(same(store.causal_frame("s", i), frame) for i, frame in enumerate(known or []))
+
+
+def test_any_flipped_byte_and_any_truncation_is_refused(store):
+    path = store.path / "street-1.occ"
+    data = path.read_bytes()
+    for place in np.random.default_rng(0).choice(len(data), 300, replace=False):
+        for broken in (data[:place], data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1:]):
+            path.write_bytes(broken)
+            with pytest.raises(InputError, match="broken scene file"):
+                file = SceneFile(store.path, "street-1", store.grid)
+                for index in range(4):
+                    file.frame(index), file.frame(index, causal=True)
+
+
+def test_a_store_without_causal_occupancy_says_so(street, grid, tmp_path):
+    store = build_store(street, grid, OccupancySettings(causal_window_s=0, visibility=False), tmp_path / "bare")
+    assert store.frame("street-1", 0).observed is None
+    with pytest.raises(InputError, match="without causal occupancy.*causal_window_s"):
+        store.causal_frame("street-1", 0)
+
+
+def test_frames_in_memory_stay_within_their_budget(store, monkeypatch):
+    monkeypatch.setattr("occflow.occupancy.store.KEPT_BYTES", 1)
+    frames = [store.frame("street-1", index) for index in (0, 1, 0)]
+    assert same(frames[0], frames[2]) and frames[0] is not frames[2] and store.frame("street-1", 0) is frames[2]
+
+
+def test_shards_build_one_store_together(street, grid, store, tmp_path):
+    path = tmp_path / "shared"
+    assert build_store(street, grid, SETTINGS, path, shard=(1, 2)) is None
+    (path / ".street-1.x.partial.occ").write_bytes(b"another machine is writing this")
+    with pytest.raises(InputError, match="unfinished"):
+        OccupancyStore.open(path)
+    assert sorted(file.name for file in path.glob("*.occ")) == [".street-1.x.partial.occ", "street-2.occ"]
+    shared = build_store(street, grid, SETTINGS, path, shard=(0, 2))
+    assert all(same(shared.frame(scene, 1), store.frame(scene, 1)) for scene in store.scenes())
+    assert sorted(file.name for file in path.iterdir()) == ["meta.json", "street-1.occ", "street-2.occ"]
 
 
 def test_missing_parts_are_named(store):
-    (store.path / "street-1.npz").unlink()
-    for ask, message in [(lambda: store.frame("street-1", 0), "street-1.npz: missing"),
+    (store.path / "street-1.occ").unlink()
+    for ask, message in [(lambda: store.frame("street-1", 0), "street-1.occ: missing"),
                          (lambda: store.frame("street-2", 4), "frames 0 to 3"),
                          (lambda: store.num_frames("street-9"), "street-9"),
                          (lambda: store.scenes("test"), "no split 'test'"),
@@ -185,7 +270,8 @@ def test_missing_parts_are_named(store):
 @pytest.mark.parametrize("text, message", [
     ("{", "broken"), ("[]", "broken"), ("\udcff", "broken"), ('{"format": "occflow-occupancy-9"}', "broken"),
     ('{"format": "occflow-occupancy-9", "scenes": {}, "log": ""}', "format 'occflow-occupancy-9'"),
-    ('{"format": "occflow-occupancy-1", "scenes": {}, "log": ""}', "broken field"),
+    ('{"format": "occflow-occupancy-2", "scenes": {}, "log": ""}', "broken field"),
+    ('{"format": "occflow-occupancy-1", "scenes": {}, "log": ""}', "format 'occflow-occupancy-1'.*remove"),
 ])
 def test_a_broken_description_is_refused(store, text, message):
     (store.path / "meta.json").write_bytes(text.encode(errors="surrogateescape"))

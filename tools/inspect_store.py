@@ -1,0 +1,31 @@
+"""Show what is in an occupancy store (data.store): its figures, and one frame from above as a picture.
+
+Reads and checks every frame. The frame is data.inspect.scene (the first one where it is empty) and
+data.inspect.frame.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from occflow.atomic import atomic_file
+from occflow.command_line import run
+from occflow.occupancy.inspect import describe, inspect_store
+from occflow.occupancy.store import OccupancyStore
+from occflow.viewing.birds_eye import draw_birds_eye
+
+
+def main(config: dict) -> None:
+    store, wanted = OccupancyStore.open(config["data"]["store"]), config["data"]["inspect"]
+    print(describe(store, inspect_store(store)))
+    scene = wanted["scene"] or store.scenes()[0]
+    read, path = store.causal_frame if wanted["causal"] else store.frame, Path(wanted["picture"])
+    frame = read(scene, wanted["frame"])
+    title = f"{scene}, frame {wanted['frame']}" + (", causal" if wanted["causal"] else "")
+    with atomic_file(path) as partial:
+        draw_birds_eye(frame, store.grid, title).save(partial, format="PNG")
+    print(f"picture    {path}")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)
