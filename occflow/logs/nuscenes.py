@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from occflow.logs.nuscenes_classes import box_class, class_of_index
 from occflow.logs.nuscenes_files import read_labels, read_points
 from occflow.logs.nuscenes_tables import broken_records, fingerprint, read_splits, record_pose, refuse_broken_json
 from occflow.logs.protocol import Box, Keyframe, Sweep
+from occflow.logs.scan_points import PointFilter
 
 CHANNEL = "LIDAR_TOP"
 SAME_STAMP_S = 1e-6  # stamps are whole microseconds
@@ -54,7 +54,7 @@ class NuScenesLog:
             self._class_of_index = class_of_index(self._tables.category) if self._labels_of else None
         if not self._scenes or len(self._scenes) != len(self._tables.scene):
             raise InputError(f"{self._table_folder / 'scene.json'}: no scene, or two of one name; unpack it again")
-        self._splits = _splits(self._table_folder, list(self._scenes))
+        self._splits = scene_splits(self._table_folder, list(self._scenes))
         self._kept: dict[str, list[Keyframe]] = {}
 
     def __reduce__(self) -> tuple:
@@ -79,18 +79,15 @@ class NuScenesLog:
     def sweeps(self, scene: str) -> Iterator[Sweep]:
         with broken_records(self._table_folder):
             records = self._sweep_records(scene)
-        dropped: dict[Path, int] = {}
+        points = PointFilter(scene)
         for record in records:
+            if not record["is_key_frame"] and not (self.root / record["filename"]).is_file():
+                points.missing(self.root / record["filename"])
+                continue
             with broken_records(self._table_folder):
                 sweep = self._sweep(record)
-            finite = np.isfinite(sweep.points_sensor).all(axis=1)
-            if not finite.all():
-                dropped[sweep.path] = int((~finite).sum())
-                sweep = _kept_points(sweep, finite)
-            yield sweep
-        if dropped:
-            warnings.warn(f"scene {scene}: dropped {sum(dropped.values())} non-finite points in {len(dropped)} of "
-                          f"{len(records)} sweeps, first in {next(iter(dropped))}", stacklevel=2)
+            yield points.kept(sweep)
+        points.warn()
 
     def boxes_at(self, scene: str, stamp_s: float) -> list[Box]:
         """Boxes at a time; none before the first and after the last keyframe."""
@@ -175,15 +172,6 @@ class NuScenesLog:
                              "unpack the tables again or leave the scene out")
 
 
-def _kept_points(sweep: Sweep, kept: np.ndarray) -> Sweep:
-    """The sweep with the points of a mask [N] only."""
-    if not kept.any():
-        raise InputError(f"{sweep.path}: empty scan, no point of it is finite; copy the file again")
-    labels = None if sweep.labels is None else sweep.labels[kept]
-    return Sweep(sweep.stamp_s, sweep.points_sensor[kept], labels, sweep.world_from_sensor, sweep.world_from_ego,
-                 sweep.keyframe, sweep.path)
-
-
 def _open_tables(root: Path, version: str) -> Any:
     """The devkit's NuScenes object for ROOT/VERSION.
 
@@ -214,7 +202,7 @@ def _open_tables(root: Path, version: str) -> Any:
         raise InputError(f"{tables}: {' '.join(str(error).split())}; unpack the log again") from None
 
 
-def _splits(tables: Path, scenes: list[str]) -> dict[str, list[str]]:
+def scene_splits(tables: Path, scenes: list[str]) -> dict[str, list[str]]:
     """Scene names by split: official for the published versions, else of splits.json, else all "val"."""
     if tables.name not in OFFICIAL_SPLITS:
         return read_splits(tables, scenes)

@@ -7,22 +7,32 @@ from collections.abc import Mapping
 from occflow.errors import InputError
 from occflow.logs.protocol import DrivingLog
 
+NEEDED_KEYS = {"nuscenes": ("root", "version"), "kitti_raw": ("root",), "semantickitti": ("root",)}
+
 
 def open_log(log: Mapping) -> DrivingLog:
     """The log that a configuration names.
 
     Args:
-        log: `kind` (nuscenes) and what that kind needs (root, version).
+        log: `kind` (nuscenes, kitti_raw, semantickitti) and what that kind needs (root, version).
 
     Raises:
         InputError: an unknown kind, a missing key, or a log that cannot be read.
     """
     kind = log.get("kind") if isinstance(log, Mapping) else None
-    if kind != "nuscenes":
-        raise InputError(f"log.kind: no reader for {kind!r}; known: nuscenes (see configs/log/)")
-    missing = [key for key in ("root", "version") if not log.get(key)]
+    if kind not in NEEDED_KEYS:
+        raise InputError(f"log.kind: no reader for {kind!r}; known: {', '.join(NEEDED_KEYS)} (see configs/log/)")
+    missing = [key for key in NEEDED_KEYS[kind] if not log.get(key)]
     if missing:
         raise InputError(f"log.{missing[0]}: missing; set log.{missing[0]}=... (see configs/log/)")
-    from occflow.logs.nuscenes import NuScenesLog  # each reader brings its own third parties
+    if kind == "kitti_raw":  # each reader brings its own third parties
+        from occflow.logs.kitti_raw import KittiRawLog
+
+        return KittiRawLog(log["root"])
+    if kind == "semantickitti":
+        from occflow.logs.semantickitti import SemanticKittiLog
+
+        return SemanticKittiLog(log["root"])
+    from occflow.logs.nuscenes import NuScenesLog
 
     return NuScenesLog(log["root"], log["version"])

@@ -98,10 +98,22 @@ def test_non_finite_points_are_dropped_and_counted(tiny_log_root):
     points = np.fromfile(path, np.float32)
     points[[0, 7]] = np.nan, np.inf
     points.tofile(path)
-    with pytest.warns(UserWarning, match="tiny-1: dropped 2 non-finite points in 1 of 5 sweeps.*sweep1") as caught:
+    with pytest.warns(UserWarning, match="tiny-1: dropped 2 non-finite .* in 1 sweeps.*sweep1") as caught:
         sweeps = list(NuScenesLog(tiny_log_root, VERSION).sweeps("tiny-1"))
     assert len(caught) == 1
     assert [len(sweep.points_sensor) for sweep in sweeps] == [81, 79, 81, 81, 81]
+
+
+def test_points_farther_than_any_lidar_are_dropped_and_a_missing_sweep_is_skipped(tiny_log_root):
+    path = tiny_log_root / "sweeps/LIDAR_TOP/tiny-1-sweep1.pcd.bin"
+    points = np.fromfile(path, np.float32)
+    points[0] = 1e9
+    points.tofile(path)
+    (tiny_log_root / "sweeps/LIDAR_TOP/tiny-1-sweep3.pcd.bin").unlink()
+    with pytest.warns(UserWarning) as caught:
+        sweeps = list(NuScenesLog(tiny_log_root, VERSION).sweeps("tiny-1"))
+    assert [len(sweep.points_sensor) for sweep in sweeps] == [81, 80, 81, 81]
+    assert ["dropped 1" in str(w.message) or "skipped 1" in str(w.message) for w in caught] == [True, True]
 
 
 BROKEN_RECORDS = {
@@ -117,7 +129,7 @@ BROKEN_RECORDS = {
     "broken chain": ("sample_data", "tiny-1-sweep1", {"next": ""}, "not in the chain"),
     "no such token": ("sample_data", "tiny-1-sweep1", {"next": "elsewhere"}, "v1.0-tiny.*elsewhere"),
     "no such mount": ("sample_data", "tiny-1-sweep1", {"calibrated_sensor_token": "x"}, "v1.0-tiny.*broken"),
-    "missing file": ("sample_data", "tiny-1-sweep1", {"filename": "sweeps/x.pcd.bin"}, "x.pcd.bin: missing"),
+    "missing file": ("sample_data", "tiny-1-sweep2", {"filename": "sweeps/x.pcd.bin"}, "x.pcd.bin: missing"),
     "no keyframe scan": ("sample_data", "tiny-1-sweep2", {"is_key_frame": False}, "no LIDAR_TOP"),
 }
 

@@ -1,0 +1,85 @@
+"""What KITTI raw and SemanticKITTI share: scans, calibration lines, the place of the scanner, 2 Hz keyframes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from occflow.errors import InputError
+
+POINT_BYTES = 16  # float32 x, y, z, reflectance
+VELODYNE_HEIGHT_M = 1.73  # above the road, by KITTI's setup page
+KEYFRAME_PERIOD_S = 0.5
+EGO_FROM_VELODYNE = np.eye(4)  # same axes (x forward, y left, z up); our ego origin is on the road below the scanner
+EGO_FROM_VELODYNE[2, 3] = VELODYNE_HEIGHT_M
+
+
+def read_scan(path: Path) -> np.ndarray:
+    """Points [N, 3] float32, metres, Velodyne frame; N > 0, non-finite ones included.
+
+    Raises:
+        InputError: a missing, empty or truncated file.
+    """
+    size = path.stat().st_size if path.is_file() else 0
+    if size == 0 or size % POINT_BYTES:
+        reason = "missing or empty scan" if size == 0 else f"truncated scan, {size} bytes are no multiple of 16"
+        raise InputError(f"{path}: {reason}; copy the file again")
+    return np.fromfile(path, dtype="<f4").reshape(-1, 4)[:, :3]
+
+
+def read_rows(path: Path, columns: int) -> np.ndarray:
+    """Numbers [rows, columns] float64 of a text file.
+
+    Raises:
+        InputError: a missing file, other columns, or a value that is not finite.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: missing file; unpack the drive again")
+    try:
+        rows = np.array([[float(word) for word in line.split()] for line in path.read_text().splitlines() if line])
+    except ValueError as error:
+        raise InputError(f"{path}: not a table of numbers ({error}); unpack the drive again") from None
+    if rows.ndim != 2 or rows.shape[1] != columns or not np.isfinite(rows).all():
+        raise InputError(f"{path}: needs rows of {columns} finite numbers; unpack the drive again")
+    return rows
+
+
+def read_calibration(path: Path, names: dict[str, int]) -> list[np.ndarray]:
+    """The numbers of lines `NAME: v v v`, by name and number of values.
+
+    Raises:
+        InputError: a missing file or line.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: missing file; unpack the calibration of the drive into its place")
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    try:
+        values = [np.array(lines[name].split(), dtype=np.float64) for name in names]
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: no usable line {error}; unpack the calibration again") from None
+    if any(len(value) != size or not np.isfinite(value).all() for value, size in zip(values, names.values())):
+        raise InputError(f"{path}: lines {', '.join(names)} are incomplete; unpack the calibration again")
+    return values
+
+
+def rigid(rotation: np.ndarray, translation_m: np.ndarray, path: Path) -> np.ndarray:
+    """Pose [4, 4] of nine and three numbers, its rotation cleaned of rounding.
+
+    Raises:
+        InputError: a matrix that is no rotation.
+    """
+    left, scale, right = np.linalg.svd(np.reshape(rotation, (3, 3)))
+    if np.abs(scale - 1).max() > 1e-2 or np.linalg.det(left @ right) < 0:
+        raise InputError(f"{path}: a pose is not rigid; unpack the drive again")
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = left @ right, translation_m
+    return pose
+
+
+def keyframe_numbers(stamps_s: np.ndarray) -> list[int]:
+    """Positions of the stamps [N] nearest to a 2 Hz raster from the first on, each once, none farther than 0.25 s."""
+    ticks = np.arange(stamps_s[0], stamps_s[-1] + KEYFRAME_PERIOD_S / 2, KEYFRAME_PERIOD_S)
+    nearest = np.abs(stamps_s[None] - ticks[:, None]).argmin(axis=1)
+    near = np.abs(stamps_s[nearest] - ticks) <= KEYFRAME_PERIOD_S / 2
+    return sorted({int(number) for number in nearest[near]})

@@ -1,0 +1,78 @@
+"""KITTI raw: DATE/DATE_drive_N_sync with velodyne_points/ and oxts/, calibration in DATE/. Tracklets are not read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from occflow.errors import InputError
+from occflow.geometry import invert
+from occflow.logs.kitti_files import read_calibration, read_rows, rigid
+from occflow.logs.kitti_scenes import KittiScenes, Scan
+
+EARTH_RADIUS_M = 6378137.0
+OXTS_COLUMNS = 30
+
+
+class KittiRawLog(KittiScenes):
+    """A DrivingLog over one drive folder, or over all drives below a folder.
+
+    World: east, north, up; its origin is the GPS unit at the first scan. Sensor: the Velodyne.
+
+    Raises:
+        InputError: no drive; later on, a missing or broken file.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        root = Path(root).expanduser()
+        folders = [root] if (root / "oxts").is_dir() else sorted(path.parent for path in root.glob("**/*_sync/oxts"))
+        self._folders = {folder.name: folder for folder in folders}
+        if not folders or len(self._folders) != len(folders):
+            raise InputError(f"{root}: no KITTI raw drive, or two of one name; point log.root at DATE_drive_N_sync "
+                             "or a folder of drives (see data/README.md)")
+        self.name = f"kitti_raw@{root.name}"
+
+    def scenes(self) -> list[str]:
+        return list(self._folders)
+
+    def scans(self, scene: str) -> list[Scan]:
+        folder = self._folders[scene]
+        stamps_s = _read_stamps(folder / "velodyne_points/timestamps.txt")
+        oxts_s = _read_stamps(folder / "oxts/timestamps.txt")
+        if len(stamps_s) != len(oxts_s):
+            raise InputError(f"{folder}: {len(stamps_s)} scan stamps and {len(oxts_s)} oxts stamps; these must be "
+                             "synced drives, unpack it again")
+        rotation, translation = read_calibration(folder.parent / "calib_imu_to_velo.txt", {"R": 9, "T": 3})
+        imu_from_velodyne = invert(rigid(rotation, translation, folder.parent / "calib_imu_to_velo.txt"))
+        oxts = np.concatenate([read_rows(folder / f"oxts/data/{i:010d}.txt", OXTS_COLUMNS)[:1]
+                               for i in range(len(stamps_s))])
+        return [Scan(folder / f"velodyne_points/data/{i:010d}.bin", stamp_s, pose @ imu_from_velodyne)
+                for i, (stamp_s, pose) in enumerate(zip(stamps_s, oxts_poses(oxts)))]
+
+
+def oxts_poses(oxts: np.ndarray) -> np.ndarray:
+    """Poses world_from_imu [N, 4, 4] of rows lat, lon (degrees), alt (m), roll, pitch, yaw (rad), ...
+
+    Mercator projection with the scale of the first latitude, as in the KITTI raw devkit (convertOxtsToPose.m).
+    """
+    latitude, longitude = np.radians(oxts[:, 0]), np.radians(oxts[:, 1])
+    scale_m = np.cos(latitude[0]) * EARTH_RADIUS_M
+    places = np.stack([scale_m * longitude, scale_m * np.log(np.tan(np.pi / 4 + latitude / 2)), oxts[:, 2]], axis=1)
+    poses = np.tile(np.eye(4), (len(oxts), 1, 1))
+    poses[:, :3, :3] = Rotation.from_euler("xyz", oxts[:, 3:6]).as_matrix()  # Rz(yaw) Ry(pitch) Rx(roll)
+    poses[:, :3, 3] = places - places[0]
+    return poses
+
+
+def _read_stamps(path: Path) -> list[float]:
+    """Seconds of lines such as 2011-09-26 13:02:25.964389445 (kept to the microsecond)."""
+    if not path.is_file():
+        raise InputError(f"{path}: missing file; unpack the drive again")
+    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    try:
+        return [datetime.fromisoformat(f"{line[:26]}+00:00").timestamp() for line in lines]
+    except ValueError as error:
+        raise InputError(f"{path}: not a list of time stamps ({error}); unpack the drive again") from None

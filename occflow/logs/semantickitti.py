@@ -1,0 +1,98 @@
+"""SemanticKITTI: sequences/NN with velodyne/, labels/, poses.txt, calib.txt, times.txt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from occflow.errors import InputError
+from occflow.geometry import invert
+from occflow.grid import CLASS_NAMES
+from occflow.logs.kitti_files import read_calibration, read_rows, rigid
+from occflow.logs.kitti_scenes import KittiScenes, Scan
+from occflow.logs.protocol import UNLABELLED
+
+VAL_SEQUENCES = ("08",)  # of the benchmark; 11 to 21 have no labels
+TEST_SEQUENCES = tuple(str(number) for number in range(11, 22))
+LABELS_OF_CLASS = {  # semantic-kitti-api's ids, moving ones (252 and up) in the class of the standing; 0, 1: unlabelled
+    "others": (16, 20, 99, 256, 259), "bicycle": (11, 31, 253), "bus": (13, 257), "car": (10, 252),
+    "motorcycle": (15, 32, 255), "pedestrian": (30, 254), "truck": (18, 258), "driveable_surface": (40, 44, 60),
+    "other_flat": (49,), "sidewalk": (48,), "terrain": (72,), "manmade": (50, 51, 52, 80, 81), "vegetation": (70, 71),
+}
+CLASS_OF_LABEL = np.full(1 << 16, -1, dtype=np.int16)  # -1: no such label
+CLASS_OF_LABEL[[0, 1]] = UNLABELLED
+for _name, _labels in LABELS_OF_CLASS.items():
+    CLASS_OF_LABEL[list(_labels)] = CLASS_NAMES.index(_name)
+
+
+class SemanticKittiLog(KittiScenes):
+    """A DrivingLog over ROOT/sequences; scans need not exist for every pose.
+
+    World: the Velodyne's frame at the first pose (x forward, y left, z up). Sensor: the Velodyne.
+
+    Raises:
+        InputError: no sequence; later on, a missing or broken file.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+        self._scenes = sorted(path.parent.name for path in self.root.glob("sequences/*/poses.txt"))
+        if not self._scenes:
+            raise InputError(f"{self.root}: no sequences/NN/poses.txt; point log.root at the folder that holds "
+                             "sequences/ (see data/README.md)")
+        self.name = f"semantickitti@{self.root.name}"
+
+    def scenes(self) -> list[str]:
+        return list(self._scenes)
+
+    def splits(self) -> dict[str, list[str]]:
+        return {"train": [scene for scene in self._scenes if scene not in VAL_SEQUENCES + TEST_SEQUENCES],
+                "val": [scene for scene in self._scenes if scene in VAL_SEQUENCES],
+                "test": [scene for scene in self._scenes if scene in TEST_SEQUENCES]}
+
+    def scans(self, scene: str) -> list[Scan]:
+        folder = self.root / "sequences" / scene
+        stamps_s, poses = read_track(folder)
+        numbers = sorted(int(path.stem) for path in (folder / "velodyne").glob("*.bin") if path.stem.isdigit())
+        if numbers and numbers[-1] >= len(poses):
+            raise InputError(f"{folder}: scan {numbers[-1]:06d} is beyond the {len(poses)} poses; unpack it again")
+        return [Scan(folder / f"velodyne/{i:06d}.bin", float(stamps_s[i]), poses[i]) for i in numbers]
+
+    def labels(self, scan: Scan, num_points: int) -> np.ndarray | None:
+        path = scan.path.parents[1] / "labels" / f"{scan.path.stem}.label"
+        return read_classes(path, num_points) if path.is_file() else None
+
+
+def read_track(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Stamps [N] (seconds) and world_from_velodyne [N, 4, 4] of a sequence: inv(Tr) P Tr; 10 Hz without times.txt.
+
+    Raises:
+        InputError: a missing or broken file, or files of different lengths.
+    """
+    (mount,) = read_calibration(folder / "calib.txt", {"Tr": 12})
+    camera_from_velodyne = rigid(mount.reshape(3, 4)[:, :3], mount.reshape(3, 4)[:, 3], folder / "calib.txt")
+    rows = read_rows(folder / "poses.txt", 12).reshape(-1, 3, 4)
+    stamps_s = np.arange(len(rows)) / 10
+    if (folder / "times.txt").is_file():
+        stamps_s = read_rows(folder / "times.txt", 1)[:, 0]
+    if len(stamps_s) != len(rows):
+        raise InputError(f"{folder}: {len(stamps_s)} times and {len(rows)} poses; unpack the sequence again")
+    poses = [invert(camera_from_velodyne) @ rigid(row[:, :3], row[:, 3], folder / "poses.txt") @ camera_from_velodyne
+             for row in rows]
+    return stamps_s, np.stack(poses)
+
+
+def read_classes(path: Path, num_points: int) -> np.ndarray:
+    """Classes [num_points] uint8 of a .label file (uint32, class in the low 16 bits); UNLABELLED where it has none.
+
+    Raises:
+        InputError: a file of another length, or an unknown label.
+    """
+    if path.stat().st_size != 4 * num_points:
+        raise InputError(f"{path}: {path.stat().st_size} bytes for {num_points} points of 4 bytes each; scan and "
+                         "labels are not of one release, copy both again")
+    classes = CLASS_OF_LABEL[np.fromfile(path, dtype="<u4") & 0xFFFF]
+    if (classes < 0).any():
+        raise InputError(f"{path}: a label that SemanticKITTI does not define; copy the file again")
+    return classes.astype(np.uint8)
