@@ -13,6 +13,7 @@ from occflow.grid import NUM_CLASSES
 from occflow.sparse.layers import PatchDown, PatchUp
 from occflow.sparse.sites import Pooling, Shape, Sites, lookup, pool, site_keys, sites_from_keys
 
+UNKNOWN = NUM_CLASSES  # class of a voxel that was given no label; encoded, never decoded
 LATENT_BOUND = 4.0  # standard deviations; keeps a rare latent from dominating the flow's loss
 
 
@@ -53,7 +54,7 @@ class Autoencoder(nn.Module):
         self.settings = settings
         widths, top = settings.widths, settings.widths[-1]
         slots = [x * y * z for x, y, z in settings.strides]
-        self.embed = nn.Embedding(NUM_CLASSES, widths[0])
+        self.embed = nn.Embedding(NUM_CLASSES + 1, widths[0])  # and UNKNOWN
         self.down = nn.ModuleList(PatchDown(widths[i], widths[i + 1], slots[i]) for i in range(len(slots)))
         self.to_latent = nn.Sequential(nn.GELU(), nn.Linear(top, top), nn.GELU(),
                                        nn.Linear(top, settings.latent_channels))
@@ -73,7 +74,7 @@ class Autoencoder(nn.Module):
         return poolings
 
     def encode(self, sites: Sites, labels: Tensor) -> tuple[Sites, Tensor]:
-        """Voxels [N] with labels [N] int64 -> coarse sites [M] and standardised latents [M, latent_channels]."""
+        """Voxels [N] with labels [N] int64 (or UNKNOWN) -> coarse sites [M] and standardised latents [M, C]."""
         poolings = self.pyramid(sites)
         return poolings[-1].coarse, self._latents(labels, poolings)
 
@@ -111,13 +112,16 @@ class Autoencoder(nn.Module):
             shapes.append(tuple(-(-cells // step) for cells, step in zip(shapes[-1], stride)))
         return shapes
 
-    def loss(self, sites: Sites, labels: Tensor, noise: float, generator: torch.Generator) -> DecodingLoss:
+    def loss(self, sites: Sites, labels: Tensor, noise: float, generator: torch.Generator,
+             unlabelled_share: float = 0.0) -> DecodingLoss:
         """Reconstruction loss with latents disturbed by `noise` standard deviations, true sites at every level.
 
-        The disturbance makes the decoder indifferent to the small errors of a sampled latent.
+        The disturbance makes the decoder indifferent to the small errors of a sampled latent. A share of the blocks
+        is shown without labels, which are to be guessed: so a frame straight from a sensor can be encoded too.
         """
         poolings = self.pyramid(sites)
-        latents = self._latents(labels, poolings)
+        hidden = torch.rand(sites.num_blocks, generator=generator).to(labels.device) < unlabelled_share
+        latents = self._latents(labels.masked_fill(hidden[sites.coords[:, 0].long()], UNKNOWN), poolings)
         disturbance = torch.randn(latents.shape, generator=generator).to(latents)
         features = self.from_latent(latents + noise * disturbance)
         existence_losses = []

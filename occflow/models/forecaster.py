@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from occflow.grid import VoxelGrid
-from occflow.models.autoencoder import Autoencoder, AutoencoderSettings, at_sites
+from occflow.models.autoencoder import UNKNOWN, Autoencoder, AutoencoderSettings, at_sites
 from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts
 from occflow.models.mean import MeanForecast, MeanNetwork
 from occflow.models.trunk import TrunkSettings
@@ -101,12 +101,12 @@ class FlowForecaster(nn.Module):
         return next(self.parameters()).device
 
     def voxel_sites(self, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid | None = None) -> tuple[Sites, Tensor]:
-        """Voxels of the frames as one ragged batch: sites (block = frame) and labels [N] int64."""
+        """Voxels of the frames as one ragged batch: sites (block = frame), labels [N] int64 (UNLABELLED: UNKNOWN)."""
         grid = grid or self.settings.grid
         keys = [torch.from_numpy(frame.flat + i * grid.num_voxels) for i, frame in enumerate(frames)]
         labels = torch.from_numpy(np.concatenate([frame.labels for frame in frames]).astype(np.int64))
         sites = sites_from_keys(torch.cat(keys), grid.shape, len(frames))
-        return sites.to(self.device), labels.to(self.device)
+        return sites.to(self.device), labels.clamp(max=UNKNOWN).to(self.device)
 
     def encode_frames(self, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid | None = None) -> Encoding:
         """Coarse sites and latents [M, C] of frames in the forecaster's grid, or in `grid`, a part of it."""

@@ -32,7 +32,7 @@ def train_teacher(config: Mapping) -> Path:
         save_checkpoint(autoencoder_path, forecaster.autoencoder, "autoencoder", settings, dict(config))
     forecaster.autoencoder.eval().requires_grad_(False)
     feed = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster, seed,
-                           CropSettings.from_config(values["crop"]))
+                           CropSettings.from_config(values["crop"]), values["causal_share"])
     with timed_step(run_dir, "mean"):
         teacher_training.train_mean(forecaster, feed, values["mean"], stats)
     with timed_step(run_dir, "teacher"):
@@ -51,7 +51,7 @@ def distill_mfd(config: Mapping) -> Path:
     forecaster.eval().requires_grad_(False)
     store = open_configured_store(config)
     observations = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster,
-                                   config["seed"], CropSettings.from_config(values["crop"]))
+                                   config["seed"], CropSettings.from_config(values["crop"]), values["causal_share"])
     feed = FlowFeed(observations, config["seed"] + 1)
     method = MeanFlowDistillation(values["steps_a_mean_velocity"], values["solver"], values["equal_share"],
                                   values["normalise"])

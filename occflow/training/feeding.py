@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -17,16 +18,17 @@ from occflow.models.settings import crop_step
 from occflow.occupancy.crop import cropped, part_of, random_corner
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.training.processes import rank, world_size
 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
 
 
-def epoch_order(count: int, seed: int):
-    """Endless stream of indices 0 .. count - 1, every one once an epoch, in an order fixed by the seed."""
-    epoch = 0
+def epoch_order(count: int, seed: int, position: int = 0) -> Iterator[int]:
+    """Endless stream of indices 0 .. count - 1 from a position on: each once an epoch, in the seed's order."""
+    epoch, passed = divmod(position, count)
     while True:
-        yield from np.random.default_rng((seed, epoch)).permutation(count).tolist()
-        epoch += 1
+        yield from np.random.default_rng((seed, epoch)).permutation(count)[passed:].tolist()
+        epoch, passed = epoch + 1, 0
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,14 @@ class WindowFeed:
     """Items by window, made once and kept in memory up to a bound; drawn in epochs."""
 
     def __init__(self, count: int, seed: int, bytes_a_site: int) -> None:
-        self.count, self.order, self.bytes_a_site = count, epoch_order(count, seed), bytes_a_site
+        self.count, self.order_seed, self.bytes_a_site = count, seed, bytes_a_site
         self.kept: OrderedDict[int, tuple[object, int]] = OrderedDict()
         self.kept_bytes = 0
+        self.seek(0)
+
+    def seek(self, draws: int) -> None:
+        """Go to where `draws` items have been drawn; every process takes its own items of one common order."""
+        self.order = islice(epoch_order(self.count, self.order_seed, draws * world_size()), rank(), None, world_size())
 
     def make(self, index: int) -> tuple[object, int]:
         """The item of window `index`, and its number of support sites."""
@@ -85,16 +92,19 @@ class ObservationFeed(WindowFeed):
     """Batches of observed windows (or parts of them) with targets."""
 
     def __init__(self, store: OccupancyStore, keys: list[WindowKey], forecaster: FlowForecaster, seed: int,
-                 crop: CropSettings = CropSettings()) -> None:
+                 crop: CropSettings = CropSettings(), causal_share: float = 0.0) -> None:
         super().__init__(len(keys) * crop.a_window, seed, bytes_a_site=700)
         self.store, self.keys, self.forecaster, self.seed, self.crop = store, keys, forecaster, seed, crop
+        self.causal_share = causal_share
 
     def make(self, index: int) -> tuple[Observation, int]:
         settings = self.forecaster.settings
         key = self.keys[index // self.crop.a_window]
-        window, region = read_window(self.store, key, settings.num_history, settings.num_horizon), None
+        rng, region = np.random.default_rng((self.seed, index)), None
+        input_kind = "causal" if rng.random() < self.causal_share else "occupancy"
+        window = read_window(self.store, key, settings.num_history, settings.num_horizon, input_kind)
         if self.crop.voxels:
-            window, region = self._part(window, np.random.default_rng((self.seed, index)))
+            window, region = self._part(window, rng)
         observation = self.forecaster.observe(window, with_target=True, region=region)
         return observation, len(observation.layout.support)
 

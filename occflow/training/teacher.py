@@ -34,7 +34,8 @@ def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values:
         return sites.to(forecaster.device), labels.to(forecaster.device)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        loss = autoencoder.loss(*draw(), values["latent_noise"], generator)
+        loss = autoencoder.loss(*draw(), values["latent_noise"], generator,
+                                values["unlabelled_share"])
         return loss.existence + loss.classes, {"existence": loss.existence.item(), "classes": loss.classes.item()}
 
     settings = OptimiserSettings.from_config(values)
