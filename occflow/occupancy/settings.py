@@ -11,6 +11,15 @@ from occflow.grid import VoxelGrid
 
 MAX_WINDOW_S = 60.0  # masks of all keyframes within reach of a sweep are in memory at once
 
+INPUT_KINDS = ("occupancy", "causal")  # the benchmark's input, and what a car has at that instant
+GRID_POSES = ("ego", "anchored")  # grids ride with the vehicle, or stay where the present's is
+
+
+def refuse_unknown(setting: str, value: object, known: tuple[str, ...]) -> None:
+    """Raises InputError for a value that is not among the known ones."""
+    if value not in known:
+        raise InputError(f"{setting}: {value!r} is not known; known: {', '.join(known)}")
+
 
 @dataclass(frozen=True)
 class OccupancySettings:
@@ -84,13 +93,12 @@ class OccupancySettings:
 
 
 def configured_grid(data: Mapping) -> VoxelGrid:
-    """The grid of configuration group `data`, which rides with the vehicle.
+    """The grid of configuration group `data`; stores keep it riding with the vehicle, windows may anchor it.
 
     Raises:
         InputError: another `grid_pose`, or values that make no grid.
     """
-    if data.get("grid_pose") != "ego":
-        raise InputError(f"data.grid_pose: {data.get('grid_pose')!r} is not known; known: ego")
+    refuse_unknown("data.grid_pose", data.get("grid_pose"), GRID_POSES)
     try:
         return VoxelGrid.from_dict(data["grid"])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:

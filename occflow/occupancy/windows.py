@@ -9,10 +9,8 @@ from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.regrid import regridded
+from occflow.occupancy.settings import GRID_POSES, INPUT_KINDS, refuse_unknown
 from occflow.occupancy.store import OccupancyStore
-
-INPUT_KINDS = ("occupancy", "causal")  # the benchmark's input, and what a car has at that instant
-GRID_POSES = ("ego", "anchored")  # grids ride with the vehicle, or stay where the present's is
 
 
 @dataclass(frozen=True)
@@ -88,9 +86,3 @@ def anchored(window: Window, grid: VoxelGrid) -> Window:
 def map_frames(window: Window, change: Callable[[OccupancyFrame], OccupancyFrame]) -> Window:
     """The window with every frame changed."""
     return replace(window, history=tuple(map(change, window.history)), horizon=tuple(map(change, window.horizon)))
-
-
-def refuse_unknown(setting: str, value: str, known: tuple[str, ...]) -> None:
-    """Raises InputError for a value that is not among the known ones."""
-    if value not in known:
-        raise InputError(f"{setting}: {value!r} is not known; known: {', '.join(known)}")

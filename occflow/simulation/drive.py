@@ -7,48 +7,72 @@ import multiprocessing
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from occflow.atomic import atomic_folder
 from occflow.errors import InputError
-from occflow.geometry import planar_pose
+from occflow.simulation.boxes import Triangles
+from occflow.simulation.exact import fill_boxes, static_occupancy, write_occ3d
 from occflow.simulation.lidar import Lidar
 from occflow.simulation.nuscenes_writer import LIDAR_MOUNT, SceneWriter, make_folders, write_log
+from occflow.simulation.populate import populate
 from occflow.simulation.settings import SimulationSettings
-from occflow.simulation.town import build_town
-from occflow.simulation.traffic import populate, traffic_boxes
+from occflow.simulation.town import Town, build_town
+from occflow.simulation.traffic import TICK_S, Traffic
 
-STEP_S = 0.05  # step of the traffic's integration
 RECORD = "simulation.json"  # beside the log: what it was made with
-WORLD = 1  # number of the procedural world; counted up when the same settings make another log
+WORLD = 2  # number of the procedural world; counted up when the same settings make another log
+
+
+class Scene:
+    """The world of scene `number` and its time; everything in it comes from (seed, number)."""
+
+    def __init__(self, settings: SimulationSettings, seed: int, number: int) -> None:
+        town_rng, self.traffic_rng, self.sensor_rng = (np.random.default_rng((seed, number, part))
+                                                       for part in range(3))
+        self.town: Town = build_town(town_rng)
+        self.traffic: Traffic = populate(self.town, settings, self.traffic_rng)
+        self.first_tick = self.traffic.tick
+
+    def advance(self, seconds: float, after_step: Callable[[Traffic], None] = lambda traffic: None) -> float:
+        """Step to the last tick before `seconds` (since the scene began); returns what is left of them."""
+        ticks = int(seconds / TICK_S + 1e-6)
+        while self.traffic.tick - self.first_tick < ticks:
+            self.traffic.step(self.traffic_rng)
+            after_step(self.traffic)
+        return max(0.0, seconds - ticks * TICK_S)
 
 
 def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed: int, number: int
                    ) -> dict[str, list[dict]]:
     """Write the files of scene `number` and return the rows of its tables; all from (seed, number)."""
-    town_rng, traffic_rng, sensor_rng = (np.random.default_rng((seed, number, part)) for part in range(3))
-    town = build_town(town_rng)
-    traffic = populate(town.spacing_m, settings, traffic_rng)
-    lidar, writer = Lidar(town.boxes, settings), SceneWriter(root, version, seed, number)
+    scene = Scene(settings, seed, number)
+    town, traffic, writer = scene.town, scene.traffic, SceneWriter(root, version, seed, number)
+    lidar = Lidar(Triangles.joined([town.ground.triangles(), town.boxes.triangles(),
+                                    traffic.standing_boxes().triangles()]), settings)
     sweeps_a_keyframe = settings.sweep_hz // settings.keyframe_hz
-    steps = max(1, round(1 / settings.sweep_hz / STEP_S))
     for index in range(settings.num_sweeps):
-        world_from_ego = planar_pose(*traffic.ego.pose())
-        returns = lidar.sweep(traffic_boxes(traffic), world_from_ego @ LIDAR_MOUNT, sensor_rng)
         sample, between = divmod(index, sweeps_a_keyframe)
         seconds = index / settings.sweep_hz
+        rest = scene.advance(seconds)
+        returns = lidar.sweep(lambda after, rest=rest: traffic.moving_boxes(rest + after),
+                              lambda after, rest=rest: traffic.ego_pose(rest + after) @ LIDAR_MOUNT, scene.sensor_rng)
+        world_from_ego = traffic.ego_pose(rest)
         if not between:
-            writer.add_keyframe(sample, seconds, traffic, returns)
+            writer.add_keyframe(sample, seconds, traffic, rest, returns)
+            if settings.exact_occupancy:
+                volume = static_occupancy(town, world_from_ego)
+                fill_boxes(volume, traffic.boxes(rest), world_from_ego)
+                write_occ3d(root / "gts" / writer.name / writer.sample_token(sample) / "labels.npz", volume)
         writer.add_sweep(index, sample + bool(between), seconds, world_from_ego, returns, keyframe=not between)
-        for _ in range(steps):
-            traffic.step(1 / settings.sweep_hz / steps, traffic_rng)
-    return writer.finish(traffic)
+    return writer.finish(traffic, town.ground)
 
 
 def simulate_log(root: Path, version: str, simulation: Mapping, seed: int, workers: int) -> dict[str, float]:
@@ -62,17 +86,18 @@ def simulate_log(root: Path, version: str, simulation: Mapping, seed: int, worke
     """
     settings, start, root = SimulationSettings.from_config(simulation), time.perf_counter(), Path(root)
     _refuse_names(version, seed)
-    record = {"world": WORLD, "version": version, "seed": seed, "settings": settings.to_dict()}
+    record = record_of(version, settings, seed)
     scenes = settings.train_scenes + settings.val_scenes
     summary = {"scenes": scenes, "keyframes": scenes * settings.num_keyframes, "sweeps": scenes * settings.num_sweeps}
     if root.exists() and any(root.iterdir()):
-        if _record_of(root) == record:
+        if read_record(root) == record:
             return {**summary, "seconds": 0.0}
         if not (root / RECORD).is_file():
             raise InputError(f"{root}: is not empty and holds no simulated log; name another log.root")
     with atomic_folder(root) as partial_root:
         make_folders(partial_root, version)
-        rows = _simulate_all(partial_root, version, settings, seed, scenes, workers)
+        job = partial(simulate_scene, partial_root, version, settings, seed)
+        rows = run_scenes(job, range(scenes), workers, "simulation")
         names = [scene["scene"][0]["name"] for scene in rows]
         splits = {"train": names[:settings.train_scenes], "val": names[settings.train_scenes:]}
         write_log(partial_root, version, rows, splits)
@@ -92,32 +117,36 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _record_of(root: Path) -> dict | None:
+def record_of(version: str, settings: SimulationSettings, seed: int) -> dict:
+    """What a log is made with; the same record means the same log."""
+    return {"world": WORLD, "version": version, "seed": seed, "settings": settings.to_dict()}
+
+
+def read_record(root: Path) -> dict | None:
+    """The record of the log at `root`, None where there is none."""
     try:
         return json.loads((root / RECORD).read_text())
     except (OSError, ValueError):
         return None
 
 
-def _simulate_all(root: Path, version: str, settings: SimulationSettings, seed: int, scenes: int, workers: int
-                  ) -> list[dict[str, list[dict]]]:
-    """Tables of all scenes in their order, whatever the number of workers."""
-    job = partial(simulate_scene, root, version, settings, seed)
-    rows: dict[int, dict] = {}
-    with tqdm(total=scenes, desc="simulation", unit="scene", dynamic_ncols=True) as bar:
-        if workers <= 1 or scenes == 1:
-            for number in range(scenes):
-                rows[number] = job(number)
+def run_scenes(job: Callable[[int], Any], numbers: Sequence[int], workers: int, title: str) -> list:
+    """What `job` returns for every scene number, in their order, whatever the number of workers."""
+    results: dict[int, Any] = {}
+    with tqdm(total=len(numbers), desc=title, unit="scene", dynamic_ncols=True) as bar:
+        if workers <= 1 or len(numbers) <= 1:
+            for number in numbers:
+                results[number] = job(number)
                 bar.update()
         else:
             context = multiprocessing.get_context("spawn")  # Open3D's threads do not survive a fork
-            with ProcessPoolExecutor(min(workers, scenes), context, _ignore_interrupts) as pool:
-                futures = {pool.submit(job, number): number for number in range(scenes)}
+            with ProcessPoolExecutor(min(workers, len(numbers)), context, _ignore_interrupts) as pool:
+                futures = {pool.submit(job, number): number for number in numbers}
                 try:
                     for future in as_completed(futures):
-                        rows[futures[future]] = future.result()
+                        results[futures[future]] = future.result()
                         bar.update()
                 except BaseException:
                     pool.shutdown(wait=True, cancel_futures=True)
                     raise
-    return [rows[number] for number in range(scenes)]
+    return [results[number] for number in numbers]

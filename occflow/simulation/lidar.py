@@ -1,16 +1,26 @@
-"""The sensor: a spinning LiDAR by ray casting (Open3D's RaycastingScene)."""
+"""The sensor: a spinning LiDAR by ray casting (Open3D's RaycastingScene).
+
+Like an HDL-32E it turns clockwise, beginning and ending behind the vehicle, and its stamp is the end of the
+revolution. With motion during the revolution a point is written where the sensor saw it, in the sensor frame of the
+instant of its own firing, and nobody has corrected it: the raw data that nuScenes has, too. Who wants the points of one
+instant moves every point by the vehicle's motion between `stamp - REVOLUTION_S * (1 - turned share)` and the stamp,
+where the turned share is (-90 degrees - azimuth) mod 360 degrees over 360, azimuth counted from x (right) to y (ahead).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from occflow.simulation.boxes import TRIANGLES_A_BOX, Boxes
+from occflow.simulation.boxes import Boxes, Triangles
 from occflow.simulation.settings import SimulationSettings
 
-ELEVATION_FROM_DEG, ELEVATION_TO_DEG = -30.67, 10.67  # HDL-32E
+LOWEST_BEAM_DEG, HIGHEST_BEAM_DEG = -92 / 3, 32 / 3  # HDL-32E: 32 beams, 4/3 degrees apart
 MIN_RANGE_M = 1.0
+REVOLUTION_S = 0.05  # 20 revolutions a second, whatever share of them is kept
+SCENES_A_REVOLUTION = 4  # instants at which the movers are placed during a revolution
 
 
 @dataclass(frozen=True)
@@ -23,58 +33,82 @@ class Returns:
     owners: np.ndarray
 
 
-def ray_directions(settings: SimulationSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Unit directions [B * A, 3] in the sensor frame (x right, y forward, z up) and beam numbers, lowest first."""
-    elevation = np.radians(np.linspace(ELEVATION_FROM_DEG, ELEVATION_TO_DEG, settings.beams))[:, None]
-    azimuth = np.linspace(0, 2 * np.pi, settings.azimuths, endpoint=False)[None, :]
-    directions = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth),
-                           np.broadcast_to(np.sin(elevation), (settings.beams, settings.azimuths))], axis=-1)
-    return directions.reshape(-1, 3), np.repeat(np.arange(settings.beams), settings.azimuths)
+def ray_directions(settings: SimulationSettings) -> np.ndarray:
+    """Unit directions [A, B, 3] in the sensor frame (x right, y forward, z up) in the order of firing, lowest first."""
+    elevation = np.radians(np.linspace(LOWEST_BEAM_DEG, HIGHEST_BEAM_DEG, settings.beams))[None, :]
+    azimuth = (-np.pi / 2 - np.linspace(0, 2 * np.pi, settings.azimuths, endpoint=False))[:, None]
+    return np.stack(np.broadcast_arrays(np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth),
+                                        np.sin(elevation)), axis=-1)
 
 
 class _Caster:
-    """Boxes ready for ray casting."""
+    """Triangles ready for ray casting."""
 
-    def __init__(self, boxes: Boxes) -> None:
+    def __init__(self, triangles: Triangles) -> None:
         import open3d
 
-        self.boxes, self.core = boxes, open3d.core
-        self.scene = open3d.t.geometry.RaycastingScene()
-        if len(boxes.centres):
-            vertices, faces = boxes.triangles()
-            self.scene.add_triangles(self.core.Tensor(vertices), self.core.Tensor(faces))
+        self.triangles, self.core = triangles, open3d.core
+        self.scene = open3d.t.geometry.RaycastingScene(nthreads=1)
+        if len(triangles.faces):
+            self.scene.add_triangles(self.core.Tensor(triangles.vertices), self.core.Tensor(triangles.faces))
 
     def cast(self, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rays [N, 6] float32 -> range [N] (inf: nothing) and box index [N]."""
-        if not len(self.boxes.centres):
-            return np.full(len(rays), np.inf), np.zeros(len(rays), dtype=np.int64)
-        hits = self.scene.cast_rays(self.core.Tensor(rays))
-        ranges, triangles = hits["t_hit"].numpy(), hits["primitive_ids"].numpy().astype(np.int64)
-        boxes = triangles // TRIANGLES_A_BOX
-        return ranges, np.where(np.isfinite(ranges), boxes, 0)
+        """Rays [N, 6] float32 -> range [N] (inf: nothing) and face [N] (meaningless for nothing)."""
+        if not len(self.triangles.faces):
+            return np.full(len(rays), np.inf, dtype=np.float32), np.zeros(len(rays), dtype=np.int64)
+        hits = self.scene.cast_rays(self.core.Tensor(rays), nthreads=1)
+        faces = hits["primitive_ids"].numpy()
+        return hits["t_hit"].numpy(), np.where(faces < len(self.triangles.faces), faces, 0)
 
 
 class Lidar:
-    """The sensor in a town: `sweep` sees the static world and the movers of one instant."""
+    """The sensor in a town: `sweep` sees the static world and the movers.
 
-    def __init__(self, static: Boxes, settings: SimulationSettings) -> None:
+    Args:
+        static: what stands still; settings: of the sensor.
+    """
+
+    def __init__(self, static: Triangles, settings: SimulationSettings) -> None:
         self.settings, self.static = settings, _Caster(static)
-        self.directions, self.beams = ray_directions(settings)
+        self.directions = ray_directions(settings).astype(np.float32)
+        self.beams = np.tile(np.arange(settings.beams, dtype=np.uint8), settings.azimuths)
 
-    def sweep(self, movers: Boxes, world_from_sensor: np.ndarray, rng: np.random.Generator) -> Returns:
-        """One revolution, all rays at the same instant, with range noise and dropout."""
-        origin = np.broadcast_to(world_from_sensor[:3, 3], self.directions.shape)
-        world = self.directions @ world_from_sensor[:3, :3].T
-        rays = np.concatenate([origin, world], axis=1).astype(np.float32)
-        ranges, hit = self.static.cast(rays)
-        mover_ranges, mover_hit = _Caster(movers).cast(rays)
-        moving = mover_ranges < ranges
-        ranges = np.where(moving, mover_ranges, ranges)
+    def sweep(self, movers_at: Callable[[float], Boxes], sensor_at: Callable[[float], np.ndarray],
+              rng: np.random.Generator) -> Returns:
+        """One revolution with range noise and dropout.
+
+        Args:
+            movers_at, sensor_at: the movers and the pose world <- sensor, a time [s] after the stamp (so: <= 0).
+        """
+        moving = self.settings.motion_during_revolution
+        rays = self._rays(sensor_at(-REVOLUTION_S if moving else 0.0), sensor_at(0.0))
+        ranges, faces = self.static.cast(rays)
+        categories, owners = self.static.triangles.categories[faces], np.full(len(ranges), -1)
+        pieces = np.array_split(np.arange(len(rays)), SCENES_A_REVOLUTION if moving else 1)
+        for k, piece in enumerate(pieces):
+            caster = _Caster(movers_at(-REVOLUTION_S * (1 - (k + 0.5) / len(pieces)) if moving else 0.0).triangles())
+            near, hit = caster.cast(rays[piece[0]:piece[-1] + 1])
+            nearer = np.flatnonzero(near < ranges[piece])
+            chosen = piece[nearer]
+            ranges[chosen] = near[nearer]
+            categories[chosen] = caster.triangles.categories[hit[nearer]]
+            owners[chosen] = caster.triangles.owners[hit[nearer]]
         kept = (ranges > MIN_RANGE_M) & (ranges < self.settings.max_range_m)
-        kept &= rng.random(len(ranges)) >= self.settings.dropout
-        noisy = ranges[kept] + rng.normal(0, self.settings.range_noise_m, int(kept.sum()))
-        owners = np.where(moving, movers.owners[mover_hit] if len(movers.owners) else -1, -1)
-        categories = np.where(moving, movers.categories[mover_hit] if len(movers.owners) else 0,
-                              self.static.boxes.categories[hit])
-        return Returns((self.directions[kept] * noisy[:, None]).astype(np.float32), self.beams[kept],
-                       categories[kept].astype(np.uint8), owners[kept])
+        kept &= rng.random(len(ranges), dtype=np.float32) >= self.settings.dropout
+        noise = rng.standard_normal(int(kept.sum()), dtype=np.float32) * np.float32(self.settings.range_noise_m)
+        points = self.directions.reshape(-1, 3)[kept] * (ranges[kept] + noise)[:, None]
+        return Returns(points, self.beams[kept], categories[kept].astype(np.uint8), owners[kept])
+
+    def _rays(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Rays [A * B, 6] float32 in the world, from a sensor that goes evenly from a pose to another in a revolution.
+
+        Rotations are blended as matrices: in a twentieth of a second a car turns by less than two degrees, and the
+        blend is off by less than 1e-4.
+        """
+        azimuths, beams, _ = self.directions.shape
+        share = ((np.arange(azimuths) + 0.5) / azimuths)[:, None, None]
+        poses = ((1 - share) * begin + share * end).astype(np.float32)  # [A, 4, 4]
+        rays = np.empty((azimuths, beams, 6), dtype=np.float32)
+        rays[..., :3] = poses[:, None, :3, 3]
+        np.matmul(self.directions, poses[:, :3, :3].transpose(0, 2, 1), out=rays[..., 3:])
+        return rays.reshape(-1, 6)

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from occflow.geometry import planar_pose, quaternion_wxyz
+from occflow.simulation.agents import Agent
 from occflow.simulation.boxes import CATEGORIES
+from occflow.simulation.ground import CELL_M, ROAD, Ground
 from occflow.simulation.lidar import Returns
-from occflow.simulation.traffic import Agent, Traffic
+from occflow.simulation.traffic import Traffic
 
 LIDAR_MOUNT_M = (0.94, 0.0, 1.84)  # on the car, as in nuScenes; lidar axes x right, y forward
 LIDAR_MOUNT = planar_pose(*LIDAR_MOUNT_M[:2], -np.pi / 2, LIDAR_MOUNT_M[2])  # ego_from_sensor
 FIRST_STAMP_US, SCENE_GAP_US = 1_600_000_000_000_000, 3_600_000_000
 ANNOTATED_RANGE_M = 60.0
+MAP_PIXEL_M = 0.1  # the devkit's
 ATTRIBUTES = ("vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider", "pedestrian.moving",
               "pedestrian.standing")
 VISIBILITIES = (("1", "v0-40"), ("2", "v40-60"), ("3", "v60-80"), ("4", "v80-100"))
@@ -30,13 +33,19 @@ def token(*parts: object) -> str:
     return hashlib.md5("/".join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()
 
 
-def attribute_of(agent: Agent) -> str:
-    """The nuScenes attribute of an agent's state."""
-    category, stopped = CATEGORIES[agent.category], agent.speed_m_per_s < STOPPED_M_PER_S
-    if agent.pedestrian:
+def scene_name(number: int) -> str:
+    return f"scene-{number:04d}"
+
+
+def attribute_of(agent: Agent) -> str | None:
+    """The nuScenes attribute of an agent's state; barriers and cones have none."""
+    stopped = agent.speed_m_per_s < STOPPED_M_PER_S
+    if agent.category.startswith("human"):
         return "pedestrian.standing" if stopped else "pedestrian.moving"
-    if category in ("vehicle.bicycle", "vehicle.motorcycle"):
+    if agent.category in ("vehicle.bicycle", "vehicle.motorcycle"):
         return "cycle.with_rider"
+    if not agent.category.startswith("vehicle"):
+        return None
     return "vehicle.parked" if not agent.moves else "vehicle.stopped" if stopped else "vehicle.moving"
 
 
@@ -50,10 +59,15 @@ class SceneWriter:
 
     def __init__(self, root: Path, version: str, seed: int, number: int) -> None:
         self.root, self.version, self.key = root, version, (seed, number)
-        self.name = f"scene-{number:04d}"
+        self.name = scene_name(number)
         self.start_us = FIRST_STAMP_US + number * SCENE_GAP_US
         self.rows: dict[str, list[dict]] = {name: [] for name in TABLES}
-        self.annotations: dict[int, list[dict]] = {}
+        self.annotations: dict[tuple[int, int], list[dict]] = {}  # by agent and number of the appearance
+        self.seen_last: dict[int, tuple[int, int]] = {}  # of an agent: keyframe, number of the appearance
+
+    def sample_token(self, sample: int) -> str:
+        """The name of keyframe number `sample`."""
+        return self._token("sample", sample)
 
     def _token(self, *parts: object) -> str:
         return token(*self.key, *parts)
@@ -78,43 +92,62 @@ class SceneWriter:
             (self.root / labels).write_bytes(returns.categories.astype(np.uint8).tobytes())
             self.rows["lidarseg"].append({"token": data_token, "sample_data_token": data_token, "filename": labels})
 
-    def add_keyframe(self, sample: int, seconds: float, traffic: Traffic, returns: Returns) -> None:
-        """Annotate the agents near the ego."""
+    def add_keyframe(self, sample: int, seconds: float, traffic: Traffic, since_tick_s: float, returns: Returns
+                     ) -> None:
+        """Annotate the agents near the ego. Who was out of range and comes back is a new instance, as in nuScenes."""
         self.rows["sample"].append({"token": self._token("sample", sample), "prev": "", "next": "",
                                     "timestamp": self.start_us + round(seconds * 1e6),
                                     "scene_token": self._token("scene")})
-        poses = traffic.poses()
+        poses = traffic.poses(since_tick_s)
         counts = np.bincount(returns.owners[returns.owners >= 0], minlength=len(poses))
-        near = np.hypot(*(poses[:, :2] - poses[0, :2]).T) < ANNOTATED_RANGE_M
-        for index in np.flatnonzero(near)[np.flatnonzero(near) > 0]:
-            agent = traffic.agents[index]
-            length, width, height = agent.size_m
-            x, y, heading = poses[index]
+        near = np.linalg.norm(poses[:, :2, 3] - poses[0, :2, 3], axis=1) < ANNOTATED_RANGE_M
+        for index in (int(index) for index in np.flatnonzero(near) if index):
+            before, appearance = self.seen_last.get(index, (sample, 0))
+            appearance += before < sample - 1
+            self.seen_last[index] = sample, appearance
+            agent, (length, width, height) = traffic.agents[index], traffic.agents[index].size_m
+            pose, attribute = poses[index].copy(), attribute_of(agent)
+            pose[:3, 3] += pose[:3, 2] * height / 2
             row = {"token": self._token("annotation", sample, index), "sample_token": self._token("sample", sample),
-                   "instance_token": self._token("instance", index), "visibility_token": visibility_of(counts[index]),
-                   "attribute_tokens": [token("attribute", attribute_of(agent))],
-                   **_pose_fields(planar_pose(x, y, heading, agent.ground_m + height / 2)),
+                   "instance_token": self._token("instance", index, appearance),
+                   "visibility_token": visibility_of(counts[index]),
+                   "attribute_tokens": [token("attribute", attribute)] if attribute else [], **_pose_fields(pose),
                    "size": [width, length, height], "prev": "", "next": "", "num_lidar_pts": int(counts[index]),
                    "num_radar_pts": 0}
-            self.annotations.setdefault(int(index), []).append(row)
+            self.annotations.setdefault((index, appearance), []).append(row)
 
-    def finish(self, traffic: Traffic) -> dict[str, list[dict]]:
-        """Chain the rows and return them by table."""
+    def finish(self, traffic: Traffic, ground: Ground) -> dict[str, list[dict]]:
+        """Chain the rows, draw the map, and return the rows by table."""
         for name in ("sample", "sample_data"):
             _chain(self.rows[name])
-        for index, rows in sorted(self.annotations.items()):
+        for (index, appearance), rows in sorted(self.annotations.items()):
             _chain(rows)
             self.rows["instance"].append({
-                "token": self._token("instance", index), "nbr_annotations": len(rows),
-                "category_token": token("category", CATEGORIES[traffic.agents[index].category]),
+                "token": self._token("instance", index, appearance), "nbr_annotations": len(rows),
+                "category_token": token("category", traffic.agents[index].category),
                 "first_annotation_token": rows[0]["token"], "last_annotation_token": rows[-1]["token"]})
             self.rows["sample_annotation"] += rows
         samples = self.rows["sample"]
         self.rows["scene"].append({
-            "token": self._token("scene"), "log_token": token("log"), "nbr_samples": len(samples), "name": self.name,
-            "first_sample_token": samples[0]["token"], "last_sample_token": samples[-1]["token"],
+            "token": self._token("scene"), "log_token": self._token("log"), "nbr_samples": len(samples),
+            "name": self.name, "first_sample_token": samples[0]["token"], "last_sample_token": samples[-1]["token"],
             "description": "procedural town, simulated"})
+        map_name = f"maps/{self.name}.png"
+        _draw_map(self.root / map_name, ground)
+        self.rows["log"].append({"token": self._token("log"), "logfile": self.name, "vehicle": "simulated",
+                                 "date_captured": "2020-09-13", "location": f"procedural-town-{self.name[-4:]}"})
+        self.rows["map"].append({"token": self._token("map"), "log_tokens": [self._token("log")],
+                                 "category": "semantic_prior", "filename": map_name})
         return self.rows
+
+
+def _draw_map(path: Path, ground: Ground) -> None:
+    """The driveable surface as the devkit's mask: 0.1 m a pixel, north up, the world's origin in the lower left."""
+    from PIL import Image
+
+    mask = (ground.categories.T[::-1] == ROAD).astype(np.uint8) * 255
+    size = tuple(round(cells * CELL_M / MAP_PIXEL_M) for cells in ground.categories.shape)
+    Image.fromarray(mask).resize(size, Image.Resampling.NEAREST).save(path, compress_level=1)
 
 
 def _pose_fields(pose: np.ndarray) -> dict:
@@ -133,15 +166,8 @@ def make_folders(root: Path, version: str) -> None:
 
 
 def write_log(root: Path, version: str, scenes: list[dict[str, list[dict]]], splits: dict[str, list[str]]) -> None:
-    """All tables, the map mask that the devkit insists on, and the devkit's splits.json."""
-    from PIL import Image
-
-    Image.new("L", (8, 8)).save(root / "maps" / "blank.png")
+    """All tables, and the devkit's splits.json."""
     tables = {name: [row for scene in scenes for row in scene[name]] for name in TABLES}
-    tables["log"] = [{"token": token("log"), "logfile": "simulated", "vehicle": "simulated",
-                      "date_captured": "2020-09-13", "location": "procedural-town"}]
-    tables["map"] = [{"token": token("map"), "log_tokens": [token("log")], "category": "semantic_prior",
-                      "filename": "maps/blank.png"}]
     tables["category"] = [{"token": token("category", name), "name": name, "description": "", "index": index}
                           for index, name in enumerate(CATEGORIES)]
     tables["attribute"] = [{"token": token("attribute", name), "name": name, "description": ""}

@@ -1,4 +1,4 @@
-"""Paths along the streets: lane-following polylines that turn at junctions."""
+"""Paths: polylines with a point every STEP_M metres, measured by the distance along them."""
 
 from __future__ import annotations
 
@@ -6,80 +6,60 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from occflow.simulation.town import LANE_OFFSETS_M, ROAD_HALF_M
-
 STEP_M = 0.5  # distance between the points of a path
-DIRECTIONS = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])  # east, north, west, south
+KEPT_M = 15.0  # of what lies behind, when a path goes on
 
 
 @dataclass(frozen=True)
 class Path:
-    """Points [K, 2] every STEP_M metres, with headings [K] (unwrapped), radians."""
+    """Points [K, 2] every STEP_M metres with headings [K] (unwrapped, radians); the first is at `start_m`."""
 
     points: np.ndarray
     headings: np.ndarray
+    start_m: float = 0.0
+
+    def __deepcopy__(self, memo: dict) -> Path:
+        return self  # never changes
 
     @property
-    def length_m(self) -> float:
-        return STEP_M * (len(self.points) - 1)
+    def end_m(self) -> float:
+        return self.start_m + STEP_M * (len(self.points) - 1)
 
     def at(self, distance_m: float) -> tuple[float, float, float]:
         """x, y, heading at a distance along the path; its ends are extended straight."""
-        position = np.clip(distance_m / STEP_M, 0, len(self.points) - 1.001)
+        wanted = (distance_m - self.start_m) / STEP_M
+        position = min(max(wanted, 0.0), len(self.points) - 1.001)
         index = int(position)
         fraction = position - index
-        x, y = (1 - fraction) * self.points[index] + fraction * self.points[index + 1]
+        (x0, y0), (x1, y1) = self.points[index], self.points[index + 1]
         heading = (1 - fraction) * self.headings[index] + fraction * self.headings[index + 1]
-        beyond = distance_m - position * STEP_M
-        return x + np.cos(heading) * beyond, y + np.sin(heading) * beyond, heading
+        beyond = (wanted - position) * STEP_M
+        return (x0 + fraction * (x1 - x0) + np.cos(heading) * beyond,
+                y0 + fraction * (y1 - y0) + np.sin(heading) * beyond, heading)
+
+    def indices(self, distances_m: np.ndarray) -> np.ndarray:
+        """Nearest points of the path to distances along it."""
+        nearest = np.rint((distances_m - self.start_m) / STEP_M).astype(np.int64)
+        return np.clip(nearest, 0, len(self.points) - 1)
+
+    def continued(self, points: np.ndarray, distance_m: float) -> Path:
+        """This path, going on through a polyline [K, 2] that begins at its end; forgets what is far behind."""
+        first = max(0, int((distance_m - KEPT_M - self.start_m) / STEP_M))
+        whole = resampled(np.concatenate([self.points[-1:], points]))
+        return _with_headings(np.concatenate([self.points[first:-1], whole.points]), self.start_m + first * STEP_M,
+                              self.headings[first])
+
+
+def _with_headings(points: np.ndarray, start_m: float, near_heading: float = 0.0) -> Path:
+    steps = np.diff(points, axis=0)
+    headings = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
+    headings = headings + 2 * np.pi * np.rint((near_heading - headings[0]) / (2 * np.pi))
+    return Path(points, np.append(headings, headings[-1]), start_m)
 
 
 def resampled(points: np.ndarray) -> Path:
-    """A path through a polyline [K, 2]."""
+    """A path through a polyline [K, 2]; shorter than it by less than STEP_M."""
     distance = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     keep = np.concatenate([[True], np.diff(distance) > 1e-6])
-    wanted = np.arange(0, distance[-1], STEP_M)
-    even = np.stack([np.interp(wanted, distance[keep], points[keep, k]) for k in range(2)], axis=1)
-    steps = np.diff(even, axis=0)
-    headings = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
-    return Path(even, np.append(headings, headings[-1]))
-
-
-def right_of(direction: int) -> np.ndarray:
-    return DIRECTIONS[(direction - 1) % 4]
-
-
-def junction_turn(entry: np.ndarray, direction: int, exit_point: np.ndarray, new_direction: int) -> np.ndarray:
-    """A quadratic curve [12, 2] between a lane's end and another lane's beginning."""
-    heading = DIRECTIONS[direction]
-    corner = entry + heading * float((exit_point - entry) @ heading)
-    if direction == new_direction:
-        corner = (entry + exit_point) / 2
-    weight = np.linspace(0, 1, 12)[:, None]
-    return (1 - weight) ** 2 * entry + 2 * weight * (1 - weight) * corner + weight**2 * exit_point
-
-
-def random_path(spacing_m: float, start: np.ndarray, direction: int, lane: int, length_m: float,
-                turn_share: float, rng: np.random.Generator) -> Path:
-    """A path of at least `length_m` from `start` [2] on the centre line of a street, turning at random.
-
-    Args:
-        direction: index into DIRECTIONS; lane: 0 inner, 1 outer (right turns leave from the outer lane).
-        turn_share: probability of leaving the street at a junction.
-    """
-    offset = LANE_OFFSETS_M[lane]
-    points, position, travelled = [start + right_of(direction) * offset], start.copy(), 0.0
-    while travelled < length_m:
-        heading = DIRECTIONS[direction]
-        along = float(position @ heading) / spacing_m
-        junction = position + heading * spacing_m * (np.floor(along + 1e-6) + 1 - along)
-        turn = (-1 if lane else 1) if rng.random() < turn_share else 0
-        new_direction = (direction + turn) % 4
-        margin = ROAD_HALF_M if turn else 0.0
-        entry = junction - heading * margin + right_of(direction) * offset
-        leave = junction + DIRECTIONS[new_direction] * margin + right_of(new_direction) * offset
-        points += [entry[None], junction_turn(entry, direction, leave, new_direction)] if turn else [entry[None]]
-        travelled += float(np.abs(junction - position).sum())
-        position, direction = junction.copy(), new_direction
-    points[0] = points[0][None]
-    return resampled(np.concatenate(points))
+    wanted = np.arange(0, max(distance[-1] + 1e-9, 1.5 * STEP_M), STEP_M)
+    return _with_headings(np.stack([np.interp(wanted, distance[keep], points[keep, k]) for k in range(2)], axis=1), 0.0)

@@ -30,10 +30,16 @@ class SimulationSettings:
     vehicles: int
     parked_share: float
     pedestrians: int
+    motion_during_revolution: bool
+    exact_occupancy: bool
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value, whole = getattr(self, field.name), field.type == "int"
+            if field.type == "bool":
+                if not isinstance(value, bool):
+                    raise InputError(f"simulation.{field.name}: {value!r} is neither true nor false")
+                continue
             kinds = int if whole else (int, float)
             if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
                 raise InputError(f"simulation.{field.name}: {value!r} is not a {'whole ' if whole else ''}number")

@@ -1,227 +1,201 @@
-"""What moves: vehicles that follow lanes and each other, pedestrians on sidewalks, parked vehicles, the ego.
+"""What moves: vehicles that follow lanes and each other and wait at junctions, and pedestrians.
 
-The whole state is in Traffic; a deep copy can be stepped on with another random generator, which is how
-branching futures are made from one present.
+The whole state is in Traffic, and decisions are drawn when they are made: a deep copy can be stepped on with another
+random generator, which is how branching futures are made from one present.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from occflow.simulation.boxes import CATEGORIES, Boxes
-from occflow.simulation.paths import DIRECTIONS, Path, random_path, resampled, right_of
-from occflow.simulation.settings import SimulationSettings
-from occflow.simulation.town import KERB_M, PARKING_OFFSET_M, ROAD_HALF_M
+from occflow.simulation.agents import Agent
+from occflow.simulation.bodies import Bodies
+from occflow.simulation.boxes import Boxes
+from occflow.simulation.junctions import choose_turn, decides_now, grant_crossings
+from occflow.simulation.town import Town
+from occflow.simulation.walking import street_is_free, walk_on, walking_speeds
 
-# category, share, length, width, height (metres), cruise speed from and to (m/s)
-VEHICLES = (
-    ("vehicle.car", 0.70, 4.5, 1.9, 1.65, 4.0, 10.0),
-    ("vehicle.truck", 0.10, 7.5, 2.4, 3.0, 4.0, 8.0),
-    ("vehicle.bus.rigid", 0.06, 11.0, 2.7, 3.2, 4.0, 8.0),
-    ("vehicle.motorcycle", 0.07, 2.1, 0.8, 1.6, 5.0, 10.0),
-    ("vehicle.bicycle", 0.07, 1.8, 0.7, 1.7, 2.5, 5.0),
-)
-PARKED_KINDS = 2  # only cars and trucks park
-PEDESTRIAN = ("human.pedestrian.adult", 0.0, 0.7, 0.7, 1.75, 0.8, 1.8)
-EGO_SIZE_M = (4.6, 1.9, 1.6)
-
-MAX_ACCELERATION, COMFORT_BRAKING, MAX_BRAKING = 1.5, 2.0, 6.0  # m/s^2
-HEADWAY_S, STANDSTILL_GAP_M = 1.2, 2.5
-LOOK_AHEAD_M, CORRIDOR_M = 35.0, 1.7  # a leader is this near ahead, and within this of the own axis
-MAX_PLACINGS = 20  # tries to find a free place for a vehicle; a crowded town gets fewer
-BRAKING_RATE_HZ, BRAKING_S = 0.012, 3.0  # a driver brakes now and then, for no visible reason
-
-
-@dataclass
-class Agent:
-    """One mover or parked vehicle.
-
-    Args:
-        category: index of CATEGORIES; size_m: length, width, height.
-        path: what it follows; None for a parked one, which stays at `parked` (x, y, heading).
-        distance_m, speed_m_per_s: along the path; cruise_m_per_s: what it would like to drive.
-        braking_s: seconds that it goes on braking.
-    """
-
-    category: int
-    size_m: tuple[float, float, float]
-    path: Path | None
-    distance_m: float = 0.0
-    speed_m_per_s: float = 0.0
-    cruise_m_per_s: float = 0.0
-    braking_s: float = 0.0
-    parked: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    ground_m: float = 0.0
-
-    @property
-    def moves(self) -> bool:
-        return self.path is not None
-
-    @property
-    def pedestrian(self) -> bool:
-        return CATEGORIES[self.category].startswith("human")
-
-    def pose(self) -> tuple[float, float, float]:
-        """x, y (metres) and heading (radians) in the world."""
-        return self.path.at(self.distance_m) if self.path is not None else self.parked
+TICK_S = 0.1  # decisions are made ten times a second; between them everybody keeps its speed
+MAX_ACCELERATION, COMFORT_BRAKING, MAX_BRAKING = 1.6, 2.0, 7.0  # m/s^2
+BEND_ACCELERATION = 2.0  # sideways, m/s^2
+HEADWAY_S, STANDSTILL_GAP_M = 1.2, 2.0
+AHEAD_M = np.arange(0.0, 37.0, 2.0)  # places ahead on the own path that a driver looks at
+LOOKS_M, LOOKS_S = 10.0, 3.5  # it looks this far, and as far as it comes in this time
+SIDE_ROOM_M, CROSSER_ROOM_M = 0.2, 3.5  # beside the own body: of anybody, and of those who cross the street
+BRAKING_RATE_HZ, BRAKING_S = 0.02, 3.0  # a driver brakes now and then, for no visible reason
+MOOD_RATE_HZ, MOODS = 0.25, (0.65, 1.1)  # now and then everybody likes another share of its cruise speed
+FAR_M = 1e3
 
 
 class Traffic:
-    """All agents; agent 0 is the ego."""
+    """All agents in a town; agent 0 is the ego. `tick` counts the steps made."""
 
-    def __init__(self, agents: list[Agent]) -> None:
-        self.agents = agents
+    def __init__(self, town: Town, agents: list[Agent]) -> None:
+        self.streets, self.ground, self.agents, self.tick = town.streets, town.ground, agents, 0
+        self.drivers = [index for index, agent in enumerate(agents) if agent.route is not None]
+        self.walkers = [index for index, agent in enumerate(agents) if agent.walk is not None]
+        self.sizes_m = np.array([agent.size_m for agent in agents]).reshape(-1, 3)
+        self.upright = np.array([agent.category.startswith("human") for agent in agents])
+        self.movers, self.standers = ([index for index, agent in enumerate(agents) if index and agent.moves == moves]
+                                      for moves in (True, False))
+        self.moving, self.standing = (Bodies([agents[index].kind for index in group], self.sizes_m[group], group)
+                                      for group in (self.movers, self.standers))
 
     @property
     def ego(self) -> Agent:
         return self.agents[0]
 
-    def poses(self) -> np.ndarray:
-        """[N, 3] x, y, heading of every agent."""
-        return np.array([agent.pose() for agent in self.agents])
+    def places(self, seconds: float = 0.0, chosen: list[int] | None = None) -> np.ndarray:
+        """[N, 3] x, y, heading of all or chosen agents, `seconds` after (at most a tick before) the last step."""
+        agents = self.agents if chosen is None else [self.agents[index] for index in chosen]
+        return np.array([agent.place(seconds) for agent in agents]).reshape(-1, 3)
 
-    def step(self, seconds: float, rng: np.random.Generator) -> None:
-        """Advance all movers by the intelligent driver model (Treiber et al., 2000, eqs. 2 and 3)."""
-        poses = self.poses()
+    def poses(self, seconds: float = 0.0, chosen: list[int] | None = None) -> np.ndarray:
+        """[N, 4, 4] world <- agent; origins on the ground, below the middle of the agent."""
+        upright = self.upright if chosen is None else self.upright[chosen]
+        return self.ground.poses(*self.places(seconds, chosen).T, upright)
+
+    def ego_pose(self, seconds: float = 0.0) -> np.ndarray:
+        """Pose [4, 4] of the ego alone."""
+        return self.poses(seconds, [0])[0]
+
+    def moving_boxes(self, seconds: float = 0.0) -> Boxes:
+        """The shapes of all agents that may move, but of the ego; owners are agent indices."""
+        return self.moving.at(self.poses(seconds, self.movers))
+
+    def standing_boxes(self) -> Boxes:
+        """The shapes of all agents that never move."""
+        return self.standing.at(self.poses(0.0, self.standers))
+
+    def boxes(self, seconds: float = 0.0) -> Boxes:
+        """The shapes of all agents but the ego."""
+        return Boxes.joined([self.standing_boxes(), self.moving_boxes(seconds)])
+
+    def step(self, rng: np.random.Generator) -> None:
+        """Advance all movers by a tick."""
+        for agent in self.agents:
+            if agent.moves:
+                agent.distance_m += TICK_S * agent.speed_m_per_s
+                agent.arrived_m_per_s = agent.speed_m_per_s
+        self.tick += 1
+        self.decide(rng)
+
+    def decide(self, rng: np.random.Generator) -> None:
+        """Draw what is to be decided now, and set everybody's speed for the next tick."""
+        drivers = [self.agents[index] for index in self.drivers]
+        for agent in (agent for agent in self.agents if agent.moves):
+            if rng.random() < MOOD_RATE_HZ * TICK_S:
+                agent.mood = float(rng.uniform(*MOODS))
+        for agent in drivers:
+            if decides_now(agent):
+                choose_turn(self.streets, agent, rng)
+        places = self.places()
         speeds = np.array([agent.speed_m_per_s for agent in self.agents])
-        lengths = np.array([agent.size_m[0] for agent in self.agents])
-        gaps, closing = leaders(poses, speeds, lengths)
-        for index, agent in enumerate(self.agents):
-            if not agent.moves:
-                continue
-            if agent.pedestrian:
-                agent.distance_m += seconds * agent.speed_m_per_s
-                continue
-            if agent.braking_s <= 0 and index and rng.random() < BRAKING_RATE_HZ * seconds:
-                agent.braking_s = BRAKING_S
-            speed = agent.speed_m_per_s
-            wanted = max(0.3 * agent.cruise_m_per_s, 0.5) if agent.braking_s > 0 else self._wanted(agent)
-            gap = STANDSTILL_GAP_M + max(0.0, speed * HEADWAY_S + speed * closing[index]
-                                         / (2 * (MAX_ACCELERATION * COMFORT_BRAKING) ** 0.5))
-            drive = MAX_ACCELERATION * (1 - (speed / wanted) ** 4 - (gap / max(gaps[index], 0.3)) ** 2)
-            agent.speed_m_per_s = max(0.0, speed + seconds * float(np.clip(drive, -MAX_BRAKING, MAX_ACCELERATION)))
-            agent.distance_m += seconds * agent.speed_m_per_s
-            agent.braking_s -= seconds
+        grant_crossings(drivers, places[:, :2], np.where(speeds < 1.5, self.sizes_m[:, 0] / 2, -np.inf), TICK_S)
+        indices = np.array([agent.path.indices(agent.distance_m + AHEAD_M) for agent in drivers])
+        ways = np.stack([agent.path.points[index] for agent, index in zip(drivers, indices)])  # [D, K, 2]
+        headings = np.stack([agent.path.headings[index] for agent, index in zip(drivers, indices)])
+        gaps, ahead_speeds = self._obstacles(places, speeds, ways, headings)
+        self._drive(drivers, gaps, ahead_speeds, headings, rng)
+        self._walk(places, ways, rng)
 
-    @staticmethod
-    def _wanted(agent: Agent) -> float:
-        """Cruise speed, lowered where the path bends within the next metres."""
-        here, ahead = agent.path.at(agent.distance_m)[2], agent.path.at(agent.distance_m + 8.0)[2]
-        return min(agent.cruise_m_per_s, 4.0) if abs(ahead - here) > 0.3 else agent.cruise_m_per_s
+    def _obstacles(self, places: np.ndarray, speeds: np.ndarray, ways: np.ndarray, headings: np.ndarray
+                   ) -> tuple[np.ndarray, np.ndarray]:
+        """Gap [D] from each driver's front to what is in its way, and the speed [D] of that along the way."""
+        points, owners = self._outlines(places)
+        east, north = (points[None, :, k] - ways[:, :1, k] for k in (0, 1))  # [D, Q]
+        reach = np.minimum(AHEAD_M[-1], LOOKS_M + LOOKS_S * speeds[self.drivers])[:, None]
+        near = (east**2 + north**2 < reach**2) & (np.cos(headings[:, :1]) * east + np.sin(headings[:, :1]) * north > 0)
+        near &= owners[None, :] != np.array(self.drivers)[:, None]
+        driver, point = np.nonzero(near)
+        offset = points[point][:, None] - ways[driver]  # [P, K, 2]
+        nearest = (offset[..., 0]**2 + offset[..., 1]**2).argmin(axis=1)
+        offset, heading = offset[np.arange(len(point)), nearest], headings[driver, nearest]
+        cos, sin = np.cos(heading), np.sin(heading)
+        ahead = AHEAD_M[nearest] + cos * offset[:, 0] + sin * offset[:, 1]
+        aside = np.abs(cos * offset[:, 1] - sin * offset[:, 0])
+        owner, own = owners[point], np.array(self.drivers)[driver]
+        room = SIDE_ROOM_M + self.sizes_m[owner, 1] / 2
+        room[np.isin(owner, [k for k in self.walkers if self.agents[k].walk.clear])] = CROSSER_ROOM_M
+        blocking = (aside < room + self.sizes_m[own, 1] / 2) & (ahead > 0) & (np.abs(offset).max(axis=1) < 6)
+        blocking &= (ahead > self.sizes_m[own, 0] / 2) | (aside < self.sizes_m[own, 1] / 2)
+        gap = np.where(blocking, ahead - self.sizes_m[own, 0] / 2 - 0.4 * self.upright[owner], FAR_M)
+        gaps, ahead_speeds = np.full(len(ways), FAR_M), np.zeros(len(ways))
+        order = np.argsort(-gap, kind="stable")  # the smallest gap of each driver is written last
+        gaps[driver[order]] = gap[order]
+        ahead_speeds[driver[order]] = np.maximum(0, speeds[owner] * np.cos(places[owner, 2] - heading))[order]
+        return gaps, ahead_speeds
 
+    def _outlines(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points [Q, 2] along the middle of everybody who may be in the way, and whom they belong to [Q]."""
+        length = np.where(self.sizes_m[:, 0] > 1, self.sizes_m[:, 0], 0.0)
+        shares = np.array([-0.5, -0.17, 0.17, 0.5])
+        along = length[:, None] * shares
+        points = places[:, None, :2] + along[..., None] * np.stack([np.cos(places[:, 2]), np.sin(places[:, 2])],
+                                                                  axis=1)[:, None]
+        return points.reshape(-1, 2), np.repeat(np.arange(len(places)), len(shares))
 
-def leaders(poses: np.ndarray, speeds: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gap [N] to the nearest agent ahead (large where none is) and the closing speed [N] towards it.
+    def _drive(self, drivers: list[Agent], gaps: np.ndarray, ahead_speeds: np.ndarray, headings: np.ndarray,
+               rng: np.random.Generator) -> None:
+        """The intelligent driver model (Treiber et al., 2000, eqs. 2 and 3), towards obstacles and stop lines."""
+        speeds = np.array([agent.speed_m_per_s for agent in drivers])
+        brakes = rng.random(len(drivers)) < BRAKING_RATE_HZ * TICK_S
+        stops = np.full(len(drivers), FAR_M)
+        for k, agent in enumerate(drivers):
+            agent.braking_s = BRAKING_S if brakes[k] and agent.braking_s <= 0 else agent.braking_s - TICK_S
+            if agent.route.crossing is not None and not agent.route.granted:
+                stops[k] = agent.route.crossing.entry_m - agent.front_m
+        cruise = np.array([agent.cruise_m_per_s * agent.mood * (0.3 if agent.braking_s > 0 else 1.0)
+                           for agent in drivers])
+        bends = np.abs(np.diff(headings, axis=1)) / np.diff(AHEAD_M)  # radians a metre
+        safe = np.sqrt(BEND_ACCELERATION / np.maximum(bends, 1e-3) + 2 * COMFORT_BRAKING * 0.7 * AHEAD_M[:-1])
+        wanted = np.minimum(cruise, safe.min(axis=1))
+        free = np.maximum(1 - (speeds / wanted) ** 4, -COMFORT_BRAKING / MAX_ACCELERATION)
+        pressure = np.maximum(_pressure(speeds, speeds - ahead_speeds, gaps), _pressure(speeds, speeds, stops))
+        drive = np.clip(MAX_ACCELERATION * (free - pressure), -MAX_BRAKING, MAX_ACCELERATION)
+        reached = np.maximum(0.0, speeds + TICK_S * drive)
+        for agent, speed in zip(drivers, reached):
+            script, tick = agent.script, self.tick - (agent.script.first_tick if agent.script else 0)
+            scripted = script is not None and tick < len(script.speeds_m_per_s)
+            agent.speed_m_per_s = script.speeds_m_per_s[tick] if scripted else float(speed)
 
-    Of two that cross each other's way the one with the lower index goes first, so that nobody waits for ever.
-    """
-    offset = poses[None, :, :2] - poses[:, None, :2]  # [N, N, 2], from row to column
-    cos, sin = np.cos(poses[:, 2])[:, None], np.sin(poses[:, 2])[:, None]
-    ahead = cos * offset[..., 0] + sin * offset[..., 1]
-    aside = -sin * offset[..., 0] + cos * offset[..., 1]
-    turned = np.cos(poses[None, :, 2] - poses[:, None, 2])
-    seen = (ahead > 0.5) & (ahead < LOOK_AHEAD_M) & (np.abs(aside) < CORRIDOR_M)
-    index = np.arange(len(poses))
-    seen &= (turned > 0.5) | (index[None, :] < index[:, None]) | (speeds[None, :] < 0.1)
-    distance = np.where(seen, ahead - (lengths[None, :] + lengths[:, None]) / 2, 1e3)
-    nearest = distance.argmin(axis=1)
-    return distance[index, nearest], speeds - speeds[nearest] * turned[index, nearest]
-
-
-def populate(spacing_m: float, settings: SimulationSettings, rng: np.random.Generator) -> Traffic:
-    """The ego near the town's centre and agents about it."""
-    agents = [_ego(spacing_m, settings, rng)]
-    taken = [(*agents[0].pose()[:2], agents[0].size_m[0] / 2)]  # x, y, half length
-    for _ in range(settings.vehicles):
-        parks = rng.random() < settings.parked_share
-        for _ in range(MAX_PLACINGS):
-            agent = _parked(spacing_m, rng) if parks else _driver(spacing_m, settings, rng)
-            x, y, _ = agent.pose()
-            room = 0.5 + agent.size_m[0] / 2
-            if all(np.hypot(x - other[0], y - other[1]) > room + other[2] for other in taken):
-                agents.append(agent)
-                taken.append((x, y, agent.size_m[0] / 2))
-                break
-    agents += [_walker(spacing_m, settings, rng) for _ in range(settings.pedestrians)]
-    return Traffic(agents)
-
-
-def _ego(spacing_m: float, settings: SimulationSettings, rng: np.random.Generator) -> Agent:
-    direction, cruise = int(rng.integers(4)), float(rng.uniform(3.5, 8.5))
-    start = -DIRECTIONS[direction] * rng.uniform(0.1, 0.9) * spacing_m
-    path = random_path(spacing_m, start, direction, int(rng.integers(2)), settings.duration_s * 9 + 40, 0.3, rng)
-    return Agent(CATEGORIES.index("vehicle.car"), EGO_SIZE_M, path, 0.0, cruise * rng.uniform(0.5, 1.0), cruise)
-
-
-def _street_place(spacing_m: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """A place [2] on the centre line of a street near the town's centre, and a driving direction."""
-    direction = int(rng.integers(4))
-    along, street = rng.uniform(-1.7, 1.7) * spacing_m, int(rng.integers(-1, 2)) * spacing_m
-    return np.array([along, street] if direction % 2 == 0 else [street, along]), direction
-
-
-def _kind(rng: np.random.Generator, kinds: int) -> tuple:
-    shares = np.array([kind[1] for kind in VEHICLES[:kinds]])
-    return VEHICLES[int(rng.choice(kinds, p=shares / shares.sum()))]
-
-
-def _scaled(kind: tuple, rng: np.random.Generator) -> tuple[float, float, float]:
-    return tuple(float(value * rng.uniform(0.92, 1.08)) for value in kind[2:5])
-
-
-def _driver(spacing_m: float, settings: SimulationSettings, rng: np.random.Generator) -> Agent:
-    kind = _kind(rng, len(VEHICLES))
-    start, direction = _street_place(spacing_m, rng)
-    cruise = float(rng.uniform(kind[5], kind[6]))
-    lane = 1 if kind[0] in ("vehicle.bicycle", "vehicle.bus.rigid") else int(rng.integers(2))
-    path = random_path(spacing_m, start, direction, lane, settings.duration_s * kind[6] + 40, 0.25, rng)
-    return Agent(CATEGORIES.index(kind[0]), _scaled(kind, rng), path, 0.0, cruise * rng.uniform(0.6, 1.0), cruise)
+    def _walk(self, places: np.ndarray, ways: np.ndarray, rng: np.random.Generator) -> None:
+        if not self.walkers:
+            return
+        walkers = [self.agents[index] for index in self.walkers]
+        driving = np.array([self.agents[index].speed_m_per_s for index in self.drivers])
+        for walker in walkers:
+            walk = walker.walk
+            walk.stands_s = max(0.0, walk.stands_s - TICK_S)
+            if walker.distance_m >= walker.path.end_m:
+                walk_on(self.streets, walker, rng)
+            elif walk.crosses and not walk.clear:
+                walk.clear = street_is_free(walker, ways, AHEAD_M, driving)
+        for walker, speed in zip(walkers, walking_speeds(walkers, places[self.walkers])):
+            walker.speed_m_per_s = float(speed)
 
 
-def _parked(spacing_m: float, rng: np.random.Generator) -> Agent:
-    kind = _kind(rng, PARKED_KINDS)
-    place, direction = _street_place(spacing_m, rng)
-    along = 0 if direction % 2 == 0 else 1
-    junction = np.round(place[along] / spacing_m) * spacing_m
-    if abs(place[along] - junction) < ROAD_HALF_M + 6:  # not in a junction
-        place[along] = junction + np.sign(place[along] - junction + 1e-9) * (ROAD_HALF_M + 6)
-    x, y = place + right_of(direction) * PARKING_OFFSET_M
-    return Agent(CATEGORIES.index(kind[0]), _scaled(kind, rng), None, parked=(x, y, direction * np.pi / 2))
+def _pressure(speeds: np.ndarray, closing: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """The interaction term of the model: (wanted gap / gap) squared."""
+    wanted = STANDSTILL_GAP_M + np.maximum(
+        0.0, speeds * HEADWAY_S + speeds * closing / (2 * (MAX_ACCELERATION * COMFORT_BRAKING) ** 0.5))
+    return (wanted / np.maximum(gaps, 0.1)) ** 2
 
 
-def _walker(spacing_m: float, settings: SimulationSettings, rng: np.random.Generator) -> Agent:
-    place, direction = _street_place(spacing_m, rng)
-    speed, side = float(rng.uniform(*PEDESTRIAN[5:7])), ROAD_HALF_M + rng.uniform(0.8, 2.4)
-    heading = DIRECTIONS[direction]
-    start = place + right_of(direction) * side
-    points = [start, start + heading * (settings.duration_s * speed + 5)]
-    if rng.random() < 0.25:  # crosses the street on the way
-        crossing = start + heading * rng.uniform(2, 12)
-        points = [start, crossing, crossing - 2 * right_of(direction) * side,
-                  crossing - 2 * right_of(direction) * side + heading * 40]
-    return Agent(CATEGORIES.index(PEDESTRIAN[0]), _scaled(PEDESTRIAN, rng), resampled(np.array(points)), 0.0, speed,
-                 speed, ground_m=KERB_M)
-
-
-def traffic_boxes(traffic: Traffic) -> Boxes:
-    """The shapes that the sensor sees, of all agents but the ego; owners are agent indices.
-
-    Motor vehicles are a body and a smaller cabin or a full-height load; the others a single box.
-    """
-    rows = []
-    for index, agent in enumerate(traffic.agents[1:], start=1):
-        (x, y, yaw), (length, width, height) = agent.pose(), agent.size_m
-        cabin = 0.55 if CATEGORIES[agent.category] == "vehicle.car" else 0.0
-        body_top = height * (0.55 if cabin else 1.0)
-        rows.append((x, y, agent.ground_m, length, width, body_top, yaw, agent.category, index, 0.15))
-        if cabin:
-            back = -0.08 * length
-            rows.append((x + back * np.cos(yaw), y + back * np.sin(yaw), agent.ground_m, cabin * length, 0.9 * width,
-                         height, yaw, agent.category, index, body_top))
-    table = np.array(rows, dtype=np.float64).reshape(-1, 10)
-    bottom, top = table[:, 2] + table[:, 9], table[:, 2] + table[:, 5]
-    return Boxes(np.stack([table[:, 0], table[:, 1], (bottom + top) / 2], axis=1),
-                 np.stack([table[:, 3], table[:, 4], top - bottom], axis=1), table[:, 6],
-                 table[:, 7].astype(np.int64), table[:, 8].astype(np.int64))
+def touching(traffic: Traffic) -> set[tuple[int, int]]:
+    """Pairs (lower, higher index) of agents whose outlines, seen from above, overlap; one of them at least moves."""
+    places, half = traffic.places(), traffic.sizes_m[:, :2] / 2
+    moves = np.array([agent.moves for agent in traffic.agents])
+    offset = places[None, :, :2] - places[:, None, :2]
+    reach = np.hypot(*half.T)
+    near = (offset**2).sum(axis=-1) < (reach[:, None] + reach[None, :])**2
+    first, second = np.nonzero(np.triu(near, 1) & (moves[:, None] | moves[None, :]))
+    overlap = np.ones(len(first), dtype=bool)
+    for one, other in ((first, second), (second, first)):  # the sides of both are the only separating lines there are
+        cos, sin = np.cos(places[one, 2]), np.sin(places[one, 2])
+        east, north = (places[other, :2] - places[one, :2]).T
+        turn = places[other, 2] - places[one, 2]
+        along, across = np.abs(np.cos(turn)), np.abs(np.sin(turn))
+        overlap &= np.abs(cos * east + sin * north) < half[one, 0] + half[other, 0] * along + half[other, 1] * across
+        overlap &= np.abs(cos * north - sin * east) < half[one, 1] + half[other, 0] * across + half[other, 1] * along
+    return {(int(a), int(b)) for a, b in zip(first[overlap], second[overlap])}

@@ -1,0 +1,66 @@
+"""The simulated sensor: geometry of its rays, and what its motion does to the points."""
+
+import numpy as np
+
+from occflow.geometry import planar_pose
+from occflow.simulation.boxes import Boxes, BoxList
+from occflow.simulation.lidar import REVOLUTION_S, Lidar, ray_directions
+from occflow.simulation.settings import SimulationSettings
+
+
+def settings(**changes) -> SimulationSettings:
+    values = {"train_scenes": 1, "val_scenes": 0, "duration_s": 5.0, "keyframe_hz": 2, "sweep_hz": 20, "beams": 32,
+              "azimuths": 360, "max_range_m": 80.0, "range_noise_m": 0.0, "dropout": 0.0, "vehicles": 0,
+              "parked_share": 0.0, "pedestrians": 0, "motion_during_revolution": False, "exact_occupancy": False}
+    return SimulationSettings(**{**values, **changes})
+
+
+def room() -> Boxes:
+    """A wall 20 m ahead (y of the sensor) and one 20 m behind."""
+    items = BoxList()
+    for y in (20.5, -20.5):
+        items.add("static.manmade", 0.0, y, 100.0, 1.0, -5.0, 30.0)
+    return items.boxes()
+
+
+def nobody(after: float) -> Boxes:
+    return BoxList().boxes()
+
+
+def test_beams_of_an_hdl_32e():
+    elevations = np.degrees(np.arcsin(ray_directions(settings())[0, :, 2]))
+    assert np.allclose(elevations, -92 / 3 + 4 / 3 * np.arange(32))
+
+
+def test_a_standing_sensor_sees_straight_walls():
+    lidar = Lidar(room().triangles(), settings())
+    points = lidar.sweep(nobody, lambda after: np.eye(4), np.random.default_rng(0)).points
+    assert len(points) > 1000 and np.allclose(np.abs(points[:, 1]), 20.0, atol=1e-3)
+
+
+def test_a_driving_sensor_smears_walls_by_the_way_it_makes_in_a_revolution():
+    lidar, speed = Lidar(room().triangles(), settings(motion_during_revolution=True)), 10.0
+
+    def driving(after: float) -> np.ndarray:
+        return planar_pose(0.0, speed * after, 0.0)  # ahead, along the sensor's y
+
+    points = lidar.sweep(nobody, driving, np.random.default_rng(0)).points
+    behind = points[points[:, 1] < 0]
+    first, last = behind[(behind[:, 0] < 0)], behind[(behind[:, 0] > 0)]  # clockwise: left of the rear comes first
+    middle = points[(points[:, 1] > 0) & (np.abs(points[:, 0]) < 1)]
+    travelled = speed * REVOLUTION_S
+    assert np.isclose(np.abs(first[:, 1]).min(), 20.0 - travelled, atol=0.03)
+    assert np.isclose(np.abs(last[:, 1]).max(), 20.0, atol=0.03)
+    assert np.allclose(middle[:, 1], 20.0 + travelled / 2, atol=0.03)  # half a revolution before the stamp
+
+
+def test_movers_are_seen_where_they_are():
+    items = BoxList()
+    items.add("vehicle.car", 0.0, 10.5, 4.0, 1.0, -2.0, 2.0)
+    car = items.boxes()
+    car = Boxes(car.centres, car.sizes, car.rotations, car.categories, np.array([7]))
+    returns = Lidar(room().triangles(), settings()).sweep(lambda after: car, lambda after: np.eye(4),
+                                                          np.random.default_rng(0))
+    mine = returns.owners == 7
+    assert mine.any() and np.allclose(returns.points[mine][:, 1], 10.0, atol=1e-3)
+    assert np.array_equal(np.unique(returns.categories[mine]), [17])

@@ -1,0 +1,120 @@
+"""How the agents of a simulated town behave."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from occflow.simulation.bodies import KINDS, SHAPES
+from occflow.simulation.ground import MAX_SLOPE, ROAD
+from occflow.simulation.populate import populate
+from occflow.simulation.settings import SimulationSettings
+from occflow.simulation.streets import Lane, random_streets
+from occflow.simulation.town import KERB_M, build_town
+from occflow.simulation.traffic import MAX_ACCELERATION, MAX_BRAKING, TICK_S, touching
+
+SETTINGS = SimulationSettings(1, 0, 15.0, 2, 4, 16, 180, 60.0, 0.02, 0.05, 90, 0.3, 30, False, False)
+
+
+def traffic_of(seed: int):
+    town, rng = build_town(np.random.default_rng(seed)), np.random.default_rng(seed + 100)
+    return populate(town, SETTINGS, rng), rng
+
+
+@pytest.fixture(scope="module")
+def drives() -> list:
+    """Snapshots of two towns, one a second for twelve seconds."""
+    snapshots = []
+    for seed in range(2):
+        traffic, rng = traffic_of(seed)
+        for tick in range(120):
+            if tick % 10 == 0:
+                snapshots.append(copy.deepcopy(traffic))
+            traffic.step(rng)
+    return snapshots
+
+
+def test_vehicles_drive(drives):
+    travelled = [drives[11].agents[i].distance_m - drives[0].agents[i].distance_m for i in drives[0].drivers]
+    assert np.median(travelled) > 15.0
+
+
+def test_agents_hardly_ever_touch(drives):
+    pairs = sum(len(touching(traffic)) for traffic in drives)
+    assert pairs / sum(len(traffic.agents) for traffic in drives) < 0.002
+    assert not any(0 in pair for traffic in drives for pair in touching(traffic))
+
+
+def test_vehicles_keep_to_the_road(drives):
+    for traffic in drives:
+        x, y, _ = traffic.places()[traffic.drivers].T
+        assert (traffic.ground.categories[traffic.ground.cells(x, y)] == ROAD).all()
+
+
+def test_the_ego_drives_gently():
+    traffic, rng = traffic_of(5)
+    speeds = []
+    for _ in range(150):
+        traffic.step(rng)
+        speeds.append(traffic.ego.speed_m_per_s)
+    accelerations = np.diff(speeds) / TICK_S
+    assert accelerations.max() <= MAX_ACCELERATION + 1e-9 and accelerations.min() >= -MAX_BRAKING - 1e-9
+    assert np.percentile(accelerations, 2) > -3.5
+
+
+def test_people_walk_on_what_is_below_them(drives):
+    over_road = 0
+    for traffic in drives:
+        poses = traffic.poses()[traffic.walkers]
+        x, y, z = poses[:, :3, 3].T
+        above = z - traffic.ground.relief(x, y)
+        road = traffic.ground.categories[traffic.ground.cells(x, y)] == ROAD
+        assert np.allclose(above[road], 0.0, atol=1e-6) and (above[~road] > KERB_M - 1e-6).all()
+        over_road += int(road.sum())
+    assert over_road > 0  # some cross
+
+
+def test_decisions_are_made_when_the_time_comes():
+    present, rng = traffic_of(1)
+    futures = []
+    for seed in (0, 0, 1):
+        branch, rng = copy.deepcopy(present), np.random.default_rng(seed)
+        for _ in range(80):
+            branch.step(rng)
+        futures.append(branch)
+    assert np.array_equal(futures[0].places(), futures[1].places())
+    turns = [[tuple(branch.agents[i].route.turns_taken) for i in branch.drivers] for branch in futures]
+    assert turns[0] == turns[1] and turns[0] != turns[2]
+    assert np.array_equal(present.places(), traffic_of(1)[0].places())  # the copies left the present alone
+
+
+def test_slopes_are_gentle_and_poses_are_rigid(drives):
+    steepest = 0.0
+    for traffic in drives:
+        poses = traffic.poses()
+        assert np.allclose(poses[:, :3, :3] @ poses[:, :3, :3].transpose(0, 2, 1), np.eye(3), atol=1e-9)
+        steepest = max(steepest, np.abs(poses[:, 2, 0]).max())
+    assert 0.001 < steepest <= MAX_SLOPE
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_turns_are_smooth_and_end_in_a_lane(seed):
+    streets = random_streets(np.random.default_rng(seed))
+    for i, j, axis in streets.links:
+        for lane in range(streets.street(i, j, axis).lanes):
+            here = Lane(*streets.neighbour(i, j, axis), axis, lane)
+            assert streets.turns(here)  # nobody is ever stuck at a dead end
+            for turn in streets.turns(here):
+                points = streets.crossing(here, turn)
+                assert np.allclose(points[-1], streets.ends(streets.following(here, turn))[0])
+                steps = np.diff(points, axis=0)
+                steps = steps[np.linalg.norm(steps, axis=1) > 1e-9]
+                headings = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
+                assert np.abs(np.diff(headings)).max(initial=0.0) < 0.2
+
+
+def test_bodies_fill_their_boxes():
+    for kind in KINDS.values():
+        x, y, length, width, bottom, top = np.array(SHAPES[kind.shape]).T
+        assert np.isclose(top.max(), 1.0) and np.isclose(bottom.min(), 0.0)
+        assert (np.abs(x) + length / 2 <= 0.501).all() and (np.abs(y) + width / 2 <= 0.501).all()

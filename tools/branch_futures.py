@@ -1,0 +1,22 @@
+"""Continue held-out scenes of the simulated log at log.root in many ways: exact occupancy of true futures.
+
+Writes log.root/branches/SCENE/KEYFRAME.npz (arrays: occflow/simulation/branches.py); simulation.branches futures from
+every simulation.branch_every-th keyframe, simulation.branch_frames frames each. The log must be there.
+"""
+
+from occflow.command_line import run
+
+
+def main(config: dict) -> None:
+    from pathlib import Path
+
+    from occflow.simulation.branches import branch_log
+
+    log = config["log"]
+    summary = branch_log(Path(log["root"]), log["version"], config["simulation"], config["seed"], config["workers"])
+    print(f"{log['root']}/branches: {summary['branches']} futures of {summary['keyframes']} keyframes, "
+          f"{summary['seconds']:.1f} s")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)
