@@ -5,49 +5,88 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from occflow.distill.mfd import MeanFlowDistillation
-from occflow.models.forecaster import FlowForecaster
+from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.models.settings import settings_from_config
+from occflow.occupancy.store import OccupancyStore
 from occflow.run_record import timed_step
 from occflow.runtime.sources import open_configured_store, prepare_torch, training_keys
 from occflow.training import teacher as teacher_training
 from occflow.training.checkpoint import load_weights, save_checkpoint
 from occflow.training.distillation import distill
 from occflow.training.feeding import CropSettings, FlowFeed, ObservationFeed
+from occflow.training.processes import join_processes, rank, wait_for_all
+from occflow.training.run import TrainingRun
+
+
+def training_run(config: Mapping, group: str) -> TrainingRun:
+    """How the trainings of a configuration group ("train" or "distill") run."""
+    train = config["train"]
+    shaping = {name: config[name] for name in ("seed", "data", "model", group)}
+    return TrainingRun(Path(config["run_dir"]), {**shaping, "precision": train["precision"]},
+                       train["save_seconds"], train["precision"], train["tensorboard"])
+
+
+def training_device(config: Mapping) -> torch.device:
+    """The configured device ("auto": CUDA where present); under torchrun, this process's own."""
+    name = config.get("device", "auto")
+    return join_processes(torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name))
+
+
+def save_once(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, config: Mapping) -> None:
+    """Rank 0 writes a checkpoint; all processes go on when it stands."""
+    if rank() == 0:
+        save_checkpoint(path, module, kind, settings, dict(config))
+    wait_for_all()
 
 
 def train_teacher(config: Mapping) -> Path:
-    """Autoencoder (when RUN_DIR/autoencoder.safetensors is missing), mean, flow -> RUN_DIR/teacher.safetensors."""
+    """Autoencoder (when RUN_DIR/autoencoder.safetensors is missing), mean, flow -> RUN_DIR/teacher.safetensors.
+
+    An interrupted run goes on where it stopped.
+    """
+    device = training_device(config)
     prepare_torch(config)
-    run_dir, seed, values = Path(config["run_dir"]), config["seed"], config["train"]
+    run, seed, values = training_run(config, "train"), config["seed"], config["train"]
     settings = settings_from_config(config["data"], config["model"])
     store = open_configured_store(config)
-    forecaster, stats = FlowForecaster(settings), run_dir / "stats.jsonl"
-    autoencoder_path = run_dir / "autoencoder.safetensors"
-    if autoencoder_path.exists():
-        load_weights(autoencoder_path, forecaster.autoencoder, ("autoencoder",), settings)
-    else:
-        with timed_step(run_dir, "autoencoder"):
-            teacher_training.train_autoencoder(forecaster, store, values["autoencoder"], seed, stats)
-        save_checkpoint(autoencoder_path, forecaster.autoencoder, "autoencoder", settings, dict(config))
-    forecaster.autoencoder.eval().requires_grad_(False)
+    forecaster = FlowForecaster(settings).to(device)
+    ensure_autoencoder(config, run, forecaster, store)
     feed = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster, seed,
                            CropSettings.from_config(values["crop"]), values["causal_share"])
-    with timed_step(run_dir, "mean"):
-        teacher_training.train_mean(forecaster, feed, values["mean"], stats)
-    with timed_step(run_dir, "teacher"):
-        teacher_training.train_flow(forecaster, feed, values["teacher"], seed, stats)
-    save_checkpoint(run_dir / "teacher.safetensors", forecaster, "teacher", settings, dict(config))
-    return run_dir / "teacher.safetensors"
+    with timed_step(run.run_dir, "mean"):
+        teacher_training.train_mean(forecaster, feed, values["mean"], run)
+    with timed_step(run.run_dir, "teacher"):
+        teacher_training.train_flow(forecaster, feed, values["teacher"], seed, run)
+    save_once(run.run_dir / "teacher.safetensors", forecaster, "teacher", settings, config)
+    run.forget("mean", "teacher")
+    return run.run_dir / "teacher.safetensors"
+
+
+def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowForecaster, store: OccupancyStore) -> None:
+    """Load RUN_DIR/autoencoder.safetensors into the forecaster, trained first where it is missing; freeze it."""
+    path, settings = run.run_dir / "autoencoder.safetensors", forecaster.settings
+    if path.exists():
+        load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
+    else:
+        with timed_step(run.run_dir, "autoencoder"):
+            teacher_training.train_autoencoder(forecaster, store, config["train"]["autoencoder"], config["seed"], run)
+        save_once(path, forecaster.autoencoder, "autoencoder", settings, config)
+    run.forget("autoencoder")
+    forecaster.autoencoder.eval().requires_grad_(False)
 
 
 def distill_mfd(config: Mapping) -> Path:
     """RUN_DIR/teacher.safetensors -> RUN_DIR/student.safetensors by Mean Flow Distillation."""
+    device = training_device(config)
     prepare_torch(config)
-    run_dir, values = Path(config["run_dir"]), config["distill"]
+    run, values = training_run(config, "distill"), config["distill"]
     settings = settings_from_config(config["data"], config["model"])
-    forecaster = FlowForecaster(settings)
-    load_weights(run_dir / "teacher.safetensors", forecaster, ("teacher",), settings)
+    forecaster = FlowForecaster(settings).to(device)
+    load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings)
     forecaster.eval().requires_grad_(False)
     store = open_configured_store(config)
     observations = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster,
@@ -55,7 +94,8 @@ def distill_mfd(config: Mapping) -> Path:
     feed = FlowFeed(observations, config["seed"] + 1)
     method = MeanFlowDistillation(values["steps_a_mean_velocity"], values["solver"], values["equal_share"],
                                   values["normalise"])
-    with timed_step(run_dir, "distill"):
-        student = distill(forecaster, feed, method, values, config["seed"], run_dir / "stats.jsonl")
-    save_checkpoint(run_dir / "student.safetensors", student, "student", settings, dict(config))
-    return run_dir / "student.safetensors"
+    with timed_step(run.run_dir, "distill"):
+        student = distill(forecaster, feed, method, values, config["seed"], run)
+    save_once(run.run_dir / "student.safetensors", student, "student", settings, config)
+    run.forget("student")
+    return run.run_dir / "student.safetensors"

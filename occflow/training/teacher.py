@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,36 +14,39 @@ from occflow.models.forecaster import Condition, FlowForecaster
 from occflow.models.mean import mean_loss
 from occflow.occupancy.store import OccupancyStore
 from occflow.sparse.sites import Sites
-from occflow.training.engine import OptimiserSettings, RunLog, train
+from occflow.training.engine import train
 from occflow.training.feeding import FlowFeed, ObservationFeed
+from occflow.training.optimiser import OptimiserSettings
 from occflow.training.patches import PatchSet
+from occflow.training.randomness import step_generator, step_rng
+from occflow.training.run import TrainingRun
 
 CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are measured on
 
 
 def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values: Mapping, seed: int,
-                      stats: Path) -> None:
+                      run: TrainingRun) -> None:
     """Fit the autoencoder to the patches of the training scenes; the moving average is kept."""
     patches = PatchSet.from_store(store, "train", forecaster.settings.autoencoder.total_stride)
-    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     autoencoder = forecaster.autoencoder
 
-    def draw() -> tuple[Sites, Tensor]:
+    def draw(rng: np.random.Generator) -> tuple[Sites, Tensor]:
         sites, labels = patches.draw(values["patches"], rng)
         return sites.to(forecaster.device), labels.to(forecaster.device)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        loss = autoencoder.loss(*draw(), values["latent_noise"], generator,
+        loss = autoencoder.loss(*draw(step_rng(seed, step)), values["latent_noise"], step_generator(seed, step),
                                 values["unlabelled_share"])
         return loss.existence + loss.classes, {"existence": loss.existence.item(), "classes": loss.classes.item()}
 
     settings = OptimiserSettings.from_config(values)
-    log = RunLog(stats, "autoencoder", settings.steps, values["patches"], "patch")
-    forecaster.autoencoder = train(autoencoder, settings, log, loss_of_step)
-    forecaster.autoencoder.calibrate(draw() for _ in range(CALIBRATION_BATCHES))
+    log = run.log("autoencoder", settings.steps, values["patches"], "patch")
+    forecaster.autoencoder = train(autoencoder, settings, log, loss_of_step, run)
+    rng = np.random.default_rng(seed)  # the same in every process
+    forecaster.autoencoder.calibrate(draw(rng) for _ in range(CALIBRATION_BATCHES))
 
 
-def train_mean(forecaster: FlowForecaster, feed: ObservationFeed, values: Mapping, stats: Path) -> None:
+def train_mean(forecaster: FlowForecaster, feed: ObservationFeed, values: Mapping, run: TrainingRun) -> None:
     """Regress the future state; the autoencoder is frozen."""
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -56,8 +58,9 @@ def train_mean(forecaster: FlowForecaster, feed: ObservationFeed, values: Mappin
                 {"error": error, "base_error": base_error})
 
     settings = OptimiserSettings.from_config(values)
-    log = RunLog(stats, "mean", settings.steps, values["windows"])
-    forecaster.mean = train(forecaster.mean, settings, log, loss_of_step)
+    log = run.log("mean", settings.steps, values["windows"])
+    forecaster.mean = train(forecaster.mean, settings, log, loss_of_step, run, forecaster,
+                            lambda step: feed.seek(step * values["windows"]))
 
 
 def state_weight(condition: Condition) -> Tensor:
@@ -70,22 +73,23 @@ def state_weight(condition: Condition) -> Tensor:
 
 
 def train_flow(forecaster: FlowForecaster, observations: ObservationFeed, values: Mapping, seed: int,
-               stats: Path) -> None:
+               run: TrainingRun) -> None:
     """Conditional flow matching of the residual about the frozen mean."""
     forecaster.mean.eval().requires_grad_(False)
-    feed, generator = FlowFeed(observations, seed), torch.Generator().manual_seed(seed)
+    feed = FlowFeed(observations, seed)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        batch = feed.next(values["windows"])
+        batch, generator = feed.next(values["windows"]), step_generator(seed, step)
         t = logit_normal(values["windows"], generator, values["time_mean"], values["time_scale"])
         velocity = forecaster.velocity_field(batch.condition)
-        loss = flow_matching_loss(velocity, batch.data, t, batch.condition.sample, generator,
+        loss = flow_matching_loss(velocity, batch.data, t.to(batch.data.device), batch.condition.sample, generator,
                                   state_weight(batch.condition))
         return loss, {}
 
     settings = OptimiserSettings.from_config(values)
-    log = RunLog(stats, "teacher", settings.steps, values["windows"])
-    forecaster.velocity = train(forecaster.velocity, settings, log, loss_of_step)
+    log = run.log("teacher", settings.steps, values["windows"])
+    forecaster.velocity = train(forecaster.velocity, settings, log, loss_of_step, run, forecaster,
+                                lambda step: feed.seek(step * values["windows"]))
     forecaster.velocity.requires_grad_(False)
 
 

@@ -6,6 +6,7 @@ from occflow.distill.mfd import MeanFlowDistillation
 from occflow.models.forecaster import FlowForecaster
 from occflow.training.distillation import distill
 from occflow.training.feeding import FlowBatch
+from occflow.training.run import TrainingRun
 
 VALUES = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 1, "betas": [0.0, 0.99],
           "student": {"steps": 3, "learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1.0, "ema_decay": 0.5},
@@ -21,23 +22,26 @@ class OneWindow:
             condition = forecaster.condition(observation)
         self.batch = FlowBatch(condition, condition.residual(observation.target))
 
+    def seek(self, draws: int) -> None:
+        pass
+
     def next(self, windows: int) -> FlowBatch:
         return self.batch
 
 
-def distilled(settings, window, stats) -> tuple[FlowForecaster, FlowForecaster, dict]:
+def distilled(settings, window, run_dir) -> tuple[FlowForecaster, FlowForecaster, dict]:
     torch.manual_seed(0)
     teacher = FlowForecaster(settings).eval()
     torch.nn.init.normal_(teacher.velocity.out.weight, std=0.2)  # a teacher that differs from its start
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     method = MeanFlowDistillation(steps=2)
-    return teacher, distill(teacher, OneWindow(teacher, window), method, VALUES, 0, stats), before
+    return teacher, distill(teacher, OneWindow(teacher, window), method, VALUES, 0, TrainingRun(run_dir)), before
 
 
 def test_student_moves_teacher_stays_and_runs_repeat(small_settings, street_window, tmp_path):
-    teacher, student, before = distilled(small_settings, street_window, tmp_path / "stats.jsonl")
+    teacher, student, before = distilled(small_settings, street_window, tmp_path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
     moved = [name for name, tensor in student.state_dict().items() if not torch.equal(tensor, before[name])]
     assert moved and all(name.startswith("velocity.") for name in moved)
-    _, again, _ = distilled(small_settings, street_window, tmp_path / "stats.jsonl")
+    _, again, _ = distilled(small_settings, street_window, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(student.state_dict().values(), again.state_dict().values()))

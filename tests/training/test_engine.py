@@ -5,8 +5,10 @@ import json
 import pytest
 import torch
 
-from occflow.training.engine import NonFiniteLoss, OptimiserSettings, RunLog, Trainer, train
+from occflow.training.engine import train
 from occflow.training.feeding import WindowFeed, epoch_order
+from occflow.training.optimiser import NonFiniteLoss, OptimiserSettings, Trainer
+from occflow.training.run_log import RunLog
 
 SETTINGS = OptimiserSettings(steps=200, learning_rate=0.05, warmup_steps=5, clip_norm=1.0, ema_decay=0.9)
 
@@ -46,6 +48,8 @@ def test_every_window_once_an_epoch_in_the_seeds_order():
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(5)) and epochs[0] != epochs[1]
     again = epoch_order(5, seed=3)
     assert [next(again) for _ in range(5)] == epochs[0]
+    later = epoch_order(5, seed=3, position=7)
+    assert [next(later) for _ in range(3)] == epochs[1][2:]
 
 
 def test_feed_stays_within_its_memory(monkeypatch):

@@ -1,0 +1,99 @@
+"""What a training tells: a progress bar, a line of stats.jsonl a tick and, where asked for, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from occflow.atomic import atomic_file
+from occflow.errors import InputError
+from occflow.training.processes import rank
+
+TICK_STEPS = 25  # a line of stats.jsonl every so many steps
+
+
+class RunLog:
+    """Progress bar with the latest figures, and a line of stats.jsonl a tick; only rank 0 shows and writes."""
+
+    def __init__(self, path: Path, title: str, steps: int, samples_a_step: int, unit: str = "window",
+                 tensorboard: bool = False) -> None:
+        self.path, self.title, self.samples_a_step, self.writes = path, title, samples_a_step, rank() == 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.bar = tqdm(total=steps * samples_a_step, desc=title, unit=unit, unit_scale=True, dynamic_ncols=True,
+                        mininterval=0.5, disable=not self.writes)
+        self.sums: dict[str, float] = {}
+        self.steps, self.since_tick, self.start = 0, 0, time.perf_counter()
+        self.first_byte = path.stat().st_size if path.exists() else 0  # of this training's lines
+        self.board = tensorboard_writer(path.parent / "tensorboard") if tensorboard and self.writes else None
+
+    def add(self, figures: dict[str, float]) -> None:
+        """Note the figures of one step."""
+        self.steps, self.since_tick = self.steps + 1, self.since_tick + 1
+        for name, value in figures.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.bar.update(self.samples_a_step)
+        if self.since_tick == TICK_STEPS:
+            self._tick()
+
+    def _tick(self) -> None:
+        means = {name: value / self.since_tick for name, value in self.sums.items()}
+        seconds = time.perf_counter() - self.start
+        line = {"training": self.title, "step": self.steps, "seconds": round(seconds, 2),
+                "samples_per_second": round(self.steps * self.samples_a_step / seconds, 3), **means}
+        if self.writes:
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        for name, value in (means if self.board else {}).items():
+            self.board.add_scalar(f"{self.title}/{name}", value, self.steps)
+        self.bar.set_postfix({name: f"{value:.4g}" for name, value in means.items()})
+        self.sums, self.since_tick = {}, 0
+
+    def record(self) -> dict:
+        """What `resume` needs, as plain JSON values."""
+        return {"steps": self.steps, "since_tick": self.since_tick, "sums": self.sums,
+                "first_byte": self.first_byte, "seconds": time.perf_counter() - self.start}
+
+    def resume(self, record: dict) -> None:
+        """Go on from a record; lines that were written after it are taken out of stats.jsonl."""
+        self.steps, self.since_tick, self.sums = record["steps"], record["since_tick"], dict(record["sums"])
+        self.first_byte, self.start = record["first_byte"], time.perf_counter() - record["seconds"]
+        self.bar.update(self.steps * self.samples_a_step)
+        if self.writes and self.path.exists():
+            content = self.path.read_bytes()
+            before, lines = content[:self.first_byte], content[self.first_byte:].splitlines(keepends=True)
+            with atomic_file(self.path) as partial:
+                partial.write_bytes(before + b"".join(line for line in lines if self._stands(line)))
+
+    def _stands(self, line: bytes) -> bool:
+        try:
+            values = json.loads(line)
+        except ValueError:  # the run was cut off while it wrote
+            return False
+        return values["training"] != self.title or values["step"] <= self.steps
+
+    def finish(self) -> None:
+        """Write what is left since the last tick."""
+        if self.since_tick:
+            self._tick()
+
+    def close(self) -> None:
+        self.bar.close()
+        if self.board:
+            self.board.close()
+
+
+def tensorboard_writer(folder: Path):
+    """A TensorBoard writer.
+
+    Raises:
+        InputError: the package is missing.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("train.tensorboard: the package tensorboard is missing; install it with "
+                         "pip install 'occflow[log]', or set train.tensorboard=false") from None
+    return SummaryWriter(str(folder))

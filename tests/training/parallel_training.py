@@ -1,0 +1,46 @@
+"""Run by test_processes.py, once alone and once as one of two processes: a training of a tiny network."""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from occflow.training.engine import train
+from occflow.training.feeding import WindowFeed
+from occflow.training.optimiser import OptimiserSettings
+from occflow.training.processes import join_processes, rank, world_size
+from occflow.training.run import TrainingRun
+
+STEPS = 30
+SETTINGS = OptimiserSettings(steps=STEPS, learning_rate=1e-2, warmup_steps=2, clip_norm=1.0, ema_decay=0.5)
+
+
+class Lines(WindowFeed):
+    """Five samples that differ."""
+
+    def make(self, index: int):
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(index))
+        return (x, x.pow(2).sum(1, keepdim=True)), 1
+
+
+def trained(folder: Path, windows: int) -> torch.nn.Module:
+    """The network after STEPS steps of 2 windows, shared by all processes."""
+    torch.manual_seed(rank())  # the processes start apart: rank 0's weights count
+    net, feed = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)), Lines(5, 0, 1)
+
+    def loss_of_step(step: int):
+        losses = [((net(x) - y) ** 2).mean() for x, y in feed.draw(windows)]
+        return sum(losses) / len(losses), {}
+
+    run = TrainingRun(folder, save_seconds=1e9)
+    log = run.log("toy", STEPS, windows)
+    return train(net, SETTINGS, log, loss_of_step, run, seek=lambda step: feed.seek(step * windows))
+
+
+if __name__ == "__main__":
+    join_processes(torch.device("cpu"))
+    folder = Path(sys.argv[1])
+    average = trained(folder, 2 // world_size())
+    save_file(average.state_dict(), str(folder / f"average-{rank()}.safetensors"))
+    torch.distributed.destroy_process_group()

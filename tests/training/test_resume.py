@@ -1,0 +1,184 @@
+"""An interrupted training that goes on equals one that was never interrupted, bit for bit."""
+
+import dataclasses
+import json
+import sys
+
+import pytest
+import torch
+
+from occflow.distill.mfd import MeanFlowDistillation
+from occflow.errors import InputError
+from occflow.models.forecaster import FlowForecaster
+from occflow.training.distillation import distill
+from occflow.training.engine import train
+from occflow.training.feeding import FlowFeed, WindowFeed
+from occflow.training.optimiser import OptimiserSettings, Trainer
+from occflow.training.randomness import step_generator
+from occflow.training.run import TrainingRun
+from occflow.training.teacher import train_flow, train_mean
+
+OPTIMISER = {"learning_rate": 1e-2, "warmup_steps": 2, "clip_norm": 1.0, "ema_decay": 0.9}
+MEAN = {**OPTIMISER, "steps": 6, "windows": 1, "scale_weight": 0.1}
+FLOW = {**OPTIMISER, "steps": 6, "windows": 1, "time_mean": 0.0, "time_scale": 1.0}
+DISTILL = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 2, "betas": [0.0, 0.99],
+           "student": {**OPTIMISER, "steps": 4}, "auxiliary": OPTIMISER}
+METHOD = MeanFlowDistillation(steps=1)
+
+
+class PowerCut(BaseException):
+    """What no training expects."""
+
+
+@pytest.fixture()
+def cut(monkeypatch):
+    """cut(job, updates): run `job` until the optimisers have made so many updates; True where it was cut off."""
+
+    def run_until(job, updates: int) -> bool:
+        step, left = Trainer.step, [updates]
+
+        def counted(trainer, loss):
+            if not left[0]:
+                raise PowerCut
+            left[0] -= 1
+            return step(trainer, loss)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "step", counted)
+            try:
+                job()
+            except PowerCut:
+                return True
+            return False
+
+    return run_until
+
+
+class Drives(WindowFeed):
+    """A feed of three observations that differ."""
+
+    def __init__(self, forecaster: FlowForecaster, window) -> None:
+        super().__init__(3, seed=5, bytes_a_site=1)
+        self.forecaster, self.observation = forecaster, forecaster.observe(window, with_target=True)
+
+    def make(self, index: int):
+        return dataclasses.replace(self.observation, target=self.observation.target + 0.1 * index), 1
+
+    def next(self, windows: int):
+        return self.draw(1)[0]
+
+
+def run_of(folder, save_seconds=0.0, **configuration) -> TrainingRun:
+    return TrainingRun(folder, {"seed": 0, **configuration}, save_seconds)
+
+
+def lines(folder) -> list[dict]:
+    """stats.jsonl without its clock."""
+    records = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in record.items() if "second" not in name} for record in records]
+
+
+def assert_same(a: torch.nn.Module, b: torch.nn.Module) -> None:
+    assert a.state_dict().keys() == b.state_dict().keys()
+    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+
+
+def toy(folder, steps: int = 40, save_seconds: float | None = 0.0, **configuration) -> torch.nn.Module:
+    """A small network whose data and noise depend on the step."""
+    torch.manual_seed(0)
+    net, feed = torch.nn.Linear(3, 1), WindowFeed(7, seed=1, bytes_a_site=1)
+    feed.make = lambda index: (torch.full((4, 3), 0.1 * index), 1)
+
+    def loss_of_step(step):
+        [x] = feed.draw(1)
+        noise = torch.randn(4, 3, generator=step_generator(0, step))
+        return ((net(x + noise) - x.sum(1, keepdim=True)) ** 2).mean(), {}
+
+    run = run_of(folder, save_seconds, **configuration)
+    settings = OptimiserSettings(steps=steps, **OPTIMISER)
+    return train(net, settings, run.log("toy", steps, 1), loss_of_step, run, seek=feed.seek)
+
+
+@pytest.mark.parametrize("updates", [1, 33])
+def test_a_resumed_training_equals_an_uninterrupted_one(cut, tmp_path, updates):
+    whole = toy(tmp_path / "whole", save_seconds=None)
+    assert cut(lambda: toy(tmp_path / "cut"), updates)
+    assert_same(toy(tmp_path / "cut"), whole)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+
+
+def test_steps_after_the_last_state_are_made_again_and_logged_once(cut, tmp_path):
+    whole = toy(tmp_path / "whole", save_seconds=None)
+    assert cut(lambda: toy(tmp_path / "cut", save_seconds=1e9), 30)  # only the state of the start is there
+    assert len(lines(tmp_path / "cut")) == 1
+    with (tmp_path / "cut" / "stats.jsonl").open("a") as file:
+        file.write('{"training": "to')  # cut off while it wrote
+    assert_same(toy(tmp_path / "cut"), whole)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+
+
+def test_a_finished_training_is_not_repeated_until_it_is_forgotten(cut, tmp_path):
+    whole = toy(tmp_path, save_seconds=1e9)
+    assert not cut(lambda: assert_same(toy(tmp_path), whole), 0)
+    run_of(tmp_path).forget("toy")
+    assert not (tmp_path / "resume").exists()
+    assert cut(lambda: toy(tmp_path), 0)
+
+
+def test_the_state_of_another_configuration_is_refused(cut, tmp_path):
+    cut(lambda: toy(tmp_path, rate=1), 3)
+    with pytest.raises(InputError, match="rate: interrupted 1, configured 2.*remove .*resume/toy"):
+        toy(tmp_path, rate=2)
+
+
+def test_a_damaged_state_is_refused_in_one_line(tmp_path):
+    toy(tmp_path, steps=2)
+    (tmp_path / "resume" / "toy" / "state.safetensors").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="cannot be read; remove"):
+        toy(tmp_path, steps=2)
+
+
+def trained(settings, window, folder, training: str) -> FlowForecaster:
+    """One training of the small forecaster."""
+    torch.manual_seed(0)
+    forecaster = FlowForecaster(settings).eval()
+    forecaster.autoencoder.requires_grad_(False)
+    torch.nn.init.normal_(forecaster.velocity.out.weight, std=0.2)
+    feed, run = Drives(forecaster, window), run_of(folder)
+    if training == "mean":
+        train_mean(forecaster, feed, MEAN, run)
+    elif training == "flow":
+        train_flow(forecaster, feed, FLOW, 0, run)
+    else:
+        forecaster.requires_grad_(False)
+        return distill(forecaster, FlowFeed(feed, 1), METHOD, DISTILL, 0, run)
+    return forecaster
+
+
+@pytest.mark.parametrize("training, updates", [("mean", 2), ("flow", 3), ("distillation", 6)])
+def test_the_forecasters_trainings_resume_exactly(cut, small_settings, street_window, tmp_path, training, updates):
+    def job(folder):
+        return trained(small_settings, street_window, tmp_path / folder, training)
+
+    whole = job("whole")
+    assert cut(lambda: job("cut"), updates)
+    assert_same(job("cut"), whole)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+
+
+def test_unknown_precision_is_refused():
+    with pytest.raises(InputError, match="use auto, fp32, bf16"):
+        TrainingRun(None, precision="fp8")
+
+
+def test_bf16_trains_in_reduced_precision():
+    with TrainingRun(None, precision="bf16").autocast(torch.device("cpu")):
+        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.bfloat16
+    with TrainingRun(None, precision="auto").autocast(torch.device("cpu")):
+        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
+
+
+def test_missing_tensorboard_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match=r"occflow\[log\]"):
+        dataclasses.replace(run_of(tmp_path), tensorboard=True).log("toy", 1, 1)
