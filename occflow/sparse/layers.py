@@ -1,58 +1,27 @@
-"""Layers on sparse sites. Features are [N, C] tensors beside their Sites.
-
-The only file where spconv is imported. `ConvAlgo.Native` is the algorithm that runs on CPU and CUDA alike.
-"""
+"""Layers on sparse sites. Features are [N, C] tensors beside their Sites. Plain twins: occflow.sparse.reference."""
 
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import Tensor, nn
 
+from occflow.sparse.convolution import submanifold_convolution, weight_holder
 from occflow.sparse.sites import Pooling, Sites
-
-with warnings.catch_warnings():  # spconv 2.3.6 uses torch.cuda.amp.custom_fwd, deprecated but working
-    warnings.simplefilter("ignore", FutureWarning)
-    import spconv.pytorch as spconv
-    from spconv.core import ConvAlgo
 
 
 class SubmanifoldConv(nn.Module):
-    """3 x 3 x 3 convolution whose output sites are its input sites (Graham and van der Maaten, 2017).
-
-    The bias is added here: spconv fuses it in evaluation mode, which it cannot do on a CPU.
-    """
+    """3 x 3 x 3 convolution whose output sites are its input sites (Graham and van der Maaten, 2017)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = spconv.SubMConv3d(in_channels, out_channels, 3, bias=False, indice_key="3x3x3",
-                                      algo=ConvAlgo.Native)
+        self.conv = weight_holder(in_channels, out_channels)
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, features: Tensor, sites: Sites) -> Tensor:
         """Features [N, C_in] on `sites` -> [N, C_out]."""
-        if len(sites) == 0:
-            return features.new_zeros(0, self.conv.out_channels)
-        tensor = spconv.SparseConvTensor(features.contiguous(), sites.coords, list(sites.shape), sites.num_blocks,
-                                         indice_dict=sites.kernel_maps)
-        result = self.conv(tensor)
-        sites.kernel_maps = result.indice_dict
-        return result.features + self.bias
-
-
-def submanifold_reference(features: Tensor, sites: Sites, weight: Tensor, bias: Tensor) -> Tensor:
-    """The plain-torch twin of SubmanifoldConv, through a dense volume; for tests.
-
-    Args:
-        features: [N, C_in]; weight: [C_out, 3, 3, 3, C_in] (spconv's layout); bias: [C_out].
-    """
-    block, x, y, z = sites.coords.long().unbind(1)
-    volume = features.new_zeros(sites.num_blocks, features.shape[1], *sites.shape)
-    volume[block, :, x, y, z] = features
-    dense = nn.functional.conv3d(volume, weight.permute(0, 4, 1, 2, 3), bias, padding=1)
-    return dense[block, :, x, y, z]
+        return submanifold_convolution(features, self.conv.weight, sites) + self.bias
 
 
 class PatchDown(nn.Module):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Rulebook:
+    """Which site reads which at every kernel offset: pairs [2, 27, N] int32 (from, to) and their counts [27] int32."""
+
+    pairs: Tensor
+    counts: Tensor
 
 
 @dataclass
@@ -18,14 +26,13 @@ class Sites:
         coords: [N, 4] int32 (block, x, y, z), unique, sorted by `keys`.
         shape: cells along x, y, z.
         num_blocks: number of frames in the batch.
-        kernel_maps: spconv's rulebooks for these sites, filled by the first convolution and shared by all
-            later ones (networks, ODE steps), so that a rulebook is built once a batch.
+        rulebook: built by the first convolution and shared by all later ones (networks, ODE steps).
     """
 
     coords: Tensor
     shape: Shape
     num_blocks: int
-    kernel_maps: dict = field(default_factory=dict)
+    rulebook: Rulebook | None = None
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -36,7 +43,7 @@ class Sites:
         return site_keys(self.coords, self.shape)
 
     def to(self, device: torch.device | str) -> Sites:
-        """The same sites on another device; rulebooks are built anew there."""
+        """The same sites on another device; its rulebook is built anew there."""
         return Sites(self.coords.to(device), self.shape, self.num_blocks)
 
 

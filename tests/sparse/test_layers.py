@@ -1,69 +1,134 @@
-"""Sparse layers against their plain or dense twins."""
+"""Sparse layers against their plain twins."""
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from occflow.geometry import planar_pose
-from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv, submanifold_reference
-from occflow.sparse.sites import lookup, pool, sites_from_keys
+from occflow.sparse import convolution, reference
+from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv, TableMix
+from occflow.sparse.sites import Sites, lookup, pool, sites_from_keys
 from occflow.sparse.tables import CellGrid, index_volume, motion_compensated_table
 
 SHAPE = (7, 6, 3)
 
 
-def random_sites(num_blocks: int = 2, share: float = 0.4, seed: int = 0):
-    volume = torch.rand(num_blocks * int(np.prod(SHAPE)), generator=torch.Generator().manual_seed(seed)) < share
-    return sites_from_keys(volume.nonzero()[:, 0], SHAPE, num_blocks)
+def random_sites(num_blocks: int = 2, share: float = 0.4, seed: int = 0, shape=SHAPE) -> Sites:
+    volume = torch.rand(num_blocks * int(np.prod(shape)), generator=torch.Generator().manual_seed(seed)) < share
+    return sites_from_keys(volume.nonzero()[:, 0], shape, num_blocks)
+
+
+def gradients(result: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(result.pow(2).sum(), inputs))
+
+
+def assert_all_close(results, expected, tolerance=1e-4):
+    for one, other in zip(results, expected, strict=True):
+        assert torch.allclose(one, other, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_submanifold_convolution_equals_its_twin(training):
+@pytest.mark.parametrize("twin", [reference.submanifold_dense, reference.gather_matmul_scatter])
+def test_submanifold_convolution_and_its_gradients_equal_its_twins(twin, training):
     sites, layer = random_sites(), SubmanifoldConv(5, 4).train(training)
     torch.nn.init.normal_(layer.bias)
     features = torch.randn(len(sites), 5, requires_grad=True)
-    twin_features = features.detach().clone().requires_grad_(True)
-    result = layer(features, sites)
-    expected = submanifold_reference(twin_features, sites, layer.conv.weight.detach(), layer.bias.detach())
+    result, expected = layer(features, sites), twin(features, layer.conv.weight, sites) + layer.bias
     assert torch.allclose(result, expected, atol=1e-5)
-    result.pow(2).sum().backward()
-    expected.pow(2).sum().backward()
-    assert torch.allclose(features.grad, twin_features.grad, atol=1e-4)
+    inputs = (features, layer.conv.weight, layer.bias)
+    assert_all_close(gradients(result, *inputs), gradients(expected, *inputs), 1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 4)), st.integers(1, 3), st.floats(0, 1),
+       st.integers(0, 1000))
+def test_submanifold_convolution_on_any_sites(shape, num_blocks, share, seed):
+    sites = random_sites(num_blocks, share, seed, shape)
+    features, weight = torch.randn(len(sites), 3).double(), torch.randn(2, 3, 3, 3, 3).double()
+    result = convolution.submanifold_convolution(features, weight, sites)
+    assert torch.allclose(result, reference.gather_matmul_scatter(features, weight, sites))
 
 
 def test_rulebook_is_built_once():
     sites, layer = random_sites(), SubmanifoldConv(2, 2)
     layer(torch.randn(len(sites), 2), sites)
-    maps = sites.kernel_maps["3x3x3"]
+    book = sites.rulebook
     SubmanifoldConv(2, 3)(torch.randn(len(sites), 2), sites)
-    assert sites.kernel_maps["3x3x3"] is maps
+    assert sites.rulebook is book
 
 
 def test_no_sites():
-    sites = sites_from_keys(torch.zeros(0, dtype=torch.long), SHAPE, 1)
-    assert SubmanifoldConv(2, 3)(torch.zeros(0, 2), sites).shape == (0, 3)
+    sites, layer = sites_from_keys(torch.zeros(0, dtype=torch.long), SHAPE, 1), SubmanifoldConv(2, 3)
+    result = layer(torch.zeros(0, 2), sites)
+    assert result.shape == (0, 3)
+    assert gradients(result, layer.conv.weight)[0].eq(0).all()  # a batch without sites does not stop a training
 
 
-def test_patch_layers_equal_dense_strided_convolutions():
-    sites, stride = random_sites(), (2, 2, 2)
-    pooling = pool(sites, stride)
-    assert pooling.coarse.shape == (4, 3, 2)  # incomplete cells count
-    down, up = PatchDown(3, 5, 8), PatchUp(5, 4, 8)
+def test_a_library_for_gpus_only_leaves_cpu_tensors_to_the_twin(monkeypatch):
+    sites, layer = random_sites(), SubmanifoldConv(3, 4)
     features = torch.randn(len(sites), 3)
-    block, x, y, z = sites.coords.long().unbind(1)
-    volume = torch.zeros(2, 3, 8, 6, 4)
-    volume[block, :, x, y, z] = features
-    weight = down.linear.weight.view(5, 2, 2, 2, 3).permute(0, 4, 1, 2, 3)
-    dense = torch.nn.functional.conv3d(volume, weight, down.linear.bias, stride=2)
-    cb, cx, cy, cz = pooling.coarse.coords.long().unbind(1)
+    expected = layer(features, sites)
+    monkeypatch.setattr(convolution, "RUNS_ON_CPU", False)
+    monkeypatch.setattr(convolution, "ops", None)
+    assert torch.allclose(layer(features, sites), expected, atol=1e-5)
+
+
+def test_half_precision_features_are_convolved_in_the_precision_of_the_weight():
+    sites, layer = random_sites(), SubmanifoldConv(3, 4)
+    features = torch.randn(len(sites), 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = layer(features.bfloat16(), sites)
+    assert torch.equal(result, layer(features.bfloat16().float(), sites))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_submanifold_convolution_on_cuda_equals_the_cpu():
+    sites, layer = random_sites(share=0.6), SubmanifoldConv(16, 32)
+    features, tangent = torch.randn(2, len(sites), 16).unbind()
+    expected = torch.func.jvp(lambda x: reference.gather_matmul_scatter(x, layer.conv.weight, sites), (features,),
+                              (tangent,))
+    layer, sites = layer.cuda(), sites.to("cuda")
+    result = torch.func.jvp(lambda x: layer(x, sites), (features.cuda(),), (tangent.cuda(),))
+    assert_all_close([one.cpu() for one in result], expected, 1e-2)  # TF32 products
+
+
+@pytest.mark.parametrize("stride", [(2, 2, 2), (1, 1, 2), (3, 2, 1)])
+def test_patch_layers_equal_dense_strided_convolutions(stride):
+    sites = random_sites()
+    pooling = pool(sites, stride)
+    assert pooling.coarse.shape == tuple(-(-n // step) for n, step in zip(SHAPE, stride))  # incomplete cells count
+    down, up = PatchDown(3, 5, pooling.num_slots), PatchUp(5, 4, pooling.num_slots)
+    features = torch.randn(len(sites), 3, requires_grad=True)
     coarse = down(features, pooling)
-    assert torch.allclose(coarse, dense[cb, :, cx, cy, cz], atol=1e-5)
-    coarse_volume = torch.zeros(2, 5, 4, 3, 2)
-    coarse_volume[cb, :, cx, cy, cz] = coarse
-    up_weight = up.linear.weight.view(2, 2, 2, 4, 5).permute(4, 3, 0, 1, 2)
-    raised = torch.nn.functional.conv_transpose3d(coarse_volume, up_weight, stride=2)
-    bias = up.linear.bias.view(8, 4)[pooling.slot]
-    assert torch.allclose(up(coarse, pooling), raised[block, :, x, y, z] + bias, atol=1e-5)
+    coarse_twin = reference.patch_down_dense(features, down.linear.weight, down.linear.bias, sites, pooling)
+    assert torch.allclose(coarse, coarse_twin, atol=1e-5)
+    fine = up(coarse, pooling)
+    fine_twin = reference.patch_up_dense(coarse_twin, up.linear.weight, up.linear.bias, sites, pooling)
+    assert torch.allclose(fine, fine_twin, atol=1e-5)
+    inputs = (features, *down.parameters(), *up.parameters())
+    assert_all_close(gradients(fine, *inputs), gradients(fine_twin, *inputs))
+
+
+def test_generative_upsampling_holds_every_child():
+    sites = random_sites()
+    pooling = pool(sites, (2, 2, 2))
+    up, coarse = PatchUp(5, 4, 8), torch.randn(len(pooling.coarse), 5)
+    children = up.expand(coarse)
+    assert children.shape == (len(pooling.coarse), 8, 4)
+    assert torch.equal(children[pooling.parent, pooling.slot], up(coarse, pooling))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 6), st.integers(0, 5), st.integers(1, 4), st.integers(0, 1000))
+def test_table_mix_equals_its_twin(num_own, num_source, entries, seed):
+    generator = torch.Generator().manual_seed(seed)
+    layer = TableMix(3, 2, entries, 5)
+    own, source = torch.randn(num_own, 3, generator=generator), torch.randn(num_source, 2, generator=generator)
+    table = torch.randint(0, num_source + 1, (num_own, entries), generator=generator)  # num_source: absent
+    expected = reference.table_mix_by_loops(own, source, table, layer.gathered.weight, layer.own, layer.out)
+    assert torch.allclose(layer(own, source, table), expected, atol=1e-5)
 
 
 def test_lookup():

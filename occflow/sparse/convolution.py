@@ -1,0 +1,104 @@
+"""The submanifold convolution over spconv, with both derivatives.
+
+The only file where spconv is imported: `spconv` (any build), or `spconv_triton`, which has the same interface and runs
+on GPUs only. `ConvAlgo.Native` is the algorithm that runs on CPU and CUDA alike.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from occflow.sparse.reference import gather_matmul_scatter
+from occflow.sparse.sites import Rulebook, Sites
+
+with warnings.catch_warnings():  # spconv 2.3.6 uses torch.cuda.amp.custom_fwd, deprecated but working
+    warnings.simplefilter("ignore", FutureWarning)
+    try:
+        from spconv.core import ConvAlgo
+        from spconv.pytorch import SubMConv3d, ops
+        RUNS_ON_CPU = True
+    except ModuleNotFoundError:
+        try:
+            from spconv_triton.core import ConvAlgo
+            from spconv_triton.pytorch import SubMConv3d, ops
+            RUNS_ON_CPU = False
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError("occflow needs spconv: pip install spconv-cu120 (Python 3.10 and 3.11), "
+                                      "or spconv-triton on newer stacks with a GPU") from None
+
+KERNEL = [3, 3, 3]
+ONES, ZEROS = [1, 1, 1], [0, 0, 0]
+
+
+def weight_holder(in_channels: int, out_channels: int) -> SubMConv3d:
+    """spconv's module as the holder of a kernel, `weight` [C_out, 3, 3, 3, C_in] in its layout and initialisation."""
+    return SubMConv3d(in_channels, out_channels, 3, bias=False, algo=ConvAlgo.Native)
+
+
+def rulebook_of(sites: Sites) -> Rulebook:
+    """The rulebook of the 3 x 3 x 3 kernel on `sites`, built at the first call and kept with them."""
+    if sites.rulebook is None:
+        _, pairs, counts = ops.get_indice_pairs(sites.coords, sites.num_blocks, list(sites.shape), ConvAlgo.Native,
+                                                KERNEL, ONES, ONES, ONES, ZEROS, subm=True)
+        sites.rulebook = Rulebook(pairs, counts)
+    return sites.rulebook
+
+
+def submanifold_convolution(features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
+    """Features [N, C_in] on `sites`, weight [C_out, 3, 3, 3, C_in] -> [N, C_out].
+
+    Differentiable once in reverse (features and weight), in forward mode (torch.func.jvp, torch.autograd.forward_ad),
+    and in reverse through a forward-mode derivative. Computed in the weight's precision, also under autocast: spconv
+    knows no bfloat16.
+    """
+    if len(sites) == 0:  # spconv refuses; the product keeps both derivatives
+        return features @ weight[:, 1, 1, 1].t()
+    if not RUNS_ON_CPU and not features.is_cuda:
+        return gather_matmul_scatter(features, weight, sites)
+    with torch.autocast(features.device.type, enabled=False):
+        return _Submanifold.apply(features.to(weight.dtype), weight, sites)
+
+
+class _Submanifold(Function):
+    """spconv's call. It is bilinear in features and weight, so its derivative along a tangent is the same call.
+
+    The rulebook is fetched in here and not by the caller: under torch.func's transforms the caller's tensors are
+    wrapped, and a library behind a pointer cannot fill wrapped ones.
+    """
+
+    @staticmethod
+    def forward(features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
+        book = rulebook_of(sites)
+        return ops.indice_conv(features.contiguous(), weight.contiguous(), book.pairs, book.counts, len(features),
+                               False, True, algo=ConvAlgo.Native)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        features, weight, ctx.sites = inputs
+        ctx.save_for_backward(features, weight)
+        ctx.save_for_forward(features, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple:
+        features, weight = ctx.saved_tensors
+        book = rulebook_of(ctx.sites)
+        of_features, of_weight = ops.indice_conv_backward(features.contiguous(), weight.contiguous(),
+                                                          gradient.contiguous(), book.pairs, book.counts, False, True,
+                                                          algo=ConvAlgo.Native)
+        return of_features, of_weight, None
+
+    @staticmethod
+    def jvp(ctx, features_tangent: Tensor | None, weight_tangent: Tensor | None, _: None) -> Tensor:
+        features, weight = ctx.saved_tensors
+        tangents = []
+        if features_tangent is not None:
+            tangents.append(_Submanifold.apply(features_tangent, weight, ctx.sites))
+        if weight_tangent is not None:
+            tangents.append(_Submanifold.apply(features, weight_tangent, ctx.sites))
+        return sum(tangents)

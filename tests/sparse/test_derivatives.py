@@ -1,0 +1,116 @@
+"""Forward-mode derivatives of the sparse layers and of a whole velocity network."""
+
+import pytest
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch.func import functional_call, jvp
+
+from occflow.models.forecaster import FlowForecaster
+from occflow.sparse.convolution import submanifold_convolution
+from occflow.sparse.reference import gather_matmul_scatter
+from occflow.sparse.sites import Sites, sites_from_keys
+
+SHAPE = (6, 5, 3)
+STEP = 1e-5  # of central differences in float64: error some 1e-10
+
+
+def random_sites() -> Sites:
+    volume = torch.rand(2 * 6 * 5 * 3, generator=torch.Generator().manual_seed(1)) < 0.5
+    return sites_from_keys(volume.nonzero()[:, 0], SHAPE, 2)
+
+
+@pytest.fixture()
+def case():
+    """Sites, then features and weight with a tangent each, float64."""
+    torch.manual_seed(0)
+    sites = random_sites()
+    features, features_tangent = torch.randn(2, len(sites), 4).double().unbind()
+    weight, weight_tangent = torch.randn(2, 3, 3, 3, 3, 4).double().unbind()
+    return sites, (features, weight), (features_tangent, weight_tangent)
+
+
+def central_difference(function, inputs, tangents, step=STEP):
+    ahead = function(*(x + step * tangent for x, tangent in zip(inputs, tangents)))
+    behind = function(*(x - step * tangent for x, tangent in zip(inputs, tangents)))
+    return (ahead - behind) / (2 * step)
+
+
+def test_the_derivative_along_features_is_the_convolution_of_the_tangent(case):
+    sites, (features, weight), (tangent, _) = case
+    _, derivative = jvp(lambda x: submanifold_convolution(x, weight, sites), (features,), (tangent,))
+    assert torch.equal(derivative, submanifold_convolution(tangent, weight, sites))
+
+
+def test_the_derivative_along_features_and_weight_equals_twin_and_central_differences(case):
+    sites, inputs, tangents = case
+    value, derivative = jvp(lambda x, w: submanifold_convolution(x, w, sites), inputs, tangents)
+    _, of_twin = jvp(lambda x, w: gather_matmul_scatter(x, w, sites), inputs, tangents)
+    differences = central_difference(lambda x, w: submanifold_convolution(x, w, sites), inputs, tangents)
+    assert torch.allclose(value, gather_matmul_scatter(*inputs, sites), rtol=1e-12)
+    assert torch.allclose(derivative, of_twin, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(derivative, differences, atol=1e-8)
+
+
+def test_dual_numbers_give_the_same_derivative(case):
+    sites, inputs, tangents = case
+    _, expected = jvp(lambda x, w: submanifold_convolution(x, w, sites), inputs, tangents)
+    with forward_ad.dual_level():
+        dual = submanifold_convolution(*map(forward_ad.make_dual, inputs, tangents), sites)
+        assert torch.equal(forward_ad.unpack_dual(dual).tangent, expected)
+
+
+def test_reverse_mode_passes_gradcheck(case):
+    sites, inputs, _ = case
+    inputs = tuple(x.clone().requires_grad_() for x in inputs)
+    assert torch.autograd.gradcheck(lambda x, w: submanifold_convolution(x, w, sites), inputs, fast_mode=True,
+                                    check_forward_ad=True)
+
+
+def test_weights_are_trained_through_a_forward_derivative(case):
+    """A loss on du/dt (MeanFlow without stop-gradient) has the twin's gradient."""
+    sites, (features, weight), (tangent, _) = case
+    found = []
+    for convolve in (submanifold_convolution, gather_matmul_scatter):
+        trained = weight.clone().requires_grad_()
+        value, derivative = jvp(lambda x, w=trained, f=convolve: f(x, w, sites).tanh(), (features,), (tangent,))
+        found.append(torch.autograd.grad(value.sum() + derivative.pow(2).sum(), trained)[0])
+    assert torch.allclose(*found, rtol=1e-10)
+
+
+@pytest.fixture()
+def velocity_case(small_settings, street_window):
+    """u(x, r, t) of a velocity network with no zero-initialised layer left, its inputs and tangents; float64."""
+    torch.manual_seed(0)
+    model = FlowForecaster(small_settings).eval()
+    condition = model.condition(model.observe(street_window))
+    for parameter in model.velocity.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    network = model.velocity.double()
+    forecast = type(condition.forecast)(*(getattr(condition.forecast, name).detach().double()
+                                          for name in ("mean", "scale", "features")))
+    x = torch.randn(forecast.mean.shape).double()
+    inputs = (x, torch.tensor([0.3]).double(), torch.tensor([0.8]).double())
+    tangents = (torch.randn_like(x), torch.tensor([0.5]).double(), torch.tensor([1.0]).double())
+    return network, forecast, condition.layout, inputs, tangents
+
+
+def test_velocity_network_derivative_equals_central_differences(velocity_case):
+    network, forecast, layout, inputs, tangents = velocity_case
+    with torch.no_grad():
+        _, derivative = jvp(lambda x, r, t: network(x, r, t, forecast, layout), inputs, tangents)
+        differences = central_difference(lambda x, r, t: network(x, r, t, forecast, layout), inputs, tangents)
+    assert derivative.abs().max() > 0.1
+    assert torch.allclose(derivative, differences, atol=1e-6, rtol=1e-6)
+
+
+def test_every_parameter_is_trained_by_a_loss_on_the_derivative(velocity_case):
+    network, forecast, layout, inputs, tangents = velocity_case
+    parameters = dict(network.named_parameters())
+
+    def velocity(x, r, t):
+        return functional_call(network, parameters, (x, r, t, forecast, layout))
+
+    value, derivative = jvp(velocity, inputs, tangents)
+    gradients = torch.autograd.grad((value + derivative).pow(2).mean(), parameters.values(), allow_unused=True)
+    untouched = [name for name, gradient in zip(parameters, gradients) if gradient is None or not gradient.any()]
+    assert untouched == []
