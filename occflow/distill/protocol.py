@@ -8,40 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from occflow.flow.path import Velocity
+from occflow.errors import InputError
+from occflow.flow.path import AverageVelocity, Velocity
 
 
 @dataclass(frozen=True)
 class Networks:
-    """The three networks of a batch, condition bound.
+    """The networks of a batch, condition bound. Student and auxiliary start at the teacher.
 
     Args:
         teacher: frozen velocity v_Q(x, t).
-        auxiliary: velocity v_P(x, t) that tracks the student's samples.
+        auxiliary: velocity v_P(x, t) that tracks the student's samples; None where the method needs none.
         student: one-step sampler, noise [N, C] -> sample [N, C].
+        average: the student's u(x, r, t), trained; needed by methods that learn a flow map.
+        slow_average: moving average of the student's u(x, r, t), a quieter target; the student itself if None.
     """
 
     teacher: Velocity
-    auxiliary: Velocity
+    auxiliary: Velocity | None
     student: Callable[[Tensor], Tensor]
+    average: AverageVelocity | None = None
+    slow_average: AverageVelocity | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """What a method needs of a batch: sample index [N], shape of the state, number of samples, element weights.
 
-    `weight` [N, C] multiplies squared errors (mean one), or is None.
+    `weight` [N, C] multiplies squared errors (mean one), or is None. `data` [N, C] is the true state, for methods
+    with `needs_data`. `progress` is the share of the student's updates already made, in [0, 1].
     """
 
     sample: Tensor
     shape: tuple[int, int]
     num_samples: int
     weight: Tensor | None = None
+    data: Tensor | None = None
+    progress: float = 1.0
 
     def noise(self, generator: torch.Generator) -> Tensor:
         """Unit noise [N, C]."""
@@ -51,8 +59,26 @@ class Batch:
 class Method(Protocol):
     """A distillation method with alternating updates."""
 
+    needs_auxiliary: ClassVar[bool]
+    needs_data: ClassVar[bool]
+
     def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """Loss whose gradient updates the auxiliary."""
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """Loss whose gradient updates the student."""
+
+
+class WithoutAuxiliary:
+    """Mixin of the methods whose student is the only network that learns."""
+
+    needs_auxiliary: ClassVar[bool] = False
+
+    def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Refused.
+
+        Raises:
+            InputError: always; the configuration asks for updates of a network that is not there.
+        """
+        raise InputError(f"{type(self).__name__} has no auxiliary: set distill.auxiliary_warmup=0 and "
+                         "distill.auxiliary_updates=0")

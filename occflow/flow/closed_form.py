@@ -30,8 +30,10 @@ class GaussianFlow:
         return mean_r + std_r / std_t * (x - mean_t)
 
     def mean_velocity(self, x: Tensor, r: Tensor, t: Tensor) -> Tensor:
-        """The exact u(x, r, t) [N, C], r < t."""
-        return (x - self.flow_map(x, r, t)) / (t - r)
+        """The exact u(x, r, t) [N, C], written so that r = t is no special case (sd_t^2 - sd_r^2 holds t - r)."""
+        (mean, std_t), (_, std_r) = self.marginal(t), self.marginal(r)
+        slope = (t + r - (2 - t - r) * self.std**2) / (std_t * (std_t + std_r))
+        return -self.mean + slope * (x - mean)
 
 
 @dataclass(frozen=True)

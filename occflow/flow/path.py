@@ -11,6 +11,9 @@ from torch import Tensor
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """v(x [N, C], t [B]) -> [N, C]: a velocity field with its condition and sample index bound."""
 
+AverageVelocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""u(x [N, C], r [B], t [B]) -> [N, C]: an average velocity with its condition and sample index bound."""
+
 
 @dataclass(frozen=True)
 class PathSample:

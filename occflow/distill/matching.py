@@ -1,0 +1,53 @@
+"""What the methods that match distributions share: the auxiliary's loss and the student's surrogate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from occflow.distill.protocol import Batch, Networks
+from occflow.distill.weighting import sample_mean
+from occflow.flow.path import flow_matching_loss, noised, per_row
+from occflow.flow.times import uniform
+
+MIN_TIME, MAX_TIME = 0.02, 0.999  # DISTILLATION section 14: velocities are ill-conditioned at the very ends
+
+Direction = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(x_t [N, C], r [B], t [B]) -> the teacher's and the auxiliary's (average) velocity there, [N, C] each."""
+
+
+def auxiliary_loss(networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Flow matching on fresh student samples: E || v_P(x_t, t) - (eps' - G(eps)) ||^2, t ~ U(0, 1)."""
+    with torch.no_grad():
+        samples = networks.student(batch.noise(generator))
+    t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME).to(samples.device)
+    return flow_matching_loss(networks.auxiliary, samples, t, batch.sample, generator, batch.weight)
+
+
+def surrogate(samples: Tensor, batch: Batch, generator: torch.Generator,
+              times: Callable[[], tuple[Tensor, Tensor]], velocities: Direction, normalise: bool,
+              draws: int = 1) -> Tensor:
+    """mean((u_Q - u_P).detach() * x_t) over `draws` of (r, t, eps'): its gradient in the samples is
+    (u_Q - u_P) (1 - t). `times` draws r and t [B]."""
+    total = samples.new_zeros(())
+    for _ in range(draws):
+        r, t = (values.to(samples.device) for values in times())
+        x_t = noised(samples, batch.noise(generator), t, batch.sample).x_t
+        with torch.no_grad():
+            teacher, auxiliary = velocities(x_t.detach(), r, t)
+            direction = weighted(teacher, auxiliary, x_t, samples, t, batch, normalise)
+        total = total + (direction * x_t).mean()
+    return total / draws
+
+
+def weighted(teacher: Tensor, auxiliary: Tensor, x_t: Tensor, samples: Tensor, t: Tensor, batch: Batch,
+             normalise: bool) -> Tensor:
+    """u_Q - u_P [N, C], divided by the sample's mean distance to the teacher's data prediction if `normalise`
+    (DMD, arXiv 2311.18828, eq. 8), times the batch's weight."""
+    direction = teacher - auxiliary
+    if normalise:
+        distance = samples - (x_t - per_row(t, batch.sample) * teacher)
+        direction = direction / per_row(sample_mean(distance.abs(), batch), batch.sample).clamp(min=1e-3)
+    return direction if batch.weight is None else direction * batch.weight

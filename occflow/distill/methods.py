@@ -1,0 +1,36 @@
+"""Which methods there are, by the name a configuration calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
+from occflow.distill.flow_maps import LagrangianMap, SemigroupMap, TerminalVelocityMatching
+from occflow.distill.free_flow import FreeFlow
+from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
+from occflow.distill.mfd import MeanFlowDistillation
+from occflow.distill.protocol import Method
+from occflow.distill.vsd import VariationalScoreDistillation
+from occflow.errors import InputError
+
+METHODS = {"mfd": MeanFlowDistillation, "vsd": VariationalScoreDistillation, "dmd": VariationalScoreDistillation,
+           "consistency": DiscreteConsistency, "continuous_consistency": ContinuousConsistency,
+           "lagrangian": LagrangianMap, "semigroup": SemigroupMap, "mean_flow": MeanFlow,
+           "stabilised_mean_flow": StabilisedMeanFlow, "free_flow": FreeFlow,
+           "terminal_velocity": TerminalVelocityMatching}
+RENAMED = {"steps": "steps_a_mean_velocity"}  # `steps` alone would be taken for the number of updates
+
+
+def method_from_config(values: Mapping) -> Method:
+    """The method `values["method"]`; the other keys that bear the name of an option set it.
+
+    Raises:
+        InputError: no method of that name.
+    """
+    name = values["method"]
+    if name not in METHODS:
+        raise InputError(f"distill.method: no method '{name}'; choose one of {', '.join(METHODS)}")
+    kind = METHODS[name]
+    keys = {field.name: RENAMED.get(field.name, field.name) for field in fields(kind)}
+    return kind(**{option: values[key] for option, key in keys.items() if key in values})

@@ -1,0 +1,44 @@
+"""Variational score distillation / Diff-Instruct / DMD without an adversarial head (DISTILLATION section 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from occflow.distill import matching
+from occflow.distill.matching import MAX_TIME, MIN_TIME
+from occflow.distill.protocol import Batch, Networks
+from occflow.flow.times import uniform
+
+
+@dataclass(frozen=True)
+class VariationalScoreDistillation:
+    """Match velocities of the student's noised samples to the teacher's: the gradient of a weighted reverse KL.
+
+    Args:
+        draws: times and noises a student sample. MFD with n Euler steps costs as many evaluations as draws = n.
+        normalise: DMD's normaliser (arXiv 2311.18828, eq. 8); false is Diff-Instruct.
+    """
+
+    draws: int = 1
+    normalise: bool = False
+    needs_auxiliary: ClassVar[bool] = True
+    needs_data: ClassVar[bool] = False
+
+    def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Flow matching on fresh student samples."""
+        return matching.auxiliary_loss(networks, batch, generator)
+
+    def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
+        """mean((v_Q - v_P).detach() * x_t), t ~ U(0, 1)."""
+        def times() -> tuple[Tensor, Tensor]:
+            t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME)
+            return t, t
+
+        samples = networks.student(batch.noise(generator))
+        return matching.surrogate(samples, batch, generator, times,
+                                  lambda x_t, r, t: (networks.teacher(x_t, t), networks.auxiliary(x_t, t)),
+                                  self.normalise, self.draws)
