@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from occflow.geometry import points_in_box, transform
-from occflow.grid import FLAT_CLASSES, VoxelGrid
+from occflow.errors import InputError
+from occflow.eval.box_motion import annotated_motions, moved_on
+from occflow.grid import VoxelGrid
 from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.motion import Mover, advanced, tracked_movers
+from occflow.occupancy.motion import advanced, tracked_movers
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window
 
 Frames = tuple[OccupancyFrame, ...]
-
-BOX_MARGIN_M = 0.4  # half a demo voxel: a voxel belongs to a box that its centre all but touches
 
 
 class Baseline:
@@ -50,41 +47,31 @@ def persisted(grid: VoxelGrid, window: Window) -> Frames:
 
 
 def moved_at_constant_velocity(grid: VoxelGrid, window: Window) -> Frames:
-    """Persistence, with every annotated object moved on as between the last two history frames."""
-    return moved_on(grid, window, annotated_movers(window, grid))
+    """Persistence, with every annotated object moved on at the velocity and yaw rate of the last two history frames."""
+    motions = annotated_motions(window, grid)
+    return tuple(moved_on(window.present, grid, motions, target.world_from_grid, target.stamp_s)
+                 for target in window.horizon)
 
 
 def moved_as_tracked(grid: VoxelGrid, window: Window) -> Frames:
     """The same without annotations: objects are found and tracked in the history (what the networks start from)."""
-    return moved_on(grid, window, tracked_movers(window.history, grid))
-
-
-def moved_on(grid: VoxelGrid, window: Window, movers: list[Mover]) -> Frames:
+    movers = tracked_movers(window.history, grid)
     return tuple(advanced(window.present, grid, movers, target.world_from_grid, target.stamp_s)
                  for target in window.horizon)
 
 
-def annotated_movers(window: Window, grid: VoxelGrid) -> list[Mover]:
-    """The boxes of the present with their last velocity; an object annotated only once stays where it is."""
-    if len(window.history) < 2:
-        return []
-    present, previous = window.history[-1], window.history[-2]
-    before = {box.track: box for box in previous.boxes}
-    centres = transform(present.world_from_grid, grid.centres(grid.unflatten(present.flat)))
-    movers, taken = [], np.zeros(len(present.flat), dtype=bool)
-    for box in present.boxes:
-        if box.track not in before:
-            continue
-        inside = points_in_box(centres, box.world_from_box, box.size_lwh_m, BOX_MARGIN_M)
-        inside &= ~taken & np.isin(present.labels, FLAT_CLASSES, invert=True)  # a box does not take its road along
-        taken |= inside
-        moved_m = box.world_from_box[:3, 3] - before[box.track].world_from_box[:3, 3]
-        movers.append(Mover(np.flatnonzero(inside), moved_m / (present.stamp_s - previous.stamp_s)))
-    return movers
+RULES = {"copy": copied, "persistence": persisted, "tracked_velocity": moved_as_tracked,
+         "constant_velocity": moved_at_constant_velocity}
+NEEDS_BOXES = ("constant_velocity",)
 
 
-def baselines(grid: VoxelGrid, with_boxes: bool) -> list[Baseline]:
-    """The baselines that a table carries; constant velocity only where the log has boxes."""
-    found = [Baseline("copy", grid, copied), Baseline("persistence", grid, persisted),
-             Baseline("tracked_velocity", grid, moved_as_tracked)]
-    return found + [Baseline("constant_velocity", grid, moved_at_constant_velocity)] if with_boxes else found
+def baselines(grid: VoxelGrid, with_boxes: bool, names: Sequence[str] = tuple(RULES)) -> list[Baseline]:
+    """The baselines that a table carries; constant velocity only where the log has boxes.
+
+    Raises:
+        InputError: no such baseline.
+    """
+    unknown = [name for name in names if name not in RULES]
+    if unknown:
+        raise InputError(f"eval.baselines: no baseline '{unknown[0]}'; known: {', '.join(RULES)}")
+    return [Baseline(name, grid, RULES[name]) for name in names if with_boxes or name not in NEEDS_BOXES]

@@ -1,35 +1,80 @@
-"""Forecasters as distributions: K samples a window, scored by the energy score (PROTOCOLS section 4)."""
+"""Forecasters as distributions: K samples a window against what happened (PROTOCOLS section 4)."""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass, field
+
 from tqdm import tqdm
 
-from occflow.eval.ensemble import energy_score
+from occflow.eval.ensemble import Future, checked_membership, energy_of
 from occflow.eval.evaluate import forecast_seed
+from occflow.eval.marginals import MarginalCounts
+from occflow.eval.numbers import MeanCounts, number
 from occflow.occupancy.forecast import Forecaster
 from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, read_window
+
+PARTS = {"": False, "movable_": True}  # of the voxels: all, and those of movable classes
+
+
+@dataclass
+class DistributionCounts:
+    """What was counted of one forecaster's samples; mergeable."""
+
+    samples: int
+    means: MeanCounts = field(default_factory=MeanCounts)
+    marginals: dict[str, MarginalCounts] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.marginals = {part: MarginalCounts(self.samples) for part in PARTS}
+
+    def add(self, futures: list[Future], truth: Future, num_voxels: int) -> None:
+        """Count the K sampled futures of one window, of grids with `num_voxels` voxels."""
+        for part, movable_only in PARTS.items():
+            member = checked_membership(futures, [truth], movable_only)
+            self.marginals[part].add(member, num_voxels * len(truth))
+            score = energy_of(member)
+            for name, value in (("distance", score.distance), ("diversity", score.diversity), ("energy", score.score),
+                                ("mean_iou", 1 - score.distance), ("best_iou", 1 - score.nearest)):
+                self.means.add(part + name, value)
+
+    def merge(self, other: DistributionCounts) -> None:
+        """Add the counts of another shard."""
+        self.means.merge(other.means)
+        for part, counts in self.marginals.items():
+            counts.merge(other.marginals[part])
+
+    def row(self) -> dict:
+        """Means over windows; Brier score, log-likelihood and calibration over voxels; the reliability diagram."""
+        found = {name: number(self.means.mean(name)) for name in self.means.sums}
+        for part, counts in self.marginals.items():
+            found |= {f"{part}brier": number(counts.brier()), f"{part}nll": number(counts.nll()),
+                      f"{part}ece": number(counts.calibration_error()),
+                      f"{part}ece_filled": number(counts.calibration_error(filled_only=True)),
+                      f"{part}reliability": counts.reliability()}
+        return found
 
 
 def evaluate_distributions(store: OccupancyStore, keys: list[WindowKey], history: int, horizon: int,
                            forecasters: list[Forecaster], samples: int, seed: int) -> dict:
-    """Mean energy scores of `samples` forecasts a window, over all voxels and over movable ones.
+    """Scores of `samples` forecasts a window, over all voxels and over movable ones.
 
     Returns:
-        {"windows", "samples", "rows": [{"name", "distance", "diversity", "energy", "movable_distance",
-        "movable_diversity", "movable_energy"}]}: means over the windows; distances are 1 - IoU of whole futures.
+        {"windows", "samples", "rows": [{"name", "distance", "diversity", "energy", "mean_iou", "best_iou", "brier",
+        "nll", "ece", "ece_filled", "reliability", and the same with "movable_"}]}; distances are 1 - IoU of whole
+        futures.
     """
-    terms: dict[str, list[list[float]]] = {one.name: [] for one in forecasters}
-    for number, key in enumerate(tqdm(keys, desc="ensembles", unit="window", dynamic_ncols=True)):
+    counts = {one.name: DistributionCounts(samples) for one in forecasters}
+    for place, key in enumerate(tqdm(keys, desc="ensembles", unit="window", dynamic_ncols=True)):
         window = read_window(store, key, history, horizon)
         for forecaster in forecasters:
-            seeds = [forecast_seed(seed, number * samples + k) for k in range(samples)]
-            futures = [forecast.frames for forecast in forecaster.samples(window, seeds)]
-            scores = [energy_score(futures, window.horizon, movable_only) for movable_only in (False, True)]
-            terms[forecaster.name].append([value for one in scores
-                                           for value in (one.distance, one.diversity, one.score)])
-    names = ("distance", "diversity", "energy", "movable_distance", "movable_diversity", "movable_energy")
-    rows = [{"name": name, **dict(zip(names, (round(float(v), 6) for v in np.mean(values, axis=0))))}
-            for name, values in terms.items()]
-    return {"windows": len(keys), "samples": samples, "rows": rows}
+            futures = sampled_futures(forecaster, window, samples, seed, place)
+            counts[forecaster.name].add(futures, window.horizon, store.grid.num_voxels)
+    return {"windows": len(keys), "samples": samples,
+            "rows": [{"name": name, **one.row()} for name, one in counts.items()]}
+
+
+def sampled_futures(forecaster: Forecaster, window: Window, samples: int, seed: int, number: int) -> list[Future]:
+    """K futures of a window; the same seeds for every forecaster."""
+    seeds = [forecast_seed(seed, number * samples + k) for k in range(samples)]
+    return [forecast.frames for forecast in forecaster.samples(window, seeds)]

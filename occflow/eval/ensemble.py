@@ -1,10 +1,9 @@
-"""Scores of a forecast as a distribution: the energy score with the Jaccard distance (PROTOCOLS section 4)."""
+"""Scores of a forecast as a distribution, by the Jaccard distance of whole futures (PROTOCOLS section 4)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from occflow.grid import MAX_GRID_VOXELS, MOVABLE_CLASSES
 from occflow.occupancy.frame import OccupancyFrame
 
 Future = Sequence[OccupancyFrame]  # F frames of one future
+NEAR = 0.2  # Jaccard distance at which a sample is taken for a future
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,61 @@ class EnergyScore:
     """The two terms of the energy score; lower `score` is better.
 
     Args:
-        distance: mean Jaccard distance of a sample to the truth, in [0, 1].
+        distance: mean Jaccard distance of a sample to the truth, in [0, 1]; 1 - mean-of-K IoU.
         diversity: mean Jaccard distance between two different samples, in [0, 1]; 0 for a collapsed forecaster.
+        nearest: distance of the best sample to the truth; 1 - best-of-K IoU.
     """
 
     distance: float
     diversity: float
+    nearest: float
 
     @property
     def score(self) -> float:
         return self.distance - 0.5 * self.diversity
 
 
-def jaccard_distance(one: np.ndarray, other: np.ndarray) -> float:
-    """1 - IoU of two sets of voxels (sorted, each voxel once); 0 where both are empty, since they agree."""
-    common = len(np.intersect1d(one, other, assume_unique=True))
-    union = len(one) + len(other) - common
-    return 1.0 - common / union if union else 0.0
+@dataclass(frozen=True)
+class SetScores:
+    """K samples against M equally true futures.
+
+    Args:
+        coverage: share of the futures that some sample is near.
+        precision: share of the samples that are near some future.
+        energy_distance: 2 E d(s, f) - E d(s, s') - E d(f, f'), over pairs of different ones; 0 for equal distributions
+            in expectation, and so slightly negative by chance.
+        nearest: mean distance of a sample to its nearest future.
+    """
+
+    coverage: float
+    precision: float
+    energy_distance: float
+    nearest: float
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Which futures fill which places: `codes` [U] of (frame, voxel), sorted, and `filled` [K, U] bool."""
+
+    codes: np.ndarray
+    filled: np.ndarray
+
+    @classmethod
+    def of(cls, futures: Sequence[Future], movable_only: bool) -> Membership:
+        """Of all occupied voxels of K futures, or of those of any movable class."""
+        sets = [space_time(future, movable_only) for future in futures]
+        codes, place = np.unique(np.concatenate(sets), return_inverse=True)
+        filled = np.zeros((len(sets), len(codes)), dtype=bool)
+        filled[np.repeat(np.arange(len(sets)), [len(one) for one in sets]), place] = True
+        return cls(codes, filled)
+
+    def distances(self) -> np.ndarray:
+        """Jaccard distances [K, K]: 1 - IoU; 0 where both are empty, since they agree."""
+        filled = self.filled.astype(np.float32)  # sums of ones, exact up to 2^24
+        common = (filled @ filled.T).astype(np.float64)
+        sizes = np.diag(common)
+        unions = sizes[:, None] + sizes - common
+        return 1.0 - np.divide(common, unions, out=np.ones_like(common), where=unions > 0)
 
 
 def energy_score(samples: Sequence[Future], truth: Future, movable_only: bool) -> EnergyScore:
@@ -53,23 +91,53 @@ def energy_score(samples: Sequence[Future], truth: Future, movable_only: bool) -
     Raises:
         ValueError: fewer than two samples, or a sample of other frames or grid poses than the truth.
     """
+    return energy_of(checked_membership(samples, [truth], movable_only))
+
+
+def energy_of(member: Membership) -> EnergyScore:
+    """The energy score of all futures but the last one against the last one."""
+    distances = member.distances()
+    to_truth = distances[-1, :-1]
+    return EnergyScore(float(to_truth.mean()), mean_of_pairs(distances[:-1, :-1]), float(to_truth.min()))
+
+
+def set_scores(samples: Sequence[Future], futures: Sequence[Future], near: float = NEAR) -> SetScores:
+    """Sampled futures against equally true ones, on movable voxels; `near` is the largest distance of a match.
+
+    Raises:
+        ValueError: fewer than two samples or futures, or others of frames or grid poses.
+    """
+    if len(futures) < 2:
+        raise ValueError(f"a distribution of futures needs two or more, got {len(futures)}")
+    distances, split = checked_membership(samples, futures, movable_only=True).distances(), len(samples)
+    across = distances[:split, split:]
+    energy = 2 * across.mean() - mean_of_pairs(distances[:split, :split]) - mean_of_pairs(distances[split:, split:])
+    return SetScores(float((across.min(axis=0) <= near).mean()), float((across.min(axis=1) <= near).mean()),
+                     float(energy), float(across.min(axis=1).mean()))
+
+
+def checked_membership(samples: Sequence[Future], futures: Sequence[Future], movable_only: bool) -> Membership:
+    """Samples and then true futures, which must be of the same frames and grid poses.
+
+    Raises:
+        ValueError: they are not, or there are fewer than two samples.
+    """
     if len(samples) < 2:
         raise ValueError(f"an energy score needs two samples or more, got {len(samples)}")
-    for sample in samples:
-        _refuse_other_frames(sample, truth)
-    true, sets = _space_time(truth, movable_only), [_space_time(sample, movable_only) for sample in samples]
-    return EnergyScore(float(np.mean([jaccard_distance(one, true) for one in sets])),
-                       float(np.mean([jaccard_distance(*pair) for pair in combinations(sets, 2)])))
+    for one in (*samples, *futures[1:]):
+        if len(one) != len(futures[0]):
+            raise ValueError(f"a sample has {len(one)} frames, the truth has {len(futures[0])}")
+        for frame, true in zip(one, futures[0]):
+            refuse_other_grid_pose(frame, true)
+    return Membership.of([*samples, *futures], movable_only)
 
 
-def _refuse_other_frames(sample: Future, truth: Future) -> None:
-    if len(sample) != len(truth):
-        raise ValueError(f"a sample has {len(sample)} frames, the truth has {len(truth)}")
-    for one, true in zip(sample, truth):
-        refuse_other_grid_pose(one, true)
+def mean_of_pairs(distances: np.ndarray) -> float:
+    """Mean of a symmetric [K, K] over the pairs of different ones."""
+    return float(distances[np.triu_indices(len(distances), 1)].mean())
 
 
-def _space_time(frames: Future, movable_only: bool) -> np.ndarray:
+def space_time(frames: Future, movable_only: bool) -> np.ndarray:
     """A future as sorted codes [M] int64 of its (frame, voxel)."""
     parts = []
     for index, frame in enumerate(frames):

@@ -33,6 +33,10 @@ class ForecasterScores:
             total.merge(one)
         return total
 
+    def scene_confusion(self) -> tuple[list[str], np.ndarray]:
+        """Names of the scenes, and their counters [S, F, 18, 18] int64."""
+        return list(self.by_scene), np.stack([counts.confusion for counts in self.by_scene.values()])
+
     def median_ms(self) -> dict[str, float | None]:
         """Median milliseconds of each stage and of the whole forecast; None where not measured."""
         medians = {stage: float(np.median(self.ms[stage])) if stage in self.ms else None for stage in STAGES}

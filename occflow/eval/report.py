@@ -1,22 +1,27 @@
-"""report.json, which later tools read and extend, and report.md, which people read."""
+"""report.json, which later tools read and extend; report.md, scores.md and charts.svg, which people read."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
-from occflow.eval.evaluate import ForecasterScores
+from occflow.eval.charts import report_panels, write_charts
+from occflow.eval.ego_setting import EGO_SETTINGS
+from occflow.eval.evaluate import STAGES, ForecasterScores
+from occflow.eval.intervals import intervals, write_counters
+from occflow.eval.numbers import numbers
 from occflow.eval.protocols import HORIZONS_S, Protocol
+from occflow.eval.sections import scores_markdown
+from occflow.grid import CLASS_NAMES
 
 ROW_MEANINGS = {
     "copy": "the last input grid repeated, not moved (the field's Copy & Paste)",
     "persistence": "the last input moved by the ego motion (static world)",
     "tracked_velocity": "persistence, with each mover tracked in the history's voxels moved on: the networks' base",
-    "constant_velocity": "persistence, with each annotated object moved on at its last velocity",
+    "constant_velocity": "persistence, with each annotated object moved on at its last velocity and yaw rate",
     "regression": "the mean that the flow starts from, decoded: the same trunk, one pass, squared error on latents",
     "teacher-10": "flow-matching teacher, 10 Euler steps, one sample",
     "teacher-1": "flow-matching teacher, 1 Euler step",
@@ -24,31 +29,54 @@ ROW_MEANINGS = {
 }
 
 
-def numbers(values) -> list[float | None]:
-    """Floats for JSON: nan becomes null."""
-    return [None if math.isnan(value) else round(float(value), 6) for value in values]
+def report_row(scores: ForecasterScores, protocol: Protocol, frames: list[int], seed: int = 0) -> dict:
+    """One row of the report: scores at the frames of 1, 2 and 3 s, median milliseconds a forecast.
 
-
-def report_row(scores: ForecasterScores, protocol: Protocol, frames: list[int]) -> dict:
-    """One row of the report: scores at the frames of 1, 2 and 3 s, median milliseconds a forecast."""
-    values = {name: numbers(array[frames]) for name, array in protocol.scores(scores.total()).items()}
+    Beyond the contract: 95 % "intervals" by score, "class_iou" by class, and "horizon", the scores of every frame.
+    """
+    if not scores.by_scene:
+        return unmeasured_row(scores.name)
+    counts, by_scene = scores.total(), scores.scene_confusion()[1]
+    values = protocol.scores(counts)
     ms = {stage: None if value is None else round(value, 2) for stage, value in scores.median_ms().items()}
-    return {"name": scores.name, "nfe": scores.nfe, **values, "ms": ms}
+    classes = counts.class_iou()[frames].T
+    return {"name": scores.name, "nfe": scores.nfe, **{name: numbers(array[frames]) for name, array in values.items()},
+            "ms": ms, "intervals": intervals(by_scene[:, frames], protocol, seed),
+            "class_iou": {name: numbers(one) for name, one in zip(CLASS_NAMES, classes)},
+            "horizon": {name: numbers(array) for name, array in values.items()}}
+
+
+def unmeasured_row(name: str) -> dict:
+    """A row that could not be measured here, such as one that needs boxes: null everywhere."""
+    nothing = [None] * len(HORIZONS_S)
+    return {"name": name, "nfe": 0, **{score: nothing for score in ("iou", "miou", "movable_iou", "movable_miou")},
+            "ms": dict.fromkeys((*STAGES, "total"))}
 
 
 def make_report(scores: list[ForecasterScores], protocol: Protocol, frames: list[int], windows: Mapping, ego: str,
                 seed: int, versions: Mapping, machine: Mapping, seconds: Mapping, **extra) -> dict:
     """The contract of report.json; fractions, null where nothing was measured."""
+    num_frames = max((one.total().num_horizon for one in scores if one.by_scene), default=0)
     return {"protocol": protocol.name, "windows": dict(windows), "ego": ego, "horizon_s": list(HORIZONS_S),
+            "frame_s": [round((i + 1) / (frames[0] + 1), 6) for i in range(num_frames)],
             "seed": seed, "versions": dict(versions), "machine": dict(machine),
-            "rows": [report_row(one, protocol, frames) for one in scores], "seconds": dict(seconds), **extra}
+            "rows": [report_row(one, protocol, frames, seed) for one in scores], "seconds": dict(seconds), **extra}
+
+
+def write_row_counters(run_dir: Path, scores: list[ForecasterScores], frames: list[int]) -> None:
+    """RUN_DIR/counters.npz: the counters of every row and scene, with which reports are compared."""
+    rows = {one.name: one.scene_confusion() for one in scores if one.by_scene}
+    scenes = next(iter(rows.values()))[0] if rows else []
+    write_counters(run_dir, scenes, {name: confusion[:, frames] for name, (_, confusion) in rows.items()})
 
 
 def write_report(run_dir: Path, report: Mapping) -> None:
-    """Write RUN_DIR/report.json and RUN_DIR/report.md."""
+    """Write RUN_DIR/report.json, report.md, scores.md and charts.svg."""
     write_json(Path(run_dir) / "report.json", dict(report))
-    with atomic_file(Path(run_dir) / "report.md") as partial:
-        partial.write_text(report_markdown(report))
+    for name, text in (("report.md", report_markdown(report)), ("scores.md", scores_markdown(report))):
+        with atomic_file(Path(run_dir) / name) as partial:
+            partial.write_text(text)
+    write_charts(Path(run_dir) / "charts.svg", report_panels(report))
 
 
 def read_report(path: Path) -> dict:
@@ -94,9 +122,9 @@ def report_markdown(report: Mapping) -> str:
     return "\n".join([
         "# Forecast report", "", table_markdown(report), "",
         "Percent; median milliseconds a forecast of all frames.", "", *shown, "",
-        f"Protocol `{report['protocol']}`, ego setting {report['ego']} (G: the true future ego trajectory is given, "
-        "as the poses of the target grids), each target in its own ego grid, counts summed over all windows; "
-        "movable IoU is that of all movable classes as one.",
+        f"Protocol `{report['protocol']}`, ego setting {report['ego']} ({EGO_SETTINGS.get(report['ego'], 'unnamed')}), "
+        "each target in its own ego grid, counts summed over all windows; movable IoU is that of all movable classes "
+        "as one. Intervals, classes and further protocols: scores.md; drawn: charts.svg.",
         f"Windows: {windows['count']} of split {windows['split']}, stride {windows['stride']}, "
         f"{windows['history']} + {windows['horizon']} frames, {windows['scenes']} scenes. Seed {report['seed']}.",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, GPU: {machine['gpu']}.",

@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from occflow.eval.baselines import baselines
+from occflow.errors import InputError
+from occflow.eval.baselines import NEEDS_BOXES, RULES, baselines
+from occflow.eval.branching import branch_windows, evaluate_branches
 from occflow.eval.distribution import evaluate_distributions
-from occflow.eval.evaluate import evaluate
+from occflow.eval.ego_setting import in_ego_setting
+from occflow.eval.evaluate import ForecasterScores, evaluate
+from occflow.eval.measures import configured_measures
+from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import horizon_frames, protocol_named
-from occflow.eval.report import make_report, table_markdown, write_report
+from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.layout import cell_grid, coarse_keys
-from occflow.models.settings import settings_from_config
+from occflow.models.settings import ForecasterSettings, settings_from_config
 from occflow.occupancy.build import build_store
 from occflow.occupancy.forecast import Forecast, Forecaster
 from occflow.occupancy.forecast_file import save_forecasts
@@ -27,7 +32,7 @@ from occflow.occupancy.windows import Window, WindowKey, read_window, window_key
 from occflow.run_record import machine, read_seconds, timed_step, versions
 from occflow.runtime.network import RegressionForecaster, TeacherForecaster, load_student, load_teacher
 from occflow.runtime.sources import open_configured_store, prepare_torch
-from occflow.training.checkpoint import refuse_other_settings
+from occflow.training.checkpoint import read_record, refuse_other_settings
 
 
 class ShownWindow:
@@ -57,7 +62,7 @@ def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
 
 
 def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey],
-                forecasters: list[Forecaster], support: dict[str, float], samples: int = 0,
+                forecasters: list[Forecaster], support: dict[str, float] | None, samples: int = 0,
                 sample_every: int = 1) -> dict:
     """Evaluate the baselines and `forecasters` on windows; report and shown forecasts go to `run_dir`.
 
@@ -65,23 +70,56 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     """
     data, values, seed = config["data"], config["eval"], config["seed"]
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
-    protocol = protocol_named(values["protocol"])
+    protocol, span = protocol_named(values["protocol"]), (data["history"], data["horizon"])
     has_boxes = any(store.frame(key.scene, key.start).boxes for key in keys)
+    rules = in_ego_setting(values["ego"], baselines(store.grid, has_boxes, values["baselines"]))
+    forecasters = in_ego_setting(values["ego"], forecasters)
+    refuse_shared_names([*rules, *forecasters])
     shown = ShownWindow(run_dir / "forecast.npz", store.grid)
+    measures = configured_measures(values, store.grid, protocol, frames,
+                                   open_log(config["log"]) if values["rays"] else None)
+
+    def watch(window: Window, forecasts: dict[str, Forecast]) -> None:
+        for one in (shown, *measures.values()):
+            one.watch(window, forecasts)
+
     with timed_step(run_dir, "evaluate"):
-        scores = evaluate(store, keys, data["history"], data["horizon"],
-                          [*baselines(store.grid, has_boxes), *forecasters], seed, shown.watch)
+        scores = evaluate(store, keys, *span, [*rules, *forecasters], seed, watch)
+        extra = {"support": support, **{name: one.report() for name, one in measures.items()}}
+        if samples >= 2 and forecasters:
+            extra["ensembles"] = evaluate_distributions(store, keys[::sample_every], *span, forecasters, samples, seed)
+        if values["branches"]:
+            extra["branches"] = score_branches(config, store, [*rules, *forecasters])
     shown.save()
-    extra = {"support": support}
-    if samples >= 2:
-        extra["ensembles"] = evaluate_distributions(store, keys[::sample_every], data["history"], data["horizon"],
-                                                    forecasters, samples, seed)
+    scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
     windows = {"split": values["split"], "count": len(keys), "stride": values["window_stride"],
                "history": data["history"], "horizon": data["horizon"], "scenes": len({key.scene for key in keys})}
     report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
                          read_seconds(run_dir), **extra)
+    write_row_counters(run_dir, scores, frames)
     write_report(run_dir, report)
     return report
+
+
+def score_branches(config: Mapping, store: OccupancyStore, forecasters: list[Forecaster]) -> dict:
+    """All forecasters against the branching futures of eval.branches, on every window that has some."""
+    values, span = config["eval"], (config["data"]["history"], config["data"]["horizon"])
+    windows = branch_windows(store, Path(values["branches"]), window_keys(store, values["split"], *span), span[0])
+    return evaluate_branches(store, windows, *span, forecasters, values["branch_samples"], config["seed"])
+
+
+def with_unmeasured(scores: list[ForecasterScores], names: list[str]) -> list[ForecasterScores]:
+    """The scores, and after the last baseline empty ones of what this log cannot measure."""
+    place = sum(1 for one in scores if one.name in RULES)
+    return [*scores[:place], *(ForecasterScores(name, 0) for name in names), *scores[place:]]
+
+
+def refuse_shared_names(forecasters: list[Forecaster]) -> None:
+    """Raises InputError where two forecasters would share a row."""
+    names = [one.name for one in forecasters]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"eval: two forecasts are called '{name}'; rename a checkpoint or folder of predictions")
 
 
 def support_quality(store: OccupancyStore, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
@@ -101,20 +139,44 @@ def support_quality(store: OccupancyStore, keys: list[WindowKey], model: FlowFor
 
 
 def evaluate_run(config: Mapping) -> str:
-    """Baselines, regression, teacher and student on the held-out scenes; returns the table."""
+    """Baselines, networks and imported predictions on the held-out scenes; returns the table."""
     prepare_torch(config)
     run_dir, values = Path(config["run_dir"]), config["eval"]
     settings = settings_from_config(config["data"], config["model"])
-    teacher, student = load_teacher(run_dir / "teacher.safetensors"), load_student(run_dir / "student.safetensors")
-    refuse_other_settings(run_dir / "teacher.safetensors", teacher.settings, settings)
-    refuse_other_settings(run_dir / "student.safetensors", student.model.settings, settings)
+    forecasters, models = checkpoint_forecasters(values, settings)
     store = open_configured_store(config)
-    forecasters = [RegressionForecaster(teacher),
-                   *(TeacherForecaster(teacher, steps) for steps in values["teacher_steps"]), student]
+    forecasters += [ImportedForecaster(Path(folder), store.grid) for folder in values["predictions"]]
     keys = window_keys(store, values["split"], settings.num_history, settings.num_horizon, values["window_stride"])
-    report = score_store(config, run_dir, store, keys, forecasters, support_quality(store, keys, teacher),
-                         values["samples"], values["sample_every"])
+    support = support_quality(store, keys, models[0]) if models else None
+    report = score_store(config, run_dir, store, keys, forecasters, support, values["samples"], values["sample_every"])
     return table_markdown(report)
+
+
+def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
+        -> tuple[list[Forecaster], list[FlowForecaster]]:
+    """The forecasters of eval.checkpoints, named after their files, and their models.
+
+    A teacher gives one row for its mean and one for each number of steps, a student one.
+
+    Raises:
+        InputError: a missing checkpoint, or one of another kind or configuration.
+    """
+    forecasters, models = [], []
+    paths = [Path(path) for path in values["checkpoints"]]
+    for path in paths:
+        if read_record(path)["kind"] == "student":
+            made = [load_student(path)]
+        else:
+            teacher = load_teacher(path)
+            made = [RegressionForecaster(teacher), *(TeacherForecaster(teacher, n) for n in values["teacher_steps"])]
+        models.append(made[0].model)
+        refuse_other_settings(path, models[-1].settings, settings)
+        alone = [one.stem for one in paths].count(path.stem) == 1
+        stem, prefix = (path.stem, "") if alone else (f"{path.parent.name}/{path.stem}", f"{path.parent.name}/")
+        for one in made:
+            one.name = f"{prefix}regression" if isinstance(one, RegressionForecaster) else f"{stem}-{one.nfe}"
+        forecasters += made
+    return forecasters, models
 
 
 def forecast_log(config: Mapping) -> tuple[Path, str]:

@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 
-from occflow.eval.ensemble import energy_score, jaccard_distance
+from occflow.eval.ensemble import Membership, energy_score
 from occflow.geometry import planar_pose
 from occflow.occupancy.frame import OccupancyFrame
 
 CAR, ROAD = 4, 11
+
+
+def distance(one: tuple, other: tuple) -> float:
+    return Membership.of([one, other], movable_only=False).distances()[0, 1]
 
 
 def future(*frames: dict[int, int]) -> tuple[OccupancyFrame, ...]:
@@ -46,7 +50,7 @@ def test_movable_only_leaves_the_road_out():
 def test_empty_futures_agree():
     nothing, road = future({}), future({0: ROAD})
     assert energy_score([nothing, road], road, movable_only=True).score == 0.0
-    assert jaccard_distance(nothing[0].flat, road[0].flat) == 1.0
+    assert distance(nothing, road) == 1.0
 
 
 def test_the_true_distribution_beats_its_mode_and_its_union():
@@ -58,8 +62,8 @@ def test_the_true_distribution_beats_its_mode_and_its_union():
 
     draws = [[left, left], [left, right], [right, left], [right, right]]  # all two-sample draws of a fair coin
     sampled = np.mean([expected(pair) for pair in draws])
-    union, distance = future(cars(0, 1, 2, 3, 4)), jaccard_distance(left[0].flat, right[0].flat)
-    assert sampled == pytest.approx(distance / 2 - distance / 4)
+    union, apart = future(cars(0, 1, 2, 3, 4)), distance(left, right)
+    assert sampled == pytest.approx(apart / 2 - apart / 4)
     assert sampled < expected([left, left]) and sampled < expected([union, union])
 
 

@@ -1,0 +1,68 @@
+"""Annotated objects moved on at their last velocity and yaw rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from occflow.geometry import invert, points_in_box, transform
+from occflow.grid import FLAT_CLASSES, VoxelGrid
+from occflow.occupancy.ego_motion import extrapolated_poses
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.warp import warp
+from occflow.occupancy.windows import Window
+
+BOX_MARGIN_M = 0.4  # half a demo voxel: a voxel belongs to a box that its centre all but touches
+LARGEST_TURN_COS = 0.7  # a heading that turns by more than 45 degrees between two frames was annotated anew
+
+
+@dataclass(frozen=True)
+class BoxMotion:
+    """Voxels of the present (places [N] in its arrays), and the poses [2, 4, 4] of their box before and now."""
+
+    slots: np.ndarray
+    poses: np.ndarray
+    stamps_s: np.ndarray
+
+    def world_motion(self, seconds: float) -> np.ndarray:
+        """What takes the object from its place now to that after some seconds, [4, 4] in the world."""
+        later = extrapolated_poses(self.poses, self.stamps_s, np.array([seconds]))[0]
+        return later @ invert(self.poses[1])
+
+
+def annotated_motions(window: Window, grid: VoxelGrid) -> list[BoxMotion]:
+    """The boxes of the present that were there one frame before; an object annotated only once stays where it is."""
+    if len(window.history) < 2:
+        return []
+    present, previous = window.history[-1], window.history[-2]
+    before = {box.track: box for box in previous.boxes}
+    centres = transform(present.world_from_grid, grid.centres(grid.unflatten(present.flat)))
+    motions, taken = [], np.zeros(len(present.flat), dtype=bool)
+    for box in present.boxes:
+        if box.track not in before:
+            continue
+        inside = points_in_box(centres, box.world_from_box, box.size_lwh_m, BOX_MARGIN_M)
+        inside &= ~taken & np.isin(present.labels, FLAT_CLASSES, invert=True)  # a box does not take its road along
+        taken |= inside
+        earlier = before[box.track].world_from_box.copy()
+        if earlier[:3, 0] @ box.world_from_box[:3, 0] < LARGEST_TURN_COS:
+            earlier[:3, :3] = box.world_from_box[:3, :3]
+        motions.append(BoxMotion(np.flatnonzero(inside), np.stack([earlier, box.world_from_box]),
+                                 np.array([previous.stamp_s, present.stamp_s])))
+    return motions
+
+
+def moved_on(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion], world_from_target: np.ndarray,
+             stamp_s: float) -> OccupancyFrame:
+    """The present in a later grid: the static world by the ego motion, objects by their own too; they win."""
+    static, parts = np.ones(len(present.flat), dtype=bool), []
+    for motion in motions:
+        static[motion.slots] = False
+        pose = motion.world_motion(stamp_s - present.stamp_s) @ present.world_from_grid
+        part = OccupancyFrame(present.flat[motion.slots], present.labels[motion.slots], pose, stamp_s)
+        parts.append(warp(part, grid, world_from_target))
+    rest = replace(present, flat=present.flat[static], labels=present.labels[static])
+    parts.append(warp(rest, grid, world_from_target))
+    flat, first = np.unique(np.concatenate([part.flat for part in parts]), return_index=True)
+    return OccupancyFrame(flat, np.concatenate([part.labels for part in parts])[first], world_from_target, stamp_s)

@@ -1,0 +1,112 @@
+"""The charts of a report as one SVG picture: IoU over the horizon, quality against latency, reliability."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from occflow.atomic import atomic_file
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 380, 300, 56, 16, 34, 46  # pixels of a panel and of its margins
+LEGEND_LINE, TICKS = 14, 5
+COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b5ea7", "#b08900", "#3d3d3d", "#d17bb0", "#4aa3a2")
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart. `logarithmic`: the x axis, whose values are positive. `diagonal`: where x equals y is drawn too."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Mapping[str, Points]
+    logarithmic: bool = False
+    diagonal: bool = False
+
+
+def report_panels(report: Mapping) -> list[Panel]:
+    """The charts of what a report holds."""
+    rows, seconds = [row for row in report["rows"] if row.get("horizon")], report.get("frame_s", [])
+    by_time = {row["name"]: _known(zip(seconds, row["horizon"]["iou"])) for row in rows}
+    by_ms = {row["name"]: _known([(row["ms"]["total"] or None, row["iou"][0])]) for row in rows}
+    panels = [Panel("IoU over the horizon", "seconds ahead", "IoU", by_time),
+              Panel("Quality against latency", "milliseconds a forecast", "IoU at 1 s", by_ms, logarithmic=True)]
+    if "ensembles" in report:
+        curves = {row["name"]: [(one["forecast"], one["occurred"]) for one in row["reliability"]]
+                  for row in report["ensembles"]["rows"]}
+        panels.append(Panel("Reliability", "forecast probability", "share truly filled", curves, diagonal=True))
+    return panels
+
+
+def _known(points) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in points if x is not None and y is not None]
+
+
+def write_charts(path: Path, panels: Sequence[Panel]) -> None:
+    """Draw the panels side by side."""
+    height = HEIGHT + LEGEND_LINE * (1 + max(len(panel.lines) for panel in panels))
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH * len(panels)}" height="{height}" '
+             'font-family="sans-serif" font-size="11">', '<rect width="100%" height="100%" fill="white"/>']
+    for index, panel in enumerate(panels):
+        parts += [f'<g transform="translate({WIDTH * index} 0)">', *_panel(panel), "</g>"]
+    with atomic_file(Path(path)) as partial:
+        partial.write_text("\n".join([*parts, "</svg>"]) + "\n")
+
+
+class _Axis:
+    """From values to pixels."""
+
+    def __init__(self, values: list[float], start: float, stop: float, logarithmic: bool = False) -> None:
+        self.warp, self.back = (math.log10, lambda v: 10.0 ** v) if logarithmic else (float, float)
+        low, high = self.warp(min(values)), self.warp(max(values))
+        margin = 0.05 * (high - low) or 0.5 * abs(low) or 0.5
+        self.low, self.high, self.start, self.stop = low - margin, high + margin, start, stop
+
+    def pixel(self, value: float) -> float:
+        return self.start + (self.warp(value) - self.low) / (self.high - self.low) * (self.stop - self.start)
+
+    def ticks(self) -> list[float]:
+        return [self.back(self.low + (self.high - self.low) * (i + 0.5) / TICKS) for i in range(TICKS)]
+
+
+def _panel(panel: Panel) -> list[str]:
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    parts = [_text(WIDTH / 2, 18, panel.title, size=13), _text((LEFT + right) / 2, HEIGHT - 10, panel.x_label),
+             f'<g transform="translate(12 {(TOP + bottom) / 2}) rotate(-90)">{_text(0, 0, panel.y_label)}</g>']
+    points = [point for line in panel.lines.values() for point in line] + [(0, 0), (1, 1)] * panel.diagonal
+    if not points:
+        return parts
+    x_axis = _Axis([x for x, _ in points], LEFT, right, panel.logarithmic)
+    y_axis = _Axis([y for _, y in points], bottom, TOP)
+    for x in x_axis.ticks():
+        at = x_axis.pixel(x)
+        parts += [_line(at, TOP, at, bottom), _text(at, bottom + 15, f"{x:.3g}")]
+    for y in y_axis.ticks():
+        at = y_axis.pixel(y)
+        parts += [_line(LEFT, at, right, at), _text(LEFT - 6, at + 4, f"{y:.3g}", anchor="end")]
+    if panel.diagonal:
+        parts.append(_line(x_axis.pixel(0), y_axis.pixel(0), x_axis.pixel(1), y_axis.pixel(1), "#888888"))
+    for order, (name, line) in enumerate(panel.lines.items()):
+        parts += _series(name, [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in line], order)
+    return parts
+
+
+def _series(name: str, pixels: Points, order: int) -> list[str]:
+    colour, legend_y = COLOURS[order % len(COLOURS)], HEIGHT + 4 + LEGEND_LINE * order
+    route = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
+    return [f'<polyline points="{route}" fill="none" stroke="{colour}" stroke-width="2"/>',
+            *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in pixels),
+            f'<rect x="{LEFT}" y="{legend_y - 8}" width="10" height="8" fill="{colour}"/>',
+            _text(LEFT + 16, legend_y, name, anchor="start")]
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str = "#dddddd") -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str = "middle", size: int = 11) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(text)}</text>'

@@ -1,0 +1,83 @@
+"""Which differences between two reports exceed what other scenes would do (tools/compare_reports.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from occflow.errors import InputError
+from occflow.eval.intervals import percentiles, read_counters, resampled_scores
+from occflow.eval.protocols import PROTOCOLS
+from occflow.eval.report import read_report
+
+SCORES = ("iou", "miou", "movable_iou")
+SAME = ("protocol", "ego", "horizon_s", "windows")  # what two reports must share to be compared
+
+
+def compare_reports(first: Path, second: Path) -> str:
+    """A table of second - first, for the rows that both have.
+
+    With the counters of the same scenes beside both reports, the scenes are drawn anew for both alike and the interval
+    is that of the difference; otherwise a difference counts where the two intervals do not meet.
+
+    Raises:
+        InputError: a report is missing or broken, or the two do not measure the same.
+    """
+    paths = [path / "report.json" if path.is_dir() else path for path in map(Path, (first, second))]
+    reports = [read_report(path) for path in paths]
+    for key in SAME:
+        if reports[0].get(key) != reports[1].get(key):
+            raise InputError(f"{paths[1]}: its {key} is {reports[1].get(key)}, that of {paths[0]} is "
+                             f"{reports[0].get(key)}; only reports of the same task can be compared")
+    rows = [{row["name"]: row for row in report["rows"]} for report in reports]
+    shared = [name for name in rows[0] if name in rows[1]]
+    if not shared:
+        raise InputError(f"{paths[1]}: has no row in common with {paths[0]}")
+    counters = _shared_counters(paths)
+    lines = [f"{paths[1]} minus {paths[0]}, percentage points at {_slashed(reports[0]['horizon_s'])} s; * exceeds the "
+             "95 % interval" + ("" if counters else " (by separate intervals: no counters of the same scenes)"), "",
+             "| forecast | IoU | mIoU | movable IoU |", "|---|---|---|---|"]
+    for name in shared:
+        pair = [one[name] for one in counters] if all(name in one for one in counters) and counters else None
+        spans = _paired_intervals(pair, reports[0]) if pair else None
+        cells = [_cell(rows[0][name], rows[1][name], score, spans) for score in SCORES]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _shared_counters(paths: list[Path]) -> list[dict[str, np.ndarray]]:
+    (scenes, first), (others, second) = (read_counters(path.parent) for path in paths)
+    return [first, second] if scenes == others and len(scenes) > 1 else []
+
+
+def _paired_intervals(pair: list[np.ndarray], report: dict) -> dict[str, np.ndarray] | None:
+    """Intervals [F, 2] of second - first by score."""
+    if pair[0].shape != pair[1].shape or report["protocol"] not in PROTOCOLS:
+        return None
+    first, second = (resampled_scores(one, PROTOCOLS[report["protocol"]], report.get("seed", 0)) for one in pair)
+    return {score: np.array([percentiles(column) for column in (second[score] - first[score]).T]) for score in SCORES}
+
+
+def _cell(first: dict, second: dict, score: str, spans: dict[str, np.ndarray] | None) -> str:
+    parts = []
+    for index, (a, b) in enumerate(zip(first[score], second[score])):
+        if a is None or b is None:
+            parts.append("-")
+            continue
+        if spans is not None:
+            low, high = spans[score][index]
+            clear = low > 0 or high < 0
+        else:
+            clear = _apart(*(row.get("intervals", {}).get(score, [[None, None]] * 9)[index] for row in (first, second)))
+        parts.append(f"{100 * (b - a):+.1f}{'*' if clear else ''}")
+    return _slashed(parts)
+
+
+def _apart(one: list, other: list) -> bool:
+    """Intervals that do not meet; an unknown one meets all."""
+    return None not in (*one, *other) and (one[1] < other[0] or other[1] < one[0])
+
+
+def _slashed(values: list) -> str:
+    return " / ".join(map(str, values))

@@ -1,0 +1,48 @@
+"""Protocol `present`: all frames in the present ego grid (PROTOCOLS section 2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from occflow.eval.iou import IoUCounts
+from occflow.eval.numbers import numbers
+from occflow.eval.protocols import PROTOCOLS
+from occflow.grid import VoxelGrid
+from occflow.occupancy.forecast import Forecast
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.regrid import regridded
+from occflow.occupancy.windows import Window
+
+STRICT = PROTOCOLS["occworld-strict"]  # its rule for absent classes
+
+
+class PresentScores:
+    """Counts forecasts and truth in the grid of the present: what leaves it is lost to both.
+
+    A forecast is made in the targets' own grids, so what the two know of a place is the same and only the place where
+    it is compared differs.
+    """
+
+    def __init__(self, grid: VoxelGrid, frames: list[int]) -> None:
+        self.grid, self.frames = grid, frames
+        self.counts: dict[str, IoUCounts] = {}
+
+    def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
+        truths = [self._at_present(frame, window) for frame in window.horizon]
+        for name, forecast in forecasts.items():
+            counts = self.counts.setdefault(name, IoUCounts(len(truths)))
+            for index, (frame, truth) in enumerate(zip(forecast.frames, truths)):
+                counts.add(index, self._at_present(frame, window), truth)
+
+    def _at_present(self, frame: OccupancyFrame, window: Window) -> OccupancyFrame:
+        return regridded(replace(frame, observed=None), self.grid, window.present.world_from_grid)
+
+    def report(self) -> list[dict]:
+        """[{"name", "iou", ..., "iou_all", ...}]: [3] at 1, 2, 3 s, and of all forecast frames together."""
+        rows = []
+        for name, counts in self.counts.items():
+            single = {score: numbers(values[self.frames]) for score, values in STRICT.scores(counts).items()}
+            together = STRICT.scores(counts.accumulated())
+            rows.append({"name": name, **single, **{f"{score}_all": numbers(values)[0]
+                                                    for score, values in together.items()}})
+        return rows
