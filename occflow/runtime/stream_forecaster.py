@@ -1,0 +1,137 @@
+"""The streaming forecaster: sweeps in, one forecast at every instant where one is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from occflow.grid import OTHERS
+from occflow.logs.protocol import UNLABELLED
+from occflow.models.forecaster import ForecasterSettings
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.warp import warp
+from occflow.occupancy.windows import Window, WindowKey
+from occflow.runtime.stream_history import CausalHistory, KeptFrame
+from occflow.runtime.stream_latency import LatencyRecord
+from occflow.runtime.stream_network import StreamNetwork
+from occflow.runtime.stream_notices import Notices
+from occflow.runtime.stream_settings import StreamSettings
+from occflow.runtime.stream_source import Arrival
+
+RATE_SLACK = 0.1  # of the time between forecasts: a sweep that comes early by less is not waited out
+
+Frames = tuple[OccupancyFrame, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A forecast that is due.
+
+    Args:
+        arrival: the last sweep that it may know.
+        history: the frames, the last being the present; only the present where the history is not whole.
+        horizon: empty frames at the guessed grid poses of the future.
+    """
+
+    arrival: Arrival
+    history: list[KeptFrame]
+    whole: bool
+    horizon: Frames
+
+
+@dataclass(frozen=True)
+class StreamForecast:
+    """What a stream delivers.
+
+    Args:
+        name: of the forecaster; "persistence" where the network had to pass.
+        window: the history that was used, UNLABELLED voxels in it, and as an empty horizon the guessed grid poses.
+        frames: F forecast frames; the stamp of the forecast is that of window.present.
+    """
+
+    name: str
+    window: Window
+    frames: Frames
+
+
+def known_labels(frame: OccupancyFrame) -> OccupancyFrame:
+    """The frame as it is shown and scored: what has no label is of class "others". Networks take it as it is."""
+    return replace(frame, labels=np.where(frame.labels == UNLABELLED, np.uint8(OTHERS), frame.labels))
+
+
+class StreamForecaster:
+    """Turns arrivals into tasks (cheap, for every sweep) and tasks into forecasts.
+
+    Raises:
+        InputError: the rate does not suit the history.
+    """
+
+    def __init__(self, network: StreamNetwork, occupancy: OccupancySettings, stream: StreamSettings, seed: int,
+                 record: LatencyRecord, notices: Notices) -> None:
+        self._network, self._stream, self._seed, self._record, self._notices = network, stream, seed, record, notices
+        self._settings: ForecasterSettings = network.model.settings
+        interval_s = self._settings.frame_interval_s
+        stream.refuse_uneven_rate(interval_s)
+        self._future_s = interval_s * np.arange(1, self._settings.num_horizon + 1)
+        span_s = interval_s * (self._settings.num_history - 1)
+        self._history = CausalHistory(self._settings.grid, occupancy, stream, span_s, notices)
+        self._drive: tuple[int, str] | None = None
+        self._due_s = -np.inf  # stamp of the next forecast
+        self._was_whole: bool | None = None
+
+    def observe(self, arrival: Arrival) -> Task | None:
+        """Take a sweep; the task, where a forecast is due at it."""
+        self._record.sweeps += 1
+        if arrival.drive != self._drive:
+            self._history.forget()
+            self._drive, self._due_s, self._was_whole = arrival.drive, -np.inf, None
+        with self._record.stage("accumulate"):
+            if not self._history.add(arrival.sweep) or not self._is_due(arrival.sweep.stamp_s):
+                return None
+            present = self._history.make_frame()
+        settings = self._settings
+        history = self._history.before(present, settings.num_history, settings.frame_interval_s)
+        nothing = np.zeros(0, np.int64), np.zeros(0, np.uint8)
+        horizon = tuple(OccupancyFrame(*nothing, pose, present.frame.stamp_s + seconds) for pose, seconds
+                        in zip(self._history.future_poses(self._future_s), self._future_s))
+        return Task(arrival, history or [present], history is not None, horizon)
+
+    def forecast(self, task: Task) -> StreamForecast:
+        """Do a task: by the network where the history is whole, else by persistence; the change is told."""
+        self._tell(task)
+        window = Window(WindowKey(task.arrival.drive[1], 0), tuple(kept.frame for kept in task.history), task.horizon)
+        encoded = [self._encoding(kept) for kept in task.history]
+        if task.whole:
+            return StreamForecast(self._network.name, window, self._network.forecast(window, encoded, self._seed))
+        with self._record.stage("decode"):
+            present = known_labels(window.present)
+            frames = tuple(warp(present, self._settings.grid, target.world_from_grid, target.stamp_s)
+                           for target in task.horizon)
+        return StreamForecast("persistence", window, frames)
+
+    def _encoding(self, kept: KeptFrame):
+        if not self._stream.reuse:
+            return self._network.encode(kept.frame)
+        kept.encoding = kept.encoding or self._network.encode(kept.frame)
+        return kept.encoding
+
+    def _is_due(self, stamp_s: float) -> bool:
+        period_s = 1 / self._stream.rate_hz
+        if not abs(stamp_s - self._due_s) <= period_s:  # the first sweep, or one after a jump in time
+            self._due_s = stamp_s
+        if stamp_s < self._due_s - RATE_SLACK * period_s:
+            return False
+        while self._due_s <= stamp_s + RATE_SLACK * period_s:
+            self._due_s += period_s
+        return True
+
+    def _tell(self, task: Task) -> None:
+        if task.whole != self._was_whole:
+            at = f"{task.arrival.drive[1]}, {task.arrival.sweep.stamp_s:.2f} s"
+            if task.whole:
+                self._notices.say("forecasting", f"from {at}: the history is whole")
+            else:
+                self._notices.say("persistence", f"from {at}: a frame of the history is missing")
+            self._was_whole = task.whole

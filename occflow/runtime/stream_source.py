@@ -1,0 +1,81 @@
+"""A driving log as a stream: its sweeps one by one, when the sensor would have sent them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from occflow.errors import InputError
+from occflow.logs.protocol import DrivingLog, Sweep
+from occflow.runtime.stream_clock import Clock
+from occflow.runtime.stream_notices import Notices
+
+MAX_UNREADABLE = 20  # sweeps in a row; then the log is gone and the stream ends
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A sweep, the scene (and the round) it belongs to, and when it arrived on the stream's clock, seconds."""
+
+    sweep: Sweep
+    drive: tuple[int, str]
+    arrived_s: float
+
+
+class Replay:
+    """Iterates over the sweeps of scenes as they arrive.
+
+    Args:
+        log, scenes: what to replay, and in which order.
+        pace: seconds of the sensor in a second of the clock; 0: without waiting.
+        loops: how often.
+        stop: ends the replay.
+    """
+
+    def __init__(self, log: DrivingLog, scenes: list[str], pace: float, loops: int, clock: Clock, notices: Notices,
+                 stop: threading.Event) -> None:
+        self._log, self._scenes, self._pace, self._loops = log, scenes, pace, loops
+        self._clock, self._notices, self._stop = clock, notices, stop
+
+    def __iter__(self) -> Iterator[Arrival]:
+        for drive in ((loop, scene) for loop in range(self._loops) for scene in self._scenes):
+            if self._stop.is_set():
+                return
+            yield from self._drive(drive)
+
+    def _drive(self, drive: tuple[int, str]) -> Iterator[Arrival]:
+        """One scene; its first sweep arrives now, a sweep out of order at once."""
+        start: tuple[float, float] | None = None  # stamp and arrival of the first sweep
+        for sweep in readable_sweeps(self._log, drive[1], self._notices):
+            if start is None:
+                start = sweep.stamp_s, self._clock.now()
+            if self._pace > 0:
+                self._clock.wait_until(start[1] + (sweep.stamp_s - start[0]) / self._pace, self._stop)
+            if self._stop.is_set():
+                return
+            yield Arrival(sweep, drive, self._clock.now())
+
+
+def readable_sweeps(log: DrivingLog, scene: str, notices: Notices) -> Iterator[Sweep]:
+    """The sweeps of a scene without those that cannot be read; each of these is told.
+
+    Where the log's iterator ends with an error (a generator does), so does the scene.
+
+    Raises:
+        InputError: too many in a row.
+    """
+    sweeps, unreadable = iter(log.sweeps(scene)), 0
+    while True:
+        try:
+            sweep = next(sweeps)
+        except StopIteration:
+            return
+        except InputError as error:
+            unreadable += 1
+            notices.say("unreadable sweep", str(error))
+            if unreadable == MAX_UNREADABLE:
+                raise InputError(f"{error} (so are the {MAX_UNREADABLE - 1} sweeps before it)") from None
+            continue
+        unreadable = 0
+        yield sweep

@@ -1,0 +1,162 @@
+"""The streaming forecaster: equal to the batch, each frame encoded once, and faults survived."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from small_forecaster import GRID
+from stream_world import Drive, FakeClock, moved
+
+from occflow.errors import InputError
+from occflow.grid import NUM_CLASSES
+from occflow.logs.protocol import UNLABELLED, Sweep
+from occflow.occupancy.forecast_file import load_forecasts
+from occflow.occupancy.settings import OccupancySettings
+from occflow.runtime.network import StudentForecaster
+from occflow.runtime.stream_forecaster import StreamForecast, StreamForecaster
+from occflow.runtime.stream_latency import LatencyRecord
+from occflow.runtime.stream_network import StreamNetwork
+from occflow.runtime.stream_notices import Notices
+from occflow.runtime.stream_settings import StreamSettings
+from occflow.runtime.stream_sinks import LastForecasts, shown_frames
+from occflow.runtime.stream_source import Arrival, Replay
+
+SEED = 3
+
+
+@pytest.fixture
+def network(small_forecaster) -> StreamNetwork:
+    """A small student with weights that do something."""
+    for head in (small_forecaster.mean.mean_head, small_forecaster.mean.scale_head):
+        torch.nn.init.normal_(head.weight, std=0.1)
+    return StreamNetwork(small_forecaster, LatencyRecord(FakeClock()))
+
+
+@pytest.fixture
+def forecaster(network):
+    """A forecaster, and what it says."""
+    def make(**settings) -> tuple[StreamForecaster, Notices]:
+        notices = Notices(lambda text: None)
+        return StreamForecaster(network, OccupancySettings(), StreamSettings(**settings), SEED,
+                                network._record, notices), notices
+    return make
+
+
+def forecasts(stream: StreamForecaster, sweeps: list[Sweep]) -> dict[float, StreamForecast]:
+    """All forecasts of a drive, by the stamp of their present."""
+    made = {}
+    for sweep in sweeps:
+        task = stream.observe(Arrival(sweep, (0, "drive"), 0.0))
+        if task:
+            made[sweep.stamp_s] = stream.forecast(task)
+    return made
+
+
+def drive(num_sweeps: int, **fields) -> list[Sweep]:
+    return [Drive(**fields).sweep(index) for index in range(num_sweeps)]
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_streamed_forecasts_are_the_batch_forecasts(network, forecaster, labels):
+    """Same frames, same noise, same guessed grid poses: the same forecast, encoded anew or kept."""
+    for head in network.model.autoencoder.existence:
+        torch.nn.init.constant_(head.bias, 0.3)  # so that forecasts are not nearly empty
+    made = forecasts(forecaster(labels=labels)[0], drive(9))
+    student = StudentForecaster(network.model)
+    network_made = {stamp: one for stamp, one in made.items() if one.name == "student-1"}
+    assert list(network_made) == [0.5, 1.0, 1.5, 2.0]
+    for one in network_made.values():
+        batch = student.forecast(one.window, SEED).frames
+        assert sum(len(frame.flat) for frame in batch) > 100
+        for streamed, frame in zip(one.frames, batch, strict=True):
+            assert np.array_equal(streamed.flat, frame.flat) and np.array_equal(streamed.labels, frame.labels)
+            assert np.array_equal(streamed.world_from_grid, frame.world_from_grid)
+            assert streamed.stamp_s == frame.stamp_s
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_each_frame_is_encoded_once(network, forecaster, reuse):
+    """Nine forecasts at 4 Hz, the first two without a history of two frames half a second apart."""
+    stream, _ = forecaster(rate_hz=4.0, reuse=reuse)
+    made = forecasts(stream, drive(9))
+    names = [one.name for one in made.values()]
+    assert names == ["persistence"] * 2 + ["student-1"] * 7
+    assert network._record.summary()["stage_ms"]["encode"]["count"] == (9 if reuse else 2 + 2 * 7)
+
+
+def test_history_is_half_a_second_apart_at_any_rate(forecaster):
+    made = forecasts(forecaster(rate_hz=10.0)[0], drive(14, sweep_s=0.1))
+    for stamp, one in made.items():
+        if stamp > 0.45:
+            assert [frame.stamp_s for frame in one.window.history] == pytest.approx([stamp - 0.5, stamp])
+            assert [frame.stamp_s for frame in one.frames] == pytest.approx([stamp + s for s in (0.5, 1.0, 1.5)])
+    assert len(made) == 14
+
+
+def test_the_guessed_grid_poses_are_the_drives_own(forecaster):
+    made = forecasts(forecaster()[0], drive(9))
+    for frame in made[2.0].frames:
+        assert np.allclose(frame.world_from_grid, Drive().ego_pose(frame.stamp_s), atol=0.2)
+
+
+def test_what_has_no_label_reaches_the_network_so_and_nobody_else(forecaster, tmp_path):
+    """Networks know UNLABELLED; forecasts, pictures and files know classes only."""
+    made, kept = forecasts(forecaster(labels=False)[0], drive(5)), LastForecasts(2)
+    for one in made.values():
+        assert all((frame.labels == UNLABELLED).all() for frame in one.window.history)
+        assert all((frame.labels < NUM_CLASSES).all() for frame in (*one.frames, *shown_frames(one, [1.0])))
+        kept.deliver(one)
+    record = load_forecasts(kept.save(tmp_path / "forecast.npz", GRID))
+    assert (record.history[-1].labels == 0).all() and list(record.forecasts) == ["student-1"]
+
+
+def test_a_new_drive_starts_anew(forecaster):
+    stream, _ = forecaster()
+    forecasts(stream, drive(5))
+    task = stream.observe(Arrival(Drive().sweep(6), (1, "drive"), 0.0))
+    assert stream.forecast(task).name == "persistence"
+
+
+def test_a_rate_that_does_not_suit_the_history_is_refused(forecaster):
+    for rate_hz in (3.0, 1.0):
+        with pytest.raises(InputError, match="stream.rate_hz"):
+            forecaster(rate_hz=rate_hz)
+
+
+def faulty(kind: str, sweeps: list[Sweep]) -> tuple[list[Sweep], float]:
+    """A drive at 10 Hz with one fault about its middle, and the stamp from which all is well again."""
+    if kind == "silence":
+        return [sweep for sweep in sweeps if not 2.0 < sweep.stamp_s < 3.0], 3.0
+    if kind == "pose jump":
+        return [moved(sweep, 5.0) if sweep.stamp_s >= 2.0 else sweep for sweep in sweeps], 2.0
+    if kind == "out of order":
+        order = [*range(20), 22, 21, 20, *range(23, len(sweeps))]
+        return [sweeps[index] for index in order], 2.3
+    if kind == "clock ran back":
+        return sweeps[:20] + sweeps[5:], 0.5
+    generator = np.random.default_rng(0)
+    return [sweep for sweep in sweeps if not 1.0 <= sweep.stamp_s < 3.0 or generator.random() > 0.2], 3.0
+
+
+@pytest.mark.parametrize("kind", ["silence", "pose jump", "out of order", "clock ran back", "drops"])
+def test_faults_are_told_and_overcome_within_one_history(forecaster, kind):
+    """The history is 0.5 s long; a forecast's period is added, since recovery shows at the next forecast."""
+    stream, notices = forecaster(rate_hz=4.0)
+    sweeps, well_s = faulty(kind, drive(42, sweep_s=0.1))
+    made = forecasts(stream, sweeps)
+    assert kind in notices.counts or kind == "drops"
+    late = [one.name for stamp, one in made.items() if stamp >= well_s + 0.5 + 0.25]
+    assert len(late) >= 2 and set(late) == {"student-1"}
+    if kind in ("silence", "pose jump", "clock ran back"):
+        assert notices.counts["persistence"] == 2 and notices.counts["forecasting"] == 2  # the start, and the fault
+
+
+def test_a_truncated_scan_is_told_and_the_stream_goes_on(forecaster):
+    stream, notices = forecaster()
+    log = Drive(num_sweeps=13, broken=(5, 8))  # a sweep between two frames, and one that a frame was due at
+    source = Replay(log, ["drive-1"], 0.0, 1, FakeClock(), notices, threading.Event())
+    tasks = [task for task in map(stream.observe, source) if task]
+    names = [stream.forecast(task).name for task in tasks]
+    assert notices.counts["unreadable sweep"] == 2
+    assert names.count("student-1") >= 3 and names[-1] == "student-1"

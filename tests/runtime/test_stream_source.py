@@ -1,0 +1,62 @@
+"""A log replayed: pace, loops, and sweeps that cannot be read."""
+
+import threading
+
+import pytest
+from stream_world import Drive, FakeClock
+
+from occflow.errors import InputError
+from occflow.runtime.stream_notices import Notices
+from occflow.runtime.stream_source import MAX_UNREADABLE, Replay
+
+
+def replay(log, pace, loops=1, told=None):
+    clock, stop = FakeClock(), threading.Event()
+    notices = Notices((told if told is not None else []).append)
+    return Replay(log, log.scenes(), pace, loops, clock, notices, stop), clock, stop
+
+
+@pytest.mark.parametrize("pace", [0.5, 1.0, 4.0])
+def test_sweeps_arrive_at_the_sensors_pace_or_a_factor(pace):
+    source, clock, _ = replay(Drive(num_sweeps=5), pace)
+    arrived = [arrival.arrived_s - 100.0 for arrival in source if arrival.drive == (0, "drive-1")]
+    assert arrived == pytest.approx([i * 0.25 / pace for i in range(5)])
+
+
+def test_a_slow_reader_does_not_shift_the_later_sweeps():
+    source, clock, _ = replay(Drive(num_sweeps=4), 1.0)
+    arrived = []
+    for arrival in source:
+        arrived.append(arrival.arrived_s - 100.0)
+        clock.spend(0.3 if len(arrived) == 1 else 0.0)
+    assert arrived[:4] == pytest.approx([0.0, 0.3, 0.5, 0.75])
+
+
+def test_pace_zero_does_not_wait_and_loops_repeat():
+    source, clock, _ = replay(Drive(num_sweeps=3), 0.0, loops=2)
+    drives = [arrival.drive for arrival in source]
+    assert clock.now() == 100.0
+    assert drives == [(loop, name) for loop in (0, 1) for name in ("drive-1", "drive-2") for _ in range(3)]
+
+
+def test_stop_ends_the_replay():
+    """And nothing more of the log is read, however many loops there would be."""
+    log = Drive(num_sweeps=1)
+    source, _, stop = replay(log, 1.0, loops=10**9)
+    arrivals = iter(source)
+    next(arrivals)
+    stop.set()
+    assert list(arrivals) == []
+
+
+def test_unreadable_sweeps_are_told_and_skipped():
+    told = []
+    source, _, _ = replay(Drive(num_sweeps=6, broken=(2, 3), names=["one"]), 0.0, told=told)
+    assert [arrival.sweep.path.stem for arrival in source] == ["0", "1", "4", "5"]
+    assert told == [f"unreadable sweep: {i}.bin: truncated; copy the file again" for i in (2, 3)]
+
+
+def test_a_log_that_has_gone_away_is_refused():
+    source, _, _ = replay(Drive(num_sweeps=100, broken=tuple(range(4, 100))), 0.0)
+    with pytest.raises(InputError, match=f"truncated.*so are the {MAX_UNREADABLE - 1}"):
+        list(source)
