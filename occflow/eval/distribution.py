@@ -11,8 +11,7 @@ from occflow.eval.evaluate import forecast_seed
 from occflow.eval.marginals import MarginalCounts
 from occflow.eval.numbers import MeanCounts, number
 from occflow.occupancy.forecast import Forecaster
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 PARTS = {"": False, "movable_": True}  # of the voxels: all, and those of movable classes
 
@@ -55,8 +54,8 @@ class DistributionCounts:
         return found
 
 
-def evaluate_distributions(store: OccupancyStore, keys: list[WindowKey], history: int, horizon: int,
-                           forecasters: list[Forecaster], samples: int, seed: int) -> dict:
+def evaluate_distributions(source: WindowSource, keys: list[WindowKey], forecasters: list[Forecaster],
+                           samples: int, seed: int) -> dict:
     """Scores of `samples` forecasts a window, over all voxels and over movable ones.
 
     Returns:
@@ -66,10 +65,10 @@ def evaluate_distributions(store: OccupancyStore, keys: list[WindowKey], history
     """
     counts = {one.name: DistributionCounts(samples) for one in forecasters}
     for place, key in enumerate(tqdm(keys, desc="ensembles", unit="window", dynamic_ncols=True)):
-        window = read_window(store, key, history, horizon)
+        window = source.read(key)
         for forecaster in forecasters:
             futures = sampled_futures(forecaster, window, samples, seed, place)
-            counts[forecaster.name].add(futures, window.horizon, store.grid.num_voxels)
+            counts[forecaster.name].add(futures, window.horizon, source.store.grid.num_voxels)
     return {"windows": len(keys), "samples": samples,
             "rows": [{"name": name, **one.row()} for name, one in counts.items()]}
 

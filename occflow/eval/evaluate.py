@@ -10,8 +10,7 @@ from tqdm import tqdm
 
 from occflow.eval.iou import IoUCounts
 from occflow.occupancy.forecast import Forecast, Forecaster
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 STAGES = ("encode", "flow", "decode")
 
@@ -63,8 +62,7 @@ def forecast_seed(seed: int, window_number: int) -> int:
     return int(np.random.SeedSequence((seed, window_number)).generate_state(1)[0])
 
 
-def evaluate(store: OccupancyStore, keys: list[WindowKey], history: int, horizon: int,
-             forecasters: list[Forecaster], seed: int,
+def evaluate(source: WindowSource, keys: list[WindowKey], forecasters: list[Forecaster], seed: int,
              watch: Callable[[Window, dict[str, Forecast]], None] | None = None) -> list[ForecasterScores]:
     """Score forecasters on windows; one window in memory at a time.
 
@@ -73,7 +71,7 @@ def evaluate(store: OccupancyStore, keys: list[WindowKey], history: int, horizon
     """
     scores = [ForecasterScores(one.name, one.nfe) for one in forecasters]
     for number, key in enumerate(tqdm(keys, desc="evaluation", unit="window", dynamic_ncols=True)):
-        window, forecasts = read_window(store, key, history, horizon), {}
+        window, forecasts = source.read(key), {}
         for forecaster, score in zip(forecasters, scores):
             forecasts[forecaster.name] = forecaster.forecast(window, forecast_seed(seed, number))
             score.add(window, forecasts[forecaster.name])

@@ -16,8 +16,7 @@ from occflow.models.layout import join_layouts
 from occflow.models.mean import MeanForecast
 from occflow.models.settings import crop_step
 from occflow.occupancy.crop import cropped, part_of, random_corner
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 from occflow.training.processes import rank, world_size
 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
@@ -89,20 +88,22 @@ class CropSettings:
 
 
 class ObservationFeed(WindowFeed):
-    """Batches of observed windows (or parts of them) with targets."""
+    """Batches of observed windows (or parts of them) with targets.
 
-    def __init__(self, store: OccupancyStore, keys: list[WindowKey], forecaster: FlowForecaster, seed: int,
+    Args:
+        causal_share: share of the windows with causal history, whatever the input kind of `windows`.
+    """
+
+    def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowForecaster, seed: int,
                  crop: CropSettings = CropSettings(), causal_share: float = 0.0) -> None:
         super().__init__(len(keys) * crop.a_window, seed, bytes_a_site=700)
-        self.store, self.keys, self.forecaster, self.seed, self.crop = store, keys, forecaster, seed, crop
+        self.windows, self.keys, self.forecaster, self.seed, self.crop = windows, keys, forecaster, seed, crop
         self.causal_share = causal_share
 
     def make(self, index: int) -> tuple[Observation, int]:
-        settings = self.forecaster.settings
         key = self.keys[index // self.crop.a_window]
         rng, region = np.random.default_rng((self.seed, index)), None
-        input_kind = "causal" if rng.random() < self.causal_share else "occupancy"
-        window = read_window(self.store, key, settings.num_history, settings.num_horizon, input_kind)
+        window = self.windows.read(key, "causal" if rng.random() < self.causal_share else None)
         if self.crop.voxels:
             window, region = self._part(window, rng)
         observation = self.forecaster.observe(window, with_target=True, region=region)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from occflow.models.forecaster import FlowForecaster, Observation
 from occflow.models.regression import TrueFuture, twin_loss
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import WindowKey, read_window
+from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.training.engine import train
 from occflow.training.feeding import WindowFeed
 from occflow.training.optimiser import OptimiserSettings
@@ -21,22 +20,21 @@ from occflow.training.run_log import RunLog
 class TwinFeed(WindowFeed):
     """Windows with their true voxels, one at a time."""
 
-    def __init__(self, store: OccupancyStore, keys: list[WindowKey], forecaster: FlowForecaster, seed: int) -> None:
+    def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowForecaster, seed: int) -> None:
         super().__init__(len(keys), seed, bytes_a_site=700)
-        self.store, self.keys, self.forecaster = store, keys, forecaster
+        self.windows, self.keys, self.forecaster = windows, keys, forecaster
 
     def make(self, index: int) -> tuple[tuple[Observation, TrueFuture], int]:
-        settings = self.forecaster.settings
-        window = read_window(self.store, self.keys[index], settings.num_history, settings.num_horizon)
+        window = self.windows.read(self.keys[index])
         observation = self.forecaster.observe(window)
         return (observation, TrueFuture.of(self.forecaster, window.horizon)), len(observation.layout.support)
 
 
-def train_regression(forecaster: FlowForecaster, store: OccupancyStore, keys: list[WindowKey], values: Mapping,
+def train_regression(forecaster: FlowForecaster, windows: WindowSource, keys: list[WindowKey], values: Mapping,
                      seed: int, stats: Path) -> FlowForecaster:
     """A twin of `forecaster`: its encoder is shared and frozen, mean network and decoder are trained from its own."""
     twin = copy.deepcopy(forecaster)
-    feed = TwinFeed(store, keys, twin, seed)
+    feed = TwinFeed(windows, keys, twin, seed)
     autoencoder = twin.autoencoder
     trained = nn.ModuleList([twin.mean, autoencoder.from_latent, autoencoder.up, autoencoder.existence,
                              autoencoder.classes]).requires_grad_(True)
