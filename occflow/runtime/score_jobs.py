@@ -22,16 +22,15 @@ from occflow.logs.open import open_log
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.settings import ForecasterSettings, settings_from_config
-from occflow.occupancy.build import build_store
 from occflow.occupancy.forecast import Forecast, Forecaster
 from occflow.occupancy.forecast_file import save_forecasts
-from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
 from occflow.runtime.network import RegressionForecaster, TeacherForecaster, load_student, load_teacher
-from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch
+from occflow.runtime.occupancy_jobs import build_configured_store
+from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch, refuse_other_grid
 from occflow.training.checkpoint import read_record, refuse_other_settings
 
 
@@ -194,9 +193,8 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     settings = settings_from_config(config["data"], config["model"])
     refuse_other_settings(checkpoint, student.model.settings, settings)
     with timed_step(run_dir, "build"):
-        store = build_store(open_log(config["log"]), settings.grid,
-                            OccupancySettings.from_dict(config["data"]["occupancy"]), run_dir / "occupancy",
-                            config["workers"])
+        store = build_configured_store(config, run_dir / "occupancy")
+        refuse_other_grid(store, config["data"])
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
     report = score_store(config, run_dir, store, keys, [student],
                          support_quality(configured_windows(config, store), keys, student.model))
