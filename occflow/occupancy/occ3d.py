@@ -10,6 +10,7 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
+from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.nuscenes_sequences import NuScenesSequences
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.npz_volume import read_volume
@@ -31,7 +32,8 @@ class Occ3dSequences:
         self._scenes = [scene for scene in self._tables.scenes() if (self.gts / scene).is_dir()]
         if not self._scenes:
             raise InputError(f"{self.gts}: no scene of {self._tables.tables}; point log.gts at Occ3D's gts/ folder")
-        self.name = f"occ3d/{self._tables.name}"
+        files = [path for scene in self._scenes for path in (self.gts / scene).glob("*/labels.npz")]
+        self.name = f"occ3d-{fingerprint_of(self.gts, files)}/{self._tables.name}"
 
     def __reduce__(self) -> tuple:
         return Occ3dSequences, self._arguments  # a worker process reads the tables itself

@@ -13,7 +13,7 @@ from occflow.occupancy.fill_store import SceneFrames, fill_store
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.store import OccupancyStore, StoreLayout
 
-NEEDED_KEYS = {"occ3d": ("gts", "root", "version"), "semantickitti_voxels": ("root",)}
+NEEDED_KEYS = {"occ3d": ("gts", "root", "version"), "semantickitti_voxels": ("root",), "uniocc": ("root",)}
 
 
 class OccupancySequences(Protocol):
@@ -52,6 +52,10 @@ def open_sequences(log: Mapping) -> OccupancySequences:
         from occflow.occupancy.occ3d import Occ3dSequences
 
         return Occ3dSequences(log["gts"], log["root"], log["version"])
+    if log["kind"] == "uniocc":
+        from occflow.occupancy.uniocc import UniOccSequences
+
+        return UniOccSequences(log["root"])
     from occflow.occupancy.semantickitti_voxels import SemanticKittiVoxels
 
     return SemanticKittiVoxels(log["root"])
