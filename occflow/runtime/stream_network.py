@@ -36,4 +36,4 @@ class StreamNetwork:
             noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
             state = condition.state(self.model.one_step(noise.to(self.model.device), condition))
         with self._record.stage("decode"):
-            return self.model.decode_state(state, condition.layout, window.horizon)
+            return self.model.decoder(observation, window.horizon)(state)
