@@ -81,6 +81,15 @@ class Condition:
         """The inverse of `residual`."""
         return self.forecast.mean + self.forecast.scale * residual
 
+    def without_history(self, dropped: Tensor) -> Condition:
+        """What a network is shown where the history is dropped, [B] bool: neither mean, scale nor features.
+
+        The features are normalised otherwise, so zeros cannot be mistaken for them.
+        """
+        rows, seen = dropped[self.sample][:, None], self.forecast
+        return replace(self, forecast=MeanForecast(seen.mean.masked_fill(rows, 0.0), seen.scale.masked_fill(rows, 1.0),
+                                                   seen.features.masked_fill(rows, 0.0)))
+
 
 class FlowForecaster(nn.Module):
     """Autoencoder, mean network and velocity network, with the steps that join them."""
@@ -147,9 +156,18 @@ class FlowForecaster(nn.Module):
         forecast = self.mean(observation.history_latents, observation.base, observation.layout)
         return Condition(observation.layout, forecast)
 
-    def velocity_field(self, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
-        """v(x [N, C], t [B]) with the condition bound."""
-        return lambda x, t: self.velocity(x, t, t, condition.forecast, condition.layout)
+    def velocity_field(self, condition: Condition, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+        """v(x [N, C], t [B]) with the condition bound; at another `guidance` than 1, classifier-free guidance
+        v_without + guidance (v - v_without) (Ho and Salimans, arXiv 2207.12598)."""
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return self.velocity(x, t, t, condition.forecast, condition.layout)
+
+        if guidance == 1:
+            return velocity
+        blind = condition.without_history(torch.ones(condition.layout.num_samples, dtype=torch.bool,
+                                                     device=self.device))
+        without = self.velocity_field(blind)
+        return lambda x, t: torch.lerp(without(x, t), velocity(x, t), guidance)
 
     def one_step(self, noise: Tensor, condition: Condition) -> Tensor:
         """The one-step sample eps - u(eps, 0, 1) [N, C]."""
