@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from occflow.grid import NUM_CLASSES
-from occflow.sparse.layers import PatchDown, PatchUp
+from occflow.models.lovasz import lovasz_softmax
+from occflow.sparse.layers import PatchDown, PatchUp, zero_initialised
 from occflow.sparse.sites import Pooling, Shape, Sites, lookup, pool, site_keys, sites_from_keys
 
 UNKNOWN = NUM_CLASSES  # class of a voxel that was given no label; encoded, never decoded
@@ -19,11 +20,16 @@ LATENT_BOUND = 4.0  # standard deviations; keeps a rare latent from dominating t
 
 @dataclass(frozen=True)
 class AutoencoderSettings:
-    """Strides from the voxel level up to the coarse sites, channels of each level, channels of a latent."""
+    """Strides from the voxel level up to the coarse sites, channels of each level, channels of a latent.
+
+    `hidden_layers` residual perceptrons stand on either side of the latent; they cost little, for they run on coarse
+    sites only.
+    """
 
     strides: tuple[Shape, ...]
     widths: tuple[int, ...]  # one for the voxels and one for each coarser level
     latent_channels: int
+    hidden_layers: int = 0
 
     @property
     def total_stride(self) -> Shape:
@@ -35,10 +41,23 @@ class AutoencoderSettings:
 
 @dataclass(frozen=True)
 class DecodingLoss:
-    """Mean existence cross-entropy over the levels and mean class cross-entropy of the true voxels; scalars."""
+    """Mean existence cross-entropy over the levels, and cross-entropy plus weighted Lovász-softmax of the true voxels'
+    classes; scalars."""
 
     existence: Tensor
     classes: Tensor
+
+
+class ResidualPerceptron(nn.Module):
+    """x + f(x), f zero-initialised: [N, C] -> [N, C]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.GELU(),
+                                 zero_initialised(nn.Linear(2 * channels, channels)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.net(features)
 
 
 class Autoencoder(nn.Module):
@@ -56,10 +75,12 @@ class Autoencoder(nn.Module):
         slots = [x * y * z for x, y, z in settings.strides]
         self.embed = nn.Embedding(NUM_CLASSES + 1, widths[0])  # and UNKNOWN
         self.down = nn.ModuleList(PatchDown(widths[i], widths[i + 1], slots[i]) for i in range(len(slots)))
+        self.before = nn.Sequential(*[ResidualPerceptron(top) for _ in range(settings.hidden_layers)])
         self.to_latent = nn.Sequential(nn.GELU(), nn.Linear(top, top), nn.GELU(),
                                        nn.Linear(top, settings.latent_channels))
         self.standardise = nn.BatchNorm1d(settings.latent_channels, affine=False)
         self.from_latent = nn.Linear(settings.latent_channels, top)
+        self.after = nn.Sequential(*[ResidualPerceptron(top) for _ in range(settings.hidden_layers)])
         self.up = nn.ModuleList(PatchUp(widths[i + 1], widths[i], slots[i]) for i in range(len(slots)))
         self.existence = nn.ModuleList(nn.Linear(widths[i], 1) for i in range(len(slots)))
         self.classes = nn.Sequential(nn.Linear(widths[0], 2 * widths[0]), nn.GELU(),
@@ -82,7 +103,7 @@ class Autoencoder(nn.Module):
         features = self.embed(labels)
         for level, (down, pooling) in enumerate(zip(self.down, poolings)):
             features = down(functional.gelu(features) if level else features, pooling)
-        standardised = self.standardise(self.to_latent(features))
+        standardised = self.standardise(self.to_latent(self.before(features)))
         return LATENT_BOUND * torch.tanh(standardised / LATENT_BOUND)
 
     @torch.no_grad()
@@ -95,9 +116,13 @@ class Autoencoder(nn.Module):
             self._latents(labels, self.pyramid(sites))
         self.eval()
 
+    def coarse_features(self, latents: Tensor) -> Tensor:
+        """Latents [M, C] -> features [M, widths[-1]] that the decoder goes down from."""
+        return self.after(self.from_latent(latents))
+
     def decode(self, sites: Sites, latents: Tensor, voxel_shape: Shape) -> tuple[Sites, Tensor]:
         """Coarse sites [M] that exist, with latents [M, C] -> voxels [N] and their labels [N] int64."""
-        features, shapes = self.from_latent(latents), self._shapes(voxel_shape)
+        features, shapes = self.coarse_features(latents), self._shapes(voxel_shape)
         for level in reversed(range(len(self.up))):
             children = functional.gelu(self.up[level].expand(features))
             exists = self.existence[level](children)[..., 0] > 0  # [M, slots]
@@ -113,7 +138,7 @@ class Autoencoder(nn.Module):
         return shapes
 
     def loss(self, sites: Sites, labels: Tensor, noise: float, generator: torch.Generator,
-             unlabelled_share: float = 0.0) -> DecodingLoss:
+             unlabelled_share: float = 0.0, lovasz_weight: float = 0.0) -> DecodingLoss:
         """Reconstruction loss with latents disturbed by `noise` standard deviations, true sites at every level.
 
         The disturbance makes the decoder indifferent to the small errors of a sampled latent. A share of the blocks
@@ -123,7 +148,7 @@ class Autoencoder(nn.Module):
         hidden = torch.rand(sites.num_blocks, generator=generator).to(labels.device) < unlabelled_share
         latents = self._latents(labels.masked_fill(hidden[sites.coords[:, 0].long()], UNKNOWN), poolings)
         disturbance = torch.randn(latents.shape, generator=generator).to(latents)
-        features = self.from_latent(latents + noise * disturbance)
+        features = self.coarse_features(latents + noise * disturbance)
         existence_losses = []
         for level in reversed(range(len(self.up))):
             pooling = poolings[level]
@@ -134,7 +159,13 @@ class Autoencoder(nn.Module):
             existence_losses.append(functional.binary_cross_entropy_with_logits(logits, target))
             features = children.flatten(0, 1)[index]
         return DecodingLoss(torch.stack(existence_losses).mean(),
-                            functional.cross_entropy(self.classes(features), labels, class_weights(labels)))
+                            class_loss(self.classes(features), labels, lovasz_weight))
+
+
+def class_loss(logits: Tensor, labels: Tensor, lovasz_weight: float) -> Tensor:
+    """Cross-entropy by the root of each class's rarity, plus weighted Lovász-softmax; logits [N, 17], labels [N]."""
+    loss = functional.cross_entropy(logits, labels, class_weights(labels))
+    return loss + lovasz_weight * lovasz_softmax(logits, labels) if lovasz_weight else loss
 
 
 def class_weights(labels: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from occflow.sparse.sites import Sites, sites_from_keys
 
 Encoding = tuple[Sites, Tensor]  # coarse sites of frames (block = frame) and their latents [M, C]
 
+BASES = ("tracked", "persistence", "empty")  # what the mean starts from: movers moved on, a static world, nothing
 EXISTS, EMPTY = 1.0, -1.0  # values of the state's existence channel; the latent of an empty site is zero
 
 
@@ -39,6 +40,7 @@ class ForecasterSettings:
     history_channels: int
     mean_trunk: TrunkSettings
     velocity_trunk: TrunkSettings
+    base: str = "tracked"  # one of BASES
 
     @property
     def state_channels(self) -> int:
@@ -52,7 +54,7 @@ class Observation:
     Args:
         layout: where things are.
         history_latents: [M, C] latents of the observed frames on layout.history.
-        base: [N, C + 1] persistence state on the support.
+        base: [N, C + 1] on the support, the state that the mean starts from.
         target: [N, C + 1] true state on the support; None where the future is not known.
     """
 
@@ -139,7 +141,7 @@ class FlowForecaster(nn.Module):
         settings, grid = self.settings, region or self.settings.grid
         poses, seconds = horizon_geometry(window)
         touched = [touched_voxels(window.present, grid, pose) for pose in poses]
-        movers = tracked_movers(window.history, grid)
+        movers = tracked_movers(window.history, grid) if settings.base == "tracked" else []
         moved = tuple(advanced(window.present, grid, movers, frame.world_from_grid, frame.stamp_s, voxels)
                       for frame, voxels in zip(window.horizon, touched))
         touched = [np.union1d(voxels, frame.flat) for voxels, frame in zip(touched, moved)]
@@ -149,6 +151,8 @@ class FlowForecaster(nn.Module):
         sites, latents = self.encode_frames(window.history, grid) if encoded is None else join_encodings(encoded)
         history_latents, _ = at_sites(latents, sites, layout.history)
         target = self.state_of(window.horizon, layout.support, grid) if with_target else None
+        if settings.base == "empty":
+            moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
         return Observation(layout, history_latents, self.state_of(moved, layout.support, grid), target)
 
     def condition(self, observation: Observation) -> Condition:

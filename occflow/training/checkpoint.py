@@ -13,7 +13,7 @@ from torch import nn
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings
-from occflow.models.settings import settings_from_record
+from occflow.models.settings import settings_from_record, with_later_settings
 
 FORMAT = 1
 
@@ -54,10 +54,9 @@ def read_record(path: Path) -> dict:
                              "tools/distill_mfd.py, or run 'make demo'")
     try:
         record = json.loads(record_path.read_text())
-        record["kind"], record["settings"]
+        return {**record, "kind": record["kind"], "settings": with_later_settings(record["settings"])}
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{record_path}: not a checkpoint record; train the checkpoint again") from None
-    return record
 
 
 def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings: ForecasterSettings) -> None:

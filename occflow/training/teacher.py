@@ -36,7 +36,7 @@ def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values:
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         loss = autoencoder.loss(*draw(step_rng(seed, step)), values["latent_noise"], step_generator(seed, step),
-                                values["unlabelled_share"])
+                                values["unlabelled_share"], values["lovasz_weight"])
         return loss.existence + loss.classes, {"existence": loss.existence.item(), "classes": loss.classes.item()}
 
     settings = OptimiserSettings.from_config(values)
