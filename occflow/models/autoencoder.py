@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from occflow.grid import NUM_CLASSES
 from occflow.models.lovasz import lovasz_softmax
-from occflow.sparse.layers import PatchDown, PatchUp, zero_initialised
+from occflow.sparse.layers import PatchDown, PatchUp
 from occflow.sparse.sites import Pooling, Shape, Sites, lookup, pool, site_keys, sites_from_keys
 
 UNKNOWN = NUM_CLASSES  # class of a voxel that was given no label; encoded, never decoded
@@ -20,16 +20,11 @@ LATENT_BOUND = 4.0  # standard deviations; keeps a rare latent from dominating t
 
 @dataclass(frozen=True)
 class AutoencoderSettings:
-    """Strides from the voxel level up to the coarse sites, channels of each level, channels of a latent.
-
-    `hidden_layers` residual perceptrons stand on either side of the latent; they cost little, for they run on coarse
-    sites only.
-    """
+    """Strides from the voxel level up to the coarse sites, channels of each level, channels of a latent."""
 
     strides: tuple[Shape, ...]
     widths: tuple[int, ...]  # one for the voxels and one for each coarser level
     latent_channels: int
-    hidden_layers: int = 0
 
     @property
     def total_stride(self) -> Shape:
@@ -48,18 +43,6 @@ class DecodingLoss:
     classes: Tensor
 
 
-class ResidualPerceptron(nn.Module):
-    """x + f(x), f zero-initialised: [N, C] -> [N, C]."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.GELU(),
-                                 zero_initialised(nn.Linear(2 * channels, channels)))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.net(features)
-
-
 class Autoencoder(nn.Module):
     """A code for the voxels of one coarse site, which neither side extends beyond.
 
@@ -75,12 +58,10 @@ class Autoencoder(nn.Module):
         slots = [x * y * z for x, y, z in settings.strides]
         self.embed = nn.Embedding(NUM_CLASSES + 1, widths[0])  # and UNKNOWN
         self.down = nn.ModuleList(PatchDown(widths[i], widths[i + 1], slots[i]) for i in range(len(slots)))
-        self.before = nn.Sequential(*[ResidualPerceptron(top) for _ in range(settings.hidden_layers)])
         self.to_latent = nn.Sequential(nn.GELU(), nn.Linear(top, top), nn.GELU(),
                                        nn.Linear(top, settings.latent_channels))
         self.standardise = nn.BatchNorm1d(settings.latent_channels, affine=False)
         self.from_latent = nn.Linear(settings.latent_channels, top)
-        self.after = nn.Sequential(*[ResidualPerceptron(top) for _ in range(settings.hidden_layers)])
         self.up = nn.ModuleList(PatchUp(widths[i + 1], widths[i], slots[i]) for i in range(len(slots)))
         self.existence = nn.ModuleList(nn.Linear(widths[i], 1) for i in range(len(slots)))
         self.classes = nn.Sequential(nn.Linear(widths[0], 2 * widths[0]), nn.GELU(),
@@ -103,7 +84,7 @@ class Autoencoder(nn.Module):
         features = self.embed(labels)
         for level, (down, pooling) in enumerate(zip(self.down, poolings)):
             features = down(functional.gelu(features) if level else features, pooling)
-        standardised = self.standardise(self.to_latent(self.before(features)))
+        standardised = self.standardise(self.to_latent(features))
         return LATENT_BOUND * torch.tanh(standardised / LATENT_BOUND)
 
     @torch.no_grad()
@@ -116,13 +97,9 @@ class Autoencoder(nn.Module):
             self._latents(labels, self.pyramid(sites))
         self.eval()
 
-    def coarse_features(self, latents: Tensor) -> Tensor:
-        """Latents [M, C] -> features [M, widths[-1]] that the decoder goes down from."""
-        return self.after(self.from_latent(latents))
-
     def decode(self, sites: Sites, latents: Tensor, voxel_shape: Shape) -> tuple[Sites, Tensor]:
         """Coarse sites [M] that exist, with latents [M, C] -> voxels [N] and their labels [N] int64."""
-        features, shapes = self.coarse_features(latents), self._shapes(voxel_shape)
+        features, shapes = self.from_latent(latents), self._shapes(voxel_shape)
         for level in reversed(range(len(self.up))):
             children = functional.gelu(self.up[level].expand(features))
             exists = self.existence[level](children)[..., 0] > 0  # [M, slots]
@@ -148,7 +125,7 @@ class Autoencoder(nn.Module):
         hidden = torch.rand(sites.num_blocks, generator=generator).to(labels.device) < unlabelled_share
         latents = self._latents(labels.masked_fill(hidden[sites.coords[:, 0].long()], UNKNOWN), poolings)
         disturbance = torch.randn(latents.shape, generator=generator).to(latents)
-        features = self.coarse_features(latents + noise * disturbance)
+        features = self.from_latent(latents + noise * disturbance)
         existence_losses = []
         for level in reversed(range(len(self.up))):
             pooling = poolings[level]

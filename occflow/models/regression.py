@@ -56,7 +56,7 @@ def twin_loss(forecaster: FlowForecaster, state: Tensor, support: Sites, truth: 
 
 def decoder_loss(autoencoder: Autoencoder, keys: Tensor, latents: Tensor, truth: TrueFuture) -> Tensor:
     """Mean existence cross-entropy of the levels plus class cross-entropy, from coarse sites `keys` [M] on down."""
-    features, losses = autoencoder.coarse_features(latents), []
+    features, losses = autoencoder.from_latent(latents), []
     for level in reversed(range(len(autoencoder.up))):
         fine, coarse = truth.levels[level], truth.levels[level + 1]
         children = functional.gelu(autoencoder.up[level].expand(features))  # [M, slots, C]

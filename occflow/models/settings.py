@@ -35,7 +35,7 @@ def settings_from_record(record: Mapping) -> ForecasterSettings:
         VoxelGrid.from_dict(record["grid"]), record["num_history"], record["num_horizon"],
         record["frame_interval_s"],
         AutoencoderSettings(_strides(autoencoder["strides"]), tuple(autoencoder["widths"]),
-                            autoencoder["latent_channels"], autoencoder["hidden_layers"]),
+                            autoencoder["latent_channels"]),
         SupportSettings(support["reach_m_per_s"], _strides(support["level_strides"]), support["whole_grid"],
                         support["motion_compensation"]),
         record["history_channels"], _trunk(record["mean_trunk"]), _trunk(record["velocity_trunk"]), record["base"])
@@ -43,9 +43,10 @@ def settings_from_record(record: Mapping) -> ForecasterSettings:
 
 def with_later_settings(record: Mapping) -> dict:
     """A checkpoint's record with the settings that were not there yet when older ones were written."""
-    later = {"autoencoder": {"hidden_layers": 0}, "support": {"whole_grid": False, "motion_compensation": True}}
-    filled = {**record, **{group: {**values, **record[group]} for group, values in later.items() if group in record}}
-    return {"base": "tracked", **filled} if "support" in record else filled
+    if "support" not in record:  # of an autoencoder alone
+        return dict(record)
+    support = {"whole_grid": False, "motion_compensation": True, **record["support"]}
+    return {"base": "tracked", **record, "support": support}
 
 
 def settings_from_config(data: Mapping, model: Mapping) -> ForecasterSettings:

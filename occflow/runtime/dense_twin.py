@@ -173,11 +173,11 @@ class DenseAutoencoder(nn.Module):
         rows = functional.embedding(classes, table)
         for level, (down, stride) in enumerate(zip(self.twin.down, self.twin.settings.strides)):
             rows = dense_down(down, functional.gelu(rows) if level else rows, self.shapes[level], stride)
-        return self.twin.standardise(self.twin.to_latent(self.twin.before(rows)))
+        return self.twin.standardise(self.twin.to_latent(rows))
 
     def logits(self, latents: Tensor) -> tuple[list[Tensor], Tensor]:
         """Latents [frames * coarse cells, L] -> existence logits of every level, coarse to fine, and class logits."""
-        net, rows, existence = self.twin, self.twin.coarse_features(latents), []
+        net, rows, existence = self.twin, self.twin.from_latent(latents), []
         for level in reversed(range(len(net.up))):
             rows = functional.gelu(dense_up(net.up[level], rows, self.shapes[level], net.settings.strides[level]))
             existence.append(net.existence[level](rows)[:, 0])

@@ -66,8 +66,7 @@ def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings
         InputError: unreadable, of another kind, or made with other settings (the first difference is named).
     """
     record = read_record(path)
-    if record["kind"] not in kinds:
-        raise InputError(f"{path}: is a checkpoint of kind '{record['kind']}', wanted {' or '.join(kinds)}")
+    _refuse_other_kind(path, record["kind"], kinds)
     _refuse(path, first_difference(record["settings"], relevant_settings(record["kind"], settings)))
     try:
         module.load_state_dict(load_file(str(path)))
@@ -79,6 +78,11 @@ def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings
 def refuse_other_settings(path: Path, stored: ForecasterSettings, wanted: ForecasterSettings) -> None:
     """Raise InputError where a loaded checkpoint's settings are not the configured ones."""
     _refuse(path, first_difference(settings_record(stored), settings_record(wanted)))
+
+
+def _refuse_other_kind(path: Path, kind: str, wanted: tuple[str, ...]) -> None:
+    if kind not in wanted:
+        raise InputError(f"{path}: is a checkpoint of kind '{kind}', wanted {' or '.join(wanted)}")
 
 
 def _refuse(path: Path, difference: str | None) -> None:
@@ -103,6 +107,7 @@ def first_difference(stored: dict, wanted: dict, prefix: str = "") -> str | None
 def load_forecaster(path: Path, kinds: tuple[str, ...]) -> FlowForecaster:
     """A forecaster built from the settings beside the checkpoint itself, in evaluation mode."""
     record = read_record(path)
+    _refuse_other_kind(path, record["kind"], kinds)
     try:
         settings = settings_from_record(record["settings"])
     except (KeyError, TypeError, ValueError):

@@ -28,7 +28,7 @@ def train_regression(forecaster: FlowForecaster, feed: TwinFeed, values: Mapping
     """The twin of `forecaster`: its encoder is shared and frozen, mean network and decoder are trained."""
     twin = copy.deepcopy(forecaster)
     coder = twin.autoencoder
-    trained = nn.ModuleList([twin.mean, coder.from_latent, coder.after, coder.up, coder.existence, coder.classes])
+    trained = nn.ModuleList([twin.mean, coder.from_latent, coder.up, coder.existence, coder.classes])
     twin.requires_grad_(False)
     trained.requires_grad_(True)
     twin.mean.scale_head.requires_grad_(False)  # a regression has no spread
