@@ -24,6 +24,7 @@ from occflow.sparse.sites import Sites, sites_from_keys
 
 Encoding = tuple[Sites, Tensor]  # coarse sites of frames (block = frame) and their latents [M, C]
 
+BASES = ("tracked", "persistence", "empty")  # what the mean starts from: movers moved on, a static world, nothing
 EXISTS, EMPTY = 1.0, -1.0  # values of the state's existence channel; the latent of an empty site is zero
 
 
@@ -40,6 +41,7 @@ class ForecasterSettings:
     history_channels: int
     mean_trunk: TrunkSettings
     velocity_trunk: TrunkSettings
+    base: str = "tracked"  # one of BASES
 
     @property
     def state_channels(self) -> int:
@@ -53,7 +55,7 @@ class Observation:
     Args:
         layout: where things are.
         history_latents: [M, C] latents of the observed frames on layout.history.
-        base: [N, C + 1] persistence state on the support.
+        base: [N, C + 1] on the support, the state that the mean starts from.
         target: [N, C + 1] true state on the support; None where the future is not known.
         moved: the voxels that `base` encodes, F frames a window.
     """
@@ -83,6 +85,15 @@ class Condition:
     def state(self, residual: Tensor) -> Tensor:
         """The inverse of `residual`."""
         return self.forecast.mean + self.forecast.scale * residual
+
+    def without_history(self, dropped: Tensor) -> Condition:
+        """What a network is shown where the history is dropped, [B] bool: neither mean, scale nor features.
+
+        The features are normalised otherwise, so zeros cannot be mistaken for them.
+        """
+        rows, seen = dropped[self.sample][:, None], self.forecast
+        return replace(self, forecast=MeanForecast(seen.mean.masked_fill(rows, 0.0), seen.scale.masked_fill(rows, 1.0),
+                                                   seen.features.masked_fill(rows, 0.0)))
 
 
 class FlowForecaster(nn.Module):
@@ -133,7 +144,7 @@ class FlowForecaster(nn.Module):
         settings, grid = self.settings, region or self.settings.grid
         poses, seconds = horizon_geometry(window)
         touched = [touched_voxels(window.present, grid, pose) for pose in poses]
-        movers = tracked_movers(window.history, grid)
+        movers = tracked_movers(window.history, grid) if settings.base == "tracked" else []
         moved = tuple(advanced(window.present, grid, movers, frame.world_from_grid, frame.stamp_s, voxels)
                       for frame, voxels in zip(window.horizon, touched))
         touched = [np.union1d(voxels, frame.flat) for voxels, frame in zip(touched, moved)]
@@ -143,6 +154,8 @@ class FlowForecaster(nn.Module):
         sites, latents = self.encode_frames(window.history, grid) if encoded is None else join_encodings(encoded)
         history_latents, _ = at_sites(latents, sites, layout.history)
         target = self.state_of(window.horizon, layout.support, grid) if with_target else None
+        if settings.base == "empty":
+            moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
         return Observation(layout, history_latents, self.state_of(moved, layout.support, grid), target, moved)
 
     def condition(self, observation: Observation) -> Condition:
@@ -150,9 +163,18 @@ class FlowForecaster(nn.Module):
         forecast = self.mean(observation.history_latents, observation.base, observation.layout)
         return Condition(observation.layout, forecast)
 
-    def velocity_field(self, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
-        """v(x [N, C], t [B]) with the condition bound."""
-        return lambda x, t: self.velocity(x, t, t, condition.forecast, condition.layout)
+    def velocity_field(self, condition: Condition, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+        """v(x [N, C], t [B]) with the condition bound; at another `guidance` than 1, classifier-free guidance
+        v_without + guidance (v - v_without) (Ho and Salimans, arXiv 2207.12598)."""
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return self.velocity(x, t, t, condition.forecast, condition.layout)
+
+        if guidance == 1:
+            return velocity
+        blind = condition.without_history(torch.ones(condition.layout.num_samples, dtype=torch.bool,
+                                                     device=self.device))
+        without = self.velocity_field(blind)
+        return lambda x, t: torch.lerp(without(x, t), velocity(x, t), guidance)
 
     def one_step(self, noise: Tensor, condition: Condition) -> Tensor:
         """The one-step sample eps - u(eps, 0, 1) [N, C]."""

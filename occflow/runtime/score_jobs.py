@@ -21,7 +21,7 @@ from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.layout import cell_grid, coarse_keys
-from occflow.models.settings import ForecasterSettings, settings_from_config
+from occflow.models.settings import settings_from_config
 from occflow.occupancy.build import build_store
 from occflow.occupancy.forecast import Forecast, Forecaster
 from occflow.occupancy.forecast_file import save_forecasts
@@ -30,9 +30,10 @@ from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey, read_window, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
-from occflow.runtime.network import RegressionForecaster, TeacherForecaster, load_student, load_teacher
+from occflow.runtime.checkpoint_rows import checkpoint_forecasters
+from occflow.runtime.network import load_student
 from occflow.runtime.sources import open_configured_store, prepare_torch
-from occflow.training.checkpoint import read_record, refuse_other_settings
+from occflow.training.checkpoint import refuse_other_settings
 
 
 class ShownWindow:
@@ -150,33 +151,6 @@ def evaluate_run(config: Mapping) -> str:
     support = support_quality(store, keys, models[0]) if models else None
     report = score_store(config, run_dir, store, keys, forecasters, support, values["samples"], values["sample_every"])
     return table_markdown(report)
-
-
-def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
-        -> tuple[list[Forecaster], list[FlowForecaster]]:
-    """The forecasters of eval.checkpoints, named after their files, and their models.
-
-    A teacher gives one row for its mean and one for each number of steps, a student one.
-
-    Raises:
-        InputError: a missing checkpoint, or one of another kind or configuration.
-    """
-    forecasters, models = [], []
-    paths = [Path(path) for path in values["checkpoints"]]
-    for path in paths:
-        if read_record(path)["kind"] == "student":
-            made = [load_student(path)]
-        else:
-            teacher = load_teacher(path)
-            made = [RegressionForecaster(teacher), *(TeacherForecaster(teacher, n) for n in values["teacher_steps"])]
-        models.append(made[0].model)
-        refuse_other_settings(path, models[-1].settings, settings)
-        alone = [one.stem for one in paths].count(path.stem) == 1
-        stem, prefix = (path.stem, "") if alone else (f"{path.parent.name}/{path.stem}", f"{path.parent.name}/")
-        for one in made:
-            one.name = f"{prefix}regression" if isinstance(one, RegressionForecaster) else f"{stem}-{one.nfe}"
-        forecasters += made
-    return forecasters, models
 
 
 def forecast_log(config: Mapping) -> tuple[Path, str]:
