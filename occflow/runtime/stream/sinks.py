@@ -13,7 +13,7 @@ from occflow.grid import VoxelGrid
 from occflow.occupancy.forecast_file import ForecastRecord, save_forecasts
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import map_frames
-from occflow.runtime.stream_forecaster import StreamForecast, known_labels
+from occflow.runtime.stream.forecaster import StreamForecast, known_labels
 from occflow.viewing.animation import GAP_PX, MARGIN_PX, gif_palette
 from occflow.viewing.panels import Panels, panel_size, view_value
 from occflow.viewing.picture import blank, legend, stack, write

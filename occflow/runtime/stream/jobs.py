@@ -18,17 +18,17 @@ from occflow.occupancy.settings import OccupancySettings
 from occflow.run_record import machine, versions
 from occflow.runtime.network import load_student
 from occflow.runtime.sources import prepare_torch
-from occflow.runtime.stream_clock import SystemClock
-from occflow.runtime.stream_forecaster import StreamForecaster
-from occflow.runtime.stream_latency import LatencyRecord, latency_markdown
-from occflow.runtime.stream_loop import Inbox, Worker, run_stream
-from occflow.runtime.stream_network import StreamNetwork
-from occflow.runtime.stream_notices import Notices
-from occflow.runtime.stream_progress import Progress
-from occflow.runtime.stream_settings import StreamSettings
-from occflow.runtime.stream_sinks import LastForecasts
-from occflow.runtime.stream_source import Replay
-from occflow.runtime.stream_window import LiveWindow
+from occflow.runtime.stream.clock import SystemClock
+from occflow.runtime.stream.forecaster import StreamForecaster
+from occflow.runtime.stream.latency import LatencyRecord, latency_markdown
+from occflow.runtime.stream.loop import Inbox, Worker, run_stream
+from occflow.runtime.stream.network import StreamNetwork
+from occflow.runtime.stream.notices import Notices
+from occflow.runtime.stream.progress import Progress
+from occflow.runtime.stream.settings import StreamSettings
+from occflow.runtime.stream.sinks import LastForecasts
+from occflow.runtime.stream.source import Replay
+from occflow.runtime.stream.window import LiveWindow
 from occflow.training.checkpoint import refuse_other_settings
 from occflow.viewing.display import require_display
 

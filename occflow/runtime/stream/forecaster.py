@@ -13,12 +13,12 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey
-from occflow.runtime.stream_history import CausalHistory, KeptFrame
-from occflow.runtime.stream_latency import LatencyRecord
-from occflow.runtime.stream_network import StreamNetwork
-from occflow.runtime.stream_notices import Notices
-from occflow.runtime.stream_settings import StreamSettings
-from occflow.runtime.stream_source import Arrival
+from occflow.runtime.stream.history import CausalHistory, KeptFrame
+from occflow.runtime.stream.latency import LatencyRecord
+from occflow.runtime.stream.network import StreamNetwork
+from occflow.runtime.stream.notices import Notices
+from occflow.runtime.stream.settings import StreamSettings
+from occflow.runtime.stream.source import Arrival
 
 RATE_SLACK = 0.1  # of the time between forecasts: a sweep that comes early by less is not waited out
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from occflow.errors import InputError
 from occflow.logs.protocol import DrivingLog, Sweep
-from occflow.runtime.stream_clock import Clock
-from occflow.runtime.stream_notices import Notices
+from occflow.runtime.stream.clock import Clock
+from occflow.runtime.stream.notices import Notices
 
 MAX_UNREADABLE = 20  # sweeps in a row; then the log is gone and the stream ends
 
