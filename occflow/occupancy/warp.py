@@ -23,13 +23,11 @@ def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np
     centres = (transform(target_from_source, grid.centres(grid.unflatten(frame.flat))) - grid.origin_m).T
     # float32 voxel coordinates, by columns: a rounding of 1e-5 voxels only moves the edge of a superset
     centres = np.ascontiguousarray(centres / grid.voxel_size_m, dtype=np.float32)  # [3, N]
-    offsets = (corner_offsets(1.0) @ target_from_source[:3, :3].T).astype(np.float32)
-    corners = []
-    for offset in offsets:
-        x, y, z = np.floor(centres + offset[:, None]).astype(np.int32)
-        inside = (x >= 0) & (x < grid.shape[0]) & (y >= 0) & (y < grid.shape[1]) & (z >= 0) & (z < grid.shape[2])
-        corners.append(((x * grid.shape[1] + y) * grid.shape[2] + z)[inside])
-    return _distinct(np.concatenate(corners), grid.num_voxels)
+    offsets = (target_from_source[:3, :3] @ corner_offsets(1.0).T).astype(np.float32)  # [3, 8]
+    x, y, z = np.floor(centres[:, None] + offsets[:, :, None]).astype(np.int32).reshape(3, -1)
+    inside = (x >= 0) & (x < grid.shape[0]) & (y >= 0) & (y < grid.shape[1]) & (z >= 0) & (z < grid.shape[2])
+    flat = ((x * grid.shape[1] + y) * grid.shape[2] + z)[inside]
+    return _distinct(flat, grid.num_voxels)
 
 
 def _distinct(flat: np.ndarray, num_voxels: int) -> np.ndarray:
