@@ -9,7 +9,7 @@ import torch
 from occflow.models.forecaster import Encoding, FlowForecaster
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
-from occflow.runtime.stream_latency import LatencyRecord
+from occflow.runtime.stream.latency import LatencyRecord
 
 
 class StreamNetwork:
