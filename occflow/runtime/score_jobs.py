@@ -77,7 +77,7 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     refuse_shared_names([*rules, *forecasters])
     shown = ShownWindow(run_dir / "forecast.npz", store.grid)
     measures = configured_measures(values, store.grid, protocol, frames,
-                                   open_log(config["log"]) if values["rays"] else None)
+                                   open_log(config["log"]) if values["rays"] else None, seed)
 
     def watch(window: Window, forecasts: dict[str, Forecast]) -> None:
         for one in (shown, *measures.values()):
