@@ -19,12 +19,16 @@ STAGES = ("encode", "flow", "decode")
 
 @dataclass
 class ForecasterScores:
-    """What was counted of one forecaster: counters a scene (mergeable), and milliseconds a stage and window."""
+    """What was counted of one forecaster: counters a scene (mergeable), and milliseconds a stage and window.
+
+    `ego` is its own ego setting, where that is not the report's.
+    """
 
     name: str
     nfe: int
     by_scene: dict[str, IoUCounts] = field(default_factory=dict)
     ms: dict[str, list[float]] = field(default_factory=dict)
+    ego: str | None = None
 
     def total(self) -> IoUCounts:
         """Counters of all scenes."""
@@ -77,7 +81,7 @@ def evaluate(store: OccupancyStore, keys: list[WindowKey], history: int, horizon
     Args:
         watch: called with every window and its forecasts by name.
     """
-    scores = [ForecasterScores(one.name, one.nfe) for one in forecasters]
+    scores = [ForecasterScores(one.name, one.nfe, ego=getattr(one, "ego", None)) for one in forecasters]
     for key in tqdm(keys, desc="evaluation", unit="window", dynamic_ncols=True):
         window, forecasts = read_window(store, key, history, horizon), {}
         for forecaster, score in zip(forecasters, scores):
