@@ -17,6 +17,7 @@ from occflow.eval.measures import configured_measures
 from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
+from occflow.eval.window_list import scored_windows
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
 from occflow.models.forecaster import FlowForecaster
@@ -62,12 +63,15 @@ def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
     return counts
 
 
-def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey],
+def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey], chosen: Mapping,
                 forecasters: list[Forecaster], support: dict[str, float] | None, samples: int = 0,
                 sample_every: int = 1) -> dict:
     """Evaluate the baselines and `forecasters` on windows; report and shown forecasts go to `run_dir`.
 
     With `samples` >= 2 the forecasters are also scored as distributions, on every `sample_every`-th window.
+
+    Args:
+        chosen: how the windows were chosen: "split", "rule", "stride"; goes into the report.
     """
     data, values, seed = config["data"], config["eval"], config["seed"]
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
@@ -78,7 +82,7 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     refuse_shared_names([*rules, *forecasters])
     shown = ShownWindow(run_dir / "forecast.npz", store.grid)
     measures = configured_measures(values, store.grid, protocol, frames,
-                                   open_log(config["log"]) if values["rays"] else None)
+                                   open_log(config["log"]) if values["rays"] else None, seed)
 
     def watch(window: Window, forecasts: dict[str, Forecast]) -> None:
         for one in (shown, *measures.values()):
@@ -93,8 +97,8 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
             extra["branches"] = score_branches(config, store, [*rules, *forecasters])
     shown.save()
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
-    windows = {"split": values["split"], "count": len(keys), "stride": values["window_stride"],
-               "history": data["history"], "horizon": data["horizon"], "scenes": len({key.scene for key in keys})}
+    windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
+               "scenes": len({key.scene for key in keys})}
     report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
                          read_seconds(run_dir), **extra)
     write_row_counters(run_dir, scores, frames)
@@ -146,10 +150,12 @@ def evaluate_run(config: Mapping) -> str:
     settings = settings_from_config(config["data"], config["model"])
     forecasters, models = checkpoint_forecasters(values, settings)
     store = open_configured_store(config)
-    forecasters += [ImportedForecaster(Path(folder), store.grid) for folder in values["predictions"]]
-    keys = window_keys(store, values["split"], settings.num_history, settings.num_horizon, values["window_stride"])
+    forecasters += [ImportedForecaster.configured(one, store.grid, values["ego"]) for one in values["predictions"]]
+    chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
+    keys = scored_windows(store, horizon=settings.num_horizon, history=settings.num_history, **chosen)
     support = support_quality(store, keys, models[0]) if models else None
-    report = score_store(config, run_dir, store, keys, forecasters, support, values["samples"], values["sample_every"])
+    report = score_store(config, run_dir, store, keys, chosen, forecasters, support, values["samples"],
+                         values["sample_every"])
     return table_markdown(report)
 
 
@@ -172,6 +178,7 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
                             OccupancySettings.from_dict(config["data"]["occupancy"]), run_dir / "occupancy",
                             config["workers"])
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
-    report = score_store(config, run_dir, store, keys, [student],
+    chosen = {"split": "all scenes", "rule": "all", "stride": 1}
+    report = score_store(config, run_dir, store, keys, chosen, [student],
                          support_quality(store, keys, student.model))
     return run_dir, table_markdown(report)
