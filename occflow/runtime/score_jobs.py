@@ -12,7 +12,7 @@ from occflow.eval.baselines import NEEDS_BOXES, RULES, baselines
 from occflow.eval.branching import branch_windows, evaluate_branches
 from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.ego_setting import in_ego_setting
-from occflow.eval.evaluate import ForecasterScores, evaluate
+from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
 from occflow.eval.measures import configured_measures
 from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import horizon_frames, protocol_named
@@ -48,9 +48,12 @@ class ShownWindow:
         if change > self.change:
             self.change, self.shown = change, (window, {name: one.frames for name, one in forecasts.items()})
 
-    def save(self) -> None:
+    def save(self, forecasters: list[Forecaster], samples: int, seed: int) -> None:
+        """Write the window and its forecasts, and of `forecasters` so many samples each, for the probability view."""
         window, forecasts = self.shown
-        save_forecasts(self.path, self.grid, window, forecasts)
+        seeds = [forecast_seed(seed, number) for number in range(samples)]
+        futures = {one.name: [sample.frames for sample in one.samples(window, seeds)] for one in forecasters if seeds}
+        save_forecasts(self.path, self.grid, window, forecasts, futures)
 
 
 def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
@@ -95,7 +98,7 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
             extra["ensembles"] = evaluate_distributions(store, keys[::sample_every], *span, forecasters, samples, seed)
         if values["branches"]:
             extra["branches"] = score_branches(config, store, [*rules, *forecasters])
-    shown.save()
+    shown.save([one for one in forecasters if one.nfe], values["shown_samples"], seed)
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
     windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
                "scenes": len({key.scene for key in keys})}
