@@ -25,8 +25,7 @@ from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.forecast import Forecaster
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 FORMAT = 1
 IS_MOVABLE = np.isin(np.arange(256), MOVABLE_CLASSES)  # by label
@@ -110,21 +109,22 @@ def read_branch_file(path: Path) -> BranchFile:
         raise InputError(f"{path}: no branches can be read ({reason}); run tools/branch_futures.py") from None
 
 
-def branch_windows(store: OccupancyStore, folder: Path, keys: list[WindowKey], history: int) -> dict[WindowKey, Path]:
+def branch_windows(source: WindowSource, folder: Path, keys: list[WindowKey]) -> dict[WindowKey, Path]:
     """The windows whose present has branching futures.
 
     Raises:
         InputError: none has.
     """
-    found = {key: folder / key.scene / f"{store.frame(key.scene, key.start + history - 1).token}.npz" for key in keys}
+    frame, present = source.store.frame, source.history - 1
+    found = {key: folder / key.scene / f"{frame(key.scene, key.start + present).token}.npz" for key in keys}
     found = {key: path for key, path in found.items() if path.is_file()}
     if not found:
         raise InputError(f"{folder}: no branching futures of these windows; run tools/branch_futures.py first")
     return found
 
 
-def evaluate_branches(store: OccupancyStore, windows: dict[WindowKey, Path], history: int, horizon: int,
-                      forecasters: list[Forecaster], samples: int, seed: int) -> dict:
+def evaluate_branches(source: WindowSource, windows: dict[WindowKey, Path], forecasters: list[Forecaster],
+                      samples: int, seed: int) -> dict:
     """K samples against the branching futures of each window, on voxels of movable classes.
 
     Branches are exact, a store is built from a LiDAR. So only what the recorded drive observed is compared, without
@@ -137,10 +137,11 @@ def evaluate_branches(store: OccupancyStore, windows: dict[WindowKey, Path], his
         occurs.
     """
     means, branches = {name: SceneCounts(MeanCounts) for name in (RECORDED, *(one.name for one in forecasters))}, 0
+    grid = source.store.grid
     for key, path in tqdm(windows.items(), desc="branches", unit="window", dynamic_ncols=True):
-        window, file = read_window(store, key, history, horizon), read_branch_file(path)
-        masks = comparable(file, window, store.grid)
-        futures = within(file.futures(window, store.grid), masks)
+        window, file = source.read(key), read_branch_file(path)
+        masks = comparable(file, window, grid)
+        futures = within(file.futures(window, grid), masks)
         branches = max(branches, len(futures))
         if not any(len(frame.flat) for future in futures for frame in future):
             continue
