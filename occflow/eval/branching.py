@@ -17,8 +17,10 @@ from tqdm import tqdm
 from occflow.errors import InputError
 from occflow.eval.distribution import sampled_futures
 from occflow.eval.ensemble import NEAR, Future, Membership, set_scores
-from occflow.eval.numbers import MeanCounts, number
+from occflow.eval.intervals import mean_row
+from occflow.eval.numbers import MeanCounts
 from occflow.eval.occupancy_quality import restricted
+from occflow.eval.scene_counts import SceneCounts
 from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.forecast import Forecaster
@@ -131,11 +133,12 @@ def evaluate_branches(source: WindowSource, windows: dict[WindowKey, Path], fore
 
     Returns:
         {"windows", "samples", "branches", "rows": [{"name", "coverage", "precision", "built_coverage",
-        "built_precision", "energy_distance", "nearest"}]}: means over the windows in which an agent occurs.
+        "built_precision", "energy_distance", "nearest", "intervals"}]}: means over the windows in which an agent
+        occurs.
     """
-    means, branches = {name: MeanCounts() for name in (RECORDED, *(one.name for one in forecasters))}, 0
+    means, branches = {name: SceneCounts(MeanCounts) for name in (RECORDED, *(one.name for one in forecasters))}, 0
     grid = source.store.grid
-    for place, (key, path) in enumerate(tqdm(windows.items(), desc="branches", unit="window", dynamic_ncols=True)):
+    for key, path in tqdm(windows.items(), desc="branches", unit="window", dynamic_ncols=True):
         window, file = source.read(key), read_branch_file(path)
         masks = comparable(file, window, grid)
         futures = within(file.futures(window, grid), masks)
@@ -144,16 +147,16 @@ def evaluate_branches(source: WindowSource, windows: dict[WindowKey, Path], fore
             continue
         recorded = within([window.horizon], masks) * 2
         gap = Membership.of([recorded[0], futures[0]], movable_only=True).distances()[0, 1]
-        sets = {RECORDED: recorded, **{one.name: within(sampled_futures(one, window, samples, seed, place), masks)
+        sets = {RECORDED: recorded, **{one.name: within(sampled_futures(one, window, samples, seed), masks)
                                        for one in forecasters}}
         for name, sampled in sets.items():
             scores, built = set_scores(sampled, futures), set_scores(sampled, futures, NEAR + gap)
+            counts = means[name].of(key.scene)
             for score in SCORES:
-                means[name].add(score, getattr(scores, score))
-            means[name].add("built_coverage", built.coverage)
-            means[name].add("built_precision", built.precision)
-    rows = [{"name": name, **{score: number(one.mean(score)) for score in (*SCORES, *BUILT)}}
-            for name, one in means.items()]
+                counts.add(score, getattr(scores, score))
+            counts.add("built_coverage", built.coverage)
+            counts.add("built_precision", built.precision)
+    rows = [mean_row(name, one, (*SCORES, *BUILT), seed) for name, one in means.items()]
     return {"windows": len(windows), "samples": samples, "branches": branches, "rows": rows}
 
 

@@ -15,7 +15,7 @@ from occflow.geometry import invert
 from occflow.logs.boxes import interpolate_boxes
 from occflow.logs.kitti_files import EGO_FROM_VELODYNE, keyframe_numbers, read_scan
 from occflow.logs.protocol import Box, Keyframe, Sweep
-from occflow.logs.scan_points import PointFilter
+from occflow.logs.scan_points import PointFilter, SweepReader
 
 SAME_STAMP_S = 1e-6
 
@@ -72,16 +72,19 @@ class KittiScenes(ABC):
                 for i in numbers]
 
     def sweeps(self, scene: str) -> Iterator[Sweep]:
-        (scans, numbers), points = self._checked(scene), PointFilter(scene)
+        scans, numbers = self._checked(scene)
         keyframes = set(numbers)
-        for number, scan in enumerate(scans):
+
+        def read(number: int, points: PointFilter) -> Sweep | None:
+            scan = scans[number]
             if not scan.path.is_file():
                 points.missing(scan.path)
-                continue
+                return None
             cloud = read_scan(scan.path)
-            yield points.kept(Sweep(scan.stamp_s, cloud, self.labels(scan, len(cloud)), scan.world_from_velodyne,
-                                    scan.world_from_ego, scan.path.stem if number in keyframes else None, scan.path))
-        points.warn()
+            return Sweep(scan.stamp_s, cloud, self.labels(scan, len(cloud)), scan.world_from_velodyne,
+                         scan.world_from_ego, scan.path.stem if number in keyframes else None, scan.path)
+
+        return SweepReader(scene, range(len(scans)), read)
 
     def boxes_at(self, scene: str, stamp_s: float) -> list[Box]:
         """Boxes at a time; none before the first and after the last scan."""

@@ -12,26 +12,28 @@ from occflow.eval.baselines import NEEDS_BOXES, RULES, baselines
 from occflow.eval.branching import branch_windows, evaluate_branches
 from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.ego_setting import in_ego_setting
-from occflow.eval.evaluate import ForecasterScores, evaluate
+from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
 from occflow.eval.measures import configured_measures
 from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
+from occflow.eval.window_list import scored_windows
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.layout import cell_grid, coarse_keys
-from occflow.models.settings import ForecasterSettings, settings_from_config
+from occflow.models.settings import settings_from_config
 from occflow.occupancy.forecast import Forecast, Forecaster
 from occflow.occupancy.forecast_file import save_forecasts
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
-from occflow.runtime.network import RegressionForecaster, TeacherForecaster, load_student, load_teacher
+from occflow.runtime.checkpoint_rows import checkpoint_forecasters
+from occflow.runtime.network import load_student
 from occflow.runtime.occupancy_jobs import build_configured_store
 from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch, refuse_other_grid
-from occflow.training.checkpoint import read_record, refuse_other_settings
+from occflow.training.checkpoint import refuse_other_settings
 
 
 class ShownWindow:
@@ -45,9 +47,12 @@ class ShownWindow:
         if change > self.change:
             self.change, self.shown = change, (window, {name: one.frames for name, one in forecasts.items()})
 
-    def save(self) -> None:
+    def save(self, forecasters: list[Forecaster], samples: int, seed: int) -> None:
+        """Write the window and its forecasts, and of `forecasters` so many samples each, for the probability view."""
         window, forecasts = self.shown
-        save_forecasts(self.path, self.grid, window, forecasts)
+        seeds = [forecast_seed(seed, number) for number in range(samples)]
+        futures = {one.name: [sample.frames for sample in one.samples(window, seeds)] for one in forecasters if seeds}
+        save_forecasts(self.path, self.grid, window, forecasts, futures)
 
 
 def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
@@ -60,12 +65,15 @@ def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
     return counts
 
 
-def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey],
+def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey], chosen: Mapping,
                 forecasters: list[Forecaster], support: dict[str, float] | None, samples: int = 0,
                 sample_every: int = 1) -> dict:
     """Evaluate the baselines and `forecasters` on windows; report and shown forecasts go to `run_dir`.
 
     With `samples` >= 2 the forecasters are also scored as distributions, on every `sample_every`-th window.
+
+    Args:
+        chosen: how the windows were chosen: "split", "rule", "stride"; goes into the report.
     """
     data, values, seed = config["data"], config["eval"], config["seed"]
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
@@ -76,7 +84,7 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     refuse_shared_names([*rules, *forecasters])
     shown = ShownWindow(run_dir / "forecast.npz", store.grid)
     measures = configured_measures(values, store.grid, protocol, frames,
-                                   open_log(config["log"]) if values["rays"] else None)
+                                   open_log(config["log"]) if values["rays"] else None, seed)
 
     def watch(window: Window, forecasts: dict[str, Forecast]) -> None:
         for one in (shown, *measures.values()):
@@ -89,10 +97,10 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
             extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
         if values["branches"]:
             extra["branches"] = score_branches(config, source, [*rules, *forecasters])
-    shown.save()
+    shown.save([one for one in forecasters if one.nfe], values["shown_samples"], seed)
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
-    windows = {"split": values["split"], "count": len(keys), "stride": values["window_stride"],
-               "history": data["history"], "horizon": data["horizon"], "scenes": len({key.scene for key in keys})}
+    windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
+               "scenes": len({key.scene for key in keys})}
     report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
                          read_seconds(run_dir), **extra)
     write_row_counters(run_dir, scores, frames)
@@ -144,38 +152,13 @@ def evaluate_run(config: Mapping) -> str:
     settings = settings_from_config(config["data"], config["model"])
     forecasters, models = checkpoint_forecasters(values, settings)
     store = open_configured_store(config)
-    forecasters += [ImportedForecaster(Path(folder), store.grid) for folder in values["predictions"]]
-    keys = window_keys(store, values["split"], settings.num_history, settings.num_horizon, values["window_stride"])
+    forecasters += [ImportedForecaster.configured(one, store.grid, values["ego"]) for one in values["predictions"]]
+    chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
+    keys = scored_windows(store, horizon=settings.num_horizon, history=settings.num_history, **chosen)
     support = support_quality(configured_windows(config, store), keys, models[0]) if models else None
-    report = score_store(config, run_dir, store, keys, forecasters, support, values["samples"], values["sample_every"])
+    report = score_store(config, run_dir, store, keys, chosen, forecasters, support, values["samples"],
+                         values["sample_every"])
     return table_markdown(report)
-
-
-def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
-        -> tuple[list[Forecaster], list[FlowForecaster]]:
-    """The forecasters of eval.checkpoints, named after their files, and their models.
-
-    A teacher gives one row for its mean and one for each number of steps, a student one.
-
-    Raises:
-        InputError: a missing checkpoint, or one of another kind or configuration.
-    """
-    forecasters, models = [], []
-    paths = [Path(path) for path in values["checkpoints"]]
-    for path in paths:
-        if read_record(path)["kind"] == "student":
-            made = [load_student(path)]
-        else:
-            teacher = load_teacher(path)
-            made = [RegressionForecaster(teacher), *(TeacherForecaster(teacher, n) for n in values["teacher_steps"])]
-        models.append(made[0].model)
-        refuse_other_settings(path, models[-1].settings, settings)
-        alone = [one.stem for one in paths].count(path.stem) == 1
-        stem, prefix = (path.stem, "") if alone else (f"{path.parent.name}/{path.stem}", f"{path.parent.name}/")
-        for one in made:
-            one.name = f"{prefix}regression" if isinstance(one, RegressionForecaster) else f"{stem}-{one.nfe}"
-        forecasters += made
-    return forecasters, models
 
 
 def forecast_log(config: Mapping) -> tuple[Path, str]:
@@ -196,6 +179,7 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
         store = build_configured_store(config, run_dir / "occupancy")
         refuse_other_grid(store, config["data"])
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
-    report = score_store(config, run_dir, store, keys, [student],
+    chosen = {"split": "all scenes", "rule": "all", "stride": 1}
+    report = score_store(config, run_dir, store, keys, chosen, [student],
                          support_quality(configured_windows(config, store), keys, student.model))
     return run_dir, table_markdown(report)

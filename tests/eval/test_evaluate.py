@@ -98,7 +98,7 @@ def test_every_forecaster_starts_from_the_same_seed_of_a_window(store):
     scored(store, keys, [teacher, student])
     scored(store, keys, [again])
     scored(store, keys, [other], seed=1)
-    assert teacher.seeds == student.seeds == again.seeds == [forecast_seed(0, i) for i in range(len(keys))]
+    assert teacher.seeds == student.seeds == again.seeds == [forecast_seed(0, key) for key in keys]
     assert len(set(teacher.seeds)) == len(keys) and not set(teacher.seeds) & set(other.seeds)
 
 
