@@ -1,17 +1,73 @@
-"""The trained networks as forecasters: teacher at any number of steps, regression, one-step student."""
+"""The trained networks as forecasters: teacher by any sampler, regression, one-step student."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from occflow.flow.solvers import sample_flow
+from occflow.errors import InputError
+from occflow.flow.solvers import METHODS, sample_flow
 from occflow.models.forecaster import Condition, FlowForecaster
 from occflow.occupancy.forecast import Forecast
+from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
 from occflow.training.checkpoint import load_forecaster
+
+Decoder = Callable[[torch.Tensor], tuple[OccupancyFrame, ...]]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How a teacher is sampled.
+
+    Args:
+        steps: solver steps from noise to data.
+        solver: "euler" (one velocity a step) or "heun" (two, second order).
+        shift: above 1 spends more steps near noise (flow.solvers.time_grid).
+        guidance: 1 is the conditional flow; above 1 goes farther from what is likely without the history (classifier-
+            free guidance), at twice the evaluations. It needs a teacher trained with train.teacher.history_dropout.
+    """
+
+    steps: int
+    solver: str = "euler"
+    shift: float = 1.0
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.shift <= 0:
+            raise InputError("eval: a sampler needs steps >= 1 and shift > 0")
+        if self.solver not in METHODS:
+            raise InputError(f"eval: unknown solver '{self.solver}'; use {' or '.join(METHODS)}")
+
+    @classmethod
+    def from_config(cls, values: Mapping) -> Sampler:
+        """From an entry of eval.teacher_samplers.
+
+        Raises:
+            InputError: unknown or missing keys, values out of range.
+        """
+        try:
+            return cls(**values)
+        except TypeError:
+            raise InputError(f"eval.teacher_samplers: {dict(values)} needs steps, and may have solver, shift and "
+                             "guidance") from None
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations a sample."""
+        return self.steps * METHODS[self.solver] * (1 if self.guidance == 1 else 2)
+
+    @property
+    def name(self) -> str:
+        """The steps, and whatever is not the default: "10", "5-heun", "10-shift3", "10-guided1.5"."""
+        parts = [str(self.steps)] + ([self.solver] if self.solver != "euler" else [])
+        parts += [f"{name}{value:g}" for name, value in (("shift", self.shift), ("guided", self.guidance))
+                  if value != 1]
+        return "-".join(parts)
 
 
 class NetworkForecaster:
@@ -28,18 +84,21 @@ class NetworkForecaster:
     def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
         """Samples of the window's future; the history is encoded once."""
         start = self._now()
-        condition = self.model.condition(self.model.observe(window))
-        encode_ms = self._now() - start
-        return [self._sample(condition, window, seed, encode_ms) for seed in seeds]
+        observation = self.model.observe(window)
+        condition = self.model.condition(observation)
+        encoded = self._now()
+        decode = self.model.decoder(observation, window.horizon)
+        base_ms = self._now() - encoded  # each sample's own, since one forecast alone takes it
+        return [self._sample(condition, decode, seed, encoded - start, base_ms) for seed in seeds]
 
-    def _sample(self, condition: Condition, window: Window, seed: int, encode_ms: float) -> Forecast:
+    def _sample(self, condition: Condition, decode: Decoder, seed: int, encode_ms: float, base_ms: float) -> Forecast:
         encoded = self._now()
         noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
         state = condition.state(self._residual(noise.to(self.model.device), condition))
         flowed = self._now()
-        frames = self.model.decode_state(state, condition.layout, window.horizon)
-        decoded = self._now()
-        return Forecast(frames, {"encode": encode_ms, "flow": flowed - encoded, "decode": decoded - flowed})
+        frames = decode(state)
+        decode_ms = base_ms + self._now() - flowed
+        return Forecast(frames, {"encode": encode_ms, "flow": flowed - encoded, "decode": decode_ms})
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The standardised residual that the flow makes of `noise` [N, C]."""
@@ -52,14 +111,16 @@ class NetworkForecaster:
 
 
 class TeacherForecaster(NetworkForecaster):
-    """The flow-matching teacher by Euler steps."""
+    """The flow-matching teacher."""
 
-    def __init__(self, model: FlowForecaster, steps: int) -> None:
-        super().__init__(model, f"teacher-{steps}", steps)
+    def __init__(self, model: FlowForecaster, sampler: Sampler) -> None:
+        super().__init__(model, f"teacher-{sampler.name}", sampler.nfe)
+        self.sampler = sampler
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
-        velocity = self.model.velocity_field(condition)
-        return sample_flow(velocity, noise, condition.sample, condition.layout.num_samples, self.nfe)
+        velocity = self.model.velocity_field(condition, self.sampler.guidance)
+        return sample_flow(velocity, noise, condition.sample, condition.layout.num_samples, self.sampler.steps,
+                           self.sampler.solver, self.sampler.shift)
 
 
 class StudentForecaster(NetworkForecaster):
@@ -73,10 +134,10 @@ class StudentForecaster(NetworkForecaster):
 
 
 class RegressionForecaster(NetworkForecaster):
-    """The mean network alone: the forecast without a flow."""
+    """The mean network alone: the forecast without a flow, of a teacher or of the regression twin."""
 
-    def __init__(self, model: FlowForecaster) -> None:
-        super().__init__(model, "regression", 0)
+    def __init__(self, model: FlowForecaster, name: str = "regression") -> None:
+        super().__init__(model, name, 0)
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         return torch.zeros_like(noise)

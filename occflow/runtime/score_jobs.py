@@ -12,7 +12,7 @@ from occflow.eval.baselines import NEEDS_BOXES, RULES, baselines
 from occflow.eval.branching import branch_windows, evaluate_branches
 from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.ego_setting import in_ego_setting
-from occflow.eval.evaluate import ForecasterScores, evaluate
+from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
 from occflow.eval.measures import configured_measures
 from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import horizon_frames, protocol_named
@@ -22,7 +22,7 @@ from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.layout import cell_grid, coarse_keys
-from occflow.models.settings import ForecasterSettings, settings_from_config
+from occflow.models.settings import settings_from_config
 from occflow.occupancy.build import build_store
 from occflow.occupancy.forecast import Forecast, Forecaster
 from occflow.occupancy.forecast_file import save_forecasts
@@ -31,9 +31,10 @@ from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey, read_window, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
-from occflow.runtime.network import RegressionForecaster, TeacherForecaster, load_student, load_teacher
+from occflow.runtime.checkpoint_rows import checkpoint_forecasters
+from occflow.runtime.network import load_student
 from occflow.runtime.sources import open_configured_store, prepare_torch
-from occflow.training.checkpoint import read_record, refuse_other_settings
+from occflow.training.checkpoint import refuse_other_settings
 
 
 class ShownWindow:
@@ -47,9 +48,12 @@ class ShownWindow:
         if change > self.change:
             self.change, self.shown = change, (window, {name: one.frames for name, one in forecasts.items()})
 
-    def save(self) -> None:
+    def save(self, forecasters: list[Forecaster], samples: int, seed: int) -> None:
+        """Write the window and its forecasts, and of `forecasters` so many samples each, for the probability view."""
         window, forecasts = self.shown
-        save_forecasts(self.path, self.grid, window, forecasts)
+        seeds = [forecast_seed(seed, number) for number in range(samples)]
+        futures = {one.name: [sample.frames for sample in one.samples(window, seeds)] for one in forecasters if seeds}
+        save_forecasts(self.path, self.grid, window, forecasts, futures)
 
 
 def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
@@ -94,7 +98,7 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
             extra["ensembles"] = evaluate_distributions(store, keys[::sample_every], *span, forecasters, samples, seed)
         if values["branches"]:
             extra["branches"] = score_branches(config, store, [*rules, *forecasters])
-    shown.save()
+    shown.save([one for one in forecasters if one.nfe], values["shown_samples"], seed)
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
     windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
                "scenes": len({key.scene for key in keys})}
@@ -156,33 +160,6 @@ def evaluate_run(config: Mapping) -> str:
     report = score_store(config, run_dir, store, keys, chosen, forecasters, support, values["samples"],
                          values["sample_every"])
     return table_markdown(report)
-
-
-def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
-        -> tuple[list[Forecaster], list[FlowForecaster]]:
-    """The forecasters of eval.checkpoints, named after their files, and their models.
-
-    A teacher gives one row for its mean and one for each number of steps, a student one.
-
-    Raises:
-        InputError: a missing checkpoint, or one of another kind or configuration.
-    """
-    forecasters, models = [], []
-    paths = [Path(path) for path in values["checkpoints"]]
-    for path in paths:
-        if read_record(path)["kind"] == "student":
-            made = [load_student(path)]
-        else:
-            teacher = load_teacher(path)
-            made = [RegressionForecaster(teacher), *(TeacherForecaster(teacher, n) for n in values["teacher_steps"])]
-        models.append(made[0].model)
-        refuse_other_settings(path, models[-1].settings, settings)
-        alone = [one.stem for one in paths].count(path.stem) == 1
-        stem, prefix = (path.stem, "") if alone else (f"{path.parent.name}/{path.stem}", f"{path.parent.name}/")
-        for one in made:
-            one.name = f"{prefix}regression" if isinstance(one, RegressionForecaster) else f"{stem}-{one.nfe}"
-        forecasters += made
-    return forecasters, models
 
 
 def forecast_log(config: Mapping) -> tuple[Path, str]:

@@ -98,15 +98,18 @@ class ObservationFeed(WindowFeed):
         self.causal_share = causal_share
 
     def make(self, index: int) -> tuple[Observation, int]:
-        settings = self.forecaster.settings
-        key = self.keys[index // self.crop.a_window]
-        rng, region = np.random.default_rng((self.seed, index)), None
-        input_kind = "causal" if rng.random() < self.causal_share else "occupancy"
-        window = read_window(self.store, key, settings.num_history, settings.num_horizon, input_kind)
-        if self.crop.voxels:
-            window, region = self._part(window, rng)
+        window, region = self.window(index)
         observation = self.forecaster.observe(window, with_target=True, region=region)
         return observation, len(observation.layout.support)
+
+    def window(self, index: int) -> tuple[Window, VoxelGrid]:
+        """The window (or part of it) of an item, and the grid of its frames."""
+        settings = self.forecaster.settings
+        key = self.keys[index // self.crop.a_window]
+        rng = np.random.default_rng((self.seed, index))
+        input_kind = "causal" if rng.random() < self.causal_share else "occupancy"
+        window = read_window(self.store, key, settings.num_history, settings.num_horizon, input_kind)
+        return self._part(window, rng) if self.crop.voxels else (window, settings.grid)
 
     def _part(self, window: Window, rng: np.random.Generator) -> tuple[Window, VoxelGrid]:
         """A random part of a window, and its grid."""

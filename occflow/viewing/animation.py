@@ -20,7 +20,8 @@ from occflow.viewing.palette import (
     INK,
     PALE_DIFFERENCE_COLOURS,
 )
-from occflow.viewing.panels import Panels, panel_size, require_something, seconds_a_frame, shown_forecasts, view_value
+from occflow.viewing.film import shown_forecasts
+from occflow.viewing.panels import Panels, panel_size, require_something, seconds_a_frame, view_value
 from occflow.viewing.picture import blank, legend, stack, write
 
 GAP_PX = 4
