@@ -122,7 +122,7 @@ def report_markdown(report: Mapping) -> str:
     support = report.get("support")
     if support:
         ratios.append(f"* support: {support['recall']:.2%} of the true future sites, "
-                      f"{support['share']:.1%} of the coarse grid")
+                      f"{support['share']:.1%} of the coarse grid ({support.get('windows', windows['count'])} windows)")
     if "ensembles" in report:
         ratios += ["", *ensemble_lines(report["ensembles"])]
     return "\n".join([

@@ -131,7 +131,11 @@ def refuse_shared_names(forecasters: list[Forecaster]) -> None:
 
 
 def support_quality(store: OccupancyStore, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
-    """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share")."""
+    """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share").
+
+    Returns:
+        {"recall", "share", "windows"}.
+    """
     settings, found, true, proposed, all_cells = model.settings, 0, 0, 0, 0
     stride = settings.autoencoder.total_stride
     cells = cell_grid(settings.grid, stride)
@@ -143,7 +147,7 @@ def support_quality(store: OccupancyStore, keys: list[WindowKey], model: FlowFor
                                 for index, frame in enumerate(window.horizon)])
         found += len(np.intersect1d(support, truth, assume_unique=True))
         true, proposed, all_cells = true + len(truth), proposed + len(support), all_cells + len(window.horizon) * volume
-    return {"recall": found / max(1, true), "share": proposed / all_cells}
+    return {"recall": found / max(1, true), "share": proposed / all_cells, "windows": len(keys)}
 
 
 def evaluate_run(config: Mapping) -> str:
@@ -156,7 +160,7 @@ def evaluate_run(config: Mapping) -> str:
     forecasters += [ImportedForecaster.configured(one, store.grid, values["ego"]) for one in values["predictions"]]
     chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
     keys = scored_windows(store, horizon=settings.num_horizon, history=settings.num_history, **chosen)
-    support = support_quality(store, keys, models[0]) if models else None
+    support = support_quality(store, keys[::values["sample_every"]], models[0]) if models else None
     report = score_store(config, run_dir, store, keys, chosen, forecasters, support, values["samples"],
                          values["sample_every"])
     return table_markdown(report)
