@@ -16,20 +16,19 @@ from tqdm import tqdm
 
 from occflow.errors import InputError
 from occflow.eval.distribution import sampled_futures
-from occflow.eval.ensemble import NEAR, Future, Membership, set_scores
+from occflow.eval.ensemble import IS_MOVABLE, NEAR, Future, Membership, set_scores
 from occflow.eval.intervals import mean_row
 from occflow.eval.numbers import MeanCounts
 from occflow.eval.occupancy_quality import restricted
 from occflow.eval.scene_counts import SceneCounts
 from occflow.geometry import invert, transform
-from occflow.grid import MOVABLE_CLASSES, VoxelGrid
+from occflow.grid import VoxelGrid
 from occflow.occupancy.forecast import Forecaster
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.windows import Window, WindowKey, read_window
 
 FORMAT = 1
-IS_MOVABLE = np.isin(np.arange(256), MOVABLE_CLASSES)  # by label
 SCORES = ("coverage", "precision", "energy_distance", "nearest")
 PARTING = tuple(f"parting_{score}" for score in SCORES)
 TRUE = "true futures"  # row: the branches themselves as samples

@@ -11,8 +11,10 @@ from pathlib import Path
 from occflow.atomic import atomic_file
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 380, 300, 56, 16, 34, 46  # pixels of a panel and of its margins
-LEGEND_LINE, TICKS = 14, 5
-COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b5ea7", "#b08900", "#3d3d3d", "#d17bb0", "#4aa3a2")
+LEGEND_LINE, MOST_TICKS = 14, 6
+ROUND = (1.0, 2.0, 5.0)  # ticks are these times a power of ten
+COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b5ea7", "#b08900", "#3d3d3d", "#d17bb0", "#4aa3a2", "#8f2d2d",
+           "#9aa83a", "#5b4636", "#a0a0a0")
 Points = Sequence[tuple[float, float]]
 
 
@@ -36,9 +38,10 @@ def report_panels(report: Mapping) -> list[Panel]:
     panels = [Panel("IoU over the horizon", "seconds ahead", "IoU", by_time),
               Panel("Quality against latency", "milliseconds a forecast", "IoU at 1 s", by_ms, logarithmic=True)]
     if "ensembles" in report:
-        curves = {row["name"]: [(one["forecast"], one["occurred"]) for one in row["reliability"]]
-                  for row in report["ensembles"]["rows"]}
-        panels.append(Panel("Reliability", "forecast probability", "share truly filled", curves, diagonal=True))
+        for part, title in (("", "Reliability"), ("movable_", "Reliability, movable voxels")):
+            curves = {row["name"]: [(one["forecast"], one["occurred"]) for one in row.get(f"{part}reliability", ())]
+                      for row in report["ensembles"]["rows"]}
+            panels.append(Panel(title, "forecast probability", "share truly filled", curves, diagonal=True))
     return panels
 
 
@@ -62,6 +65,7 @@ class _Axis:
 
     def __init__(self, values: list[float], start: float, stop: float, logarithmic: bool = False) -> None:
         self.warp, self.back = (math.log10, lambda v: 10.0 ** v) if logarithmic else (float, float)
+        self.logarithmic = logarithmic
         low, high = self.warp(min(values)), self.warp(max(values))
         margin = 0.05 * (high - low) or 0.5 * abs(low) or 0.5
         self.low, self.high, self.start, self.stop = low - margin, high + margin, start, stop
@@ -70,7 +74,25 @@ class _Axis:
         return self.start + (self.warp(value) - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def ticks(self) -> list[float]:
-        return [self.back(self.low + (self.high - self.low) * (i + 0.5) / TICKS) for i in range(TICKS)]
+        """Round values on the axis, at most MOST_TICKS."""
+        low, high = self.back(self.low), self.back(self.high)
+        return round_logarithmic(low, high) if self.logarithmic else round_linear(low, high)
+
+
+def round_linear(low: float, high: float) -> list[float]:
+    """Multiples of the finest round step that are few enough, from low to high."""
+    power = 10.0 ** math.floor(math.log10((high - low) / (MOST_TICKS - 1)))
+    step = next(factor * power for factor in (*ROUND, 10.0) if high - low <= factor * power * (MOST_TICKS - 1))
+    return [round(k * step, 12) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def round_logarithmic(low: float, high: float) -> list[float]:
+    """Round values from low to high; only some where they are too many, and steps of a line where there is but one."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = [factor * 10.0 ** power for power in powers for factor in ROUND if low <= factor * 10.0 ** power <= high]
+    if len(values) < 2:
+        return round_linear(low, high)
+    return values[::math.ceil(len(values) / MOST_TICKS)]
 
 
 def _panel(panel: Panel) -> list[str]:

@@ -110,9 +110,10 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
 
 
 def score_branches(config: Mapping, store: OccupancyStore, forecasters: list[Forecaster]) -> dict:
-    """All forecasters against the branching futures of eval.branches, on every window that has some."""
+    """All forecasters against the branching futures of eval.branches, on every `branch_every`-th of their windows."""
     values, span = config["eval"], (config["data"]["history"], config["data"]["horizon"])
     windows = branch_windows(store, Path(values["branches"]), window_keys(store, values["split"], *span), span[0])
+    windows = dict(list(windows.items())[::values["branch_every"]])
     return evaluate_branches(store, windows, *span, forecasters, values["branch_samples"], config["seed"])
 
 
