@@ -12,6 +12,7 @@ from occflow.atomic import atomic_file
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 380, 300, 56, 16, 34, 46  # pixels of a panel and of its margins
 LEGEND_LINE, MOST_TICKS = 14, 6
+LEAST_MS = 1  # of the latency axis: what takes no time would leave no room for the rest
 ROUND = (1.0, 2.0, 5.0)  # ticks are these times a power of ten
 COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b5ea7", "#b08900", "#3d3d3d", "#d17bb0", "#4aa3a2", "#8f2d2d",
            "#9aa83a", "#5b4636", "#a0a0a0")
@@ -34,9 +35,10 @@ def report_panels(report: Mapping) -> list[Panel]:
     """The charts of what a report holds."""
     rows, seconds = [row for row in report["rows"] if row.get("horizon")], report.get("frame_s", [])
     by_time = {row["name"]: _known(zip(seconds, row["horizon"]["iou"])) for row in rows}
-    by_ms = {row["name"]: _known([(row["ms"]["total"] or None, row["iou"][0])]) for row in rows}
+    timed = [row for row in rows if row["ms"]["total"] is not None]
+    by_ms = {row["name"]: _known([(max(row["ms"]["total"], LEAST_MS), row["iou"][0])]) for row in timed}
     panels = [Panel("IoU over the horizon", "seconds ahead", "IoU", by_time),
-              Panel("Quality against latency", "milliseconds a forecast", "IoU at 1 s", by_ms, logarithmic=True)]
+              Panel("Quality against latency", f"milliseconds a forecast, {LEAST_MS} where less", "IoU at 1 s", by_ms, logarithmic=True)]
     if "ensembles" in report:
         for part, title in (("", "Reliability"), ("movable_", "Reliability, movable voxels")):
             curves = {row["name"]: [(one["forecast"], one["occurred"]) for one in row.get(f"{part}reliability", ())]
@@ -50,12 +52,14 @@ def _known(points) -> list[tuple[float, float]]:
 
 
 def write_charts(path: Path, panels: Sequence[Panel]) -> None:
-    """Draw the panels side by side."""
+    """Draw the panels side by side; a name has one colour on all of them."""
+    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    colours = {name: COLOURS[order % len(COLOURS)] for order, name in enumerate(names)}
     height = HEIGHT + LEGEND_LINE * (1 + max(len(panel.lines) for panel in panels))
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH * len(panels)}" height="{height}" '
              'font-family="sans-serif" font-size="11">', '<rect width="100%" height="100%" fill="white"/>']
     for index, panel in enumerate(panels):
-        parts += [f'<g transform="translate({WIDTH * index} 0)">', *_panel(panel), "</g>"]
+        parts += [f'<g transform="translate({WIDTH * index} 0)">', *_panel(panel, colours), "</g>"]
     with atomic_file(Path(path)) as partial:
         partial.write_text("\n".join([*parts, "</svg>"]) + "\n")
 
@@ -95,7 +99,7 @@ def round_logarithmic(low: float, high: float) -> list[float]:
     return values[::math.ceil(len(values) / MOST_TICKS)]
 
 
-def _panel(panel: Panel) -> list[str]:
+def _panel(panel: Panel, colours: Mapping[str, str]) -> list[str]:
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     parts = [_text(WIDTH / 2, 18, panel.title, size=13), _text((LEFT + right) / 2, HEIGHT - 10, panel.x_label),
              f'<g transform="translate(12 {(TOP + bottom) / 2}) rotate(-90)">{_text(0, 0, panel.y_label)}</g>']
@@ -113,12 +117,12 @@ def _panel(panel: Panel) -> list[str]:
     if panel.diagonal:
         parts.append(_line(x_axis.pixel(0), y_axis.pixel(0), x_axis.pixel(1), y_axis.pixel(1), "#888888"))
     for order, (name, line) in enumerate(panel.lines.items()):
-        parts += _series(name, [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in line], order)
+        parts += _series(name, [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in line], colours[name], order)
     return parts
 
 
-def _series(name: str, pixels: Points, order: int) -> list[str]:
-    colour, legend_y = COLOURS[order % len(COLOURS)], HEIGHT + 4 + LEGEND_LINE * order
+def _series(name: str, pixels: Points, colour: str, order: int) -> list[str]:
+    legend_y = HEIGHT + 4 + LEGEND_LINE * order
     route = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
     return [f'<polyline points="{route}" fill="none" stroke="{colour}" stroke-width="2"/>',
             *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in pixels),
