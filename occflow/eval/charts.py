@@ -38,7 +38,8 @@ def report_panels(report: Mapping) -> list[Panel]:
     timed = [row for row in rows if row["ms"]["total"] is not None]
     by_ms = {row["name"]: _known([(max(row["ms"]["total"], LEAST_MS), row["iou"][0])]) for row in timed}
     panels = [Panel("IoU over the horizon", "seconds ahead", "IoU", by_time),
-              Panel("Quality against latency", f"milliseconds a forecast, {LEAST_MS} where less", "IoU at 1 s", by_ms, logarithmic=True)]
+              Panel("Quality against latency", f"milliseconds a forecast, {LEAST_MS} where less", "IoU at 1 s", by_ms,
+                    logarithmic=True)]
     if "ensembles" in report:
         for part, title in (("", "Reliability"), ("movable_", "Reliability, movable voxels")):
             curves = {row["name"]: [(one["forecast"], one["occurred"]) for one in row.get(f"{part}reliability", ())]
