@@ -25,8 +25,7 @@ from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
 from occflow.occupancy.forecast import Forecaster
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 FORMAT = 1
 SCORES = ("coverage", "precision", "energy_distance", "nearest")
@@ -104,21 +103,22 @@ def read_branch_file(path: Path) -> BranchFile:
         raise InputError(f"{path}: no branches can be read ({reason}); run tools/branch_futures.py") from None
 
 
-def branch_windows(store: OccupancyStore, folder: Path, keys: list[WindowKey], history: int) -> dict[WindowKey, Path]:
+def branch_windows(source: WindowSource, folder: Path, keys: list[WindowKey]) -> dict[WindowKey, Path]:
     """The windows whose present has branching futures.
 
     Raises:
         InputError: none has.
     """
-    found = {key: folder / key.scene / f"{store.frame(key.scene, key.start + history - 1).token}.npz" for key in keys}
+    frame, present = source.store.frame, source.history - 1
+    found = {key: folder / key.scene / f"{frame(key.scene, key.start + present).token}.npz" for key in keys}
     found = {key: path for key, path in found.items() if path.is_file()}
     if not found:
         raise InputError(f"{folder}: no branching futures of these windows; run tools/branch_futures.py first")
     return found
 
 
-def evaluate_branches(store: OccupancyStore, windows: dict[WindowKey, Path], history: int, horizon: int,
-                      forecasters: list[Forecaster], samples: int, seed: int) -> dict:
+def evaluate_branches(source: WindowSource, windows: dict[WindowKey, Path], forecasters: list[Forecaster],
+                      samples: int, seed: int) -> dict:
     """K samples against the branching futures of each window: on all movable voxels, and where the futures part.
 
     Branches are exact, a store is built from a LiDAR: only what the recorded drive observed is compared. Where the
@@ -129,13 +129,14 @@ def evaluate_branches(store: OccupancyStore, windows: dict[WindowKey, Path], his
         {"windows", "samples", "branches", "rows": [{"name", "coverage", "precision", "energy_distance", "nearest",
         the same with "parting_", "intervals"}]}: means over the windows whose futures part.
     """
+    grid = source.store.grid
     rows, branches, used = {TRUE: SceneCounts(MeanCounts), RECORDED: SceneCounts(MeanCounts)}, 0, 0
     for key, path in tqdm(windows.items(), desc="branches", unit="window", dynamic_ncols=True):
-        window = read_window(store, key, history, horizon)
-        futures = read_branch_file(path).futures(window, store.grid)
-        observed = [target.observed_mask(store.grid).reshape(-1) for target in window.horizon]
+        window = source.read(key)
+        futures = read_branch_file(path).futures(window, grid)
+        observed = [target.observed_mask(grid).reshape(-1) for target in window.horizon]
         futures = within(futures, observed)
-        parting = parting_voxels(futures, store.grid)
+        parting = parting_voxels(futures, grid)
         branches = max(branches, len(futures))
         if not any(mask.any() for mask in parting):
             continue

@@ -13,8 +13,7 @@ from occflow.eval.marginals import MarginalCounts, marginal_scores
 from occflow.eval.numbers import MeanCounts, number
 from occflow.eval.scene_counts import SceneCounts
 from occflow.occupancy.forecast import Forecaster
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 PARTS = {"": False, "movable_": True}  # of the voxels: all, and those of movable classes
 
@@ -65,8 +64,8 @@ def row_with_intervals(name: str, counts: SceneCounts[DistributionCounts], seed:
     return {"name": name, **counts.total().row(), "intervals": spans}
 
 
-def evaluate_distributions(store: OccupancyStore, keys: list[WindowKey], history: int, horizon: int,
-                           forecasters: list[Forecaster], samples: int, seed: int) -> dict:
+def evaluate_distributions(source: WindowSource, keys: list[WindowKey], forecasters: list[Forecaster],
+                           samples: int, seed: int) -> dict:
     """Scores of `samples` forecasts a window, over all voxels and over movable ones.
 
     Returns:
@@ -76,10 +75,10 @@ def evaluate_distributions(store: OccupancyStore, keys: list[WindowKey], history
     """
     counts = {one.name: SceneCounts(lambda: DistributionCounts(samples)) for one in forecasters}
     for key in tqdm(keys, desc="ensembles", unit="window", dynamic_ncols=True):
-        window = read_window(store, key, history, horizon)
+        window = source.read(key)
         for forecaster in forecasters:
             futures = sampled_futures(forecaster, window, samples, seed)
-            counts[forecaster.name].of(key.scene).add(futures, window.horizon, store.grid.num_voxels)
+            counts[forecaster.name].of(key.scene).add(futures, window.horizon, source.store.grid.num_voxels)
     return {"windows": len(keys), "samples": samples,
             "rows": [row_with_intervals(name, one, seed) for name, one in counts.items()]}
 

@@ -11,8 +11,7 @@ from tqdm import tqdm
 
 from occflow.eval.iou import IoUCounts
 from occflow.occupancy.forecast import Forecast, Forecaster
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 STAGES = ("encode", "flow", "decode")
 
@@ -73,8 +72,7 @@ def forecast_seed(seed: int, key: WindowKey, sample: int = 0) -> int:
     return int(np.random.SeedSequence((seed, *place)).generate_state(1)[0])
 
 
-def evaluate(store: OccupancyStore, keys: list[WindowKey], history: int, horizon: int,
-             forecasters: list[Forecaster], seed: int,
+def evaluate(source: WindowSource, keys: list[WindowKey], forecasters: list[Forecaster], seed: int,
              watch: Callable[[Window, dict[str, Forecast]], None] | None = None) -> list[ForecasterScores]:
     """Score forecasters on windows; one window in memory at a time.
 
@@ -83,7 +81,7 @@ def evaluate(store: OccupancyStore, keys: list[WindowKey], history: int, horizon
     """
     scores = [ForecasterScores(one.name, one.nfe, ego=getattr(one, "ego", None)) for one in forecasters]
     for key in tqdm(keys, desc="evaluation", unit="window", dynamic_ncols=True):
-        window, forecasts = read_window(store, key, history, horizon), {}
+        window, forecasts = source.read(key), {}
         for forecaster, score in zip(forecasters, scores):
             forecasts[forecaster.name] = forecaster.forecast(window, forecast_seed(seed, key))
             score.add(window, forecasts[forecaster.name])

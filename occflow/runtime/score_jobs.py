@@ -29,11 +29,11 @@ from occflow.occupancy.forecast_file import save_forecasts
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.warp import warp
-from occflow.occupancy.windows import Window, WindowKey, read_window, window_keys
+from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
 from occflow.runtime.checkpoint_rows import checkpoint_forecasters
 from occflow.runtime.network import load_student
-from occflow.runtime.sources import open_configured_store, prepare_torch
+from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch
 from occflow.training.checkpoint import refuse_other_settings
 
 
@@ -78,8 +78,8 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     """
     data, values, seed = config["data"], config["eval"], config["seed"]
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
-    protocol, span = protocol_named(values["protocol"]), (data["history"], data["horizon"])
-    has_boxes = any(store.frame(key.scene, key.start).boxes for key in keys)
+    protocol, source = protocol_named(values["protocol"]), configured_windows(config, store)
+    has_boxes = source.input_kind == "occupancy" and any(store.frame(key.scene, key.start).boxes for key in keys)
     rules = in_ego_setting(values["ego"], baselines(store.grid, has_boxes, values["baselines"]))
     forecasters = in_ego_setting(values["ego"], forecasters)
     refuse_shared_names([*rules, *forecasters])
@@ -92,16 +92,16 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
             one.watch(window, forecasts)
 
     with timed_step(run_dir, "evaluate"):
-        scores = evaluate(store, keys, *span, [*rules, *forecasters], seed, watch)
+        scores = evaluate(source, keys, [*rules, *forecasters], seed, watch)
         extra = {"support": support, **{name: one.report() for name, one in measures.items()}}
         if samples >= 2 and forecasters:
-            extra["ensembles"] = evaluate_distributions(store, keys[::sample_every], *span, forecasters, samples, seed)
+            extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
         if values["branches"]:
-            extra["branches"] = score_branches(config, store, [*rules, *forecasters])
+            extra["branches"] = score_branches(config, source, [*rules, *forecasters])
     shown.save([one for one in forecasters if one.nfe], values["shown_samples"], seed)
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
     windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
-               "scenes": len({key.scene for key in keys})}
+               "scenes": len({key.scene for key in keys}), "input": source.input_kind, "grid_pose": source.grid_pose}
     report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
                          read_seconds(run_dir), **extra)
     write_row_counters(run_dir, scores, frames)
@@ -109,12 +109,12 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     return report
 
 
-def score_branches(config: Mapping, store: OccupancyStore, forecasters: list[Forecaster]) -> dict:
+def score_branches(config: Mapping, source: WindowSource, forecasters: list[Forecaster]) -> dict:
     """All forecasters against the branching futures of eval.branches, on every `branch_every`-th of their windows."""
-    values, span = config["eval"], (config["data"]["history"], config["data"]["horizon"])
-    windows = branch_windows(store, Path(values["branches"]), window_keys(store, values["split"], *span), span[0])
+    values = config["eval"]
+    windows = branch_windows(source, Path(values["branches"]), source.keys(values["split"]))
     windows = dict(list(windows.items())[::values["branch_every"]])
-    return evaluate_branches(store, windows, *span, forecasters, values["branch_samples"], config["seed"])
+    return evaluate_branches(source, windows, forecasters, values["branch_samples"], config["seed"])
 
 
 def with_unmeasured(scores: list[ForecasterScores], names: list[str]) -> list[ForecasterScores]:
@@ -131,7 +131,7 @@ def refuse_shared_names(forecasters: list[Forecaster]) -> None:
             raise InputError(f"eval: two forecasts are called '{name}'; rename a checkpoint or folder of predictions")
 
 
-def support_quality(store: OccupancyStore, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
+def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
     """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share").
 
     Returns:
@@ -142,7 +142,7 @@ def support_quality(store: OccupancyStore, keys: list[WindowKey], model: FlowFor
     cells = cell_grid(settings.grid, stride)
     volume = int(np.prod(cells.shape))
     for key in keys:
-        window = read_window(store, key, settings.num_history, settings.num_horizon)
+        window = source.read(key)
         support = model.observe(window).layout.support.keys.cpu().numpy()
         truth = np.concatenate([coarse_keys(frame.flat, settings.grid, stride, cells) + index * volume
                                 for index, frame in enumerate(window.horizon)])
@@ -161,7 +161,8 @@ def evaluate_run(config: Mapping) -> str:
     forecasters += [ImportedForecaster.configured(one, store.grid, values["ego"]) for one in values["predictions"]]
     chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
     keys = scored_windows(store, horizon=settings.num_horizon, history=settings.num_history, **chosen)
-    support = support_quality(store, keys[::values["sample_every"]], models[0]) if models else None
+    thinned = keys[::values["sample_every"]]
+    support = support_quality(configured_windows(config, store), thinned, models[0]) if models else None
     report = score_store(config, run_dir, store, keys, chosen, forecasters, support, values["samples"],
                          values["sample_every"])
     return table_markdown(report)
@@ -188,5 +189,5 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
     chosen = {"split": "all scenes", "rule": "all", "stride": 1}
     report = score_store(config, run_dir, store, keys, chosen, [student],
-                         support_quality(store, keys, student.model))
+                         support_quality(configured_windows(config, store), keys, student.model))
     return run_dir, table_markdown(report)

@@ -121,7 +121,8 @@ def _runs(cells: np.ndarray, colours: np.ndarray, side: Side) -> tuple[tuple[np.
     u, v, depth = (cells @ np.abs(axis).astype(np.int64) for axis in (side.tangent_u, side.tangent_v, side.normal))
     order = np.lexsort((u, v, depth))
     cells, colours = cells[order], colours[order]
-    joined = (np.diff(cells, axis=0) == np.abs(side.tangent_u)).all(axis=1) & (np.diff(colours, axis=0) == 0).all(axis=1)
+    joined = (np.diff(cells, axis=0) == np.abs(side.tangent_u)).all(axis=1)
+    joined &= (np.diff(colours, axis=0) == 0).all(axis=1)
     starts = np.r_[True, ~joined][:len(cells)]
     ends = np.r_[~joined, True][:len(cells)]
     return (cells[starts], colours[starts]), cells[ends]

@@ -18,7 +18,7 @@ from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window, WindowKey
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 FINE, GRID = VoxelGrid((-4.0, -4.0, 0.0), (16, 16, 2), 0.5), VoxelGrid((-4.0, -4.0, 0.0), (8, 8, 1), 1.0)
 CAR, WALL = 4, 15
@@ -60,6 +60,9 @@ class OneWindow:
         return frame(0.5 * index, PARKED, *([LEFT] if index else []))
 
 
+SOURCE = WindowSource(OneWindow(), HISTORY, HORIZON)
+
+
 class Sampler:
     """Futures given by hand, in turn; each is the voxel of the moving car in both frames."""
 
@@ -87,10 +90,10 @@ def test_fine_voxels_become_those_of_the_window(tmp_path):
 def test_the_sampler_of_both_futures_covers_them_and_the_mean_is_near_neither(tmp_path):
     """Where the futures part, their distance is 1; left and right together (the mean) are 1/2 from either."""
     write_branches(tmp_path)
-    windows = branch_windows(OneWindow(), tmp_path, [WindowKey("s", 0)], HISTORY)
+    windows = branch_windows(SOURCE, tmp_path, [WindowKey("s", 0)])
     both, collapsed = Sampler("both", (LEFT,), (RIGHT,)), Sampler("collapsed", (LEFT,))
     mean, nobody = Sampler("mean", (LEFT, RIGHT)), Sampler("nobody", ())
-    found = evaluate_branches(OneWindow(), windows, HISTORY, HORIZON, [both, collapsed, mean, nobody], 4, 0)
+    found = evaluate_branches(SOURCE, windows, [both, collapsed, mean, nobody], 4, 0)
     rows = {row["name"]: row for row in found["rows"]}
     assert (found["windows"], found["samples"], found["branches"]) == (1, 4, 2)
     parting = {name: (row["parting_coverage"], row["parting_precision"], row["parting_nearest"])
@@ -109,7 +112,7 @@ def test_the_sampler_of_both_futures_covers_them_and_the_mean_is_near_neither(tm
 
 def test_unusable_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="no branching futures of these windows"):
-        branch_windows(OneWindow(), tmp_path, [WindowKey("s", 0)], HISTORY)
+        branch_windows(SOURCE, tmp_path, [WindowKey("s", 0)])
     (tmp_path / "broken.npz").write_bytes(b"PK not a zip")
     for path, reason in ((tmp_path / "none.npz", "No such file"), (tmp_path / "broken.npz", "no branches can be read"),
                          (write_branches(tmp_path / "a", format=np.array(9)), "format 9"),
