@@ -12,6 +12,7 @@ from occflow.runtime.network import (
     Sampler,
     StudentForecaster,
     TeacherForecaster,
+    TwinForecaster,
 )
 from occflow.training.checkpoint import load_forecaster, read_record, refuse_other_settings
 
@@ -35,7 +36,7 @@ def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler
     kind = read_record(path)["kind"]
     if kind == "teacher":
         return [RegressionForecaster(model), *(TeacherForecaster(model, sampler) for sampler in samplers)]
-    return [StudentForecaster(model) if kind == "student" else RegressionForecaster(model, "regression_ce")]
+    return [StudentForecaster(model) if kind == "student" else TwinForecaster(model)]
 
 
 def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \

@@ -88,11 +88,15 @@ class NetworkForecaster:
     def _sample(self, condition: Condition, window: Window, seed: int, encode_ms: float) -> Forecast:
         encoded = self._now()
         noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
-        state = condition.state(self._residual(noise.to(self.model.device), condition))
+        state = self._state(noise.to(self.model.device), condition)
         flowed = self._now()
         frames = self.model.decode_state(state, condition.layout, window.horizon)
         decoded = self._now()
         return Forecast(frames, {"encode": encode_ms, "flow": flowed - encoded, "decode": decoded - flowed})
+
+    def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The state that is made of `noise` [N, C]."""
+        return condition.state(self._residual(noise, condition))
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The standardised residual that the flow makes of `noise` [N, C]."""
@@ -128,13 +132,23 @@ class StudentForecaster(NetworkForecaster):
 
 
 class RegressionForecaster(NetworkForecaster):
-    """The mean network alone: the forecast without a flow, of a teacher or of the regression twin."""
+    """The mean network alone: the forecast without a flow."""
 
     def __init__(self, model: FlowForecaster, name: str = "regression") -> None:
         super().__init__(model, name, 0)
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         return torch.zeros_like(noise)
+
+
+class TwinForecaster(RegressionForecaster):
+    """The cross-entropy regression twin, whose decoder was trained on the very states of its mean network."""
+
+    def __init__(self, model: FlowForecaster) -> None:
+        super().__init__(model, "regression_ce")
+
+    def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        return condition.forecast.mean
 
 
 def load_student(path: Path) -> StudentForecaster:
