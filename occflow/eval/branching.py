@@ -17,14 +17,15 @@ from tqdm import tqdm
 from occflow.errors import InputError
 from occflow.eval.distribution import sampled_futures
 from occflow.eval.ensemble import NEAR, Future, Membership, set_scores
-from occflow.eval.numbers import MeanCounts, number
+from occflow.eval.intervals import mean_row
+from occflow.eval.numbers import MeanCounts
 from occflow.eval.occupancy_quality import restricted
+from occflow.eval.scene_counts import SceneCounts
 from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.forecast import Forecaster
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 FORMAT = 1
 IS_MOVABLE = np.isin(np.arange(256), MOVABLE_CLASSES)  # by label
@@ -108,21 +109,22 @@ def read_branch_file(path: Path) -> BranchFile:
         raise InputError(f"{path}: no branches can be read ({reason}); run tools/branch_futures.py") from None
 
 
-def branch_windows(store: OccupancyStore, folder: Path, keys: list[WindowKey], history: int) -> dict[WindowKey, Path]:
+def branch_windows(source: WindowSource, folder: Path, keys: list[WindowKey]) -> dict[WindowKey, Path]:
     """The windows whose present has branching futures.
 
     Raises:
         InputError: none has.
     """
-    found = {key: folder / key.scene / f"{store.frame(key.scene, key.start + history - 1).token}.npz" for key in keys}
+    frame, present = source.store.frame, source.history - 1
+    found = {key: folder / key.scene / f"{frame(key.scene, key.start + present).token}.npz" for key in keys}
     found = {key: path for key, path in found.items() if path.is_file()}
     if not found:
         raise InputError(f"{folder}: no branching futures of these windows; run tools/branch_futures.py first")
     return found
 
 
-def evaluate_branches(store: OccupancyStore, windows: dict[WindowKey, Path], history: int, horizon: int,
-                      forecasters: list[Forecaster], samples: int, seed: int) -> dict:
+def evaluate_branches(source: WindowSource, windows: dict[WindowKey, Path], forecasters: list[Forecaster],
+                      samples: int, seed: int) -> dict:
     """K samples against the branching futures of each window, on voxels of movable classes.
 
     Branches are exact, a store is built from a LiDAR. So only what the recorded drive observed is compared, without
@@ -131,28 +133,30 @@ def evaluate_branches(store: OccupancyStore, windows: dict[WindowKey, Path], his
 
     Returns:
         {"windows", "samples", "branches", "rows": [{"name", "coverage", "precision", "built_coverage",
-        "built_precision", "energy_distance", "nearest"}]}: means over the windows in which an agent occurs.
+        "built_precision", "energy_distance", "nearest", "intervals"}]}: means over the windows in which an agent
+        occurs.
     """
-    means, branches = {name: MeanCounts() for name in (RECORDED, *(one.name for one in forecasters))}, 0
-    for place, (key, path) in enumerate(tqdm(windows.items(), desc="branches", unit="window", dynamic_ncols=True)):
-        window, file = read_window(store, key, history, horizon), read_branch_file(path)
-        masks = comparable(file, window, store.grid)
-        futures = within(file.futures(window, store.grid), masks)
+    means, branches = {name: SceneCounts(MeanCounts) for name in (RECORDED, *(one.name for one in forecasters))}, 0
+    grid = source.store.grid
+    for key, path in tqdm(windows.items(), desc="branches", unit="window", dynamic_ncols=True):
+        window, file = source.read(key), read_branch_file(path)
+        masks = comparable(file, window, grid)
+        futures = within(file.futures(window, grid), masks)
         branches = max(branches, len(futures))
         if not any(len(frame.flat) for future in futures for frame in future):
             continue
         recorded = within([window.horizon], masks) * 2
         gap = Membership.of([recorded[0], futures[0]], movable_only=True).distances()[0, 1]
-        sets = {RECORDED: recorded, **{one.name: within(sampled_futures(one, window, samples, seed, place), masks)
+        sets = {RECORDED: recorded, **{one.name: within(sampled_futures(one, window, samples, seed), masks)
                                        for one in forecasters}}
         for name, sampled in sets.items():
             scores, built = set_scores(sampled, futures), set_scores(sampled, futures, NEAR + gap)
+            counts = means[name].of(key.scene)
             for score in SCORES:
-                means[name].add(score, getattr(scores, score))
-            means[name].add("built_coverage", built.coverage)
-            means[name].add("built_precision", built.precision)
-    rows = [{"name": name, **{score: number(one.mean(score)) for score in (*SCORES, *BUILT)}}
-            for name, one in means.items()]
+                counts.add(score, getattr(scores, score))
+            counts.add("built_coverage", built.coverage)
+            counts.add("built_precision", built.precision)
+    rows = [mean_row(name, one, (*SCORES, *BUILT), seed) for name, one in means.items()]
     return {"windows": len(windows), "samples": samples, "branches": branches, "rows": rows}
 
 

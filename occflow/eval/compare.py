@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.eval.intervals import percentiles, read_counters, resampled_scores
+from occflow.eval.counters_file import read_counters
+from occflow.eval.intervals import percentiles, resampled_scores
 from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.report import read_report
 

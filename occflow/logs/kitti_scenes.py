@@ -13,7 +13,7 @@ from occflow.errors import InputError
 from occflow.geometry import invert
 from occflow.logs.kitti_files import EGO_FROM_VELODYNE, keyframe_numbers, read_scan
 from occflow.logs.protocol import Box, Keyframe, Sweep
-from occflow.logs.scan_points import PointFilter
+from occflow.logs.scan_points import PointFilter, SweepReader
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,19 @@ class KittiScenes(ABC):
                 for i in self._keyframe_numbers(scans)]
 
     def sweeps(self, scene: str) -> Iterator[Sweep]:
-        scans, points = self._checked(scene), PointFilter(scene)
+        scans = self._checked(scene)
         keyframes = set(self._keyframe_numbers(scans))
-        for number, scan in enumerate(scans):
+
+        def read(number: int, points: PointFilter) -> Sweep | None:
+            scan = scans[number]
             if number not in keyframes and not scan.path.is_file():
                 points.missing(scan.path)
-                continue
+                return None
             cloud = read_scan(scan.path)  # refuses a missing keyframe
-            yield points.kept(Sweep(scan.stamp_s, cloud, self.labels(scan, len(cloud)), scan.world_from_velodyne,
-                                    scan.world_from_ego, scan.path.stem if number in keyframes else None, scan.path))
-        points.warn()
+            return Sweep(scan.stamp_s, cloud, self.labels(scan, len(cloud)), scan.world_from_velodyne,
+                         scan.world_from_ego, scan.path.stem if number in keyframes else None, scan.path)
+
+        return SweepReader(scene, range(len(scans)), read)
 
     def boxes_at(self, scene: str, stamp_s: float) -> list[Box]:
         return []

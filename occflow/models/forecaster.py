@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from occflow.grid import VoxelGrid
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, AutoencoderSettings, at_sites
+from occflow.models.decoding import Voxels, corrected
 from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts
 from occflow.models.mean import MeanForecast, MeanNetwork
 from occflow.models.trunk import TrunkSettings
@@ -57,12 +58,14 @@ class Observation:
         history_latents: [M, C] latents of the observed frames on layout.history.
         base: [N, C + 1] on the support, the state that the mean starts from.
         target: [N, C + 1] true state on the support; None where the future is not known.
+        moved: the voxels that `base` encodes, F frames a window.
     """
 
     layout: Layout
     history_latents: Tensor
     base: Tensor
     target: Tensor | None
+    moved: tuple[OccupancyFrame, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ class FlowForecaster(nn.Module):
         target = self.state_of(window.horizon, layout.support, grid) if with_target else None
         if settings.base == "empty":
             moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
-        return Observation(layout, history_latents, self.state_of(moved, layout.support, grid), target)
+        return Observation(layout, history_latents, self.state_of(moved, layout.support, grid), target, moved)
 
     def condition(self, observation: Observation) -> Condition:
         """The mean forecast of observed windows."""
@@ -191,18 +194,25 @@ class FlowForecaster(nn.Module):
         return noise - self.velocity(noise, zeros, zeros + 1, condition.forecast, condition.layout)
 
     @torch.no_grad()
-    def decode_state(self, state: Tensor, layout: Layout, horizon: tuple[OccupancyFrame, ...]
-                     ) -> tuple[OccupancyFrame, ...]:
-        """The frames of a state [N, C + 1] of one window; poses and stamps are taken from `horizon`."""
-        grid, exists = self.settings.grid, state[:, -1] > 0
-        keys = layout.support.keys[exists]
-        kept = sites_from_keys(keys, layout.support.shape, layout.support.num_blocks)
-        sites, labels = self.autoencoder.decode(kept, state[exists, :-1], grid.shape)
-        flat, labels = sites.keys.cpu().numpy(), labels.cpu().numpy().astype(np.uint8)
-        bounds = np.searchsorted(flat, np.arange(len(horizon) + 1) * grid.num_voxels)
-        return tuple(OccupancyFrame(flat[a:b] - i * grid.num_voxels, labels[a:b], frame.world_from_grid,
-                                    frame.stamp_s, frame.token)
-                     for i, (frame, a, b) in enumerate(zip(horizon, bounds[:-1], bounds[1:])))
+    def decode_state(self, state: Tensor, support: Sites) -> Voxels:
+        """The voxels of a state [N, C + 1] of one window, by the autoencoder alone."""
+        exists = state[:, -1] > 0
+        kept = sites_from_keys(support.keys[exists], support.shape, support.num_blocks)
+        sites, labels = self.autoencoder.decode(kept, state[exists, :-1], self.settings.grid.shape)
+        return Voxels(sites.keys, labels)
+
+    def decoder(self, observation: Observation, horizon: tuple[OccupancyFrame, ...]
+                ) -> Callable[[Tensor], tuple[OccupancyFrame, ...]]:
+        """What makes frames of states [N, C + 1] of one observed window (models.decoding); poses and stamps are taken
+        from `horizon`."""
+        num_voxels, support = self.settings.grid.num_voxels, observation.layout.support
+        base = Voxels.of(observation.moved, num_voxels, self.device)
+        decoded_base = self.decode_state(observation.base, support)
+
+        def decode(state: Tensor) -> tuple[OccupancyFrame, ...]:
+            return corrected(self.decode_state(state, support), decoded_base, base).frames(horizon, num_voxels)
+
+        return decode
 
 
 def horizon_geometry(window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -239,4 +249,5 @@ def join_observations(observations: list[Observation]) -> Observation:
     return Observation(join_layouts([observation.layout for observation in observations]),
                        torch.cat([observation.history_latents for observation in observations]),
                        torch.cat([observation.base for observation in observations]),
-                       None if targets[0] is None else torch.cat(targets))
+                       None if targets[0] is None else torch.cat(targets),
+                       tuple(frame for observation in observations for frame in observation.moved))

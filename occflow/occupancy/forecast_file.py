@@ -2,7 +2,8 @@
 
 One compressed .npz without pickles. `layout` is a JSON text with the grid, the scene and the names of the
 sequences; sequence number i lies in the arrays `i_flat`, `i_labels`, `i_counts`, `i_poses`, `i_stamps_s`, `i_tokens`,
-its frames one after the other. Boxes are not kept.
+its frames one after the other. Samples of a forecaster are sequences "samples/K/NAME". Where frames have annotated
+boxes, these lie beside them in `i_box_counts`, `i_box_poses`, `i_box_sizes_m`, `i_box_labels`, `i_box_tracks`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.geometry import is_rigid
 from occflow.grid import NUM_CLASSES, VoxelGrid
+from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 
 if TYPE_CHECKING:  # a reader of pictures needs no occupancy store
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # a reader of pictures needs no occupancy store
 
 FORMAT = "occflow-forecast-1"
 POSE_TOLERANCE_M = 0.01  # forecast and truth of one instant are compared voxel by voxel: one grid pose for both
+BOX_FIELDS = ("box_counts", "box_poses", "box_sizes_m", "box_labels", "box_tracks")
 FIELDS = ("flat", "labels", "counts", "poses", "stamps_s", "tokens")
 
 Frames = tuple[OccupancyFrame, ...]
@@ -43,6 +46,7 @@ class ForecastRecord:
         truth: F frames of the horizon; empty where the log ends at the present.
         forecasts: F frames by name of the forecaster ("teacher-10", "student-1", ...), at the truth's grid poses.
         scene: name of the scene.
+        samples: K futures of F frames by name of the forecaster, for its probabilities; empty where none were drawn.
     """
 
     grid: VoxelGrid
@@ -50,19 +54,22 @@ class ForecastRecord:
     truth: Frames
     forecasts: dict[str, Frames]
     scene: str
+    samples: dict[str, tuple[Frames, ...]] = field(default_factory=dict)
 
     def seconds(self, frame: OccupancyFrame) -> float:
         """Time of a frame after the present, seconds; negative in the past."""
         return frame.stamp_s - self.history[-1].stamp_s
 
 
-def save_forecasts(path: Path, grid: VoxelGrid, window: Window, forecasts: Mapping[str, Frames]) -> None:
-    """Write the forecasts of a window, and the window itself, to a .npz file.
+def save_forecasts(path: Path, grid: VoxelGrid, window: Window, forecasts: Mapping[str, Frames],
+                   samples: Mapping[str, Sequence[Frames]] | None = None) -> None:
+    """Write the forecasts of a window, the window itself and any samples to a .npz file.
 
     A horizon without a single occupied voxel is a list of grid poses, not a truth, and is not kept.
     """
     truth = window.horizon if any(len(frame.flat) for frame in window.horizon) else ()
-    sequences = {"history": window.history, "truth": truth, **{f"forecast/{k}": v for k, v in forecasts.items()}}
+    sequences = {"history": window.history, "truth": truth, **{f"forecast/{k}": v for k, v in forecasts.items()},
+                 **{f"samples/{i}/{k}": v for k, futures in (samples or {}).items() for i, v in enumerate(futures)}}
     layout = {"format": FORMAT, "grid": grid.to_dict(), "scene": window.key.scene, "sequences": list(sequences)}
     arrays = {"layout": np.array(json.dumps(layout))}
     for number, frames in enumerate(sequences.values()):
@@ -95,6 +102,7 @@ def load_forecasts(path: Path) -> ForecastRecord:
 def _arrays(frames: Frames) -> dict[str, np.ndarray]:
     """Frames -> the arrays of one sequence; flat indices of all frames one after the other."""
     return {
+        **(_box_arrays(frames) if any(frame.boxes for frame in frames) else {}),
         "flat": np.concatenate([np.zeros(0, np.int64), *(frame.flat for frame in frames)]).astype(np.int32),
         "labels": np.concatenate([np.zeros(0, np.uint8), *(frame.labels for frame in frames)]).astype(np.uint8),
         "counts": np.array([len(frame.flat) for frame in frames], dtype=np.int64),
@@ -104,16 +112,52 @@ def _arrays(frames: Frames) -> dict[str, np.ndarray]:
     }
 
 
+def _box_arrays(frames: Frames) -> dict[str, np.ndarray]:
+    boxes = [box for frame in frames for box in frame.boxes]
+    return {
+        "box_counts": np.array([len(frame.boxes) for frame in frames], dtype=np.int64),
+        "box_poses": np.array([box.world_from_box for box in boxes], dtype=np.float64),
+        "box_sizes_m": np.array([box.size_lwh_m for box in boxes], dtype=np.float64),
+        "box_labels": np.array([box.label for box in boxes], dtype=np.uint8),
+        "box_tracks": np.array([box.track for box in boxes], dtype=np.str_),
+    }
+
+
+def _boxes(arrays: dict[str, np.ndarray], name: str, num_frames: int) -> list[tuple[Box, ...]]:
+    """The boxes of each frame of a sequence; none where it was written without."""
+    if "box_counts" not in arrays:
+        return [()] * num_frames
+    counts, *values = (arrays[field_name] for field_name in BOX_FIELDS)
+    poses, sizes_m, labels, _ = values
+    sound = len(counts) == num_frames and (counts >= 0).all() and all(len(one) == counts.sum() for one in values)
+    if not (sound and sizes_m.shape[1:] == (3,) and np.isfinite(sizes_m).all() and (labels < NUM_CLASSES).all()
+            and all(is_rigid(pose) for pose in poses)):
+        raise ValueError(f"sequence '{name}': its boxes are not usable")
+    boxes = [Box(str(track), int(label), pose, size_m) for pose, size_m, label, track in zip(*values, strict=True)]
+    return [tuple(boxes[end - count:end]) for end, count in zip(np.cumsum(counts), counts)]
+
+
 def _record(arrays: dict[str, np.ndarray]) -> ForecastRecord:
     layout = json.loads(str(arrays["layout"]))
     if layout["format"] != FORMAT:
         raise ValueError(f"format {layout['format']!r}, not {FORMAT}")
     grid = VoxelGrid.from_dict(layout["grid"])
-    sequences = {name: _frames({field: arrays[f"{number}_{field}"] for field in FIELDS}, name, grid)
+    sequences = {name: _frames(_sequence(arrays, number), name, grid)
                  for number, name in enumerate(layout["sequences"])}
     forecasts = {name.removeprefix("forecast/"): frames for name, frames in sequences.items()
                  if name.startswith("forecast/")}
-    return ForecastRecord(grid, sequences["history"], sequences["truth"], forecasts, str(layout["scene"]))
+    samples: dict[str, tuple[Frames, ...]] = {}
+    for name, frames in sequences.items():
+        if name.startswith("samples/"):
+            forecaster = name.split("/", 2)[2]
+            samples[forecaster] = (*samples.get(forecaster, ()), frames)
+    return ForecastRecord(grid, sequences["history"], sequences["truth"], forecasts, str(layout["scene"]), samples)
+
+
+def _sequence(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    """The arrays of one sequence by field; those of boxes only where they were written."""
+    boxes = {one: arrays[f"{number}_{one}"] for one in BOX_FIELDS if f"{number}_box_counts" in arrays}
+    return {**{one: arrays[f"{number}_{one}"] for one in FIELDS}, **boxes}
 
 
 def _frames(arrays: dict[str, np.ndarray], name: str, grid: VoxelGrid) -> Frames:
@@ -123,8 +167,8 @@ def _frames(arrays: dict[str, np.ndarray], name: str, grid: VoxelGrid) -> Frames
         raise ValueError(f"sequence '{name}': its frames do not agree in number")
     if not counts.sum() == len(arrays["flat"]) == len(arrays["labels"]):
         raise ValueError(f"sequence '{name}': its voxels do not agree in number")
-    frames = []
-    for end, count, pose, stamp_s, token in zip(np.cumsum(counts), counts, *per_frame, strict=True):
+    frames, boxes = [], _boxes(arrays, name, len(counts))
+    for end, count, pose, stamp_s, token, around in zip(np.cumsum(counts), counts, *per_frame, boxes, strict=True):
         flat = arrays["flat"][end - count:end].astype(np.int64)
         labels = arrays["labels"][end - count:end]
         ordered = count == 0 or (flat[0] >= 0 and flat[-1] < grid.num_voxels and (np.diff(flat) > 0).all())
@@ -132,14 +176,15 @@ def _frames(arrays: dict[str, np.ndarray], name: str, grid: VoxelGrid) -> Frames
             raise ValueError(f"sequence '{name}': voxels outside the grid or unknown classes")
         if not is_rigid(pose) or not np.isfinite(stamp_s):
             raise ValueError(f"sequence '{name}': a grid pose or time stamp is not usable")
-        frames.append(OccupancyFrame(flat, labels.astype(np.uint8), pose, float(stamp_s), str(token)))
+        frames.append(OccupancyFrame(flat, labels.astype(np.uint8), pose, float(stamp_s), str(token), around))
     return tuple(frames)
 
 
 def _check(record: ForecastRecord) -> None:
     if not record.history:
         raise ValueError("no history frame")
-    for name, frames in record.forecasts.items():
+    made = [*record.forecasts.items(), *((name, one) for name, futures in record.samples.items() for one in futures)]
+    for name, frames in made:
         if not frames:
             raise ValueError(f"forecast '{name}' has no frame")
         if not record.truth:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,11 @@ from occflow.errors import InputError
 from occflow.flow.solvers import METHODS, sample_flow
 from occflow.models.forecaster import Condition, FlowForecaster
 from occflow.occupancy.forecast import Forecast
+from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
 from occflow.training.checkpoint import load_forecaster
+
+Decoder = Callable[[torch.Tensor], tuple[OccupancyFrame, ...]]
 
 
 @dataclass(frozen=True)
@@ -81,18 +84,21 @@ class NetworkForecaster:
     def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
         """Samples of the window's future; the history is encoded once."""
         start = self._now()
-        condition = self.model.condition(self.model.observe(window))
-        encode_ms = self._now() - start
-        return [self._sample(condition, window, seed, encode_ms) for seed in seeds]
+        observation = self.model.observe(window)
+        condition = self.model.condition(observation)
+        encoded = self._now()
+        decode = self.model.decoder(observation, window.horizon)
+        base_ms = self._now() - encoded  # each sample's own, since one forecast alone takes it
+        return [self._sample(condition, decode, seed, encoded - start, base_ms) for seed in seeds]
 
-    def _sample(self, condition: Condition, window: Window, seed: int, encode_ms: float) -> Forecast:
+    def _sample(self, condition: Condition, decode: Decoder, seed: int, encode_ms: float, base_ms: float) -> Forecast:
         encoded = self._now()
         noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
         state = self._state(noise.to(self.model.device), condition)
         flowed = self._now()
-        frames = self.model.decode_state(state, condition.layout, window.horizon)
-        decoded = self._now()
-        return Forecast(frames, {"encode": encode_ms, "flow": flowed - encoded, "decode": decoded - flowed})
+        frames = decode(state)
+        decode_ms = base_ms + self._now() - flowed
+        return Forecast(frames, {"encode": encode_ms, "flow": flowed - encoded, "decode": decode_ms})
 
     def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The state that is made of `noise` [N, C]."""

@@ -12,11 +12,12 @@ from occflow.eval.baselines import NEEDS_BOXES, RULES, baselines
 from occflow.eval.branching import branch_windows, evaluate_branches
 from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.ego_setting import in_ego_setting
-from occflow.eval.evaluate import ForecasterScores, evaluate
+from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
 from occflow.eval.measures import configured_measures
 from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
+from occflow.eval.window_list import scored_windows
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
 from occflow.models.forecaster import FlowForecaster
@@ -28,11 +29,11 @@ from occflow.occupancy.forecast_file import save_forecasts
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.warp import warp
-from occflow.occupancy.windows import Window, WindowKey, read_window, window_keys
+from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
 from occflow.runtime.checkpoint_rows import checkpoint_forecasters
 from occflow.runtime.network import load_student
-from occflow.runtime.sources import open_configured_store, prepare_torch
+from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch
 from occflow.training.checkpoint import refuse_other_settings
 
 
@@ -47,9 +48,12 @@ class ShownWindow:
         if change > self.change:
             self.change, self.shown = change, (window, {name: one.frames for name, one in forecasts.items()})
 
-    def save(self) -> None:
+    def save(self, forecasters: list[Forecaster], samples: int, seed: int) -> None:
+        """Write the window and its forecasts, and of `forecasters` so many samples each, for the probability view."""
         window, forecasts = self.shown
-        save_forecasts(self.path, self.grid, window, forecasts)
+        seeds = [forecast_seed(seed, number) for number in range(samples)]
+        futures = {one.name: [sample.frames for sample in one.samples(window, seeds)] for one in forecasters if seeds}
+        save_forecasts(self.path, self.grid, window, forecasts, futures)
 
 
 def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
@@ -62,39 +66,42 @@ def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
     return counts
 
 
-def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey],
+def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey], chosen: Mapping,
                 forecasters: list[Forecaster], support: dict[str, float] | None, samples: int = 0,
                 sample_every: int = 1) -> dict:
     """Evaluate the baselines and `forecasters` on windows; report and shown forecasts go to `run_dir`.
 
     With `samples` >= 2 the forecasters are also scored as distributions, on every `sample_every`-th window.
+
+    Args:
+        chosen: how the windows were chosen: "split", "rule", "stride"; goes into the report.
     """
     data, values, seed = config["data"], config["eval"], config["seed"]
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
-    protocol, span = protocol_named(values["protocol"]), (data["history"], data["horizon"])
-    has_boxes = any(store.frame(key.scene, key.start).boxes for key in keys)
+    protocol, source = protocol_named(values["protocol"]), configured_windows(config, store)
+    has_boxes = source.input_kind == "occupancy" and any(store.frame(key.scene, key.start).boxes for key in keys)
     rules = in_ego_setting(values["ego"], baselines(store.grid, has_boxes, values["baselines"]))
     forecasters = in_ego_setting(values["ego"], forecasters)
     refuse_shared_names([*rules, *forecasters])
     shown = ShownWindow(run_dir / "forecast.npz", store.grid)
     measures = configured_measures(values, store.grid, protocol, frames,
-                                   open_log(config["log"]) if values["rays"] else None)
+                                   open_log(config["log"]) if values["rays"] else None, seed)
 
     def watch(window: Window, forecasts: dict[str, Forecast]) -> None:
         for one in (shown, *measures.values()):
             one.watch(window, forecasts)
 
     with timed_step(run_dir, "evaluate"):
-        scores = evaluate(store, keys, *span, [*rules, *forecasters], seed, watch)
+        scores = evaluate(source, keys, [*rules, *forecasters], seed, watch)
         extra = {"support": support, **{name: one.report() for name, one in measures.items()}}
         if samples >= 2 and forecasters:
-            extra["ensembles"] = evaluate_distributions(store, keys[::sample_every], *span, forecasters, samples, seed)
+            extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
         if values["branches"]:
-            extra["branches"] = score_branches(config, store, [*rules, *forecasters])
-    shown.save()
+            extra["branches"] = score_branches(config, source, [*rules, *forecasters])
+    shown.save([one for one in forecasters if one.nfe], values["shown_samples"], seed)
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
-    windows = {"split": values["split"], "count": len(keys), "stride": values["window_stride"],
-               "history": data["history"], "horizon": data["horizon"], "scenes": len({key.scene for key in keys})}
+    windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
+               "scenes": len({key.scene for key in keys})}
     report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
                          read_seconds(run_dir), **extra)
     write_row_counters(run_dir, scores, frames)
@@ -102,11 +109,11 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     return report
 
 
-def score_branches(config: Mapping, store: OccupancyStore, forecasters: list[Forecaster]) -> dict:
+def score_branches(config: Mapping, source: WindowSource, forecasters: list[Forecaster]) -> dict:
     """All forecasters against the branching futures of eval.branches, on every window that has some."""
-    values, span = config["eval"], (config["data"]["history"], config["data"]["horizon"])
-    windows = branch_windows(store, Path(values["branches"]), window_keys(store, values["split"], *span), span[0])
-    return evaluate_branches(store, windows, *span, forecasters, values["branch_samples"], config["seed"])
+    values = config["eval"]
+    windows = branch_windows(source, Path(values["branches"]), source.keys(values["split"]))
+    return evaluate_branches(source, windows, forecasters, values["branch_samples"], config["seed"])
 
 
 def with_unmeasured(scores: list[ForecasterScores], names: list[str]) -> list[ForecasterScores]:
@@ -123,14 +130,14 @@ def refuse_shared_names(forecasters: list[Forecaster]) -> None:
             raise InputError(f"eval: two forecasts are called '{name}'; rename a checkpoint or folder of predictions")
 
 
-def support_quality(store: OccupancyStore, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
+def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
     """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share")."""
     settings, found, true, proposed, all_cells = model.settings, 0, 0, 0, 0
     stride = settings.autoencoder.total_stride
     cells = cell_grid(settings.grid, stride)
     volume = int(np.prod(cells.shape))
     for key in keys:
-        window = read_window(store, key, settings.num_history, settings.num_horizon)
+        window = source.read(key)
         support = model.observe(window).layout.support.keys.cpu().numpy()
         truth = np.concatenate([coarse_keys(frame.flat, settings.grid, stride, cells) + index * volume
                                 for index, frame in enumerate(window.horizon)])
@@ -146,10 +153,12 @@ def evaluate_run(config: Mapping) -> str:
     settings = settings_from_config(config["data"], config["model"])
     forecasters, models = checkpoint_forecasters(values, settings)
     store = open_configured_store(config)
-    forecasters += [ImportedForecaster(Path(folder), store.grid) for folder in values["predictions"]]
-    keys = window_keys(store, values["split"], settings.num_history, settings.num_horizon, values["window_stride"])
-    support = support_quality(store, keys, models[0]) if models else None
-    report = score_store(config, run_dir, store, keys, forecasters, support, values["samples"], values["sample_every"])
+    forecasters += [ImportedForecaster.configured(one, store.grid, values["ego"]) for one in values["predictions"]]
+    chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
+    keys = scored_windows(store, horizon=settings.num_horizon, history=settings.num_history, **chosen)
+    support = support_quality(configured_windows(config, store), keys, models[0]) if models else None
+    report = score_store(config, run_dir, store, keys, chosen, forecasters, support, values["samples"],
+                         values["sample_every"])
     return table_markdown(report)
 
 
@@ -172,6 +181,7 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
                             OccupancySettings.from_dict(config["data"]["occupancy"]), run_dir / "occupancy",
                             config["workers"])
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
-    report = score_store(config, run_dir, store, keys, [student],
-                         support_quality(store, keys, student.model))
+    chosen = {"split": "all scenes", "rule": "all", "stride": 1}
+    report = score_store(config, run_dir, store, keys, chosen, [student],
+                         support_quality(configured_windows(config, store), keys, student.model))
     return run_dir, table_markdown(report)

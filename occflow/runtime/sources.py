@@ -12,7 +12,7 @@ from occflow.logs.open import open_log
 from occflow.occupancy.build import build_store
 from occflow.occupancy.settings import OccupancySettings, configured_grid
 from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import WindowKey, window_keys
+from occflow.occupancy.windows import WindowKey, WindowSource, refuse_other_interval
 from occflow.training.teacher import seed_everything
 
 
@@ -43,9 +43,19 @@ def open_configured_store(config: Mapping) -> OccupancyStore:
     return store
 
 
-def training_keys(config: Mapping, store: OccupancyStore, stride: int) -> list[WindowKey]:
+def configured_windows(config: Mapping, store: OccupancyStore) -> WindowSource:
+    """The windows that group `data` asks for: their frames, the kind of input and where their grids are.
+
+    Raises:
+        InputError: an unknown input or grid pose; frames that are not `data.frame_interval_s` apart.
+    """
     data = config["data"]
-    return window_keys(store, "train", data["history"], data["horizon"], stride)
+    refuse_other_interval(store, data["frame_interval_s"])
+    return WindowSource(store, data["history"], data["horizon"], data["input"], data["grid_pose"])
+
+
+def training_keys(config: Mapping, store: OccupancyStore, stride: int) -> list[WindowKey]:
+    return configured_windows(config, store).keys("train", stride)
 
 
 def prepare_torch(config: Mapping) -> None:

@@ -13,7 +13,14 @@ from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.store import OccupancyStore
 from occflow.run_record import timed_step
-from occflow.runtime.sources import ensure_log, ensure_store, open_configured_store, prepare_torch, training_keys
+from occflow.runtime.sources import (
+    configured_windows,
+    ensure_log,
+    ensure_store,
+    open_configured_store,
+    prepare_torch,
+    training_keys,
+)
 from occflow.training import teacher as teacher_training
 from occflow.training.checkpoint import load_weights, save_checkpoint
 from occflow.training.distillation import distill
@@ -65,8 +72,8 @@ def train_teacher(config: Mapping) -> Path:
     store = open_configured_store(config)
     forecaster = FlowForecaster(settings).to(device)
     ensure_autoencoder(config, run, forecaster, store)
-    feed = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster, seed,
-                           CropSettings.from_config(values["crop"]), values["causal_share"])
+    feed = ObservationFeed(configured_windows(config, store), training_keys(config, store, values["window_stride"]),
+                           forecaster, seed, CropSettings.from_config(values["crop"]), values["causal_share"])
     with timed_step(run.run_dir, "mean"):
         teacher_training.train_mean(forecaster, feed, values["mean"], run)
     with timed_step(run.run_dir, "teacher"):
@@ -89,8 +96,8 @@ def train_regression(config: Mapping) -> Path:
     store = open_configured_store(config)
     forecaster = FlowForecaster(settings).to(device)
     ensure_autoencoder(config, run, forecaster, store)
-    feed = TwinFeed(store, training_keys(config, store, values["window_stride"]), forecaster, config["seed"],
-                    CropSettings.from_config(values["crop"]), values["causal_share"])
+    feed = TwinFeed(configured_windows(config, store), training_keys(config, store, values["window_stride"]),
+                    forecaster, config["seed"], CropSettings.from_config(values["crop"]), values["causal_share"])
     with timed_step(run.run_dir, "regression"):
         twin = twin_training(forecaster, feed, values["regression"], run)
     save_once(run.run_dir / "regression.safetensors", twin, "regression", settings, config)
@@ -121,8 +128,9 @@ def distill_mfd(config: Mapping) -> Path:
     load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings)
     forecaster.eval().requires_grad_(False)
     store = open_configured_store(config)
-    observations = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster,
-                                   config["seed"], CropSettings.from_config(values["crop"]), values["causal_share"])
+    observations = ObservationFeed(configured_windows(config, store),
+                                   training_keys(config, store, values["window_stride"]), forecaster, config["seed"],
+                                   CropSettings.from_config(values["crop"]), values["causal_share"])
     feed = FlowFeed(observations, config["seed"] + 1)
     method = MeanFlowDistillation(values["steps_a_mean_velocity"], values["solver"], values["equal_share"],
                                   values["normalise"])

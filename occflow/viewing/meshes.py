@@ -13,7 +13,9 @@ import numpy as np
 from occflow.grid import VoxelGrid
 
 CORNER_LIGHT = np.array([1.0, 0.86, 0.75, 0.66])  # by the number of voxels that darken a corner of a face
-CHECKER_LIGHT = 0.955  # every second voxel is a shade darker, so that single voxels can be counted
+CHECKER_LIGHT = 0.955  # without outlines every second voxel is a shade darker, so that voxels can be counted
+OUTLINE_LIGHT = 0.55  # of a face's outline, relative to the face
+OUTLINE_DEPTH = 0.02  # outlines lie so deep behind the faces, in voxels: nothing flickers
 
 
 @dataclass(frozen=True)
@@ -53,22 +55,35 @@ SIDES = (_side(2, 1, 1.0), _side(0, -1, 0.86), _side(1, 1, 0.78), _side(1, -1, 0
 CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))  # along tangent_u, tangent_v; counter-clockwise from outside
 
 
-def voxel_mesh(grid: VoxelGrid, flat: np.ndarray, colours: np.ndarray) -> Mesh:
+def voxel_mesh(grid: VoxelGrid, flat: np.ndarray, colours: np.ndarray, outline: float = 0.0,
+               lowest_eye_m: float = -np.inf) -> Mesh:
     """Mesh of the exposed faces of the voxels `flat` [N] (flat indices), coloured `colours` [N, 3] uint8.
 
     A face is exposed where the voxel beyond it is free or outside the grid. Every face has its own four vertices.
+
+    Args:
+        outline: width of the dark line around every face, as a share of the voxel; 0 for none. The faces shrink by
+            it, and darker ones shine through the gaps: such lines get thinner with distance, as they should.
+        lowest_eye_m: no eye looks from below this height, so faces that look down and lie lower are left out.
     """
     cells = grid.unflatten(flat) + 1  # [N, 3] in the padded volume
     occupied = np.zeros(np.array(grid.shape) + 2, dtype=bool)
     occupied[tuple(cells.T)] = True
-    checker = np.where(cells.sum(axis=1) % 2 == 0, 1.0, CHECKER_LIGHT)
+    checker = np.where((cells.sum(axis=1) % 2 == 0) | (outline > 0), 1.0, CHECKER_LIGHT)
     shaded = np.asarray(colours) / 255.0 * checker[:, None]  # [N, 3]
+    floors_m = grid.origin_m[2] + (cells[:, 2] - 1) * grid.voxel_size_m
     quads, tints = [], []
     for side in SIDES:
         exposed = ~occupied[tuple((cells + side.normal).T)]
+        if side.normal[2] < 0:
+            exposed &= floors_m > lowest_eye_m
         light = side.light * _corner_light(occupied, cells[exposed], side)  # [M, 4]
-        quads.append(_corners(grid, cells[exposed] - 1, side))
+        quads.append(_corners(grid, cells[exposed] - 1, cells[exposed] - 1, side, 1 - outline))
         tints.append(shaded[exposed][:, None, :] * light[:, :, None])
+        if outline:
+            first, last = _runs(cells[exposed] - 1, shaded[exposed], side)
+            quads.append(_corners(grid, first[0], last, side) - OUTLINE_DEPTH * grid.voxel_size_m * side.normal)
+            tints.append((first[1] * side.light * OUTLINE_LIGHT)[:, None, :].repeat(4, axis=1))
     return _quad_mesh(np.concatenate(quads), np.concatenate(tints))
 
 
@@ -89,10 +104,28 @@ def join(meshes: list[Mesh]) -> Mesh:
                 np.concatenate([mesh.colours for mesh in meshes]))
 
 
-def _corners(grid: VoxelGrid, indices: np.ndarray, side: Side) -> np.ndarray:
-    """Corners [M, 4, 3], metres, of one side of the voxels `indices` [M, 3]."""
-    signs = np.array([side.normal + u * side.tangent_u + v * side.tangent_v for u, v in CORNERS])
-    return grid.centres(indices)[:, None, :] + signs * (grid.voxel_size_m / 2)
+def _corners(grid: VoxelGrid, first: np.ndarray, last: np.ndarray, side: Side, share: float = 1.0) -> np.ndarray:
+    """Corners [M, 4, 3], metres, of one side of the blocks from voxel `first` [M, 3] to voxel `last` [M, 3].
+
+    Args:
+        share: of its width and of its height that a face keeps, about its middle.
+    """
+    signs = np.array([side.normal + share * (u * side.tangent_u + v * side.tangent_v) for u, v in CORNERS])
+    middle_m = (grid.centres(first) + grid.centres(last)) / 2
+    half_m = (np.abs(last - first) + 1) * (grid.voxel_size_m / 2)  # [M, 3]
+    return middle_m[:, None, :] + signs * half_m[:, None, :]
+
+
+def _runs(cells: np.ndarray, colours: np.ndarray, side: Side) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Rows of neighbours along tangent_u with one colour: ((first cells, colours), last cells), each [R, 3]."""
+    u, v, depth = (cells @ np.abs(axis).astype(np.int64) for axis in (side.tangent_u, side.tangent_v, side.normal))
+    order = np.lexsort((u, v, depth))
+    cells, colours = cells[order], colours[order]
+    joined = (np.diff(cells, axis=0) == np.abs(side.tangent_u)).all(axis=1)
+    joined &= (np.diff(colours, axis=0) == 0).all(axis=1)
+    starts = np.r_[True, ~joined][:len(cells)]
+    ends = np.r_[~joined, True][:len(cells)]
+    return (cells[starts], colours[starts]), cells[ends]
 
 
 def _corner_light(occupied: np.ndarray, cells: np.ndarray, side: Side) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES
-from occflow.occupancy.forecast_file import ForecastRecord, Frames
+from occflow.occupancy.forecast_file import ForecastRecord
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.cameras import preset
 from occflow.viewing.headless import renderer
@@ -84,13 +84,6 @@ class Panels:
 def time_text(seconds: float) -> str:
     """Time after the present as people write it."""
     return "now" if abs(seconds) < 0.05 else f"{seconds:+.1f} s"
-
-
-def shown_forecasts(record: ForecastRecord, wanted: Iterable[str] | str) -> dict[str, Frames]:
-    """The wanted forecasts that the record holds, in the wanted order; all of them where it holds none of those."""
-    names = [wanted] if isinstance(wanted, str) else wanted  # view.forecasts=student-1 is easily written
-    found = {name: record.forecasts[name] for name in names if name in record.forecasts}
-    return found or dict(record.forecasts)
 
 
 def view_value(view: Mapping, key: str, example: str):

@@ -12,7 +12,8 @@ from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.occupancy.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.viewing.panels import Panels, panel_size, require_something, shown_forecasts, view_value
+from occflow.viewing.film import shown_forecasts
+from occflow.viewing.panels import Panels, panel_size, require_something, view_value
 from occflow.viewing.picture import blank, legend, stack, write
 
 SAME_INSTANT_S = 0.26  # a frame stands for a time of the sheet when it is at most half a 2 Hz step away

@@ -13,7 +13,7 @@ from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window, WindowKey, window_keys
+from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 
 HISTORY, HORIZON = 2, 3
 
@@ -61,7 +61,7 @@ def store() -> MemoryStore:
 
 
 def scored(store: MemoryStore, keys: list[WindowKey], forecasters: list, seed: int = 0) -> list[ForecasterScores]:
-    return evaluate(store, keys, HISTORY, HORIZON, forecasters, seed)
+    return evaluate(WindowSource(store, HISTORY, HORIZON), keys, forecasters, seed)
 
 
 def test_the_truth_scores_one_everywhere(store):
@@ -87,7 +87,7 @@ def test_scenes_add_up_to_the_whole_and_shards_to_the_run(store):
 def test_windows_are_read_one_at_a_time(store):
     keys = window_keys(store, None, HISTORY, HORIZON)
     seen = []
-    evaluate(store, keys, HISTORY, HORIZON, [Oracle("x")], 0,
+    evaluate(WindowSource(store, HISTORY, HORIZON), keys, [Oracle("x")], 0,
              watch=lambda window, forecasts: seen.append((window.key, len(store.read), set(forecasts))))
     assert seen == [(key, (HISTORY + HORIZON) * (number + 1), {"x"}) for number, key in enumerate(keys)]
 
@@ -98,7 +98,7 @@ def test_every_forecaster_starts_from_the_same_seed_of_a_window(store):
     scored(store, keys, [teacher, student])
     scored(store, keys, [again])
     scored(store, keys, [other], seed=1)
-    assert teacher.seeds == student.seeds == again.seeds == [forecast_seed(0, i) for i in range(len(keys))]
+    assert teacher.seeds == student.seeds == again.seeds == [forecast_seed(0, key) for key in keys]
     assert len(set(teacher.seeds)) == len(keys) and not set(teacher.seeds) & set(other.seeds)
 
 

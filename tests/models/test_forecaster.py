@@ -146,7 +146,7 @@ def test_untrained_flow_samples_the_means_gaussian(small_forecaster, street_wind
 
 def test_decoded_frames_live_in_the_horizons_grids(small_forecaster, street_window, small_settings):
     observation = small_forecaster.observe(street_window, with_target=True)
-    frames = small_forecaster.decode_state(observation.target, observation.layout, street_window.horizon)
+    frames = small_forecaster.decoder(observation, street_window.horizon)(observation.target)
     poses, seconds = horizon_geometry(street_window)
     assert seconds.tolist() == [0.5, 1.0, 1.5]
     for frame, pose in zip(frames, poses):
@@ -157,8 +157,15 @@ def test_decoded_frames_live_in_the_horizons_grids(small_forecaster, street_wind
 def test_nothing_exists_decodes_to_nothing(small_forecaster, street_window):
     observation = small_forecaster.observe(street_window)
     empty = torch.cat([torch.zeros_like(observation.base[:, :-1]), -torch.ones(len(observation.base), 1)], dim=1)
-    frames = small_forecaster.decode_state(empty, observation.layout, street_window.horizon)
-    assert all(len(frame.flat) == 0 for frame in frames)
+    assert len(small_forecaster.decode_state(empty, observation.layout.support).keys) == 0
+
+
+def test_an_unchanged_state_decodes_to_the_base_itself(small_forecaster, street_window):
+    """With any weights: the autoencoder's errors are in both and cancel."""
+    observation = small_forecaster.observe(street_window)
+    frames = small_forecaster.decoder(observation, street_window.horizon)(observation.base)
+    for frame, moved in zip(frames, observation.moved):
+        assert np.array_equal(frame.flat, moved.flat) and np.array_equal(frame.labels, moved.labels)
 
 
 def test_an_empty_present_still_forecasts(small_forecaster, street_window):

@@ -1,6 +1,7 @@
 """The forecast file: what goes in comes out, and nothing else gets in."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
+from occflow.logs.protocol import Box
 from occflow.occupancy.forecast_file import load_forecasts, save_forecasts
 from occflow.occupancy.frame import OccupancyFrame
 
@@ -53,6 +55,22 @@ def test_round_trip(tmp_path):
         assert_same(record.forecasts[name], frames)
     assert [record.seconds(frame) for frame in record.history] == [-0.5, 0.0]
     assert [entry.name for entry in path.parent.iterdir()] == ["forecast.npz"]
+
+
+def test_samples_and_boxes_come_back(tmp_path):
+    window, path = make_window(), tmp_path / "forecast.npz"
+    boxes = tuple(Box(f"car {x}", 4, planar_pose(x, 2, 0.3), np.array([4.6, 1.9, 1.6])) for x in (1.0, 7.5))
+    window.history = (window.history[0], replace(window.history[1], boxes=boxes))
+    futures = [window.horizon, (make_frame(2, voxels=1), make_frame(3, voxels=2))]
+    save_forecasts(path, GRID, window, {"student-1": window.horizon}, {"student-1": futures})
+    record = load_forecasts(path)
+    assert list(record.forecasts) == list(record.samples) == ["student-1"]
+    for future, expected in zip(record.samples["student-1"], futures, strict=True):
+        assert_same(future, expected)
+    assert record.history[0].boxes == () and [box.track for box in record.history[1].boxes] == ["car 1.0", "car 7.5"]
+    for box, expected in zip(record.history[1].boxes, boxes, strict=True):
+        np.testing.assert_array_equal(box.world_from_box, expected.world_from_box)
+        np.testing.assert_array_equal(box.size_lwh_m, expected.size_lwh_m)
 
 
 def test_same_content_same_bytes(tmp_path):

@@ -12,8 +12,8 @@ from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.settings import settings_from_config
-from occflow.runtime import stream_jobs
-from occflow.runtime.stream_jobs import Demo, assemble
+from occflow.runtime.stream import jobs as stream_jobs
+from occflow.runtime.stream.jobs import Demo, assemble
 from occflow.training.checkpoint import save_checkpoint
 
 SMALL = ["data.grid.origin_m=[-12,-12,-1]", "data.grid.shape=[30,30,8]", "data.history=2", "data.horizon=2",

@@ -14,13 +14,13 @@ from occflow.logs.protocol import UNLABELLED, Sweep
 from occflow.occupancy.forecast_file import load_forecasts
 from occflow.occupancy.settings import OccupancySettings
 from occflow.runtime.network import StudentForecaster
-from occflow.runtime.stream_forecaster import StreamForecast, StreamForecaster
-from occflow.runtime.stream_latency import LatencyRecord
-from occflow.runtime.stream_network import StreamNetwork
-from occflow.runtime.stream_notices import Notices
-from occflow.runtime.stream_settings import StreamSettings
-from occflow.runtime.stream_sinks import LastForecasts, shown_frames
-from occflow.runtime.stream_source import Arrival, Replay
+from occflow.runtime.stream.forecaster import StreamForecast, StreamForecaster
+from occflow.runtime.stream.latency import LatencyRecord
+from occflow.runtime.stream.network import StreamNetwork
+from occflow.runtime.stream.notices import Notices
+from occflow.runtime.stream.settings import StreamSettings
+from occflow.runtime.stream.sinks import LastForecasts, shown_frames
+from occflow.runtime.stream.source import Arrival, Replay
 
 SEED = 3
 

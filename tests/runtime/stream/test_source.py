@@ -6,8 +6,8 @@ import pytest
 from stream_world import Drive, FakeClock
 
 from occflow.errors import InputError
-from occflow.runtime.stream_notices import Notices
-from occflow.runtime.stream_source import MAX_UNREADABLE, Replay
+from occflow.runtime.stream.notices import Notices
+from occflow.runtime.stream.source import MAX_UNREADABLE, Replay
 
 
 def replay(log, pace, loops=1, told=None):

@@ -18,8 +18,8 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.labels import flat_voxels, voxelise
 from occflow.occupancy.returns import Returns, _returns
 from occflow.occupancy.settings import OccupancySettings
-from occflow.runtime.stream_notices import Notices
-from occflow.runtime.stream_settings import StreamSettings
+from occflow.runtime.stream.notices import Notices
+from occflow.runtime.stream.settings import StreamSettings
 
 SAME_STAMP_S = 1e-6  # stamps are whole microseconds
 MAX_TURN_RAD_PER_S = 3.0  # no road vehicle turns faster

@@ -1,0 +1,112 @@
+"""Everything a player can show of one scene, whatever it was read from: a frame of each source at each instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from occflow.errors import InputError
+from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
+from occflow.occupancy.forecast_file import ForecastRecord, Frames
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.store import OccupancyStore
+
+HISTORY, TRUTH, OCCUPANCY, CAUSAL = "history", "truth", "occupancy", "seen so far"
+
+
+@dataclass(frozen=True)
+class Film:
+    """The frames of a scene by source and instant.
+
+    Args:
+        grid: grid of every frame.
+        scene: name of the scene.
+        seconds: time of each of the T instants, relative to the present (a run) or to the start (a store).
+        now: index of the present; what comes later is forecast.
+        sources: T frames by name. Of a run: "history" (it stands still after the present), "truth" where known, and
+            the forecasts; these show the history until the present. Of a store: "occupancy" and "seen so far".
+        samples: K futures of the T - now - 1 instants after the present, by name of the forecast.
+    """
+
+    grid: VoxelGrid
+    scene: str
+    seconds: tuple[float, ...]
+    now: int
+    sources: dict[str, Frames]
+    samples: dict[str, tuple[Frames, ...]] = field(default_factory=dict)
+
+    def has_truth(self, source: str, index: int) -> bool:
+        """Whether what a source shows at an instant is a forecast that can be held against the truth."""
+        return index > self.now and TRUTH in self.sources and source not in (HISTORY, TRUTH)
+
+    def labels(self) -> list[int]:
+        """The classes that any frame shows, in order."""
+        found: set[int] = set()
+        for frame in {id(frame): frame for frames in self.sources.values() for frame in frames}.values():
+            found.update(np.unique(frame.labels).tolist())
+        return sorted(label for label in found if label < NUM_CLASSES)
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """The share of K samples that fill a voxel.
+
+    Args:
+        flat: [N] int64, every voxel that some sample fills, increasing.
+        labels: [N] uint8, the class that most samples give it (the lower class on a tie).
+        probability: [N] float64 in (0, 1].
+    """
+
+    flat: np.ndarray
+    labels: np.ndarray
+    probability: np.ndarray
+
+
+def marginal(frames: Iterable[OccupancyFrame]) -> Marginal:
+    """The marginal of K >= 1 sampled frames of one instant."""
+    frames = list(frames)
+    flat, place = np.unique(np.concatenate([frame.flat for frame in frames]), return_inverse=True)
+    votes = np.zeros((len(flat), FREE), dtype=np.int32)
+    np.add.at(votes, (place, np.concatenate([frame.labels for frame in frames])), 1)
+    return Marginal(flat, votes.argmax(axis=1).astype(np.uint8), votes.sum(axis=1) / len(frames))
+
+
+def film_of_record(record: ForecastRecord, wanted: Iterable[str] | str = ()) -> Film:
+    """The film of a forecast file: history, truth where known, and the wanted forecasts (all where it has none)."""
+    chosen = shown_forecasts(record, wanted)
+    future = max((record.truth, *chosen.values()), key=len)
+    sources = {HISTORY: record.history + (record.history[-1],) * len(future)}
+    shown = {**({TRUTH: record.truth} if record.truth else {}), **chosen}
+    sources.update({name: record.history + frames for name, frames in shown.items() if len(frames) == len(future)})
+    seconds = tuple(record.seconds(frame) for frame in record.history + future)
+    samples = {name: futures for name, futures in record.samples.items() if name in chosen}
+    return Film(record.grid, record.scene, seconds, len(record.history) - 1, sources, samples)
+
+
+def film_of_store(store: OccupancyStore, scene: str | None) -> Film:
+    """The film of a scene of a store, the first one unless named.
+
+    Raises:
+        InputError: no such scene, one without frames, or a broken store.
+    """
+    if scene is None and not store.scenes():
+        raise InputError(f"{store.path}: this store has no scene to show")
+    scene = scene or store.scenes()[0]
+    indices = range(store.num_frames(scene))
+    if not indices:
+        raise InputError(f"{store.path}: scene {scene} has no frame to show; name another with view.scene=NAME")
+    frames = tuple(store.frame(scene, index) for index in indices)
+    sources = {OCCUPANCY: frames}
+    if store.scene_file(scene).causal:
+        sources[CAUSAL] = tuple(store.causal_frame(scene, index) for index in indices)
+    seconds = tuple(frame.stamp_s - frames[0].stamp_s for frame in frames)
+    return Film(store.grid, scene, seconds, len(frames) - 1, sources)
+
+
+def shown_forecasts(record: ForecastRecord, wanted: Iterable[str] | str) -> dict[str, Frames]:
+    """The wanted forecasts that the record holds, in the wanted order; all of them where it holds none of those."""
+    names = [wanted] if isinstance(wanted, str) else wanted  # view.forecasts=student-1 is easily written
+    found = {name: record.forecasts[name] for name in names if name in record.forecasts}
+    return found or dict(record.forecasts)
