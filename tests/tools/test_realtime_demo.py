@@ -34,7 +34,7 @@ def overrides(tiny_log_root, tmp_path) -> list[str]:
 
 
 def test_a_missing_student_is_one_line_with_the_remedy(overrides):
-    with pytest.raises(InputError, match="none/student.safetensors.*make demo"):
+    with pytest.raises(InputError, match="none/student.safetensors.*stream.checkpoint=PATH"):
         assemble(compose_config([*overrides, "run_dir=none"]))
 
 
