@@ -179,13 +179,13 @@ def test_faults_are_told_and_overcome_within_one_history(forecaster, kind):
 
 
 def all_faults(sweeps: list[Sweep]) -> Iterator[Sweep | None]:
-    """A drive of 10 s at 10 Hz: drops from 1 to 3 s, silence from 4 to 5, a jump at 6, scans that cannot be read at 7,
-    disorder at 8; None: a scan that cannot be read."""
+    """A drive of 10 s at 10 Hz: drops from 1 to 3 s, silence from 4 to 5, a jump at 6.5, scans that cannot be read at
+    7.5, disorder at 8.5; None: a scan that cannot be read."""
     generator = np.random.default_rng(0)
-    for index in [*range(80), 82, 81, 80, *range(83, len(sweeps))]:
+    for index in [*range(85), 87, 86, 85, *range(88, len(sweeps))]:
         dropped = 10 <= index < 30 and generator.random() < 0.2
         if not dropped and not 40 < index < 50:
-            yield None if index in (70, 71) else moved(sweeps[index], 5.0) if index >= 60 else sweeps[index]
+            yield None if index in (75, 76) else moved(sweeps[index], 5.0) if index >= 65 else sweeps[index]
 
 
 def test_one_run_with_all_faults(forecaster):
@@ -194,7 +194,7 @@ def test_one_run_with_all_faults(forecaster):
         def sweeps(self, scene: str) -> Iterator[Sweep]:
             def read(sweep: Sweep | None) -> Sweep:
                 if sweep is None:
-                    raise InputError("70.bin: truncated scan; copy the file again")
+                    raise InputError("75.bin: truncated scan; copy the file again")
                 return sweep
             return map(read, list(all_faults(drive(100, sweep_s=0.1))))
 
@@ -207,7 +207,7 @@ def test_one_run_with_all_faults(forecaster):
     assert max(made) > 9.7 and record.dropped.total() == 0
     assert {"silence", "pose jump", "unreadable sweep", "out of order"} <= set(notices.counts)
     # the history of 0.5 s, and a period of 0.25 s, since recovery shows at the next forecast
-    for well_s, until_s in ((3.0, 4.05), (5.0, 6.0), (6.0, 7.0), (7.2, 8.0), (8.3, 10.0)):
+    for well_s, until_s in ((3.0, 4.05), (5.0, 6.5), (6.5, 7.5), (7.7, 8.5), (8.8, 10.0)):
         names = [name for stamp, name in made.items() if well_s + 0.75 <= stamp < until_s]
         assert names and set(names) == {"student-1"}, well_s
 
