@@ -11,6 +11,7 @@ from PIL import Image
 from occflow.atomic import atomic_file
 from occflow.occupancy.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.viewing.film import shown_forecasts
 from occflow.viewing.palette import (
     BACKGROUND,
     CLASS_COLOURS,
@@ -20,7 +21,6 @@ from occflow.viewing.palette import (
     INK,
     PALE_DIFFERENCE_COLOURS,
 )
-from occflow.viewing.film import shown_forecasts
 from occflow.viewing.panels import Panels, panel_size, require_something, seconds_a_frame, view_value
 from occflow.viewing.picture import blank, legend, stack, write
 

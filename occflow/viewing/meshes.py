@@ -14,7 +14,7 @@ from occflow.grid import VoxelGrid
 
 CORNER_LIGHT = np.array([1.0, 0.86, 0.75, 0.66])  # by the number of voxels that darken a corner of a face
 CHECKER_LIGHT = 0.955  # without outlines every second voxel is a shade darker, so that voxels can be counted
-OUTLINE_LIGHT = 0.55  # of a face's outline, relative to the face
+OUTLINE_LIGHT = 0.68  # of a face's outline, relative to the face
 OUTLINE_DEPTH = 0.02  # outlines lie so deep behind the faces, in voxels: nothing flickers
 
 
@@ -121,7 +121,8 @@ def _runs(cells: np.ndarray, colours: np.ndarray, side: Side) -> tuple[tuple[np.
     u, v, depth = (cells @ np.abs(axis).astype(np.int64) for axis in (side.tangent_u, side.tangent_v, side.normal))
     order = np.lexsort((u, v, depth))
     cells, colours = cells[order], colours[order]
-    joined = (np.diff(cells, axis=0) == np.abs(side.tangent_u)).all(axis=1) & (np.diff(colours, axis=0) == 0).all(axis=1)
+    joined = (np.diff(cells, axis=0) == np.abs(side.tangent_u)).all(axis=1)
+    joined &= (np.diff(colours, axis=0) == 0).all(axis=1)
     starts = np.r_[True, ~joined][:len(cells)]
     ends = np.r_[~joined, True][:len(cells)]
     return (cells[starts], colours[starts]), cells[ends]
