@@ -23,17 +23,16 @@ from occflow.logs.open import open_log
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.settings import settings_from_config
-from occflow.occupancy.build import build_store
 from occflow.occupancy.forecast import Forecast, Forecaster
 from occflow.occupancy.forecast_file import save_forecasts
-from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
 from occflow.runtime.checkpoint_rows import checkpoint_forecasters
 from occflow.runtime.network import load_student
-from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch
+from occflow.runtime.occupancy_jobs import build_configured_store
+from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch, refuse_other_grid
 from occflow.training.checkpoint import refuse_other_settings
 
 
@@ -183,9 +182,8 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     settings = settings_from_config(config["data"], config["model"])
     refuse_other_settings(checkpoint, student.model.settings, settings)
     with timed_step(run_dir, "build"):
-        store = build_store(open_log(config["log"]), settings.grid,
-                            OccupancySettings.from_dict(config["data"]["occupancy"]), run_dir / "occupancy",
-                            config["workers"])
+        store = build_configured_store(config, run_dir / "occupancy")
+        refuse_other_grid(store, config["data"])
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
     chosen = {"split": "all scenes", "rule": "all", "stride": 1}
     report = score_store(config, run_dir, store, keys, chosen, [student],
