@@ -49,6 +49,15 @@ def test_support_and_tables_without_what_makes_them_good(small_forecaster, stree
     assert torch.equal(places, layout.support.coords[present][:, 1:])
 
 
+def test_a_state_near_its_base_is_the_base(small_forecaster, street_window):
+    model = remade(small_forecaster, keep_within=0.5)
+    condition = model.condition(model.observe(street_window))
+    near, far = (torch.full_like(condition.base, size) / condition.forecast.scale for size in (0.4, 0.6))
+    with torch.no_grad():
+        assert torch.equal(condition.state(near), condition.base)
+        assert torch.allclose(condition.state(far), condition.base + 0.6, atol=1e-5)
+
+
 def test_guidance_goes_from_the_blind_flow_through_the_conditional_one(small_forecaster, street_window):
     torch.nn.init.normal_(small_forecaster.velocity.out.weight, std=0.5)
     condition = small_forecaster.condition(small_forecaster.observe(street_window))
