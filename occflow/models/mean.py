@@ -19,8 +19,8 @@ MIN_SCALE, MAX_SCALE = 0.05, 2.0  # standard deviations of the state, whose chan
 
 @dataclass(frozen=True)
 class MeanForecast:
-    """Central forecast ("mean": mean or spatial median, `mean_loss`) and deviation about it of the state [N, C],
-    and the features [N, W] that they were read from."""
+    """Central forecast ("mean": mean or spatial median, `mean_loss`) and standard deviation about it of the state
+    [N, C], and the features [N, W] that they were read from."""
 
     mean: Tensor
     scale: Tensor
