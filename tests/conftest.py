@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_forecaster import small_forecaster, small_settings, street_window
 
 __all__ = ["small_forecaster", "small_settings", "street_window"]  # fixtures
+
+torch.set_num_threads(1)  # on a busy machine two threads mostly wait for each other, and tests are small
 
 REAL_LOGS = Path(os.environ.get("OCCFLOW_REAL_LOGS", "~/.cache/occflow/real_logs")).expanduser()
 START_US = 1_600_000_000_000_000

@@ -10,7 +10,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.stream_jobs import realtime_demo
+    from occflow.runtime.stream.jobs import realtime_demo
 
     run_dir, table = realtime_demo(config)
     print(f"{table}\nwrote {run_dir / 'report.md'} and report.json", flush=True)

@@ -5,11 +5,9 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.sources import ensure_log, ensure_store
-    from occflow.runtime.train_jobs import train_teacher
+    from occflow.runtime.train_jobs import ensure_data, train_teacher
 
-    ensure_log(config)
-    ensure_store(config)
+    ensure_data(config)
     print(f"teacher: {train_teacher(config)}")
 
 

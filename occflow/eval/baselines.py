@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from occflow.errors import InputError
 from occflow.eval.box_motion import annotated_motions, moved_on
-from occflow.grid import VoxelGrid
+from occflow.grid import OTHERS, VoxelGrid
+from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.motion import advanced, tracked_movers
@@ -27,11 +31,18 @@ class Baseline:
 
     def forecast(self, window: Window, seed: int) -> Forecast:
         start = time.perf_counter()
-        frames = self.rule(self.grid, window)
+        frames = self.rule(self.grid, with_classes(window))
         return Forecast(frames, {"decode": (time.perf_counter() - start) * 1e3})
 
     def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
         return [self.forecast(window, seeds[0])] * len(seeds)  # no seed changes a rule
+
+
+def with_classes(window: Window) -> Window:
+    """The window with class "others" where its history is unlabelled (causal input): a forecast names classes."""
+    return replace(window, history=tuple(
+        replace(frame, labels=np.where(frame.labels == UNLABELLED, OTHERS, frame.labels).astype(np.uint8))
+        for frame in window.history))
 
 
 def copied(grid: VoxelGrid, window: Window) -> Frames:
@@ -49,8 +60,7 @@ def persisted(grid: VoxelGrid, window: Window) -> Frames:
 def moved_at_constant_velocity(grid: VoxelGrid, window: Window) -> Frames:
     """Persistence, with every annotated object moved on at the velocity and yaw rate of the last two history frames."""
     motions = annotated_motions(window, grid)
-    return tuple(moved_on(window.present, grid, motions, target.world_from_grid, target.stamp_s)
-                 for target in window.horizon)
+    return moved_on(window.present, grid, motions, window.horizon)
 
 
 def moved_as_tracked(grid: VoxelGrid, window: Window) -> Frames:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.eval.numbers import MeanCounts, number
+from occflow.eval.intervals import mean_row
+from occflow.eval.numbers import MeanCounts
+from occflow.eval.scene_counts import SceneCounts
 from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.forecast import Forecast
@@ -15,34 +17,32 @@ from occflow.occupancy.windows import Window
 
 LEAST_VOXELS = 4  # a smaller object comes and goes with the rounding of voxels
 MARGIN_M = 4.0  # an object this near the border of the next grid may have left it
+SCORES = ("background_iou", "size_change", "flicker")
 TRUTH = "truth"  # row of what really happened: the floor of the measures
 
 
 class CoherenceScores:
     """Static background, sizes and presence of objects from each forecast frame to the next."""
 
-    def __init__(self, grid: VoxelGrid) -> None:
-        self.grid = grid
-        self.background: dict[str, np.ndarray] = {}  # name -> [intersection, union] int64
-        self.objects: dict[str, MeanCounts] = {}
+    def __init__(self, grid: VoxelGrid, seed: int = 0) -> None:
+        self.grid, self.seed = grid, seed
+        self.counts: dict[str, SceneCounts[MeanCounts]] = {}
 
     def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
         for name, frames in [(TRUTH, window.horizon), *((name, one.frames) for name, one in forecasts.items())]:
-            background = self.background.setdefault(name, np.zeros(2, dtype=np.int64))
-            objects = self.objects.setdefault(name, MeanCounts())
+            counts = self.counts.setdefault(name, SceneCounts(MeanCounts)).of(window.key.scene)
             now = followable(frames[0], self.grid)
             for frame, later in zip(frames, frames[1:]):
-                background += background_overlap(frame, later, self.grid)
+                common, union = background_overlap(frame, later, self.grid).tolist()
+                counts.add("background_iou", 1.0, common)
+                counts.add("background_iou", 0.0, union - common)
                 then = followable(later, self.grid)
-                count_objects(objects, now, then, later, later.stamp_s - frame.stamp_s, self.grid)
+                count_objects(counts, now, then, later, later.stamp_s - frame.stamp_s, self.grid)
                 now = then
 
     def report(self) -> list[dict]:
-        """[{"name", "background_iou", "size_change", "flicker"}], see docs/scores.md."""
-        return [{"name": name, "background_iou": number(common / union) if union else None,
-                 "size_change": number(self.objects[name].mean("size_change")),
-                 "flicker": number(self.objects[name].mean("flicker"))}
-                for name, (common, union) in self.background.items()]
+        """[{"name", "background_iou", "size_change", "flicker", "intervals"}], see docs/scores.md."""
+        return [mean_row(name, counts, SCORES, self.seed) for name, counts in self.counts.items()]
 
 
 def background_overlap(frame: OccupancyFrame, later: OccupancyFrame, grid: VoxelGrid) -> np.ndarray:

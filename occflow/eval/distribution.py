@@ -8,11 +8,12 @@ from tqdm import tqdm
 
 from occflow.eval.ensemble import Future, checked_membership, energy_of
 from occflow.eval.evaluate import forecast_seed
-from occflow.eval.marginals import MarginalCounts
+from occflow.eval.intervals import mean_intervals, vector_intervals
+from occflow.eval.marginals import MarginalCounts, marginal_scores
 from occflow.eval.numbers import MeanCounts, number
+from occflow.eval.scene_counts import SceneCounts
 from occflow.occupancy.forecast import Forecaster
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 PARTS = {"": False, "movable_": True}  # of the voxels: all, and those of movable classes
 
@@ -48,33 +49,41 @@ class DistributionCounts:
         """Means over windows; Brier score, log-likelihood and calibration over voxels; the reliability diagram."""
         found = {name: number(self.means.mean(name)) for name in self.means.sums}
         for part, counts in self.marginals.items():
-            found |= {f"{part}brier": number(counts.brier()), f"{part}nll": number(counts.nll()),
-                      f"{part}ece": number(counts.calibration_error()),
-                      f"{part}ece_filled": number(counts.calibration_error(filled_only=True)),
-                      f"{part}reliability": counts.reliability()}
+            found |= {f"{part}{name}": number(value) for name, value in counts.scores().items()}
+            found[f"{part}reliability"] = counts.reliability()
         return found
 
 
-def evaluate_distributions(store: OccupancyStore, keys: list[WindowKey], history: int, horizon: int,
-                           forecasters: list[Forecaster], samples: int, seed: int) -> dict:
+def row_with_intervals(name: str, counts: SceneCounts[DistributionCounts], seed: int) -> dict:
+    """The scores of all scenes and, under "intervals", what other scenes would have given."""
+    scenes = list(counts.by_scene.values())
+    spans = mean_intervals([one.means for one in scenes], seed)
+    for part in PARTS:
+        found = vector_intervals([one.marginals[part].vector() for one in scenes], marginal_scores, seed)
+        spans |= {f"{part}{score}": value for score, value in found.items()}
+    return {"name": name, **counts.total().row(), "intervals": spans}
+
+
+def evaluate_distributions(source: WindowSource, keys: list[WindowKey], forecasters: list[Forecaster],
+                           samples: int, seed: int) -> dict:
     """Scores of `samples` forecasts a window, over all voxels and over movable ones.
 
     Returns:
         {"windows", "samples", "rows": [{"name", "distance", "diversity", "energy", "mean_iou", "best_iou", "brier",
-        "nll", "ece", "ece_filled", "reliability", and the same with "movable_"}]}; distances are 1 - IoU of whole
-        futures.
+        "nll", "ece", "ece_filled", "reliability", and the same with "movable_"; "intervals"}]}; distances are 1 - IoU
+        of whole futures.
     """
-    counts = {one.name: DistributionCounts(samples) for one in forecasters}
-    for place, key in enumerate(tqdm(keys, desc="ensembles", unit="window", dynamic_ncols=True)):
-        window = read_window(store, key, history, horizon)
+    counts = {one.name: SceneCounts(lambda: DistributionCounts(samples)) for one in forecasters}
+    for key in tqdm(keys, desc="ensembles", unit="window", dynamic_ncols=True):
+        window = source.read(key)
         for forecaster in forecasters:
-            futures = sampled_futures(forecaster, window, samples, seed, place)
-            counts[forecaster.name].add(futures, window.horizon, store.grid.num_voxels)
+            futures = sampled_futures(forecaster, window, samples, seed)
+            counts[forecaster.name].of(key.scene).add(futures, window.horizon, source.store.grid.num_voxels)
     return {"windows": len(keys), "samples": samples,
-            "rows": [{"name": name, **one.row()} for name, one in counts.items()]}
+            "rows": [row_with_intervals(name, one, seed) for name, one in counts.items()]}
 
 
-def sampled_futures(forecaster: Forecaster, window: Window, samples: int, seed: int, number: int) -> list[Future]:
+def sampled_futures(forecaster: Forecaster, window: Window, samples: int, seed: int) -> list[Future]:
     """K futures of a window; the same seeds for every forecaster."""
-    seeds = [forecast_seed(seed, number * samples + k) for k in range(samples)]
+    seeds = [forecast_seed(seed, window.key, k) for k in range(samples)]
     return [forecast.frames for forecast in forecaster.samples(window, seeds)]

@@ -53,11 +53,12 @@ def _at_targets(forecast: Forecast, window: Window) -> Forecast:
 
 
 def in_ego_setting(name: str, forecasters: list[Forecaster]) -> list[Forecaster]:
-    """The forecasters under an ego setting.
+    """The forecasters under an ego setting; those that have one of their own (imported ones) keep it.
 
     Raises:
         InputError: no such setting.
     """
     if name not in EGO_SETTINGS:
         raise InputError(f"eval.ego: no setting '{name}'; known: {', '.join(EGO_SETTINGS)}")
-    return forecasters if name == GIVEN else [ExtrapolatedEgo(one) for one in forecasters]
+    return forecasters if name == GIVEN else [one if hasattr(one, "ego") else ExtrapolatedEgo(one)
+                                                     for one in forecasters]

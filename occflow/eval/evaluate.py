@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,20 +11,23 @@ from tqdm import tqdm
 
 from occflow.eval.iou import IoUCounts
 from occflow.occupancy.forecast import Forecast, Forecaster
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 STAGES = ("encode", "flow", "decode")
 
 
 @dataclass
 class ForecasterScores:
-    """What was counted of one forecaster: counters a scene (mergeable), and milliseconds a stage and window."""
+    """What was counted of one forecaster: counters a scene (mergeable), and milliseconds a stage and window.
+
+    `ego` is its own ego setting, where that is not the report's.
+    """
 
     name: str
     nfe: int
     by_scene: dict[str, IoUCounts] = field(default_factory=dict)
     ms: dict[str, list[float]] = field(default_factory=dict)
+    ego: str | None = None
 
     def total(self) -> IoUCounts:
         """Counters of all scenes."""
@@ -58,24 +62,28 @@ class ForecasterScores:
             self.ms.setdefault(stage, []).append(value)
 
 
-def forecast_seed(seed: int, window_number: int) -> int:
-    """The seed of a window's noise: the same for every forecaster, so that teacher and student start alike."""
-    return int(np.random.SeedSequence((seed, window_number)).generate_state(1)[0])
+def forecast_seed(seed: int, key: WindowKey, sample: int = 0) -> int:
+    """The seed of a window's noise, for its `sample`-th future.
+
+    It is the same for every forecaster, so that teacher and student start alike, and in whatever shard or selection
+    of windows the window is.
+    """
+    place = zlib.crc32(key.scene.encode()), key.start, sample
+    return int(np.random.SeedSequence((seed, *place)).generate_state(1)[0])
 
 
-def evaluate(store: OccupancyStore, keys: list[WindowKey], history: int, horizon: int,
-             forecasters: list[Forecaster], seed: int,
+def evaluate(source: WindowSource, keys: list[WindowKey], forecasters: list[Forecaster], seed: int,
              watch: Callable[[Window, dict[str, Forecast]], None] | None = None) -> list[ForecasterScores]:
     """Score forecasters on windows; one window in memory at a time.
 
     Args:
         watch: called with every window and its forecasts by name.
     """
-    scores = [ForecasterScores(one.name, one.nfe) for one in forecasters]
-    for number, key in enumerate(tqdm(keys, desc="evaluation", unit="window", dynamic_ncols=True)):
-        window, forecasts = read_window(store, key, history, horizon), {}
+    scores = [ForecasterScores(one.name, one.nfe, ego=getattr(one, "ego", None)) for one in forecasters]
+    for key in tqdm(keys, desc="evaluation", unit="window", dynamic_ncols=True):
+        window, forecasts = source.read(key), {}
         for forecaster, score in zip(forecasters, scores):
-            forecasts[forecaster.name] = forecaster.forecast(window, forecast_seed(seed, number))
+            forecasts[forecaster.name] = forecaster.forecast(window, forecast_seed(seed, key))
             score.add(window, forecasts[forecaster.name])
         if watch is not None:
             watch(window, forecasts)

@@ -79,9 +79,18 @@ class IoUCounts:
         """[F, 17] IoU a class; nan where the class is absent from prediction and truth."""
         return self._ratio()[:, :NUM_CLASSES]
 
-    def miou(self, absent_counts_as_one: bool) -> np.ndarray:
-        """[F] mean over the classes; an absent class counts as 1 (as released) or not at all."""
-        return class_mean(self.class_iou(), absent_counts_as_one)
+    def miou(self, released_rule: bool) -> np.ndarray:
+        """[F] mean over the classes.
+
+        Args:
+            released_rule: a class that the truth lacks counts as 1, even where it was forecast (OccWorld,
+                utils/metric_util.py: total_seen == 0). Otherwise only a class that both lack is left out, and one
+                that only the forecast has counts as 0.
+        """
+        classes = self.class_iou()
+        if released_rule:
+            classes = np.where(self.confusion.sum(1)[:, :FREE] == 0, 1.0, classes)
+        return nan_mean(classes)
 
     def movable_iou(self) -> np.ndarray:
         """[F] IoU of movable against the rest (GMO of Cam4DOcc)."""
@@ -143,11 +152,6 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole; nan where the whole is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(whole > 0, part / whole, np.nan)
-
-
-def class_mean(class_iou: np.ndarray, absent_counts_as_one: bool) -> np.ndarray:
-    """Mean over the classes, [..., 17] -> [...]; an absent one (nan) counts as 1 or not at all."""
-    return nan_mean(np.where(np.isnan(class_iou), 1.0, class_iou) if absent_counts_as_one else class_iou)
 
 
 def nan_mean(values: np.ndarray) -> np.ndarray:

@@ -46,6 +46,14 @@ class MarginalCounts:
         self.voxels += other.voxels
         self.occupied += other.occupied
 
+    def vector(self) -> np.ndarray:
+        """[2 (K + 1)] int64: all that was counted."""
+        return np.concatenate([self.voxels, self.occupied])
+
+    def scores(self) -> dict[str, float]:
+        return {"brier": self.brier(), "nll": self.nll(), "ece": self.calibration_error(),
+                "ece_filled": self.calibration_error(filled_only=True)}
+
     @property
     def probabilities(self) -> np.ndarray:
         return np.arange(self.samples + 1) / self.samples
@@ -83,3 +91,10 @@ class MarginalCounts:
         kept = slice(1 if filled_only else 0, None)
         total = self.voxels[kept].sum()
         return float(np.abs(np.bincount(bins[kept], weights=gaps[kept])).sum() / total) if total else float("nan")
+
+
+def marginal_scores(vector: np.ndarray) -> dict[str, float]:
+    """The scores of what `MarginalCounts.vector` gives."""
+    counts = MarginalCounts(len(vector) // 2 - 1)
+    counts.voxels, counts.occupied = np.split(vector, 2)
+    return counts.scores()

@@ -43,16 +43,16 @@ class Thinned:
 
 
 def configured_measures(settings: Mapping, grid: VoxelGrid, protocol: Protocol, frames: list[int],
-                        log: DrivingLog | None) -> dict[str, Measure]:
+                        log: DrivingLog | None, seed: int = 0) -> dict[str, Measure]:
     """The measures that the settings of evaluation ask for, by their names in the report; rays need the log."""
     measures: dict[str, Measure] = {}
     if settings["views"]:
         measures["views"] = ViewScores(grid, protocol, frames)
     if settings["present"]:
-        measures["present"] = Thinned(PresentScores(grid, frames), settings["sample_every"])
+        measures["present"] = Thinned(PresentScores(grid, frames, seed), settings["sample_every"])
     if settings["coherence"]:
-        measures["coherence"] = Thinned(CoherenceScores(grid), settings["sample_every"])
+        measures["coherence"] = Thinned(CoherenceScores(grid, seed), settings["sample_every"])
     if log is not None:
-        measures["rays"] = Thinned(RayScores(grid, LogRays(log, grid, settings["ray_every"]).rays),
+        measures["rays"] = Thinned(RayScores(grid, LogRays(log, grid, settings["ray_every"]).rays, seed),
                                    settings["sample_every"])
     return measures

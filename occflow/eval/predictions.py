@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,36 @@ from occflow.occupancy.windows import Window
 
 KEY = "semantics"
 MAX_SAMPLES = 64
+EGO = ("P", "H", "G", "H-extrapolated")  # predicted, history only, given (PROTOCOLS section 1); and our guess from H
 
 
 class ImportedForecaster:
-    """A folder of predictions as a forecaster; nothing is timed."""
+    """A folder of predictions as a forecaster; nothing is timed.
+
+    Args:
+        ego: what its makers were told of the ego future, one of EGO; the row says so.
+    """
 
     nfe = 0
 
-    def __init__(self, folder: Path, grid: VoxelGrid, name: str | None = None) -> None:
-        self.folder, self.grid, self.name = Path(folder), grid, name or Path(folder).name
+    def __init__(self, folder: Path, grid: VoxelGrid, ego: str, name: str | None = None) -> None:
+        self.folder, self.grid, self.ego, self.name = Path(folder), grid, ego, name or Path(folder).name
         if not self.folder.is_dir():
             raise InputError(f"{self.folder}: no folder of predictions; name one with eval.predictions=[PATH]")
+        if ego not in EGO:
+            raise InputError(f"eval.predictions: {folder}: no ego setting '{ego}'; known: {', '.join(EGO)}")
+
+    @classmethod
+    def configured(cls, entry: str | Mapping, grid: VoxelGrid, ego: str) -> ImportedForecaster:
+        """From an entry of eval.predictions: a folder, or {folder, name, ego}; `ego` where it names none.
+
+        Raises:
+            InputError: no such folder or ego setting, or an entry with other keys.
+        """
+        values = {"folder": entry} if isinstance(entry, str) else dict(entry)
+        if "folder" not in values or not set(values) <= {"folder", "name", "ego"}:
+            raise InputError(f"eval.predictions: {values} needs folder, and may have name and ego")
+        return cls(Path(values["folder"]), grid, values.get("ego", ego), values.get("name"))
 
     def forecast(self, window: Window, seed: int) -> Forecast:
         return self.samples(window, [seed])[0]

@@ -18,15 +18,16 @@ class Protocol:
 
     Args:
         name: what a report calls it.
-        absent_counts_as_one: the released OccWorld code's rule; otherwise an absent class is not counted.
+        released_rule: a class that the truth lacks counts as 1, as in OccWorld's code; otherwise one that truth and
+            forecast lack is not counted.
     """
 
     name: str
-    absent_counts_as_one: bool
+    released_rule: bool
 
     def scores(self, counts: IoUCounts) -> dict[str, np.ndarray]:
         """Arrays [F]: iou, miou, movable_iou, movable_miou."""
-        return {"iou": counts.iou(), "miou": counts.miou(self.absent_counts_as_one),
+        return {"iou": counts.iou(), "miou": counts.miou(self.released_rule),
                 "movable_iou": counts.movable_iou(), "movable_miou": counts.movable_miou()}
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import cKDTree
 
+from occflow.eval.intervals import mean_intervals
 from occflow.eval.iou import nan_mean, ratio
 from occflow.eval.numbers import MeanCounts, number, numbers
 from occflow.eval.rays import Rays, RayWalk, ray_walk
+from occflow.eval.scene_counts import SceneCounts
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
@@ -95,9 +97,9 @@ def chamfer_m2(ours: np.ndarray, theirs: np.ndarray) -> float:
 class RayScores:
     """Casts the log's rays at every horizon frame into the truth and into every forecast."""
 
-    def __init__(self, grid: VoxelGrid, source: Callable[[str, OccupancyFrame], Rays | None]) -> None:
-        self.grid, self.source = grid, source
-        self.counts: dict[str, RayCounts] = {}
+    def __init__(self, grid: VoxelGrid, source: Callable[[str, OccupancyFrame], Rays | None], seed: int = 0) -> None:
+        self.grid, self.source, self.seed = grid, source, seed
+        self.counts: dict[str, SceneCounts[RayCounts]] = {}
         self.frames = self.rays = 0
 
     def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
@@ -108,10 +110,15 @@ class RayScores:
             walk = ray_walk(rays, self.grid)
             self.frames, self.rays = self.frames + 1, self.rays + int(walk.measured_inside.sum())
             for name, frame in [(TRUTH, truth), *((name, one.frames[index]) for name, one in forecasts.items())]:
-                self.counts.setdefault(name, RayCounts()).add(frame, walk, self.grid.num_voxels)
+                counts = self.counts.setdefault(name, SceneCounts(RayCounts)).of(window.key.scene)
+                counts.add(frame, walk, self.grid.num_voxels)
 
     def report(self) -> dict:
-        """{"frames", "rays", "rows": [{"name", "l1_m", "absrel", ..., "ray_iou": [3]}]}."""
-        rows = [{"name": name, **{key: number(one.means.mean(key)) for key in (*MEANS, *CHAMFER)},
-                 "ray_iou": numbers(one.ray_iou())} for name, one in self.counts.items()]
-        return {"frames": self.frames, "rays": self.rays, "rows": rows}
+        """{"frames", "rays", "rows": [{"name", "l1_m", "absrel", ..., "ray_iou": [3], "intervals"}]}."""
+        return {"frames": self.frames, "rays": self.rays,
+                "rows": [self._row(name, counts) for name, counts in self.counts.items()]}
+
+    def _row(self, name: str, counts: SceneCounts[RayCounts]) -> dict:
+        total, spans = counts.total(), mean_intervals([one.means for one in counts.by_scene.values()], self.seed)
+        return {"name": name, **{key: number(total.means.mean(key)) for key in (*MEANS, *CHAMFER)},
+                "ray_iou": numbers(total.ray_iou()), "intervals": spans}

@@ -9,20 +9,23 @@ from pathlib import Path
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
 from occflow.eval.charts import report_panels, write_charts
+from occflow.eval.counters_file import write_counters
 from occflow.eval.ego_setting import EGO_SETTINGS
 from occflow.eval.evaluate import STAGES, ForecasterScores
-from occflow.eval.intervals import intervals, write_counters
-from occflow.eval.numbers import numbers
+from occflow.eval.intervals import intervals
+from occflow.eval.numbers import number, numbers
 from occflow.eval.protocols import HORIZONS_S, Protocol
 from occflow.eval.sections import scores_markdown
 from occflow.grid import CLASS_NAMES
 
+GRID_POSES = {"ego": "each target in its own ego grid", "anchored": "all frames in the grid of the present (so not the "
+              "benchmark's targets)"}
 ROW_MEANINGS = {
     "copy": "the last input grid repeated, not moved (the field's Copy & Paste)",
     "persistence": "the last input moved by the ego motion (static world)",
     "tracked_velocity": "persistence, with each mover tracked in the history's voxels moved on: the networks' base",
     "constant_velocity": "persistence, with each annotated object moved on at its last velocity and yaw rate",
-    "regression": "the mean that the flow starts from, decoded: the same trunk, one pass, squared error on latents",
+    "regression": "the central forecast that the flow goes around: the same trunk, one pass, spatial median of latents",
     "teacher-10": "flow-matching teacher, 10 Euler steps, one sample",
     "teacher-1": "flow-matching teacher, 1 Euler step",
     "student-1": "student of Mean Flow Distillation, 1 step, one sample",
@@ -32,7 +35,8 @@ ROW_MEANINGS = {
 def report_row(scores: ForecasterScores, protocol: Protocol, frames: list[int], seed: int = 0) -> dict:
     """One row of the report: scores at the frames of 1, 2 and 3 s, median milliseconds a forecast.
 
-    Beyond the contract: 95 % "intervals" by score, "class_iou" by class, and "horizon", the scores of every frame.
+    Beyond the contract: "ego", where it is not the report's; "average" by score, the mean over 1, 2 and 3 s; 95 %
+    "intervals" by score, of the three and of their average; "class_iou" by class; "horizon", the scores of every frame.
     """
     if not scores.by_scene:
         return unmeasured_row(scores.name)
@@ -40,7 +44,10 @@ def report_row(scores: ForecasterScores, protocol: Protocol, frames: list[int], 
     values = protocol.scores(counts)
     ms = {stage: None if value is None else round(value, 2) for stage, value in scores.median_ms().items()}
     classes = counts.class_iou()[frames].T
-    return {"name": scores.name, "nfe": scores.nfe, **{name: numbers(array[frames]) for name, array in values.items()},
+    own = {} if scores.ego is None else {"ego": scores.ego}
+    return {"name": scores.name, "nfe": scores.nfe, **own,
+            **{name: numbers(array[frames]) for name, array in values.items()},
+            "average": {name: number(array[frames].mean()) for name, array in values.items()},
             "ms": ms, "intervals": intervals(by_scene[:, frames], protocol, seed),
             "class_iou": {name: numbers(one) for name, one in zip(CLASS_NAMES, classes)},
             "horizon": {name: numbers(array) for name, array in values.items()}}
@@ -101,7 +108,8 @@ def table_markdown(report: Mapping) -> str:
     lines = [head, "|---|---|---|---|---|---|---|---|---|"]
     for row in report["rows"]:
         ms = [_ms(row["ms"].get(stage)) for stage in ("encode", "flow", "decode", "total")]
-        cells = [row["name"], str(row["nfe"]), _percent(row["iou"]), _percent(row["miou"]),
+        own = f" (ego setting {row['ego']})" if row.get("ego", report["ego"]) != report["ego"] else ""
+        cells = [row["name"] + own, str(row["nfe"]), _percent(row["iou"]), _percent(row["miou"]),
                  _percent(row["movable_iou"]), *ms]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -116,17 +124,19 @@ def report_markdown(report: Mapping) -> str:
     support = report.get("support")
     if support:
         ratios.append(f"* support: {support['recall']:.2%} of the true future sites, "
-                      f"{support['share']:.1%} of the coarse grid")
+                      f"{support['share']:.1%} of the coarse grid ({support.get('windows', windows['count'])} windows)")
     if "ensembles" in report:
         ratios += ["", *ensemble_lines(report["ensembles"])]
     return "\n".join([
         "# Forecast report", "", table_markdown(report), "",
         "Percent; median milliseconds a forecast of all frames.", "", *shown, "",
         f"Protocol `{report['protocol']}`, ego setting {report['ego']} ({EGO_SETTINGS.get(report['ego'], 'unnamed')}), "
-        "each target in its own ego grid, counts summed over all windows; movable IoU is that of all movable classes "
-        "as one. Intervals, classes and further protocols: scores.md; drawn: charts.svg.",
-        f"Windows: {windows['count']} of split {windows['split']}, stride {windows['stride']}, "
-        f"{windows['history']} + {windows['horizon']} frames, {windows['scenes']} scenes. Seed {report['seed']}.",
+        f"{GRID_POSES[windows.get('grid_pose', 'ego')]}, counts summed over all windows; movable IoU is that of all "
+        "movable classes as one. Intervals, classes and further protocols: scores.md; drawn: charts.svg.",
+        f"Windows: {windows['count']} of split {windows['split']}, rule `{windows.get('rule', 'all')}`, stride "
+        f"{windows['stride']}, "
+        f"{windows['history']} + {windows['horizon']} frames, {windows['scenes']} scenes; input "
+        f"`{windows.get('input', 'occupancy')}`. Seed {report['seed']}.",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, GPU: {machine['gpu']}.",
         "Versions: " + ", ".join(f"{name} {value}" for name, value in report["versions"].items()) + ".",
         f"Wall seconds: {seconds or 'not recorded'}.", "", *ratios, ""])

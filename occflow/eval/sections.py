@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from occflow.grid import CLASS_NAMES
 
+TITLES = {"iou": "IoU", "miou": "mIoU", "movable_iou": "movable IoU", "movable_miou": "movable mIoU"}
+
 
 def percent(values: Sequence) -> str:
     return " / ".join("-" if value is None else f"{100 * value:.1f}" for value in values)
@@ -13,6 +15,15 @@ def percent(values: Sequence) -> str:
 
 def figure(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def spanned(value: float | None, span: Sequence | None, digits: int = 1, scale: float = 100) -> str:
+    """A figure and its interval, in percent unless `scale` is another."""
+    if value is None:
+        return "-"
+    shown = f"{scale * value:.{digits}f}"
+    known = span is not None and None not in span
+    return shown + (f" ({scale * span[0]:.{digits}f} to {scale * span[1]:.{digits}f})" if known else "")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -23,12 +34,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def scores_markdown(report: Mapping) -> str:
     """All sections for which the report holds figures."""
+    windows = report["windows"]
     lines = ["# Scores in detail", "",
              f"Beside `report.md`: protocol `{report['protocol']}`, ego setting {report['ego']}, "
-             f"{report['windows']['count']} windows of {report['windows']['scenes']} scenes, seed {report['seed']}, "
-             f"commit {report['versions'].get('commit')}. Percent at 1 / 2 / 3 s unless said otherwise.", "",
-             "## 95 % intervals", "", "Bootstrap over scenes, 1000 draws.", "", *_intervals(report),
-             "## Classes", "", "IoU at 1 s.", "", *_classes(report)]
+             f"{windows['count']} windows of {windows['scenes']} scenes (rule `{windows.get('rule', 'all')}`, stride "
+             f"{windows['stride']}), seed {report['seed']}, commit {report['versions'].get('commit')}. Percent at "
+             "1 / 2 / 3 s unless said otherwise. In brackets: 95 % intervals, scenes drawn anew 1000 times.", "",
+             "## Intervals", "", *_intervals(report), "## Classes", "", "IoU at 1 s.", "", *_classes(report)]
     for name, section in SECTIONS.items():
         if report.get(name):
             lines += section(report[name])
@@ -36,12 +48,13 @@ def scores_markdown(report: Mapping) -> str:
 
 
 def _intervals(report: Mapping) -> list[str]:
-    def cell(row: Mapping, score: str) -> str:
-        return " / ".join("-" if None in span else f"{100 * span[0]:.1f} to {100 * span[1]:.1f}"
-                          for span in row["intervals"][score])
-    rows = [[row["name"], *(cell(row, score) for score in ("iou", "miou", "movable_iou"))] for row in report["rows"]
-            if row.get("intervals")]
-    return table(("forecast", "IoU", "mIoU", "movable IoU"), rows)
+    """A table a score, at 1, 2 and 3 s and their mean."""
+    rows, lines = [row for row in report["rows"] if row.get("intervals")], []
+    for score, title in TITLES.items():
+        cells = [[row["name"], *map(spanned, (*row[score], row["average"][score]), row["intervals"][score])]
+                 for row in rows]
+        lines += table((f"{title} %", "1 s", "2 s", "3 s", "mean of the three"), cells)
+    return lines
 
 
 def _classes(report: Mapping) -> list[str]:
@@ -60,15 +73,17 @@ def _views(views: Mapping) -> list[str]:
 
 def _present(present: Mapping) -> list[str]:
     rows = [[row["name"], percent(row["iou"]), percent(row["movable_iou"]), percent(row["movable_miou"]),
-             percent([row["iou_all"], row["movable_iou_all"], row["movable_miou_all"]])] for row in present["rows"]]
+             *(spanned(row[score], row["intervals"][score]) for score in
+               ("iou_all", "movable_iou_all", "movable_miou_all"))] for row in present["rows"]]
     return ["## Protocol `present`", "", f"All frames in the grid of the present; {present['windows']} windows.", "",
-            *table(("forecast", "IoU", "movable IoU (GMO)", "movable mIoU", "all frames: IoU / GMO / movable mIoU"),
-                   rows)]
+            *table(("forecast", "IoU", "movable IoU (GMO)", "movable mIoU", "IoU, all frames", "GMO, all frames",
+                    "movable mIoU, all frames"), rows)]
 
 
 def _rays(rays: Mapping) -> list[str]:
     pairs = (("", "all"), ("foreground_", "foreground"), ("background_", "background"))
-    rows = [[row["name"], *(f"{figure(row[f'{part}l1_m'])} / {figure(row[f'{part}absrel'])}" for part, _ in pairs),
+    rows = [[row["name"], *(f"{spanned(row[f'{part}l1_m'], row['intervals'].get(f'{part}l1_m'), 2, 1)} / "
+                            f"{figure(row[f'{part}absrel'])}" for part, _ in pairs),
              figure(row["chamfer_m2"]), figure(row["near_chamfer_m2"]), percent(row["ray_iou"])]
             for row in rays["rows"]]
     return ["## Protocol `rays`", "", f"{rays['rays']} rays of {rays['frames']} frames of {rays['windows']} windows. "
@@ -78,27 +93,39 @@ def _rays(rays: Mapping) -> list[str]:
 
 
 def _ensembles(found: Mapping) -> list[str]:
-    rows = [[row["name"], part.rstrip("_") or "all", percent([row[f"{part}mean_iou"], row[f"{part}best_iou"]]),
-             *(figure(row[f"{part}{score}"], 4) for score in ("energy", "brier", "nll", "ece", "ece_filled"))]
-            for row in found["rows"] for part in ("", "movable_")]
-    return ["## Ensembles", "", f"{found['samples']} samples of each of {found['windows']} windows.", "",
-            *table(("forecast", "voxels", "IoU mean / best of K", "energy score", "Brier", "NLL", "ECE",
-                    "ECE where filled"), rows)]
+    lines = ["## Ensembles", "", f"{found['samples']} samples of each of {found['windows']} windows. Lower is better, "
+             "IoU aside.", ""]
+    for part, voxels in (("", "all voxels"), ("movable_", "movable voxels")):
+        rows = []
+        for row in found["rows"]:
+            spans = row.get("intervals", {})
+            rows.append([row["name"], percent([row[f"{part}mean_iou"], row[f"{part}best_iou"]]),
+                         spanned(row[f"{part}energy"], spans.get(f"{part}energy"), 3, 1),
+                         *(spanned(row[f"{part}{score}"], spans.get(f"{part}{score}"), 4, 1)
+                           for score in ("brier", "nll", "ece", "ece_filled"))])
+        lines += table((f"forecast, {voxels}", "IoU mean / best of K", "energy score", "Brier", "NLL", "ECE",
+                        "ECE where filled"), rows)
+    return lines
 
 
 def _branches(found: Mapping) -> list[str]:
-    rows = [[row["name"], percent([row["coverage"], row["precision"]]),
-             percent([row["built_coverage"], row["built_precision"]]), figure(row["energy_distance"]),
-             figure(row["nearest"])] for row in found["rows"]]
-    return ["## Branching futures", "", f"{found['samples']} samples against up to {found['branches']} true futures of "
-            f"each of {found['windows']} windows, agents' voxels.", "",
-            *table(("forecast", "coverage / precision %", "the same, built occupancy allowed for", "energy distance",
-                    "distance to the nearest"), rows)]
+    lines = ["## Branching futures", "", f"{found['samples']} samples against up to {found['branches']} true futures "
+             f"of each of {found['windows']} windows. Where the futures part: on the voxels that some of them fill and "
+             "not all, with what the building of occupancy costs there allowed for.", ""]
+    for part, voxels in (("", "movable voxels"), ("parting_", "where the futures part")):
+        rows = [[row["name"], *(spanned(row[part + score], row["intervals"][part + score], digits, scale)
+                                for score, digits, scale in (("coverage", 1, 100), ("precision", 1, 100),
+                                                             ("energy_distance", 3, 1), ("nearest", 3, 1)))]
+                for row in found["rows"]]
+        lines += table((f"forecast, {voxels}", "coverage %", "precision %", "energy distance",
+                        "distance to the nearest"), rows)
+    return lines
 
 
 def _coherence(found: Mapping) -> list[str]:
-    rows = [[row["name"], percent([row["background_iou"]]), figure(row["size_change"]), percent([row["flicker"]])]
-            for row in found["rows"]]
+    rows = [[row["name"], spanned(row["background_iou"], row["intervals"]["background_iou"]),
+             spanned(row["size_change"], row["intervals"]["size_change"], 3, 1),
+             spanned(row["flicker"], row["intervals"]["flicker"])] for row in found["rows"]]
     return ["## Coherence over time", "", f"From each forecast frame to the next, no truth read; {found['windows']} "
             "windows.", "", *table(("forecast", "background IoU %", "size change, octaves", "flicker %"), rows)]
 

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from occflow.flow.path import Velocity, per_row
 
+METHODS = {"euler": 1, "heun": 2}  # velocity evaluations a step; also the order of the error
+
 
 def integrate(velocity: Velocity, x: Tensor, r: Tensor, t: Tensor, sample: Tensor, steps: int,
               method: str = "euler") -> Tensor:
@@ -16,8 +18,8 @@ def integrate(velocity: Velocity, x: Tensor, r: Tensor, t: Tensor, sample: Tenso
         r, t: [B] ends of each sample's interval; sample: [N]; steps: equal steps on it.
         method: "euler" (one evaluation a step) or "heun" (two, second order).
     """
-    if method not in ("euler", "heun"):
-        raise ValueError(f"unknown solver '{method}': use euler or heun")
+    if method not in METHODS:
+        raise ValueError(f"unknown solver '{method}': use {' or '.join(METHODS)}")
     step = (t - r) / steps
     row_step = per_row(step, sample)
     for index in range(steps):

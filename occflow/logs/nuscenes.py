@@ -15,7 +15,7 @@ from occflow.logs.nuscenes_classes import box_class, class_of_index
 from occflow.logs.nuscenes_files import read_labels, read_points
 from occflow.logs.nuscenes_tables import broken_records, fingerprint, read_splits, record_pose, refuse_broken_json
 from occflow.logs.protocol import Box, Keyframe, Sweep
-from occflow.logs.scan_points import PointFilter
+from occflow.logs.scan_points import PointFilter, SweepReader
 
 CHANNEL = "LIDAR_TOP"
 SAME_STAMP_S = 1e-6  # stamps are whole microseconds
@@ -79,15 +79,7 @@ class NuScenesLog:
     def sweeps(self, scene: str) -> Iterator[Sweep]:
         with broken_records(self._table_folder):
             records = self._sweep_records(scene)
-        points = PointFilter(scene)
-        for record in records:
-            if not record["is_key_frame"] and not (self.root / record["filename"]).is_file():
-                points.missing(self.root / record["filename"])
-                continue
-            with broken_records(self._table_folder):
-                sweep = self._sweep(record)
-            yield points.kept(sweep)
-        points.warn()
+        return SweepReader(scene, records, self._read)
 
     def boxes_at(self, scene: str, stamp_s: float) -> list[Box]:
         """Boxes at a time; none before the first and after the last keyframe."""
@@ -154,6 +146,14 @@ class NuScenesLog:
             raise InputError(f"{self._table_folder / 'sample_data.json'}: keyframe {missing.pop()} of scene {scene} is "
                              f"not in the chain of its {CHANNEL} scans; unpack the tables again")
         return records
+
+    def _read(self, record: dict, points: PointFilter) -> Sweep | None:
+        """The sweep of a record; None where it lies between keyframes and its file is missing."""
+        if not record["is_key_frame"] and not (self.root / record["filename"]).is_file():
+            points.missing(self.root / record["filename"])
+            return None
+        with broken_records(self._table_folder):
+            return self._sweep(record)
 
     def _sweep(self, record: dict) -> Sweep:
         world_from_ego = self._world_from_ego(record)

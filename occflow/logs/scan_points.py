@@ -1,16 +1,19 @@
-"""Which points of a scan are usable, and one counted warning a scene about those that are not."""
+"""A scene's sweeps one by one: which points of a scan are usable, and one counted warning about those that are not."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from occflow.errors import InputError
 from occflow.logs.protocol import Sweep
 
+Record = TypeVar("Record")
 FARTHEST_M = 1000.0  # no LiDAR of a car reaches farther: such a coordinate is a fault
 
 
@@ -49,3 +52,30 @@ class PointFilter:
         if self._missing:
             warnings.warn(f"scene {self.scene}: skipped {len(self._missing)} sweeps whose file is missing, first "
                           f"{self._missing[0]}", stacklevel=3)
+
+
+class SweepReader(Generic[Record]):
+    """Iterates over the sweeps of a scene; what cannot be read raises in its turn, and the next turn goes on after it.
+
+    So a stream outlives a truncated scan, while a build, which lets the error through, refuses the log.
+
+    Args:
+        records: one a sweep, in the order of time.
+        read: the sweep of a record; None where its file is missing and may be, counted in the filter.
+    """
+
+    def __init__(self, scene: str, records: Iterable[Record],
+                 read: Callable[[Record, PointFilter], Sweep | None]) -> None:
+        self._records, self._read, self._points = iter(records), read, PointFilter(scene)
+
+    def __iter__(self) -> SweepReader[Record]:
+        return self
+
+    def __next__(self) -> Sweep:
+        for record in self._records:
+            sweep = self._read(record, self._points)
+            if sweep is not None:
+                return self._points.kept(sweep)
+        self._points.warn()
+        self._points = PointFilter(self._points.scene)  # warned once, however often it is asked again
+        raise StopIteration

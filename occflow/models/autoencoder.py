@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from occflow.grid import NUM_CLASSES
+from occflow.models.lovasz import lovasz_softmax
 from occflow.sparse.layers import PatchDown, PatchUp
 from occflow.sparse.sites import Pooling, Shape, Sites, lookup, pool, site_keys, sites_from_keys
 
@@ -35,7 +36,8 @@ class AutoencoderSettings:
 
 @dataclass(frozen=True)
 class DecodingLoss:
-    """Mean existence cross-entropy over the levels and mean class cross-entropy of the true voxels; scalars."""
+    """Mean existence cross-entropy over the levels, and cross-entropy plus weighted Lovász-softmax of the true voxels'
+    classes; scalars."""
 
     existence: Tensor
     classes: Tensor
@@ -113,7 +115,7 @@ class Autoencoder(nn.Module):
         return shapes
 
     def loss(self, sites: Sites, labels: Tensor, noise: float, generator: torch.Generator,
-             unlabelled_share: float = 0.0) -> DecodingLoss:
+             unlabelled_share: float = 0.0, lovasz_weight: float = 0.0) -> DecodingLoss:
         """Reconstruction loss with latents disturbed by `noise` standard deviations, true sites at every level.
 
         The disturbance makes the decoder indifferent to the small errors of a sampled latent. A share of the blocks
@@ -134,7 +136,13 @@ class Autoencoder(nn.Module):
             existence_losses.append(functional.binary_cross_entropy_with_logits(logits, target))
             features = children.flatten(0, 1)[index]
         return DecodingLoss(torch.stack(existence_losses).mean(),
-                            functional.cross_entropy(self.classes(features), labels, class_weights(labels)))
+                            class_loss(self.classes(features), labels, lovasz_weight))
+
+
+def class_loss(logits: Tensor, labels: Tensor, lovasz_weight: float) -> Tensor:
+    """Cross-entropy by the root of each class's rarity, plus weighted Lovász-softmax; logits [N, 17], labels [N]."""
+    loss = functional.cross_entropy(logits, labels, class_weights(labels))
+    return loss + lovasz_weight * lovasz_softmax(logits, labels) if lovasz_weight else loss
 
 
 def class_weights(labels: Tensor) -> Tensor:

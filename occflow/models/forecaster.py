@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from occflow.grid import VoxelGrid
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, AutoencoderSettings, at_sites
+from occflow.models.decoding import Voxels, corrected
 from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts
 from occflow.models.mean import MeanForecast, MeanNetwork
 from occflow.models.trunk import TrunkSettings
@@ -23,6 +24,7 @@ from occflow.sparse.sites import Sites, sites_from_keys
 
 Encoding = tuple[Sites, Tensor]  # coarse sites of frames (block = frame) and their latents [M, C]
 
+BASES = ("tracked", "persistence", "empty")  # what the mean starts from: movers moved on, a static world, nothing
 EXISTS, EMPTY = 1.0, -1.0  # values of the state's existence channel; the latent of an empty site is zero
 
 
@@ -39,6 +41,8 @@ class ForecasterSettings:
     history_channels: int
     mean_trunk: TrunkSettings
     velocity_trunk: TrunkSettings
+    base: str = "tracked"  # one of BASES
+    keep_within: float = 0.0  # see Condition
 
     @property
     def state_channels(self) -> int:
@@ -52,22 +56,31 @@ class Observation:
     Args:
         layout: where things are.
         history_latents: [M, C] latents of the observed frames on layout.history.
-        base: [N, C + 1] persistence state on the support.
+        base: [N, C + 1] on the support, the state that the mean starts from.
         target: [N, C + 1] true state on the support; None where the future is not known.
+        moved: the voxels that `base` encodes, F frames a window.
     """
 
     layout: Layout
     history_latents: Tensor
     base: Tensor
     target: Tensor | None
+    moved: tuple[OccupancyFrame, ...] = ()
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the flow is conditioned on: the layout, the mean forecast and the sample index [N]."""
+    """What the flow is conditioned on: the layout, the mean forecast and the sample index [N].
+
+    Most sites end up exactly as their base: the residual is a spike with rare far values, of which a sampled state is
+    a noisy picture. So a state whose root mean square difference from `base` [N, C + 1] is below `keep_within` is the
+    base (hard thresholding: Donoho and Johnstone, Biometrika 81, 1994).
+    """
 
     layout: Layout
     forecast: MeanForecast
+    base: Tensor | None = None
+    keep_within: float = 0.0
 
     @property
     def sample(self) -> Tensor:
@@ -78,8 +91,21 @@ class Condition:
         return (state - self.forecast.mean) / self.forecast.scale
 
     def state(self, residual: Tensor) -> Tensor:
-        """The inverse of `residual`."""
-        return self.forecast.mean + self.forecast.scale * residual
+        """The inverse of `residual`, with the base kept where it is near."""
+        state = self.forecast.mean + self.forecast.scale * residual
+        if not self.keep_within:
+            return state
+        near = (state - self.base).square().mean(dim=1, keepdim=True) < self.keep_within**2
+        return torch.where(near, self.base, state)
+
+    def without_history(self, dropped: Tensor) -> Condition:
+        """What a network is shown where the history is dropped, [B] bool: neither mean, scale nor features.
+
+        The features are normalised otherwise, so zeros cannot be mistaken for them.
+        """
+        rows, seen = dropped[self.sample][:, None], self.forecast
+        return replace(self, forecast=MeanForecast(seen.mean.masked_fill(rows, 0.0), seen.scale.masked_fill(rows, 1.0),
+                                                   seen.features.masked_fill(rows, 0.0)))
 
 
 class FlowForecaster(nn.Module):
@@ -130,7 +156,7 @@ class FlowForecaster(nn.Module):
         settings, grid = self.settings, region or self.settings.grid
         poses, seconds = horizon_geometry(window)
         touched = [touched_voxels(window.present, grid, pose) for pose in poses]
-        movers = tracked_movers(window.history, grid)
+        movers = tracked_movers(window.history, grid) if settings.base == "tracked" else []
         moved = tuple(advanced(window.present, grid, movers, frame.world_from_grid, frame.stamp_s, voxels)
                       for frame, voxels in zip(window.horizon, touched))
         touched = [np.union1d(voxels, frame.flat) for voxels, frame in zip(touched, moved)]
@@ -140,16 +166,27 @@ class FlowForecaster(nn.Module):
         sites, latents = self.encode_frames(window.history, grid) if encoded is None else join_encodings(encoded)
         history_latents, _ = at_sites(latents, sites, layout.history)
         target = self.state_of(window.horizon, layout.support, grid) if with_target else None
-        return Observation(layout, history_latents, self.state_of(moved, layout.support, grid), target)
+        if settings.base == "empty":
+            moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
+        return Observation(layout, history_latents, self.state_of(moved, layout.support, grid), target, moved)
 
     def condition(self, observation: Observation) -> Condition:
         """The mean forecast of observed windows."""
         forecast = self.mean(observation.history_latents, observation.base, observation.layout)
-        return Condition(observation.layout, forecast)
+        return Condition(observation.layout, forecast, observation.base, self.settings.keep_within)
 
-    def velocity_field(self, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
-        """v(x [N, C], t [B]) with the condition bound."""
-        return lambda x, t: self.velocity(x, t, t, condition.forecast, condition.layout)
+    def velocity_field(self, condition: Condition, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+        """v(x [N, C], t [B]) with the condition bound; at another `guidance` than 1, classifier-free guidance
+        v_without + guidance (v - v_without) (Ho and Salimans, arXiv 2207.12598)."""
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return self.velocity(x, t, t, condition.forecast, condition.layout)
+
+        if guidance == 1:
+            return velocity
+        blind = condition.without_history(torch.ones(condition.layout.num_samples, dtype=torch.bool,
+                                                     device=self.device))
+        without = self.velocity_field(blind)
+        return lambda x, t: torch.lerp(without(x, t), velocity(x, t), guidance)
 
     def one_step(self, noise: Tensor, condition: Condition) -> Tensor:
         """The one-step sample eps - u(eps, 0, 1) [N, C]."""
@@ -157,18 +194,25 @@ class FlowForecaster(nn.Module):
         return noise - self.velocity(noise, zeros, zeros + 1, condition.forecast, condition.layout)
 
     @torch.no_grad()
-    def decode_state(self, state: Tensor, layout: Layout, horizon: tuple[OccupancyFrame, ...]
-                     ) -> tuple[OccupancyFrame, ...]:
-        """The frames of a state [N, C + 1] of one window; poses and stamps are taken from `horizon`."""
-        grid, exists = self.settings.grid, state[:, -1] > 0
-        keys = layout.support.keys[exists]
-        kept = sites_from_keys(keys, layout.support.shape, layout.support.num_blocks)
-        sites, labels = self.autoencoder.decode(kept, state[exists, :-1], grid.shape)
-        flat, labels = sites.keys.cpu().numpy(), labels.cpu().numpy().astype(np.uint8)
-        bounds = np.searchsorted(flat, np.arange(len(horizon) + 1) * grid.num_voxels)
-        return tuple(OccupancyFrame(flat[a:b] - i * grid.num_voxels, labels[a:b], frame.world_from_grid,
-                                    frame.stamp_s, frame.token)
-                     for i, (frame, a, b) in enumerate(zip(horizon, bounds[:-1], bounds[1:])))
+    def decode_state(self, state: Tensor, support: Sites) -> Voxels:
+        """The voxels of a state [N, C + 1] of one window, by the autoencoder alone."""
+        exists = state[:, -1] > 0
+        kept = sites_from_keys(support.keys[exists], support.shape, support.num_blocks)
+        sites, labels = self.autoencoder.decode(kept, state[exists, :-1], self.settings.grid.shape)
+        return Voxels(sites.keys, labels)
+
+    def decoder(self, observation: Observation, horizon: tuple[OccupancyFrame, ...]
+                ) -> Callable[[Tensor], tuple[OccupancyFrame, ...]]:
+        """What makes frames of states [N, C + 1] of one observed window (models.decoding); poses and stamps are taken
+        from `horizon`."""
+        num_voxels, support = self.settings.grid.num_voxels, observation.layout.support
+        base = Voxels.of(observation.moved, num_voxels, self.device)
+        decoded_base = self.decode_state(observation.base, support)
+
+        def decode(state: Tensor) -> tuple[OccupancyFrame, ...]:
+            return corrected(self.decode_state(state, support), decoded_base, base).frames(horizon, num_voxels)
+
+        return decode
 
 
 def horizon_geometry(window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -205,4 +249,5 @@ def join_observations(observations: list[Observation]) -> Observation:
     return Observation(join_layouts([observation.layout for observation in observations]),
                        torch.cat([observation.history_latents for observation in observations]),
                        torch.cat([observation.base for observation in observations]),
-                       None if targets[0] is None else torch.cat(targets))
+                       None if targets[0] is None else torch.cat(targets),
+                       tuple(frame for observation in observations for frame in observation.moved))

@@ -71,10 +71,19 @@ class Layout:
 
 @dataclass(frozen=True)
 class SupportSettings:
-    """How the support is proposed: a mover's reach, metres a second, and the strides of the coarser levels."""
+    """How the support is proposed, and how its frames hang together.
+
+    Args:
+        reach_m_per_s: a mover's reach.
+        level_strides: strides of the coarser levels.
+        whole_grid: every cell is proposed (an ablation).
+        motion_compensation: tables join the same place of the world; otherwise the same cell of the grid (an ablation).
+    """
 
     reach_m_per_s: float
     level_strides: tuple[Shape, ...]
+    whole_grid: bool = False
+    motion_compensation: bool = True
 
 
 def cell_grid(grid: VoxelGrid, stride: Shape) -> CellGrid:
@@ -127,7 +136,7 @@ def reachable(cells: CellGrid, grid: VoxelGrid, stride: Shape, present: Occupanc
 
 def propose_support(history: tuple[OccupancyFrame, ...], horizon_poses: np.ndarray, horizon_s: np.ndarray,
                     touched: list[np.ndarray], grid: VoxelGrid, stride: Shape,
-                    reach_m_per_s: float) -> tuple[np.ndarray, np.ndarray]:
+                    settings: SupportSettings) -> tuple[np.ndarray, np.ndarray]:
     """The sites of the horizon (decision 4): moved history, what no observed grid covers, the movers' reach.
 
     Args:
@@ -141,7 +150,8 @@ def propose_support(history: tuple[OccupancyFrame, ...], horizon_poses: np.ndarr
     keys, unseen = [], []
     for frame, (pose, seconds, voxels) in enumerate(zip(horizon_poses, horizon_s, touched)):
         outside = outside_history(cells, pose, history)
-        proposed = outside | reachable(cells, grid, stride, history[-1], pose, reach_m_per_s * seconds)
+        reach_m = settings.reach_m_per_s * seconds
+        proposed = outside | settings.whole_grid | reachable(cells, grid, stride, history[-1], pose, reach_m)
         proposed[coarse_keys(voxels, grid, stride, cells)] = True
         chosen = np.flatnonzero(proposed)
         keys.append(frame * len(proposed) + chosen)
@@ -154,13 +164,15 @@ def build_layout(history: tuple[OccupancyFrame, ...], horizon_poses: np.ndarray,
                 whole: VoxelGrid | None = None) -> Layout:
     """The layout of one window (B = 1), on the CPU; `whole` is the forecaster's grid where `grid` is a part of it."""
     cells = cell_grid(grid, stride)
-    keys, unseen = propose_support(history, horizon_poses, horizon_s, touched, grid, stride,
-                                   settings.reach_m_per_s)
+    keys, unseen = propose_support(history, horizon_poses, horizon_s, touched, grid, stride, settings)
     support = sites_from_keys(torch.from_numpy(keys), cells.shape, len(horizon_poses))
     observed = [coarse_keys(frame.flat, grid, stride, cells) + i * int(np.prod(cells.shape))
                 for i, frame in enumerate(history)]
     history_sites = sites_from_keys(torch.from_numpy(np.concatenate(observed)), cells.shape, len(history))
     history_poses = np.stack([frame.world_from_grid for frame in history])
+    if not settings.motion_compensation:
+        history_poses, horizon_poses = (np.broadcast_to(np.eye(4), poses.shape)
+                                        for poses in (history_poses, horizon_poses))
     table, remainder = motion_compensated_table(
         support.coords.numpy(), cells, horizon_poses, history_poses,
         index_volume(history_sites.coords.numpy(), cells, len(history)), len(history_sites))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from occflow.grid import VoxelGrid
 from occflow.models.autoencoder import Autoencoder, class_weights
 from occflow.models.forecaster import FlowForecaster
 from occflow.occupancy.frame import OccupancyFrame
@@ -33,8 +34,9 @@ class TrueFuture:
     labels: Tensor
 
     @classmethod
-    def of(cls, forecaster: FlowForecaster, frames: tuple[OccupancyFrame, ...]) -> TrueFuture:
-        sites, labels = forecaster.voxel_sites(frames)
+    def of(cls, forecaster: FlowForecaster, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> TrueFuture:
+        """Of frames in `grid`, the forecaster's own or a part of it."""
+        sites, labels = forecaster.voxel_sites(frames, grid)
         poolings = forecaster.autoencoder.pyramid(sites)
         return cls((sites, *(pooling.coarse for pooling in poolings)), labels)
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.models.autoencoder import AutoencoderSettings
-from occflow.models.forecaster import ForecasterSettings
+from occflow.models.forecaster import BASES, ForecasterSettings
 from occflow.models.layout import SupportSettings
 from occflow.models.trunk import TrunkSettings
+from occflow.occupancy.settings import refuse_unknown
 
 
 def _strides(values: list) -> tuple:
@@ -35,8 +36,18 @@ def settings_from_record(record: Mapping) -> ForecasterSettings:
         record["frame_interval_s"],
         AutoencoderSettings(_strides(autoencoder["strides"]), tuple(autoencoder["widths"]),
                             autoencoder["latent_channels"]),
-        SupportSettings(support["reach_m_per_s"], _strides(support["level_strides"])),
-        record["history_channels"], _trunk(record["mean_trunk"]), _trunk(record["velocity_trunk"]))
+        SupportSettings(support["reach_m_per_s"], _strides(support["level_strides"]), support["whole_grid"],
+                        support["motion_compensation"]),
+        record["history_channels"], _trunk(record["mean_trunk"]), _trunk(record["velocity_trunk"]), record["base"],
+        record["keep_within"])
+
+
+def with_later_settings(record: Mapping) -> dict:
+    """A checkpoint's record with the settings that were not there yet when older ones were written."""
+    if "support" not in record:  # of an autoencoder alone
+        return dict(record)
+    support = {"whole_grid": False, "motion_compensation": True, **record["support"]}
+    return {"base": "tracked", "keep_within": 0.0, **record, "support": support}
 
 
 def settings_from_config(data: Mapping, model: Mapping) -> ForecasterSettings:
@@ -54,6 +65,7 @@ def settings_from_config(data: Mapping, model: Mapping) -> ForecasterSettings:
     for name, trunk in (("mean_trunk", settings.mean_trunk), ("velocity_trunk", settings.velocity_trunk)):
         if len(trunk.widths) != levels or len(trunk.blocks) != levels:
             raise InputError(f"model.{name}: widths and blocks need {levels} entries, one a level")
+    refuse_unknown("model.base", settings.base, BASES)
     if settings.num_history < 1 or settings.num_horizon < 1:
         raise InputError("data.history and data.horizon must be at least 1")
     return settings

@@ -18,6 +18,7 @@ from occflow.occupancy.warp import warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
 STANDING_M_PER_S = 0.8  # a voxel's rounding looks like this speed: slower objects are left where they are
+UNSTEADY_M_PER_S, UNSTEADY_SHARE = 0.5, 0.25  # of a track's velocity, from one frame to the next
 SIZE_WEIGHT_M = 2.0  # metres of distance that doubling in size counts for, when objects are matched
 NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
@@ -72,25 +73,39 @@ def match(now: list[Cluster], before: list[Cluster], seconds: float) -> dict[int
 
 
 def tracked_movers(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list[Mover]:
-    """The objects of the present that move: mean velocity over as much of the history as they are followed through."""
+    """The objects of the present that move: mean velocity over as much of the history as they are followed through.
+
+    An object whose velocity differs from one frame to the next was matched to another one, or is half hidden.
+    """
     present = history[-1]
     now = clusters(present, grid)
+    tracks = [[(cluster.centre_m, present.stamp_s)] for cluster in now]  # back in time
     followed = {index: index for index in range(len(now))}  # object of the present -> its cluster in `later`
-    start = {index: (cluster.centre_m, present.stamp_s) for index, cluster in enumerate(now)}
     later, later_s = now, present.stamp_s
     for frame in reversed(history[:-1]):
         earlier = clusters(frame, grid)
         pairs = match(later, earlier, later_s - frame.stamp_s)
         followed = {index: pairs[place] for index, place in followed.items() if place in pairs}
-        start |= {index: (earlier[place].centre_m, frame.stamp_s) for index, place in followed.items()}
+        for index, place in followed.items():
+            tracks[index].append((earlier[place].centre_m, frame.stamp_s))
         later, later_s = earlier, frame.stamp_s
     movers = []
-    for cluster, (centre_m, stamp_s) in zip(now, start.values()):
-        if stamp_s < present.stamp_s:
-            velocity = (cluster.centre_m - centre_m) / (present.stamp_s - stamp_s)
-            if np.linalg.norm(velocity) > STANDING_M_PER_S:
-                movers.append(Mover(cluster.slots, velocity))
+    for cluster, track in zip(now, tracks):
+        velocity = steady_velocity(track)
+        if velocity is not None and np.linalg.norm(velocity) > STANDING_M_PER_S:
+            movers.append(Mover(cluster.slots, velocity))
     return movers
+
+
+def steady_velocity(track: list[tuple[np.ndarray, float]]) -> np.ndarray | None:
+    """Mean velocity [3], m/s, of a track of places [3] and seconds; None of a single place, or where the velocities
+    between its places differ from their mean by more than UNSTEADY_SHARE of it and UNSTEADY_M_PER_S."""
+    if len(track) < 2:
+        return None
+    places, seconds = np.array([place for place, _ in track]), np.array([stamp for _, stamp in track])
+    mean = (places[0] - places[-1]) / (seconds[0] - seconds[-1])
+    differ = np.linalg.norm(np.diff(places, axis=0) / np.diff(seconds)[:, None] - mean, axis=1)
+    return mean if differ.max() <= max(UNSTEADY_M_PER_S, UNSTEADY_SHARE * np.linalg.norm(mean)) else None
 
 
 def advanced(frame: OccupancyFrame, grid: VoxelGrid, movers: list[Mover], world_from_target: np.ndarray,

@@ -84,6 +84,11 @@ class SceneFile:
         return len(self._stamps_s)
 
     @property
+    def stamps_s(self) -> list[float]:
+        """Times of the frames, seconds, increasing."""
+        return list(self._stamps_s)
+
+    @property
     def causal(self) -> bool:
         """Whether causal frames are kept."""
         return len(self._blocks) > len(self)

@@ -8,6 +8,8 @@ from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 
+FEW = 20  # times as many voxels in the grid as indices: sorting these is cheaper
+
 
 def corner_offsets(voxel_size_m: float, shrink: float = 0.98) -> np.ndarray:
     """Offsets [8, 3], metres, from the centre of a voxel to its (slightly shrunk) corners."""
@@ -18,14 +20,22 @@ def corner_offsets(voxel_size_m: float, shrink: float = 0.98) -> np.ndarray:
 def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray) -> np.ndarray:
     """Flat indices [M] of all target voxels that a corner of a moved voxel falls into: a superset of the warp."""
     target_from_source = invert(world_from_target) @ frame.world_from_grid
-    centres = transform(target_from_source, grid.centres(grid.unflatten(frame.flat))) - grid.origin_m
-    offsets = corner_offsets(grid.voxel_size_m) @ target_from_source[:3, :3].T
-    # float32 voxel coordinates: a rounding of 1e-5 voxels only moves the edge of a superset
-    scaled = ((centres[:, None, :] + offsets) / grid.voxel_size_m).astype(np.float32).reshape(-1, 3)
-    cells = np.floor(scaled).astype(np.int32)
-    inside = ((cells >= 0) & (cells < np.asarray(grid.shape, dtype=np.int32))).all(axis=1)
-    occupied = np.zeros(grid.num_voxels, dtype=bool)
-    occupied[grid.flatten(cells[inside])] = True
+    centres = (transform(target_from_source, grid.centres(grid.unflatten(frame.flat))) - grid.origin_m).T
+    # float32 voxel coordinates, by columns: a rounding of 1e-5 voxels only moves the edge of a superset
+    centres = np.ascontiguousarray(centres / grid.voxel_size_m, dtype=np.float32)  # [3, N]
+    offsets = (target_from_source[:3, :3] @ corner_offsets(1.0).T).astype(np.float32)  # [3, 8]
+    x, y, z = np.floor(centres[:, None] + offsets[:, :, None]).astype(np.int32).reshape(3, -1)
+    inside = (x >= 0) & (x < grid.shape[0]) & (y >= 0) & (y < grid.shape[1]) & (z >= 0) & (z < grid.shape[2])
+    flat = ((x * grid.shape[1] + y) * grid.shape[2] + z)[inside]
+    return _distinct(flat, grid.num_voxels)
+
+
+def _distinct(flat: np.ndarray, num_voxels: int) -> np.ndarray:
+    """The distinct values [M] int64, increasing, of flat indices [N]."""
+    if len(flat) * FEW < num_voxels:  # a mover: sorting is cheaper than a look at the whole grid
+        return np.unique(flat).astype(np.int64)
+    occupied = np.zeros(num_voxels, dtype=bool)
+    occupied[flat] = True
     return np.flatnonzero(occupied)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.regrid import regridded
 from occflow.occupancy.settings import GRID_POSES, INPUT_KINDS, refuse_unknown
 from occflow.occupancy.store import OccupancyStore
+
+INTERVAL_TOLERANCE = 0.25  # published keyframes are 0.4 to 0.6 s apart
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,47 @@ def read_window(store: OccupancyStore, key: WindowKey, history: int, horizon: in
     future = tuple(store.frame(key.scene, key.start + history + i) for i in range(horizon))
     window = Window(key, observed, future)
     return anchored(window, store.grid) if grid_pose == "anchored" else window
+
+
+def refuse_other_interval(store: OccupancyStore, interval_s: float) -> None:
+    """Raises InputError where the frames of a store are, in the median, not `interval_s` apart."""
+    gaps = [np.diff(store.scene_file(scene).stamps_s) for scene in store.scenes()]
+    gap_s = float(np.median(np.concatenate(gaps))) if sum(map(len, gaps)) else interval_s
+    if abs(gap_s - interval_s) > INTERVAL_TOLERANCE * interval_s:
+        raise InputError(f"{store.path}: frames are {gap_s:.3g} s apart, data.frame_interval_s is {interval_s}; set "
+                         "data.frame_interval_s to that of the store, or name another data.store")
+
+
+@dataclass(frozen=True)
+class WindowSource:
+    """The windows of a store as a configuration wants them cut: what trainings and scores draw from.
+
+    Args:
+        store: where frames come from.
+        history, horizon: numbers of frames.
+        input_kind, grid_pose: as in `read_window`.
+
+    Raises:
+        InputError: an unknown kind.
+    """
+
+    store: OccupancyStore
+    history: int
+    horizon: int
+    input_kind: str = "occupancy"
+    grid_pose: str = "ego"
+
+    def __post_init__(self) -> None:
+        refuse_unknown("data.input", self.input_kind, INPUT_KINDS)
+        refuse_unknown("data.grid_pose", self.grid_pose, GRID_POSES)
+
+    def keys(self, split: str | None, stride: int = 1) -> list[WindowKey]:
+        """As `window_keys`."""
+        return window_keys(self.store, split, self.history, self.horizon, stride)
+
+    def read(self, key: WindowKey, input_kind: str | None = None) -> Window:
+        """As `read_window`; `input_kind` only where it is another than the source's."""
+        return read_window(self.store, key, self.history, self.horizon, input_kind or self.input_kind, self.grid_pose)
 
 
 def anchored(window: Window, grid: VoxelGrid) -> Window:

@@ -1,1 +1,1 @@
-"""Running a trained forecaster: on windows, on logs, later on streams."""
+"""Running a trained forecaster: on windows, on logs, on streams."""

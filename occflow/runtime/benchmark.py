@@ -126,7 +126,8 @@ def comparison(plan: Plan) -> dict:
         result["windows_a_second"] = {side: {name: 1e3 / one["median"] for name, one in times[side].items()}
                                       for side in times}
     del jobs
-    result["memory_mib"] = {side: {name: peak_memory_mib(prepared, (side, name, plan), plan.device)
+    optimisers = ("torch._dynamo",) if set(plan.memory) & set(STEPS) else ()  # the first of them imports it
+    result["memory_mib"] = {side: {name: peak_memory_mib(prepared, (side, name, plan), plan.device, optimisers)
                                    for name in plan.memory} for side in plan.sides}
     if "dense" in plan.sides:
         result["dense_over_sparse"] = ratios(result)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from occflow.flow.path import flow_matching_loss
 from occflow.models.autoencoder import Autoencoder
+from occflow.models.decoding import Voxels
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings, Observation
 from occflow.models.layout import Layout
 from occflow.models.mean import MeanForecast, mean_loss
-from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
 from occflow.runtime.dense_twin import DenseAutoencoder, DenseMean, DenseVelocity
 from occflow.sparse.sites import Sites, lookup, pool_shape
@@ -106,8 +106,8 @@ class SparseJobs:
             "decode": self.decode,
         }
 
-    def decode(self) -> tuple[OccupancyFrame, ...]:
-        return self.decoder.decode_state(self.state, self.condition.layout, self.window.horizon)
+    def decode(self) -> Voxels:
+        return self.decoder.decode_state(self.state, self.condition.layout.support)
 
     def steps(self) -> Jobs:
         """Training steps as in occflow.training.teacher, one window each, or for the autoencoder one frame."""

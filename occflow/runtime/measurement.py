@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -47,10 +47,12 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def peak_memory_mib(prepare: Callable[..., Work], arguments: tuple, device: torch.device) -> float:
+def peak_memory_mib(prepare: Callable[..., Work], arguments: tuple, device: torch.device,
+                    preload: Sequence[str] = ()) -> float:
     """Memory, MiB, that `prepare(*arguments)()` needs at its peak beyond what `prepare` left; nan if it was killed.
 
     On a CPU the work runs in a process of its own and its resident set is read; `prepare` must be importable.
+    `preload` names modules that the work imports, so that they are not counted (only the first call's are heard).
     """
     if device.type == "cuda":
         work = prepare(*arguments)
@@ -59,7 +61,7 @@ def peak_memory_mib(prepare: Callable[..., Work], arguments: tuple, device: torc
         work()
         return (torch.cuda.max_memory_allocated(device) - before) / MIB
     context = multiprocessing.get_context("forkserver")  # a fork of a server that has run nothing in parallel
-    context.set_forkserver_preload([__name__, prepare.__module__, "torch._dynamo"])  # optimisers import the last
+    context.set_forkserver_preload([__name__, prepare.__module__, *preload])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_probe, args=(sender, prepare, arguments, torch.get_num_threads()))
     process.start()

@@ -17,22 +17,23 @@ from occflow.eval.measures import configured_measures
 from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
+from occflow.eval.window_list import scored_windows
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.layout import cell_grid, coarse_keys
-from occflow.models.settings import ForecasterSettings, settings_from_config
-from occflow.occupancy.build import build_store
+from occflow.models.settings import settings_from_config
 from occflow.occupancy.forecast import Forecast, Forecaster
 from occflow.occupancy.forecast_file import save_forecasts
-from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.warp import warp
-from occflow.occupancy.windows import Window, WindowKey, read_window, window_keys
+from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
-from occflow.runtime.network import RegressionForecaster, TeacherForecaster, load_student, load_teacher
-from occflow.runtime.sources import open_configured_store, prepare_torch
-from occflow.training.checkpoint import read_record, refuse_other_settings
+from occflow.runtime.checkpoint_rows import checkpoint_forecasters
+from occflow.runtime.network import load_student
+from occflow.runtime.occupancy_jobs import build_configured_store
+from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch, refuse_other_grid
+from occflow.training.checkpoint import refuse_other_settings
 
 
 class ShownWindow:
@@ -64,39 +65,42 @@ def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
     return counts
 
 
-def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey],
+def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey], chosen: Mapping,
                 forecasters: list[Forecaster], support: dict[str, float] | None, samples: int = 0,
                 sample_every: int = 1) -> dict:
     """Evaluate the baselines and `forecasters` on windows; report and shown forecasts go to `run_dir`.
 
     With `samples` >= 2 the forecasters are also scored as distributions, on every `sample_every`-th window.
+
+    Args:
+        chosen: how the windows were chosen: "split", "rule", "stride"; goes into the report.
     """
     data, values, seed = config["data"], config["eval"], config["seed"]
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
-    protocol, span = protocol_named(values["protocol"]), (data["history"], data["horizon"])
-    has_boxes = any(store.frame(key.scene, key.start).boxes for key in keys)
+    protocol, source = protocol_named(values["protocol"]), configured_windows(config, store)
+    has_boxes = source.input_kind == "occupancy" and any(store.frame(key.scene, key.start).boxes for key in keys)
     rules = in_ego_setting(values["ego"], baselines(store.grid, has_boxes, values["baselines"]))
     forecasters = in_ego_setting(values["ego"], forecasters)
     refuse_shared_names([*rules, *forecasters])
     shown = ShownWindow(run_dir / "forecast.npz", store.grid)
     measures = configured_measures(values, store.grid, protocol, frames,
-                                   open_log(config["log"]) if values["rays"] else None)
+                                   open_log(config["log"]) if values["rays"] else None, seed)
 
     def watch(window: Window, forecasts: dict[str, Forecast]) -> None:
         for one in (shown, *measures.values()):
             one.watch(window, forecasts)
 
     with timed_step(run_dir, "evaluate"):
-        scores = evaluate(store, keys, *span, [*rules, *forecasters], seed, watch)
+        scores = evaluate(source, keys, [*rules, *forecasters], seed, watch)
         extra = {"support": support, **{name: one.report() for name, one in measures.items()}}
         if samples >= 2 and forecasters:
-            extra["ensembles"] = evaluate_distributions(store, keys[::sample_every], *span, forecasters, samples, seed)
+            extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
         if values["branches"]:
-            extra["branches"] = score_branches(config, store, [*rules, *forecasters])
+            extra["branches"] = score_branches(config, source, [*rules, *forecasters])
     shown.save([one for one in forecasters if one.nfe], values["shown_samples"], seed)
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
-    windows = {"split": values["split"], "count": len(keys), "stride": values["window_stride"],
-               "history": data["history"], "horizon": data["horizon"], "scenes": len({key.scene for key in keys})}
+    windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
+               "scenes": len({key.scene for key in keys}), "input": source.input_kind, "grid_pose": source.grid_pose}
     report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
                          read_seconds(run_dir), **extra)
     write_row_counters(run_dir, scores, frames)
@@ -104,11 +108,12 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     return report
 
 
-def score_branches(config: Mapping, store: OccupancyStore, forecasters: list[Forecaster]) -> dict:
-    """All forecasters against the branching futures of eval.branches, on every window that has some."""
-    values, span = config["eval"], (config["data"]["history"], config["data"]["horizon"])
-    windows = branch_windows(store, Path(values["branches"]), window_keys(store, values["split"], *span), span[0])
-    return evaluate_branches(store, windows, *span, forecasters, values["branch_samples"], config["seed"])
+def score_branches(config: Mapping, source: WindowSource, forecasters: list[Forecaster]) -> dict:
+    """All forecasters against the branching futures of eval.branches, on every `branch_every`-th of their windows."""
+    values = config["eval"]
+    windows = branch_windows(source, Path(values["branches"]), source.keys(values["split"]))
+    windows = dict(list(windows.items())[::values["branch_every"]])
+    return evaluate_branches(source, windows, forecasters, values["branch_samples"], config["seed"])
 
 
 def with_unmeasured(scores: list[ForecasterScores], names: list[str]) -> list[ForecasterScores]:
@@ -125,20 +130,24 @@ def refuse_shared_names(forecasters: list[Forecaster]) -> None:
             raise InputError(f"eval: two forecasts are called '{name}'; rename a checkpoint or folder of predictions")
 
 
-def support_quality(store: OccupancyStore, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
-    """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share")."""
+def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
+    """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share").
+
+    Returns:
+        {"recall", "share", "windows"}.
+    """
     settings, found, true, proposed, all_cells = model.settings, 0, 0, 0, 0
     stride = settings.autoencoder.total_stride
     cells = cell_grid(settings.grid, stride)
     volume = int(np.prod(cells.shape))
     for key in keys:
-        window = read_window(store, key, settings.num_history, settings.num_horizon)
+        window = source.read(key)
         support = model.observe(window).layout.support.keys.cpu().numpy()
         truth = np.concatenate([coarse_keys(frame.flat, settings.grid, stride, cells) + index * volume
                                 for index, frame in enumerate(window.horizon)])
         found += len(np.intersect1d(support, truth, assume_unique=True))
         true, proposed, all_cells = true + len(truth), proposed + len(support), all_cells + len(window.horizon) * volume
-    return {"recall": found / max(1, true), "share": proposed / all_cells}
+    return {"recall": found / max(1, true), "share": proposed / all_cells, "windows": len(keys)}
 
 
 def evaluate_run(config: Mapping) -> str:
@@ -148,38 +157,14 @@ def evaluate_run(config: Mapping) -> str:
     settings = settings_from_config(config["data"], config["model"])
     forecasters, models = checkpoint_forecasters(values, settings)
     store = open_configured_store(config)
-    forecasters += [ImportedForecaster(Path(folder), store.grid) for folder in values["predictions"]]
-    keys = window_keys(store, values["split"], settings.num_history, settings.num_horizon, values["window_stride"])
-    support = support_quality(store, keys, models[0]) if models else None
-    report = score_store(config, run_dir, store, keys, forecasters, support, values["samples"], values["sample_every"])
+    forecasters += [ImportedForecaster.configured(one, store.grid, values["ego"]) for one in values["predictions"]]
+    chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
+    keys = scored_windows(store, horizon=settings.num_horizon, history=settings.num_history, **chosen)
+    thinned = keys[::values["sample_every"]]
+    support = support_quality(configured_windows(config, store), thinned, models[0]) if models else None
+    report = score_store(config, run_dir, store, keys, chosen, forecasters, support, values["samples"],
+                         values["sample_every"])
     return table_markdown(report)
-
-
-def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
-        -> tuple[list[Forecaster], list[FlowForecaster]]:
-    """The forecasters of eval.checkpoints, named after their files, and their models.
-
-    A teacher gives one row for its mean and one for each number of steps, a student one.
-
-    Raises:
-        InputError: a missing checkpoint, or one of another kind or configuration.
-    """
-    forecasters, models = [], []
-    paths = [Path(path) for path in values["checkpoints"]]
-    for path in paths:
-        if read_record(path)["kind"] == "student":
-            made = [load_student(path)]
-        else:
-            teacher = load_teacher(path)
-            made = [RegressionForecaster(teacher), *(TeacherForecaster(teacher, n) for n in values["teacher_steps"])]
-        models.append(made[0].model)
-        refuse_other_settings(path, models[-1].settings, settings)
-        alone = [one.stem for one in paths].count(path.stem) == 1
-        stem, prefix = (path.stem, "") if alone else (f"{path.parent.name}/{path.stem}", f"{path.parent.name}/")
-        for one in made:
-            one.name = f"{prefix}regression" if isinstance(one, RegressionForecaster) else f"{stem}-{one.nfe}"
-        forecasters += made
-    return forecasters, models
 
 
 def forecast_log(config: Mapping) -> tuple[Path, str]:
@@ -197,10 +182,10 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     settings = settings_from_config(config["data"], config["model"])
     refuse_other_settings(checkpoint, student.model.settings, settings)
     with timed_step(run_dir, "build"):
-        store = build_store(open_log(config["log"]), settings.grid,
-                            OccupancySettings.from_dict(config["data"]["occupancy"]), run_dir / "occupancy",
-                            config["workers"])
+        store = build_configured_store(config, run_dir / "occupancy")
+        refuse_other_grid(store, config["data"])
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
-    report = score_store(config, run_dir, store, keys, [student],
-                         support_quality(store, keys, student.model))
+    chosen = {"split": "all scenes", "rule": "all", "stride": 1}
+    report = score_store(config, run_dir, store, keys, chosen, [student],
+                         support_quality(configured_windows(config, store), keys, student.model))
     return run_dir, table_markdown(report)

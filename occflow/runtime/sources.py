@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 
 from occflow.errors import InputError
-from occflow.logs.open import open_log
-from occflow.occupancy.build import build_store
-from occflow.occupancy.settings import OccupancySettings, configured_grid
+from occflow.occupancy.settings import configured_grid
 from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import WindowKey, window_keys
+from occflow.occupancy.windows import WindowKey, WindowSource, refuse_other_interval
+from occflow.runtime.occupancy_jobs import build_configured_store
 from occflow.training.teacher import seed_everything
 
 
@@ -26,26 +25,37 @@ def ensure_log(config: Mapping) -> None:
 
 
 def ensure_store(config: Mapping) -> OccupancyStore:
-    """The occupancy store of the configured log, built first where it is missing."""
-    data = config["data"]
-    log = open_log(config["log"])
-    return build_store(log, configured_grid(data), OccupancySettings.from_dict(data["occupancy"]),
-                       Path(data["store"]), config["workers"])
+    """The occupancy store of the configured log at data.store, built first where it is missing."""
+    return build_configured_store(config, Path(config["data"]["store"]))
 
 
 def open_configured_store(config: Mapping) -> OccupancyStore:
     """The store at data.store; its grid must be the configured one."""
-    data = config["data"]
-    store = OccupancyStore.open(Path(data["store"]))
-    if store.grid != configured_grid(data):
-        raise InputError(f"{store.path}: holds grid {store.grid.to_dict()}, configured is {dict(data['grid'])}; "
-                         "name another data.store")
+    store = OccupancyStore.open(Path(config["data"]["store"]))
+    refuse_other_grid(store, config["data"])
     return store
 
 
-def training_keys(config: Mapping, store: OccupancyStore, stride: int) -> list[WindowKey]:
+def refuse_other_grid(store: OccupancyStore, data: Mapping) -> None:
+    """Raises InputError where a store holds another grid than the configured one."""
+    if store.grid != configured_grid(data):
+        raise InputError(f"{store.path}: holds grid {store.grid.to_dict()}, configured is {dict(data['grid'])}; "
+                         "name another data.store, or choose the data group of that grid")
+
+
+def configured_windows(config: Mapping, store: OccupancyStore) -> WindowSource:
+    """The windows that group `data` asks for: their frames, the kind of input and where their grids are.
+
+    Raises:
+        InputError: an unknown input or grid pose; frames that are not `data.frame_interval_s` apart.
+    """
     data = config["data"]
-    return window_keys(store, "train", data["history"], data["horizon"], stride)
+    refuse_other_interval(store, data["frame_interval_s"])
+    return WindowSource(store, data["history"], data["horizon"], data["input"], data["grid_pose"])
+
+
+def training_keys(config: Mapping, store: OccupancyStore, stride: int) -> list[WindowKey]:
+    return configured_windows(config, store).keys("train", stride)
 
 
 def prepare_torch(config: Mapping) -> None:

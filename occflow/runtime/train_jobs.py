@@ -1,4 +1,4 @@
-"""The trainings behind tools/train_teacher.py and tools/distill_mfd.py."""
+"""The trainings behind tools/train_teacher.py, tools/train_regression.py and tools/distill_mfd.py."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.store import OccupancyStore
 from occflow.run_record import timed_step
-from occflow.runtime.sources import open_configured_store, prepare_torch, training_keys
+from occflow.runtime.sources import (
+    configured_windows,
+    ensure_log,
+    ensure_store,
+    open_configured_store,
+    prepare_torch,
+    training_keys,
+)
 from occflow.training import teacher as teacher_training
 from occflow.training.checkpoint import load_weights, save_checkpoint
 from occflow.training.distillation import distill
 from occflow.training.feeding import CropSettings, FlowFeed, ObservationFeed
-from occflow.training.processes import join_processes, rank, wait_for_all
+from occflow.training.processes import join_processes, rank, rank_zero_first, wait_for_all
+from occflow.training.regression import TwinFeed
+from occflow.training.regression import train_regression as twin_training
 from occflow.training.run import TrainingRun
 
 
@@ -34,6 +43,14 @@ def training_device(config: Mapping) -> torch.device:
     """The configured device ("auto": CUDA where present); under torchrun, this process's own."""
     name = config.get("device", "auto")
     return join_processes(torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name))
+
+
+def ensure_data(config: Mapping) -> None:
+    """The configured log and its store, made where they are missing; under torchrun by rank 0 alone."""
+    training_device(config)
+    with rank_zero_first():
+        ensure_log(config)
+        ensure_store(config)
 
 
 def save_once(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, config: Mapping) -> None:
@@ -55,8 +72,8 @@ def train_teacher(config: Mapping) -> Path:
     store = open_configured_store(config)
     forecaster = FlowForecaster(settings).to(device)
     ensure_autoencoder(config, run, forecaster, store)
-    feed = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster, seed,
-                           CropSettings.from_config(values["crop"]), values["causal_share"])
+    feed = ObservationFeed(configured_windows(config, store), training_keys(config, store, values["window_stride"]),
+                           forecaster, seed, CropSettings.from_config(values["crop"]), values["causal_share"])
     with timed_step(run.run_dir, "mean"):
         teacher_training.train_mean(forecaster, feed, values["mean"], run)
     with timed_step(run.run_dir, "teacher"):
@@ -64,6 +81,28 @@ def train_teacher(config: Mapping) -> Path:
     save_once(run.run_dir / "teacher.safetensors", forecaster, "teacher", settings, config)
     run.forget("mean", "teacher")
     return run.run_dir / "teacher.safetensors"
+
+
+def train_regression(config: Mapping) -> Path:
+    """The cross-entropy twin of the configured forecaster -> RUN_DIR/regression.safetensors.
+
+    It starts where the teacher's training does: from the run's autoencoder (trained first where it is missing) and
+    an untrained mean network. An interrupted run goes on where it stopped.
+    """
+    device = training_device(config)
+    prepare_torch(config)
+    run, values = training_run(config, "train"), config["train"]
+    settings = settings_from_config(config["data"], config["model"])
+    store = open_configured_store(config)
+    forecaster = FlowForecaster(settings).to(device)
+    ensure_autoencoder(config, run, forecaster, store)
+    feed = TwinFeed(configured_windows(config, store), training_keys(config, store, values["window_stride"]),
+                    forecaster, config["seed"], CropSettings.from_config(values["crop"]), values["causal_share"])
+    with timed_step(run.run_dir, "regression"):
+        twin = twin_training(forecaster, feed, values["regression"], run)
+    save_once(run.run_dir / "regression.safetensors", twin, "regression", settings, config)
+    run.forget("regression")
+    return run.run_dir / "regression.safetensors"
 
 
 def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowForecaster, store: OccupancyStore) -> None:
@@ -89,8 +128,9 @@ def distill_mfd(config: Mapping) -> Path:
     load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings)
     forecaster.eval().requires_grad_(False)
     store = open_configured_store(config)
-    observations = ObservationFeed(store, training_keys(config, store, values["window_stride"]), forecaster,
-                                   config["seed"], CropSettings.from_config(values["crop"]), values["causal_share"])
+    observations = ObservationFeed(configured_windows(config, store),
+                                   training_keys(config, store, values["window_stride"]), forecaster, config["seed"],
+                                   CropSettings.from_config(values["crop"]), values["causal_share"])
     feed = FlowFeed(observations, config["seed"] + 1)
     method = MeanFlowDistillation(values["steps_a_mean_velocity"], values["solver"], values["equal_share"],
                                   values["normalise"])

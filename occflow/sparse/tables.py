@@ -56,14 +56,16 @@ def motion_compensated_table(coords: np.ndarray, grid: CellGrid, world_from_own:
     table = np.full((len(coords), len(others)), num_other_sites, dtype=np.int64)
     remainder = np.zeros((len(coords), len(others), 3), dtype=np.float32)
     bounds = np.searchsorted(coords[:, 0], np.arange(len(world_from_own) + 1))
+    shape, offsets = np.reshape(grid.shape, (3, 1)), np.arange(len(others))[:, None] * others.shape[1]
     for frame, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:])):
-        centres = grid.centres(coords[start:stop, 1:])
-        for other, other_pose in enumerate(world_from_other):
-            other_from_own = np.linalg.solve(other_pose, world_from_own[frame])
-            scaled = (centres @ other_from_own[:3, :3].T + other_from_own[:3, 3] - grid.origin_m) / grid.cell_m
-            cells = np.floor(scaled + 1e-9).astype(np.int64)  # a centre that lands on a face stays on one side
-            inside = ((cells >= 0) & (cells < grid.shape)).all(axis=1)
-            rows = start + np.flatnonzero(inside)
-            table[rows, other] = others[other, grid.keys(cells[inside])]
-            remainder[rows, other] = scaled[inside] - cells[inside] - 0.5
+        centres = grid.centres(coords[start:stop, 1:]).T  # [3, n]: columns are fast, and all frames go at once
+        other_from_own = np.linalg.solve(world_from_other, world_from_own[frame][None])
+        local = other_from_own[:, :3, :3] @ centres + other_from_own[:, :3, 3:]
+        scaled = (local - grid.origin_m[:, None]) / grid.cell_m[:, None]  # [K, 3, n]
+        cells = np.floor(scaled + 1e-9)  # a centre that lands on a face stays on one side
+        inside = ((cells >= 0) & (cells < shape)).all(axis=1)  # [K, n]
+        x, y, z = np.moveaxis(cells, 1, 0)
+        keys = np.where(inside, (x * grid.shape[1] + y) * grid.shape[2] + z, 0).astype(np.int64) + offsets
+        table[start:stop] = np.where(inside, others.reshape(-1)[keys], num_other_sites).T
+        remainder[start:stop] = np.where(inside[:, None], scaled - cells - 0.5, 0.0).transpose(2, 0, 1)
     return table, remainder

@@ -13,7 +13,7 @@ from torch import nn
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings
-from occflow.models.settings import settings_from_record
+from occflow.models.settings import settings_from_record, with_later_settings
 
 FORMAT = 1
 
@@ -54,10 +54,9 @@ def read_record(path: Path) -> dict:
                              "tools/distill_mfd.py, or run 'make demo'")
     try:
         record = json.loads(record_path.read_text())
-        record["kind"], record["settings"]
+        return {**record, "kind": record["kind"], "settings": with_later_settings(record["settings"])}
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{record_path}: not a checkpoint record; train the checkpoint again") from None
-    return record
 
 
 def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings: ForecasterSettings) -> None:
@@ -67,8 +66,7 @@ def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings
         InputError: unreadable, of another kind, or made with other settings (the first difference is named).
     """
     record = read_record(path)
-    if record["kind"] not in kinds:
-        raise InputError(f"{path}: is a checkpoint of kind '{record['kind']}', wanted {' or '.join(kinds)}")
+    _refuse_other_kind(path, record["kind"], kinds)
     _refuse(path, first_difference(record["settings"], relevant_settings(record["kind"], settings)))
     try:
         module.load_state_dict(load_file(str(path)))
@@ -80,6 +78,11 @@ def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings
 def refuse_other_settings(path: Path, stored: ForecasterSettings, wanted: ForecasterSettings) -> None:
     """Raise InputError where a loaded checkpoint's settings are not the configured ones."""
     _refuse(path, first_difference(settings_record(stored), settings_record(wanted)))
+
+
+def _refuse_other_kind(path: Path, kind: str, wanted: tuple[str, ...]) -> None:
+    if kind not in wanted:
+        raise InputError(f"{path}: is a checkpoint of kind '{kind}', wanted {' or '.join(wanted)}")
 
 
 def _refuse(path: Path, difference: str | None) -> None:
@@ -104,6 +107,7 @@ def first_difference(stored: dict, wanted: dict, prefix: str = "") -> str | None
 def load_forecaster(path: Path, kinds: tuple[str, ...]) -> FlowForecaster:
     """A forecaster built from the settings beside the checkpoint itself, in evaluation mode."""
     record = read_record(path)
+    _refuse_other_kind(path, record["kind"], kinds)
     try:
         settings = settings_from_record(record["settings"])
     except (KeyError, TypeError, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -16,8 +16,7 @@ from occflow.models.layout import join_layouts
 from occflow.models.mean import MeanForecast
 from occflow.models.settings import crop_step
 from occflow.occupancy.crop import cropped, part_of, random_corner
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import Window, WindowKey, read_window
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
 from occflow.training.processes import rank, world_size
 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
@@ -89,24 +88,29 @@ class CropSettings:
 
 
 class ObservationFeed(WindowFeed):
-    """Batches of observed windows (or parts of them) with targets."""
+    """Batches of observed windows (or parts of them) with targets.
 
-    def __init__(self, store: OccupancyStore, keys: list[WindowKey], forecaster: FlowForecaster, seed: int,
+    Args:
+        causal_share: share of the windows with causal history, whatever the input kind of `windows`.
+    """
+
+    def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowForecaster, seed: int,
                  crop: CropSettings = CropSettings(), causal_share: float = 0.0) -> None:
         super().__init__(len(keys) * crop.a_window, seed, bytes_a_site=700)
-        self.store, self.keys, self.forecaster, self.seed, self.crop = store, keys, forecaster, seed, crop
+        self.windows, self.keys, self.forecaster, self.seed, self.crop = windows, keys, forecaster, seed, crop
         self.causal_share = causal_share
 
     def make(self, index: int) -> tuple[Observation, int]:
-        settings = self.forecaster.settings
-        key = self.keys[index // self.crop.a_window]
-        rng, region = np.random.default_rng((self.seed, index)), None
-        input_kind = "causal" if rng.random() < self.causal_share else "occupancy"
-        window = read_window(self.store, key, settings.num_history, settings.num_horizon, input_kind)
-        if self.crop.voxels:
-            window, region = self._part(window, rng)
+        window, region = self.window(index)
         observation = self.forecaster.observe(window, with_target=True, region=region)
         return observation, len(observation.layout.support)
+
+    def window(self, index: int) -> tuple[Window, VoxelGrid]:
+        """The window (or part of it) of an item, and the grid of its frames."""
+        rng = np.random.default_rng((self.seed, index))
+        window = self.windows.read(self.keys[index // self.crop.a_window],
+                                   "causal" if rng.random() < self.causal_share else None)
+        return self._part(window, rng) if self.crop.voxels else (window, self.forecaster.settings.grid)
 
     def _part(self, window: Window, rng: np.random.Generator) -> tuple[Window, VoxelGrid]:
         """A random part of a window, and its grid."""
@@ -132,7 +136,8 @@ class FlowFeed(WindowFeed):
     def make(self, index: int) -> tuple[FlowBatch, int]:
         observation = self.source.get(index)
         condition = self.forecaster.condition(observation)
-        return FlowBatch(condition, condition.residual(observation.target)), len(observation.layout.support)
+        data = condition.residual(observation.target)
+        return FlowBatch(replace(condition, base=None), data), len(observation.layout.support)
 
     def next(self, windows: int) -> FlowBatch:
         """The next batch of `windows` windows."""

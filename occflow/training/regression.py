@@ -4,50 +4,41 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor, nn
 
 from occflow.models.forecaster import FlowForecaster, Observation
 from occflow.models.regression import TrueFuture, twin_loss
-from occflow.occupancy.store import OccupancyStore
-from occflow.occupancy.windows import WindowKey, read_window
 from occflow.training.engine import train
-from occflow.training.feeding import WindowFeed
+from occflow.training.feeding import ObservationFeed
 from occflow.training.optimiser import OptimiserSettings
-from occflow.training.run_log import RunLog
+from occflow.training.run import TrainingRun
 
 
-class TwinFeed(WindowFeed):
-    """Windows with their true voxels, one at a time."""
-
-    def __init__(self, store: OccupancyStore, keys: list[WindowKey], forecaster: FlowForecaster, seed: int) -> None:
-        super().__init__(len(keys), seed, bytes_a_site=700)
-        self.store, self.keys, self.forecaster = store, keys, forecaster
+class TwinFeed(ObservationFeed):
+    """The same windows, or parts of them, with their true voxels; one at a time."""
 
     def make(self, index: int) -> tuple[tuple[Observation, TrueFuture], int]:
-        settings = self.forecaster.settings
-        window = read_window(self.store, self.keys[index], settings.num_history, settings.num_horizon)
-        observation = self.forecaster.observe(window)
-        return (observation, TrueFuture.of(self.forecaster, window.horizon)), len(observation.layout.support)
+        window, region = self.window(index)
+        observation = self.forecaster.observe(window, region=region)
+        return (observation, TrueFuture.of(self.forecaster, window.horizon, region)), len(observation.layout.support)
 
 
-def train_regression(forecaster: FlowForecaster, store: OccupancyStore, keys: list[WindowKey], values: Mapping,
-                     seed: int, stats: Path) -> FlowForecaster:
-    """A twin of `forecaster`: its encoder is shared and frozen, mean network and decoder are trained from its own."""
+def train_regression(forecaster: FlowForecaster, feed: TwinFeed, values: Mapping, run: TrainingRun) -> FlowForecaster:
+    """The twin of `forecaster`: its encoder is shared and frozen, mean network and decoder are trained."""
     twin = copy.deepcopy(forecaster)
-    feed = TwinFeed(store, keys, twin, seed)
-    autoencoder = twin.autoencoder
-    trained = nn.ModuleList([twin.mean, autoencoder.from_latent, autoencoder.up, autoencoder.existence,
-                             autoencoder.classes]).requires_grad_(True)
+    coder = twin.autoencoder
+    trained = nn.ModuleList([twin.mean, coder.from_latent, coder.up, coder.existence, coder.classes])
+    twin.requires_grad_(False)
+    trained.requires_grad_(True)
+    twin.mean.scale_head.requires_grad_(False)  # a regression has no spread
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         [(observation, truth)] = feed.draw(1)
-        condition = twin.condition(observation)
-        loss = twin_loss(twin, condition.forecast.mean, observation.layout.support, truth)
-        return loss, {}
+        state = twin.condition(observation).forecast.mean
+        return twin_loss(twin, state, observation.layout.support, truth), {}
 
     settings = OptimiserSettings.from_config(values)
-    average = train(trained, settings, RunLog(stats, "regression", settings.steps, 1), loss_of_step)
+    average = train(trained, settings, run.log("regression", settings.steps, 1), loss_of_step, run, twin, feed.seek)
     trained.load_state_dict(average.state_dict())
     return twin.eval().requires_grad_(False)

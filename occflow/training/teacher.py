@@ -36,7 +36,7 @@ def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values:
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         loss = autoencoder.loss(*draw(step_rng(seed, step)), values["latent_noise"], step_generator(seed, step),
-                                values["unlabelled_share"])
+                                values["unlabelled_share"], values["lovasz_weight"])
         return loss.existence + loss.classes, {"existence": loss.existence.item(), "classes": loss.classes.item()}
 
     settings = OptimiserSettings.from_config(values)
@@ -54,7 +54,7 @@ def train_mean(forecaster: FlowForecaster, feed: ObservationFeed, values: Mappin
         condition = forecaster.condition(observation)
         base_error = ((observation.base - observation.target) ** 2).mean().item()
         error = ((condition.forecast.mean - observation.target) ** 2).mean().item()
-        return (mean_loss(condition.forecast, observation.target, values["scale_weight"]),
+        return (mean_loss(condition.forecast, observation.target, values["scale_weight"], values["centre"]),
                 {"error": error, "base_error": base_error})
 
     settings = OptimiserSettings.from_config(values)
@@ -81,7 +81,9 @@ def train_flow(forecaster: FlowForecaster, observations: ObservationFeed, values
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         batch, generator = feed.next(values["windows"]), step_generator(seed, step)
         t = logit_normal(values["windows"], generator, values["time_mean"], values["time_scale"])
-        velocity = forecaster.velocity_field(batch.condition)
+        dropped = torch.rand(values["windows"], generator=generator) < values["history_dropout"]
+        shown = batch.condition.without_history(dropped.to(batch.data.device)) if dropped.any() else batch.condition
+        velocity = forecaster.velocity_field(shown)
         loss = flow_matching_loss(velocity, batch.data, t.to(batch.data.device), batch.condition.sample, generator,
                                   state_weight(batch.condition))
         return loss, {}

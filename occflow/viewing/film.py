@@ -78,8 +78,8 @@ def film_of_record(record: ForecastRecord, wanted: Iterable[str] | str = ()) -> 
     chosen = shown_forecasts(record, wanted)
     future = max((record.truth, *chosen.values()), key=len)
     sources = {HISTORY: record.history + (record.history[-1],) * len(future)}
-    futures = {**({TRUTH: record.truth} if record.truth else {}), **chosen}
-    sources.update({name: record.history + frames for name, frames in futures.items() if len(frames) == len(future)})
+    shown = {**({TRUTH: record.truth} if record.truth else {}), **chosen}
+    sources.update({name: record.history + frames for name, frames in shown.items() if len(frames) == len(future)})
     seconds = tuple(record.seconds(frame) for frame in record.history + future)
     samples = {name: futures for name, futures in record.samples.items() if name in chosen}
     return Film(record.grid, record.scene, seconds, len(record.history) - 1, sources, samples)

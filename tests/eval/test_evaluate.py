@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from occflow.errors import InputError
 from occflow.eval.baselines import baselines
 from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
 from occflow.eval.iou import IoUCounts
+from occflow.eval.window_list import scored_windows
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window, WindowKey, window_keys
+from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 
 HISTORY, HORIZON = 2, 3
 
@@ -61,7 +63,7 @@ def store() -> MemoryStore:
 
 
 def scored(store: MemoryStore, keys: list[WindowKey], forecasters: list, seed: int = 0) -> list[ForecasterScores]:
-    return evaluate(store, keys, HISTORY, HORIZON, forecasters, seed)
+    return evaluate(WindowSource(store, HISTORY, HORIZON), keys, forecasters, seed)
 
 
 def test_the_truth_scores_one_everywhere(store):
@@ -87,7 +89,7 @@ def test_scenes_add_up_to_the_whole_and_shards_to_the_run(store):
 def test_windows_are_read_one_at_a_time(store):
     keys = window_keys(store, None, HISTORY, HORIZON)
     seen = []
-    evaluate(store, keys, HISTORY, HORIZON, [Oracle("x")], 0,
+    evaluate(WindowSource(store, HISTORY, HORIZON), keys, [Oracle("x")], 0,
              watch=lambda window, forecasts: seen.append((window.key, len(store.read), set(forecasts))))
     assert seen == [(key, (HISTORY + HORIZON) * (number + 1), {"x"}) for number, key in enumerate(keys)]
 
@@ -98,8 +100,30 @@ def test_every_forecaster_starts_from_the_same_seed_of_a_window(store):
     scored(store, keys, [teacher, student])
     scored(store, keys, [again])
     scored(store, keys, [other], seed=1)
-    assert teacher.seeds == student.seeds == again.seeds == [forecast_seed(0, i) for i in range(len(keys))]
+    assert teacher.seeds == student.seeds == again.seeds == [forecast_seed(0, key) for key in keys]
     assert len(set(teacher.seeds)) == len(keys) and not set(teacher.seeds) & set(other.seeds)
+
+
+def test_a_window_has_the_same_noise_in_any_shard(store):
+    keys = window_keys(store, None, HISTORY, HORIZON)
+    whole, part = Oracle("x"), Oracle("x")
+    scored(store, keys, [whole])
+    scored(store, keys[3:], [part])
+    assert part.seeds == whole.seeds[3:]
+    assert len({forecast_seed(0, keys[0], k) for k in range(8)}) == 8 and forecast_seed(0, keys[0]) == whole.seeds[0]
+
+
+def test_windows_by_a_named_rule(store):
+    """Scenes of 6, 5 and 7 frames: windows of 2 + 3 frames that fit are 2, 1 and 3."""
+    def starts(rule: str, stride: int = 1) -> list[tuple[str, int]]:
+        return [(key.scene, key.start) for key in scored_windows(store, None, HISTORY, HORIZON, rule, stride)]
+
+    assert starts("all") == [("a", 0), ("a", 1), ("b", 0), ("c", 0), ("c", 1), ("c", 2)]
+    assert starts("occfm") == [("a", 0), ("c", 0), ("c", 1)] and starts("occworld") == [("c", 0)]
+    assert starts("one_per_scene") == [("a", 0), ("b", 0), ("c", 0)]
+    assert starts("all", 2) == [("a", 0), ("b", 0), ("c", 0), ("c", 2)]
+    with pytest.raises(InputError, match="known: occworld"):
+        starts("mine")
 
 
 def test_median_milliseconds(store):

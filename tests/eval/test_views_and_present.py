@@ -85,7 +85,7 @@ def block(x: int, length: int, label: int = CAR) -> dict:
 def test_a_coherent_forecast():
     walls = [{(48 - 2 * i, y, 0): WALL for y in range(8)} for i in range(3)]
     found = coherence(*(driving(i, {**walls[i], **block(50, 3)}) for i in range(3)))
-    assert found == {"name": "x", "background_iou": 1.0, "size_change": 0.0, "flicker": 0.0}
+    assert (found["background_iou"], found["size_change"], found["flicker"]) == (1.0, 0.0, 0.0)
 
 
 def test_an_incoherent_forecast():

@@ -1,13 +1,16 @@
 """The forecaster's parts: what must hold before any training, and what a short training must reach."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from occflow.flow.solvers import sample_flow
 from occflow.models.autoencoder import at_sites
-from occflow.models.forecaster import horizon_geometry, join_observations
+from occflow.models.forecaster import EMPTY, FlowForecaster, horizon_geometry, join_observations
 from occflow.models.layout import cell_grid, coarse_keys
-from occflow.models.mean import mean_loss
+from occflow.models.mean import MeanForecast, mean_loss
+from occflow.models.regression import TrueFuture, twin_loss
 from occflow.occupancy.crop import cropped, part_of
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
@@ -17,6 +20,76 @@ from occflow.sparse.sites import lookup, site_keys
 def test_untrained_mean_is_persistence(small_forecaster, street_window):
     observation = small_forecaster.observe(street_window)
     assert torch.equal(small_forecaster.condition(observation).forecast.mean, observation.base)
+
+
+def remade(forecaster: FlowForecaster, **changes) -> FlowForecaster:
+    """An untrained forecaster of changed settings."""
+    torch.manual_seed(0)
+    return FlowForecaster(replace(forecaster.settings, **changes)).eval()
+
+
+def test_a_forecaster_can_start_from_nothing_or_from_a_static_world(small_forecaster, street_window):
+    empty = remade(small_forecaster, base="empty").observe(street_window).base
+    assert (empty[:, -1] == EMPTY).all() and (empty[:, :-1] == 0).all()
+    still = remade(small_forecaster, base="persistence").observe(street_window)
+    tracked = small_forecaster.observe(street_window)
+    assert not torch.equal(still.base, tracked.base)
+    assert len(still.layout.support) <= len(tracked.layout.support)
+
+
+def test_support_and_tables_without_what_makes_them_good(small_forecaster, street_window, small_settings):
+    whole = replace(small_settings.support, whole_grid=True)
+    layout = remade(small_forecaster, support=whole).observe(street_window).layout
+    cells = cell_grid(small_settings.grid, small_settings.autoencoder.total_stride)
+    assert len(layout.support) == small_settings.num_horizon * np.prod(cells.shape)
+    blind = replace(small_settings.support, motion_compensation=False)
+    layout = remade(small_forecaster, support=blind).observe(street_window).layout
+    present = layout.history_table[:, -1] < len(layout.history)
+    places = layout.history.coords[layout.history_table[present, -1]][:, 1:]
+    assert torch.equal(places, layout.support.coords[present][:, 1:])
+
+
+def test_a_state_near_its_base_is_the_base(small_forecaster, street_window):
+    model = remade(small_forecaster, keep_within=0.5)
+    condition = model.condition(model.observe(street_window))
+    near, far = (torch.full_like(condition.base, size) / condition.forecast.scale for size in (0.4, 0.6))
+    with torch.no_grad():
+        assert torch.equal(condition.state(near), condition.base)
+        assert torch.allclose(condition.state(far), condition.base + 0.6, atol=1e-5)
+
+
+def test_guidance_goes_from_the_blind_flow_through_the_conditional_one(small_forecaster, street_window):
+    torch.nn.init.normal_(small_forecaster.velocity.out.weight, std=0.5)
+    condition = small_forecaster.condition(small_forecaster.observe(street_window))
+    x, t = torch.randn_like(condition.forecast.mean), torch.tensor([0.5])
+    with torch.no_grad():
+        blind, seen, guided = (small_forecaster.velocity_field(condition, scale)(x, t) for scale in (0.0, 1.0, 3.0))
+    assert not torch.allclose(blind, seen)
+    assert torch.allclose(guided, blind + 3 * (seen - blind), atol=1e-4)
+
+
+def test_the_blind_flow_sees_no_history(small_forecaster, street_window):
+    """Only where things may be, not what is there."""
+    torch.nn.init.normal_(small_forecaster.velocity.out.weight, std=0.5)
+    condition = small_forecaster.condition(small_forecaster.observe(street_window))
+    other = replace(condition, forecast=replace(condition.forecast, mean=condition.forecast.mean + 1,
+                                                scale=condition.forecast.scale * 2))
+    x, t = torch.randn_like(condition.forecast.mean), torch.tensor([0.5])
+    with torch.no_grad():
+        assert torch.equal(*(small_forecaster.velocity_field(one, 0.0)(x, t) for one in (condition, other)))
+
+
+def test_the_twins_loss_falls_below_that_of_its_start(small_forecaster, street_window, small_settings):
+    observation = small_forecaster.observe(street_window)
+    truth = TrueFuture.of(small_forecaster, street_window.horizon, small_settings.grid)
+    optimiser, losses = torch.optim.Adam(small_forecaster.parameters(), lr=1e-2), []
+    for _ in range(12):
+        state = small_forecaster.condition(observation).forecast.mean
+        losses.append(twin_loss(small_forecaster, state, observation.layout.support, truth))
+        optimiser.zero_grad()
+        losses[-1].backward()
+        optimiser.step()
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_the_future_is_not_seen(small_forecaster, street_window):
@@ -73,7 +146,7 @@ def test_untrained_flow_samples_the_means_gaussian(small_forecaster, street_wind
 
 def test_decoded_frames_live_in_the_horizons_grids(small_forecaster, street_window, small_settings):
     observation = small_forecaster.observe(street_window, with_target=True)
-    frames = small_forecaster.decode_state(observation.target, observation.layout, street_window.horizon)
+    frames = small_forecaster.decoder(observation, street_window.horizon)(observation.target)
     poses, seconds = horizon_geometry(street_window)
     assert seconds.tolist() == [0.5, 1.0, 1.5]
     for frame, pose in zip(frames, poses):
@@ -84,8 +157,15 @@ def test_decoded_frames_live_in_the_horizons_grids(small_forecaster, street_wind
 def test_nothing_exists_decodes_to_nothing(small_forecaster, street_window):
     observation = small_forecaster.observe(street_window)
     empty = torch.cat([torch.zeros_like(observation.base[:, :-1]), -torch.ones(len(observation.base), 1)], dim=1)
-    frames = small_forecaster.decode_state(empty, observation.layout, street_window.horizon)
-    assert all(len(frame.flat) == 0 for frame in frames)
+    assert len(small_forecaster.decode_state(empty, observation.layout.support).keys) == 0
+
+
+def test_an_unchanged_state_decodes_to_the_base_itself(small_forecaster, street_window):
+    """With any weights: the autoencoder's errors are in both and cancel."""
+    observation = small_forecaster.observe(street_window)
+    frames = small_forecaster.decoder(observation, street_window.horizon)(observation.base)
+    for frame, moved in zip(frames, observation.moved):
+        assert np.array_equal(frame.flat, moved.flat) and np.array_equal(frame.labels, moved.labels)
 
 
 def test_an_empty_present_still_forecasts(small_forecaster, street_window):
@@ -125,6 +205,21 @@ def test_mean_loss_leaves_the_mean_a_plain_regression(small_forecaster, street_w
         mean_loss(small_forecaster.condition(observation).forecast, observation.target, weight).backward()
         gradients.append(small_forecaster.mean.mean_head.weight.grad.clone())
     assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("centre, expected", [("median", [0.0, 0.0]), ("mean", [1.2, 0.4])])
+def test_the_centre_of_two_futures(centre, expected):
+    """Three windows of five at (0, 0), two at (3, 1): the median is the more frequent future, the mean is none."""
+    futures = torch.tensor([[0.0, 0.0]] * 3 + [[3.0, 1.0]] * 2)
+    found = torch.tensor([[1.0, 1.0]], requires_grad=True)
+    optimiser = torch.optim.Adam([found], lr=0.05)
+    for step in range(400):
+        optimiser.param_groups[0]["lr"] = 0.05 * (1 - step / 400)
+        optimiser.zero_grad()
+        forecast = MeanForecast(found.expand(5, 2), torch.ones(5, 2), torch.zeros(5, 1))
+        mean_loss(forecast, futures, 0.0, centre).backward()
+        optimiser.step()
+    assert found[0].tolist() == pytest.approx(expected, abs=0.05)
 
 
 def test_a_crop_shows_its_sites_as_the_whole_window_does(small_forecaster, street_window, small_settings):

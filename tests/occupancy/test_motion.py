@@ -40,9 +40,15 @@ def test_two_cars_and_a_parked_one_in_a_moving_grid():
 
 
 def test_velocity_is_the_mean_over_the_history():
-    frames = [frame(i, [(CAR, x, 0)]) for i, x in enumerate((-8, -6, -2))]
+    frames = [frame(i, [(CAR, x, 0)]) for i, x in enumerate((-8, -4, 1))]
     mover, = tracked_movers(tuple(frames), GRID)
-    assert mover.velocity_m_per_s == pytest.approx([6.0, 0, 0])
+    assert mover.velocity_m_per_s == pytest.approx([9.0, 0, 0])
+
+
+def test_a_velocity_that_jumps_is_not_believed():
+    """A wrong match, or an object that comes out of hiding: it stays where it is."""
+    assert tracked_movers(tuple(frame(i, [(CAR, x, 0)]) for i, x in enumerate((-8, -7, -2))), GRID) == []
+    assert tracked_movers(tuple(frame(i, [(CAR, x, 0)]) for i, x in enumerate((-8, -3, -6))), GRID) == []
 
 
 def test_a_newcomer_stays():

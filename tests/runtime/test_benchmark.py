@@ -103,9 +103,9 @@ def jobs(small_settings, street_window):
     return SparseJobs(small_settings, street_window, CPU), DenseJobs(small_settings, street_window, CPU)
 
 
-def test_an_untrained_decoder_touches_the_true_voxels_that_the_support_holds(jobs, street_window):
+def test_an_untrained_decoder_touches_the_true_voxels_that_the_support_holds(jobs, street_window, small_settings):
     sparse, _ = jobs
-    frames = sparse.decode()
+    frames = sparse.decode().frames(street_window.horizon, small_settings.grid.num_voxels)
     counts = site_counts(sparse)
     assert sum(len(frame.flat) for frame in frames) == counts["decoded_voxels"]
     assert counts["decoded_voxels"] > 0.9 * sum(len(frame.flat) for frame in street_window.horizon)

@@ -1,4 +1,4 @@
-"""Run by test_processes.py, once alone and once as one of two processes: a training of a tiny network."""
+"""A training of a tiny network: test_processes.py does it alone and as rank 0, and runs this file as rank 1."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from occflow.training.engine import train
 from occflow.training.feeding import WindowFeed
 from occflow.training.optimiser import OptimiserSettings
-from occflow.training.processes import join_processes, rank, world_size
+from occflow.training.processes import join_processes, rank, rank_zero_first, world_size
 from occflow.training.run import TrainingRun
 
 STEPS = 30
@@ -41,6 +41,8 @@ def trained(folder: Path, windows: int) -> torch.nn.Module:
 if __name__ == "__main__":
     join_processes(torch.device("cpu"))
     folder = Path(sys.argv[1])
+    with rank_zero_first():
+        assert (folder / "made_by_rank_0").exists()
     average = trained(folder, 2 // world_size())
     save_file(average.state_dict(), str(folder / f"average-{rank()}.safetensors"))
     torch.distributed.destroy_process_group()

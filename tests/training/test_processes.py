@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from occflow.training.processes import join_processes, rank_zero_first
+
 SCRIPT = Path(__file__).with_name("parallel_training.py")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,20 +23,29 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def test_two_processes_train_as_one_with_the_joint_batch(tmp_path):
-    together = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2",
-                "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    processes = [subprocess.Popen([sys.executable, str(SCRIPT), str(tmp_path)],
-                                  env={**together, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]
-    joint = runpy.run_path(str(SCRIPT))["trained"](tmp_path / "alone", windows=2).state_dict()
+def test_two_processes_train_as_one_with_the_joint_batch(tmp_path, monkeypatch):
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
+    other = subprocess.Popen([sys.executable, str(SCRIPT), str(tmp_path)],
+                             env={**os.environ, **together, "RANK": "1", "LOCAL_RANK": "1", "OMP_NUM_THREADS": "1",
+                                  "PYTHONPATH": str(ROOT)})
+    script = runpy.run_path(str(SCRIPT))
+    joint = script["trained"](tmp_path / "alone", windows=2).state_dict()
+    for name, value in {**together, "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    join_processes(torch.device("cpu"))
     try:
-        assert [process.wait(timeout=100) for process in processes] == [0, 0]
+        with rank_zero_first():  # the other waits until these lines are there
+            (tmp_path / "made_by_rank_0").touch()
+        mine = script["trained"](tmp_path, windows=1).state_dict()
     finally:
-        for process in processes:
-            process.kill()
-    shared = [load_file(str(tmp_path / f"average-{rank}.safetensors")) for rank in "01"]
+        torch.distributed.destroy_process_group()
+    try:
+        assert other.wait(timeout=100) == 0
+    finally:
+        other.kill()
+    others = load_file(str(tmp_path / "average-1.safetensors"))
     for name, weight in joint.items():
-        assert torch.equal(shared[0][name], shared[1][name])
-        assert torch.allclose(shared[0][name], weight, atol=1e-5)
+        assert torch.equal(mine[name], others[name])
+        assert torch.allclose(mine[name], weight, atol=1e-5)
     steps = [json.loads(line)["step"] for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     assert steps == [25, 30]  # rank 0 alone writes

@@ -10,19 +10,22 @@ import torch
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster
+from occflow.models.regression import TrueFuture
 from occflow.training.distillation import distill
 from occflow.training.engine import train
 from occflow.training.feeding import FlowFeed, WindowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.randomness import step_generator
+from occflow.training.regression import train_regression
 from occflow.training.run import TrainingRun
 from occflow.training.teacher import train_flow, train_mean
 
 OPTIMISER = {"learning_rate": 1e-2, "warmup_steps": 2, "clip_norm": 1.0, "ema_decay": 0.9}
-MEAN = {**OPTIMISER, "steps": 6, "windows": 1, "scale_weight": 0.1}
-FLOW = {**OPTIMISER, "steps": 6, "windows": 1, "time_mean": 0.0, "time_scale": 1.0}
+MEAN = {**OPTIMISER, "steps": 6, "windows": 1, "centre": "median", "scale_weight": 0.1}
+FLOW = {**OPTIMISER, "steps": 6, "windows": 1, "time_mean": 0.0, "time_scale": 1.0, "history_dropout": 0.5}
 DISTILL = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 2, "betas": [0.0, 0.99],
            "student": {**OPTIMISER, "steps": 4}, "auxiliary": OPTIMISER}
+REGRESSION = {**OPTIMISER, "steps": 6}
 METHOD = MeanFlowDistillation(steps=1)
 
 
@@ -66,6 +69,17 @@ class Drives(WindowFeed):
 
     def next(self, windows: int):
         return self.draw(1)[0]
+
+
+class Futures(Drives):
+    """The same observations, each with its true voxels."""
+
+    def __init__(self, forecaster: FlowForecaster, window) -> None:
+        super().__init__(forecaster, window)
+        self.truth = TrueFuture.of(forecaster, window.horizon, forecaster.settings.grid)
+
+    def make(self, index: int):
+        return (self.observation, self.truth), 1
 
 
 def run_of(folder, save_seconds=0.0, **configuration) -> TrainingRun:
@@ -145,6 +159,8 @@ def trained(settings, window, folder, training: str) -> FlowForecaster:
     forecaster.autoencoder.requires_grad_(False)
     torch.nn.init.normal_(forecaster.velocity.out.weight, std=0.2)
     feed, run = Drives(forecaster, window), run_of(folder)
+    if training == "regression":
+        return train_regression(forecaster, Futures(forecaster, window), REGRESSION, run)
     if training == "mean":
         train_mean(forecaster, feed, MEAN, run)
     elif training == "flow":
@@ -155,7 +171,7 @@ def trained(settings, window, folder, training: str) -> FlowForecaster:
     return forecaster
 
 
-@pytest.mark.parametrize("training, updates", [("mean", 2), ("flow", 3), ("distillation", 6)])
+@pytest.mark.parametrize("training, updates", [("mean", 2), ("flow", 3), ("distillation", 6), ("regression", 4)])
 def test_the_forecasters_trainings_resume_exactly(cut, small_settings, street_window, tmp_path, training, updates):
     def job(folder):
         return trained(small_settings, street_window, tmp_path / folder, training)

@@ -6,31 +6,32 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.logs.open import open_log
 from occflow.logs.protocol import DrivingLog
-from occflow.models.forecaster import FlowForecaster
-from occflow.models.settings import settings_from_config
 from occflow.occupancy.settings import OccupancySettings
 from occflow.run_record import machine, versions
-from occflow.runtime.network import load_student
-from occflow.runtime.sources import prepare_torch
-from occflow.runtime.stream_clock import SystemClock
-from occflow.runtime.stream_forecaster import StreamForecaster
-from occflow.runtime.stream_latency import LatencyRecord, latency_markdown
-from occflow.runtime.stream_loop import Inbox, Worker, run_stream
-from occflow.runtime.stream_network import StreamNetwork
-from occflow.runtime.stream_notices import Notices
-from occflow.runtime.stream_progress import Progress
-from occflow.runtime.stream_settings import StreamSettings
-from occflow.runtime.stream_sinks import LastForecasts
-from occflow.runtime.stream_source import Replay
-from occflow.runtime.stream_window import LiveWindow
-from occflow.training.checkpoint import refuse_other_settings
+from occflow.runtime.sources import ensure_log, prepare_torch
+from occflow.runtime.stream.animation import animate
+from occflow.runtime.stream.clock import SystemClock
+from occflow.runtime.stream.forecaster import StreamForecaster
+from occflow.runtime.stream.latency import LatencyRecord, latency_markdown
+from occflow.runtime.stream.loop import Inbox, Worker, run_stream
+from occflow.runtime.stream.network import StreamNetwork
+from occflow.runtime.stream.notices import Notices
+from occflow.runtime.stream.progress import Progress
+from occflow.runtime.stream.settings import StreamSettings
+from occflow.runtime.stream.sinks import LastForecasts
+from occflow.runtime.stream.source import Replay
+from occflow.runtime.stream.student import ensure_student
+from occflow.runtime.stream.window import LiveWindow
 from occflow.viewing.display import require_display
+
+TRIAL_BYTES = 1 << 20  # more than a report takes
 
 
 @dataclass
@@ -66,7 +67,7 @@ def realtime_demo(config: Mapping) -> tuple[Path, str]:
         InputError: no student, a log that cannot be read, settings that are not usable.
     """
     prepare_torch(config)
-    run_dir, demo, interrupted = Path(config["stream"]["run_dir"]), assemble(config), False
+    demo, run_dir, interrupted = assemble(config), writable_folder(Path(config["stream"]["run_dir"])), False
     print(f"streaming {len(demo.scenes)} scenes of {demo.log_name}; Ctrl-C stops and writes the report", flush=True)
     try:
         run_stream(demo.source, demo.worker, demo.inbox, demo.tick, demo.stop)
@@ -74,11 +75,26 @@ def realtime_demo(config: Mapping) -> tuple[Path, str]:
         interrupted = True
     finally:
         demo.progress.close()
-        table = _write_report(run_dir, demo, config["stream"], interrupted)
         if demo.window:
             demo.window.close()
+        table = _write_report(run_dir, demo, config["stream"], interrupted)
     _write_pictures(run_dir, demo, config)
     return run_dir, table
+
+
+def writable_folder(path: Path) -> Path:
+    """The folder, made where it is missing; tried before the stream starts, not when there is a report to lose.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path) as trial:
+            trial.write(bytes(TRIAL_BYTES))
+    except OSError as error:
+        raise InputError(f"stream.run_dir: {path}: {error.strerror or error}; name another folder") from None
+    return path
 
 
 def assemble(config: Mapping) -> Demo:
@@ -88,7 +104,9 @@ def assemble(config: Mapping) -> Demo:
         InputError: as `realtime_demo`.
     """
     values, data = config["stream"], config["data"]
-    stream, model, log = StreamSettings.from_dict(values), _student(config), open_log(config["log"])
+    if not Path(config["log"]["root"]).exists():
+        ensure_log(config)  # does nothing where another log than the embedded one is configured
+    stream, model, log = StreamSettings.from_dict(values), ensure_student(config), open_log(config["log"])
     scenes, grid = streamed_scenes(log, values["split"], values["max_scenes"]), model.settings.grid
     clock, stop = SystemClock(), threading.Event()
     record = LatencyRecord(clock)
@@ -110,6 +128,8 @@ def streamed_scenes(log: DrivingLog, split: str | None, max_scenes: int | None) 
         InputError: no such split, or none of its scenes.
     """
     splits = log.splits()
+    if split == "auto":
+        split = "val" if splits.get("val") else None
     if split is not None and not splits.get(split):
         raise InputError(f"stream.split: {log.name} has no scene of split '{split}'; one of "
                          f"{', '.join(name for name, scenes in splits.items() if scenes)}, or null for all")
@@ -138,31 +158,28 @@ def open_window(display: bool | str, grid: VoxelGrid, view: Mapping) -> LiveWind
     return LiveWindow(grid, list(view["times_s"]))
 
 
-def _student(config: Mapping) -> FlowForecaster:
-    checkpoint = Path(config["stream"]["checkpoint"])
-    model = load_student(checkpoint).model
-    refuse_other_settings(checkpoint, model.settings, settings_from_config(config["data"], config["model"]))
-    return model
-
-
 def _write_report(run_dir: Path, demo: Demo, settings: Mapping, interrupted: bool) -> str:
     """Write report.json and report.md; returns the table."""
     summary, counts = demo.record.summary(), dict(demo.notices.counts)
-    write_json(run_dir / "report.json", {
-        "log": demo.log_name, "scenes": demo.scenes, "interrupted": interrupted, **summary, "notices": counts,
-        "last_notices": list(demo.notices.last), "settings": dict(settings), "machine": machine(),
-        "versions": versions()})
     noticed = "; ".join(f"{count} x {kind}" for kind, count in counts.items()) or "nothing"
     table = f"{latency_markdown(summary)}\n\nNoticed: {noticed}."
     shown = ", ".join(f"{key} {settings[key]}" for key in ("pace", "rate_hz", "labels", "reuse", "loops"))
-    with atomic_file(run_dir / "report.md") as partial:
-        partial.write_text(f"# Stream of {demo.log_name}\n\nSettings: {shown}.\n\n{table}\n")
+    try:
+        write_json(run_dir / "report.json", {
+            "log": demo.log_name, "scenes": demo.scenes, "interrupted": interrupted, **summary, "notices": counts,
+            "last_notices": list(demo.notices.last), "settings": dict(settings), "machine": machine(),
+            "versions": versions()})
+        with atomic_file(run_dir / "report.md") as partial:
+            partial.write_text(f"# Stream of {demo.log_name}\n\nSettings: {shown}.\n\n{table}\n")
+    except OSError:
+        print(table, flush=True)  # a full disk takes the files, not what was measured
+        raise
     return table
 
 
 def _write_pictures(run_dir: Path, demo: Demo, config: Mapping) -> None:
     written = [demo.last.save(run_dir / "forecast.npz", demo.grid)]
     if demo.window is None and config["stream"]["gif_forecasts"] > 0:
-        written.append(demo.last.animate(run_dir / "stream.gif", demo.grid, config["view"]))
+        written.append(animate(demo.last.kept(), run_dir / "stream.gif", demo.grid, config["view"]))
     for path in filter(None, written):
         print(f"wrote {path}", flush=True)

@@ -9,7 +9,7 @@ import torch
 from occflow.models.forecaster import Encoding, FlowForecaster
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
-from occflow.runtime.stream_latency import LatencyRecord
+from occflow.runtime.stream.latency import LatencyRecord
 
 
 class StreamNetwork:
@@ -36,4 +36,4 @@ class StreamNetwork:
             noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
             state = condition.state(self.model.one_step(noise.to(self.model.device), condition))
         with self._record.stage("decode"):
-            return self.model.decode_state(state, condition.layout, window.horizon)
+            return self.model.decoder(observation, window.horizon)(state)

@@ -10,9 +10,9 @@ from stream_world import CAR, ROAD, Drive, moved
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings
-from occflow.runtime.stream_history import CausalHistory
-from occflow.runtime.stream_notices import Notices
-from occflow.runtime.stream_settings import StreamSettings
+from occflow.runtime.stream.history import CausalHistory
+from occflow.runtime.stream.notices import Notices
+from occflow.runtime.stream.settings import StreamSettings
 
 OCCUPANCY = OccupancySettings(visibility=False)
 

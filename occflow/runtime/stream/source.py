@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from occflow.errors import InputError
 from occflow.logs.protocol import DrivingLog, Sweep
-from occflow.runtime.stream_clock import Clock
-from occflow.runtime.stream_notices import Notices
+from occflow.runtime.stream.clock import Clock
+from occflow.runtime.stream.notices import Notices
 
 MAX_UNREADABLE = 20  # sweeps in a row; then the log is gone and the stream ends
 
@@ -39,10 +39,22 @@ class Replay:
         self._clock, self._notices, self._stop = clock, notices, stop
 
     def __iter__(self) -> Iterator[Arrival]:
-        for drive in ((loop, scene) for loop in range(self._loops) for scene in self._scenes):
-            if self._stop.is_set():
-                return
-            yield from self._drive(drive)
+        """The arrivals.
+
+        Raises:
+            InputError: nothing of a whole round could be read, or too many sweeps in a row could not.
+        """
+        for loop in range(self._loops):
+            read = 0
+            for scene in self._scenes:
+                for arrival in self._drive((loop, scene)):
+                    read += 1
+                    yield arrival
+                if self._stop.is_set():
+                    return
+            if not read:
+                raise InputError(f"{self._log.name}: no sweep of {len(self._scenes)} scenes could be read; the notices "
+                                 "above name the files")
 
     def _drive(self, drive: tuple[int, str]) -> Iterator[Arrival]:
         """One scene; its first sweep arrives now, a sweep out of order at once."""
@@ -58,14 +70,18 @@ class Replay:
 
 
 def readable_sweeps(log: DrivingLog, scene: str, notices: Notices) -> Iterator[Sweep]:
-    """The sweeps of a scene without those that cannot be read; each of these is told.
+    """The sweeps of a scene without those that cannot be read; each of these is told, and so is a scene without any.
 
-    Where the log's iterator ends with an error (a generator does), so does the scene.
+    Where the log's iterator ends with an error, as a generator does, so does the scene; those of our readers go on.
 
     Raises:
         InputError: too many in a row.
     """
-    sweeps, unreadable = iter(log.sweeps(scene)), 0
+    try:
+        sweeps, unreadable = iter(log.sweeps(scene)), 0
+    except InputError as error:
+        notices.say("unreadable scene", str(error))
+        return
     while True:
         try:
             sweep = next(sweeps)

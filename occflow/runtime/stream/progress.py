@@ -6,8 +6,8 @@ import sys
 import threading
 from typing import TextIO
 
-from occflow.runtime.stream_clock import Clock
-from occflow.runtime.stream_latency import LatencyRecord
+from occflow.runtime.stream.clock import Clock
+from occflow.runtime.stream.latency import LatencyRecord
 
 TERMINAL_S, LOG_S = 0.5, 5.0  # between two lines: on a terminal they take each other's place
 CLEAR = "\r\x1b[K"

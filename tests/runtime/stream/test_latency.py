@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from stream_world import FakeClock
 
-from occflow.runtime.stream_latency import KEPT, LatencyRecord, latency_markdown, statistics
+from occflow.runtime.stream.latency import KEPT, LatencyRecord, latency_markdown, statistics
 
 
 def test_figures():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from occflow.runtime.stream_clock import Clock
+from occflow.runtime.stream.clock import Clock
 
 STAGES = ("accumulate", "encode", "propose", "network", "decode", "deliver")
 KEPT = 36_000  # measurements of a stage: an hour at 10 Hz, so that a stream's own record does not grow without bound

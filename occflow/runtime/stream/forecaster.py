@@ -13,14 +13,14 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey
-from occflow.runtime.stream_history import CausalHistory, KeptFrame
-from occflow.runtime.stream_latency import LatencyRecord
-from occflow.runtime.stream_network import StreamNetwork
-from occflow.runtime.stream_notices import Notices
-from occflow.runtime.stream_settings import StreamSettings
-from occflow.runtime.stream_source import Arrival
+from occflow.runtime.stream.history import SAME_STAMP_S, CausalHistory, KeptFrame
+from occflow.runtime.stream.latency import LatencyRecord
+from occflow.runtime.stream.network import StreamNetwork
+from occflow.runtime.stream.notices import Notices
+from occflow.runtime.stream.settings import StreamSettings
+from occflow.runtime.stream.source import Arrival
 
-RATE_SLACK = 0.1  # of the time between forecasts: a sweep that comes early by less is not waited out
+MOST_EARLY = 0.45  # of the time between forecasts: a sweep that comes earlier than this is never taken for the due one
 
 Frames = tuple[OccupancyFrame, ...]
 
@@ -33,12 +33,14 @@ class Task:
         arrival: the last sweep that it may know.
         history: the frames, the last being the present; only the present where the history is not whole.
         horizon: empty frames at the guessed grid poses of the future.
+        drive_s: seconds since the first sweep of the drive.
     """
 
     arrival: Arrival
     history: list[KeptFrame]
     whole: bool
     horizon: Frames
+    drive_s: float
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ class StreamForecast:
         name: of the forecaster; "persistence" where the network had to pass.
         window: the history that was used, UNLABELLED voxels in it, and as an empty horizon the guessed grid poses.
         frames: F forecast frames; the stamp of the forecast is that of window.present.
+        drive_s: seconds from the first sweep of the drive to the present.
     """
 
     name: str
     window: Window
     frames: Frames
+    drive_s: float
 
 
 def known_labels(frame: OccupancyFrame) -> OccupancyFrame:
@@ -78,7 +82,8 @@ class StreamForecaster:
         span_s = interval_s * (self._settings.num_history - 1)
         self._history = CausalHistory(self._settings.grid, occupancy, stream, span_s, notices)
         self._drive: tuple[int, str] | None = None
-        self._due_s = -np.inf  # stamp of the next forecast
+        self._start_s = 0.0  # stamp of its first sweep
+        self._due_s, self._last_s = -np.inf, np.inf  # stamps of the next forecast and of the last sweep
         self._was_whole: bool | None = None
 
     def observe(self, arrival: Arrival) -> Task | None:
@@ -86,7 +91,8 @@ class StreamForecaster:
         self._record.sweeps += 1
         if arrival.drive != self._drive:
             self._history.forget()
-            self._drive, self._due_s, self._was_whole = arrival.drive, -np.inf, None
+            self._start_s = arrival.sweep.stamp_s
+            self._drive, self._due_s, self._last_s, self._was_whole = arrival.drive, -np.inf, np.inf, None
         with self._record.stage("accumulate"):
             if not self._history.add(arrival.sweep) or not self._is_due(arrival.sweep.stamp_s):
                 return None
@@ -96,7 +102,7 @@ class StreamForecaster:
         nothing = np.zeros(0, np.int64), np.zeros(0, np.uint8)
         horizon = tuple(OccupancyFrame(*nothing, pose, present.frame.stamp_s + seconds) for pose, seconds
                         in zip(self._history.future_poses(self._future_s), self._future_s))
-        return Task(arrival, history or [present], history is not None, horizon)
+        return Task(arrival, history or [present], history is not None, horizon, arrival.sweep.stamp_s - self._start_s)
 
     def forecast(self, task: Task) -> StreamForecast:
         """Do a task: by the network where the history is whole, else by persistence; the change is told."""
@@ -104,12 +110,13 @@ class StreamForecaster:
         window = Window(WindowKey(task.arrival.drive[1], 0), tuple(kept.frame for kept in task.history), task.horizon)
         encoded = [self._encoding(kept) for kept in task.history]
         if task.whole:
-            return StreamForecast(self._network.name, window, self._network.forecast(window, encoded, self._seed))
+            frames = self._network.forecast(window, encoded, self._seed)
+            return StreamForecast(self._network.name, window, frames, task.drive_s)
         with self._record.stage("decode"):
             present = known_labels(window.present)
             frames = tuple(warp(present, self._settings.grid, target.world_from_grid, target.stamp_s)
                            for target in task.horizon)
-        return StreamForecast("persistence", window, frames)
+        return StreamForecast("persistence", window, frames, task.drive_s)
 
     def _encoding(self, kept: KeptFrame):
         if not self._stream.reuse:
@@ -118,12 +125,15 @@ class StreamForecaster:
         return kept.encoding
 
     def _is_due(self, stamp_s: float) -> bool:
-        period_s = 1 / self._stream.rate_hz
+        """Whether of all sweeps this is the nearest to the instant that is due, as far as one can tell beforehand."""
+        period_s, since_last_s = 1 / self._stream.rate_hz, stamp_s - self._last_s
+        self._last_s = stamp_s
         if not abs(stamp_s - self._due_s) <= period_s:  # the first sweep, or one after a jump in time
             self._due_s = stamp_s
-        if stamp_s < self._due_s - RATE_SLACK * period_s:
+        early_s = min(since_last_s / 2, MOST_EARLY * period_s) if since_last_s > 0 else 0.0  # the next comes as late
+        if stamp_s < self._due_s - early_s - SAME_STAMP_S:
             return False
-        while self._due_s <= stamp_s + RATE_SLACK * period_s:
+        while self._due_s <= stamp_s + early_s + SAME_STAMP_S:
             self._due_s += period_s
         return True
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
-from occflow.runtime.stream_forecaster import StreamForecast
-from occflow.runtime.stream_sinks import shown_frames
+from occflow.runtime.stream.forecaster import StreamForecast
+from occflow.runtime.stream.sinks import shown_frames
 from occflow.viewing.cameras import Camera, preset
 from occflow.viewing.headless import apply_camera, load_open3d, open3d_mesh, plain_look
 from occflow.viewing.meshes import Mesh, join

@@ -7,9 +7,9 @@ import pytest
 from stream_world import Drive, FakeClock
 
 from occflow.errors import InputError
-from occflow.runtime.stream_latency import LatencyRecord
-from occflow.runtime.stream_loop import Inbox, Worker, run_stream
-from occflow.runtime.stream_source import Arrival
+from occflow.runtime.stream.latency import LatencyRecord
+from occflow.runtime.stream.loop import Inbox, Worker, run_stream
+from occflow.runtime.stream.source import Arrival
 
 
 class SlowForecaster:

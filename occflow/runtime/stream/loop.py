@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from occflow.runtime.stream_clock import Clock
-from occflow.runtime.stream_forecaster import StreamForecast, StreamForecaster
-from occflow.runtime.stream_latency import LatencyRecord
-from occflow.runtime.stream_source import Arrival
+from occflow.runtime.stream.clock import Clock
+from occflow.runtime.stream.forecaster import StreamForecast, StreamForecaster
+from occflow.runtime.stream.latency import LatencyRecord
+from occflow.runtime.stream.source import Arrival
 
 TICK_S = 0.05  # how often the caller's thread looks after windows and its progress line
 

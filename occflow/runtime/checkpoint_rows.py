@@ -1,0 +1,74 @@
+"""Checkpoints of any kind as rows of an evaluation: what each is called and how it is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from occflow.models.forecaster import FlowForecaster, ForecasterSettings
+from occflow.runtime.network import (
+    NetworkForecaster,
+    RegressionForecaster,
+    Sampler,
+    StudentForecaster,
+    TeacherForecaster,
+    TwinForecaster,
+    WindowEncoder,
+)
+from occflow.training.checkpoint import load_forecaster, read_record, refuse_other_settings
+
+KINDS = ("teacher", "student", "regression")  # what an evaluation takes
+
+
+def configured_samplers(values: Mapping) -> list[Sampler]:
+    """The rows of each teacher: eval.teacher_steps by Euler steps, then eval.teacher_samplers."""
+    return [Sampler(steps) for steps in values["teacher_steps"]] + \
+        [Sampler.from_config(one) for one in values.get("teacher_samplers", ())]
+
+
+def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler]) -> list[NetworkForecaster]:
+    """The rows of one checkpoint: a teacher gives one for its mean and one a sampler, the others one.
+
+    A teacher's rows encode a window once between them; each reports the milliseconds of that.
+
+    Raises:
+        InputError: a missing checkpoint, or one of another kind or configuration.
+    """
+    model = load_forecaster(path, KINDS)
+    refuse_other_settings(path, model.settings, settings)
+    kind = read_record(path)["kind"]
+    if kind == "teacher":
+        rows = [RegressionForecaster(model), *(TeacherForecaster(model, sampler) for sampler in samplers)]
+        encoder = WindowEncoder(model, remember=True)
+        for row in rows:
+            row.encoder = encoder
+        return rows
+    return [StudentForecaster(model) if kind == "student" else TwinForecaster(model)]
+
+
+def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
+        -> tuple[list[NetworkForecaster], list[FlowForecaster]]:
+    """The rows of all of eval.checkpoints, named after their files, and the models.
+
+    Raises:
+        InputError: as `rows_of`.
+    """
+    paths, samplers = [Path(path) for path in values["checkpoints"]], configured_samplers(values)
+    forecasters, models = [], []
+    for path in paths:
+        made = rows_of(path, settings, samplers)
+        models.append(made[0].model)
+        shared = [one.stem for one in paths].count(path.stem) > 1
+        for one in made:
+            one.name = row_name(one, path.stem, path.parent.name if shared else None)
+        forecasters += made
+    return forecasters, models
+
+
+def row_name(forecaster: NetworkForecaster, stem: str, folder: str | None) -> str:
+    """Regressions keep their names, samplers are named after their file; `folder` tells files of one name apart."""
+    prefix = "" if folder is None else f"{folder}/"
+    if isinstance(forecaster, RegressionForecaster):
+        return prefix + forecaster.name
+    return f"{prefix}{stem}-{forecaster.name.partition('-')[2]}"
+

@@ -1,0 +1,32 @@
+"""How well the autoencoder reconstructs frames that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from occflow.eval.iou import IoUCounts
+from occflow.models.forecaster import FlowForecaster
+from occflow.occupancy.frame import OccupancyFrame
+
+
+@torch.no_grad()
+def reconstruction(model: FlowForecaster, frames: Sequence[OccupancyFrame], noise: float = 0.0) -> dict:
+    """IoU, mIoU and movable IoU of decoded codes, counts summed over the frames, and latent numbers a frame.
+
+    Args:
+        noise: standard deviations by which the latents are disturbed.
+    """
+    counts, numbers, generator = IoUCounts(1), 0, torch.Generator().manual_seed(0)
+    for frame in frames:
+        sites, latents = model.encode_frames((frame,))
+        numbers += latents.numel()
+        disturbance = torch.randn(latents.shape, generator=generator).to(latents)
+        voxels, labels = model.autoencoder.decode(sites, latents + noise * disturbance, model.settings.grid.shape)
+        decoded = OccupancyFrame(voxels.keys.cpu().numpy(), labels.cpu().numpy().astype("uint8"),
+                                 frame.world_from_grid, frame.stamp_s)
+        counts.add(0, decoded, frame)
+    return {"iou": float(counts.iou()[0]), "miou": float(counts.miou(absent_counts_as_one=False)[0]),
+            "movable_iou": float(counts.movable_iou()[0]), "latent_numbers_a_frame": numbers / len(frames),
+            "frames": len(frames)}
