@@ -289,7 +289,8 @@ class Window:
         self._look()
         pixels = np.asarray(self._visualizer.capture_screen_float_buffer(do_render=True))
         name = "_".join(self.stage.text().replace("+", "").split())
-        path = self._screenshots / f"{self.stage.film.scene}_{name}.png"
+        taken = len(list(self._screenshots.glob("*.png"))) + 1  # so that none overwrites another
+        path = self._screenshots / f"{taken:03d}_{self.stage.film.scene}_{name}.png"
         with atomic_file(path) as partial:
             Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(partial, format="PNG")
         print(f"wrote {path}", flush=True)

@@ -23,6 +23,7 @@ class Source:
     Args:
         record: the forecasts of a run, or None.
         store: an occupancy store, or None; one of the two is there.
+        file: where the record was read from.
         wanted: which forecasts of the record are shown.
         scene: the scene of the store to begin with; None: its first.
     """
@@ -30,6 +31,7 @@ class Source:
     folder: Path
     record: ForecastRecord | None
     store: OccupancyStore | None
+    file: Path | None = None
     wanted: Iterable[str] | str = ()
     scene: str | None = None
 
@@ -62,7 +64,7 @@ def open_source(view: Mapping, run_dir: str) -> Source:
     if path.is_dir() and not (path / FORECAST_FILE).is_file():
         raise InputError(f"{path}: holds neither {FORECAST_FILE} (of a run) nor {META} (of an occupancy store)")
     file = path if path.suffix == ".npz" else path / FORECAST_FILE
-    return Source(Path(chosen or file.parent), load_forecasts(file), None, tuple(_names(view)))
+    return Source(Path(chosen or file.parent), load_forecasts(file), None, file, tuple(_names(view)))
 
 
 def _names(view: Mapping) -> Iterable[str]:

@@ -17,7 +17,7 @@ from occflow.viewing.scene import Look, class_mesh, difference_mesh, marginal_me
 CLASSES, DIFFERENCE, PROBABILITY = VIEWS = ("classes", "against the truth", "probability")
 MOST_PANES = 4
 PANE_GAP = 0.15  # between grids side by side, of their width
-FARTHER = {2: 1.6, 3: 2.3, 4: 2.6}  # distance of the camera by the number of grids side by side
+FARTHER = {2: 1.6, 3: 2.3, 4: 3.1}  # distance of the camera by the number of grids side by side
 FILTERS = {  # what the filter key goes through: name -> hidden classes
     "all classes": frozenset(),
     "without the ground": frozenset(FLAT_CLASSES),
