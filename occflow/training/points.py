@@ -88,7 +88,7 @@ def fitted(teacher: Teacher, draw: Draw, seed: int, updates: int = 2000, batch: 
         data, condition = draw(batch, generator)
         r, t = intervals(batch, generator, equal_share=0.5 if steps else 1.0)
         x_t = noised(data, torch.randn(data.shape, generator=generator), t, index).x_t
-        target = mean_velocity(lambda x, s: teacher(x, s, condition), x_t, r, t, index, max(1, steps), "heun")
+        target = mean_velocity(lambda x, s, c=condition: teacher(x, s, c), x_t, r, t, index, max(1, steps), "heun")
         trainer.step((trainer.module(x_t, r, t, condition) - target).pow(2).mean())
     return trainer.average
 
