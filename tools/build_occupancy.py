@@ -1,4 +1,4 @@
-"""Build the occupancy store (data.store) of a driving log (log.root).
+"""Build the occupancy store (data.store) of a driving log (log.root), or import ready-made occupancy into one.
 
 Goes on where an interrupted run stopped; a finished store of the same log and settings is left as it is.
 With data.shard=i/n it builds one of n shares of the scenes; n machines that share a disk make one store.
@@ -10,16 +10,14 @@ import time
 from pathlib import Path
 
 from occflow.command_line import run
-from occflow.logs.open import open_log
-from occflow.occupancy.build import build_store
-from occflow.occupancy.settings import OccupancySettings, configured_grid, configured_shard
+from occflow.occupancy.settings import configured_shard
+from occflow.runtime.occupancy_jobs import build_configured_store
 
 
 def main(config: dict) -> None:
     started_s = time.perf_counter()
     data, path = config["data"], Path(config["data"]["store"])
-    grid, settings = configured_grid(data), OccupancySettings.from_dict(data.get("occupancy", {}))
-    store = build_store(open_log(config["log"]), grid, settings, path, config["workers"], configured_shard(data))
+    store = build_configured_store(config, path, configured_shard(data))
     if store is None:
         print(f"{path}: shard {data['shard']} is done; the store is finished when all shards are")
         return

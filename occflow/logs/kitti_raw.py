@@ -1,4 +1,4 @@
-"""KITTI raw: DATE/DATE_drive_N_sync with velodyne_points/ and oxts/, calibration in DATE/. Tracklets are not read."""
+"""KITTI raw: DATE/DATE_drive_N_sync with velodyne_points/, oxts/, maybe tracklet_labels.xml; calibration in DATE/."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from scipy.spatial.transform import Rotation
 
 from occflow.errors import InputError
 from occflow.geometry import invert
+from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.kitti_files import read_calibration, read_rows, rigid
 from occflow.logs.kitti_scenes import KittiScenes, Scan
+from occflow.logs.kitti_tracklets import read_tracklets
 
 EARTH_RADIUS_M = 6378137.0
 OXTS_COLUMNS = 30
+PARTS = ("velodyne_points/**/*", "oxts/**/*", "tracklet_labels.xml")  # what a store may be made of
 
 
 class KittiRawLog(KittiScenes):
@@ -33,7 +36,10 @@ class KittiRawLog(KittiScenes):
         if not folders or len(self._folders) != len(folders):
             raise InputError(f"{root}: no KITTI raw drive, or two of one name; point log.root at DATE_drive_N_sync "
                              "or a folder of drives (see data/README.md)")
-        self.name = f"kitti_raw@{root.name}"
+        files = [path for folder in folders for part in PARTS for path in folder.glob(part) if path.is_file()]
+        calibrations = {folder.parent / "calib_imu_to_velo.txt" for folder in folders}
+        state = fingerprint_of(root.parent, [*files, *(path for path in calibrations if path.is_file())])
+        self.name = f"kitti_raw@{root.name}-{state}"
 
     def scenes(self) -> list[str]:
         return list(self._folders)
@@ -49,7 +55,10 @@ class KittiRawLog(KittiScenes):
         imu_from_velodyne = invert(rigid(rotation, translation, folder.parent / "calib_imu_to_velo.txt"))
         oxts = np.concatenate([read_rows(folder / f"oxts/data/{i:010d}.txt", OXTS_COLUMNS)[:1]
                                for i in range(len(stamps_s))])
-        return [Scan(folder / f"velodyne_points/data/{i:010d}.bin", stamp_s, pose @ imu_from_velodyne)
+        boxes = [()] * len(stamps_s)
+        if (folder / "tracklet_labels.xml").is_file():
+            boxes = read_tracklets(folder / "tracklet_labels.xml", len(stamps_s))
+        return [Scan(folder / f"velodyne_points/data/{i:010d}.bin", stamp_s, pose @ imu_from_velodyne, boxes[i])
                 for i, (stamp_s, pose) in enumerate(zip(stamps_s, oxts_poses(oxts)))]
 
 

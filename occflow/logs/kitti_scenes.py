@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from occflow.errors import InputError
 from occflow.geometry import invert
+from occflow.logs.boxes import interpolate_boxes
 from occflow.logs.kitti_files import EGO_FROM_VELODYNE, keyframe_numbers, read_scan
 from occflow.logs.protocol import Box, Keyframe, Sweep
 from occflow.logs.scan_points import PointFilter, SweepReader
 
+SAME_STAMP_S = 1e-6
+
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan's file, time (seconds) and `world_from_velodyne` [4, 4]; the file may be missing."""
+    """A scan's file, time (seconds) and `world_from_velodyne` [4, 4]; the file may be missing.
+
+    `boxes_velodyne` are the annotated objects, their poses `velodyne_from_box`.
+    """
 
     path: Path
     stamp_s: float
     world_from_velodyne: np.ndarray
+    boxes_velodyne: tuple[Box, ...] = field(default=())
 
     @property
     def world_from_ego(self) -> np.ndarray:
         return self.world_from_velodyne @ invert(EGO_FROM_VELODYNE)
 
+    def boxes(self) -> tuple[Box, ...]:
+        """The annotated objects in the world."""
+        return tuple(replace(box, world_from_box=self.world_from_velodyne @ box.world_from_box)
+                     for box in self.boxes_velodyne)
+
 
 class KittiScenes(ABC):
-    """The part of a DrivingLog that does not depend on where a drive keeps its poses. Drives have no boxes."""
+    """The part of a DrivingLog that does not depend on where a drive keeps its poses and boxes.
+
+    Keyframes are the scans nearest to a 2 Hz raster, among those whose file is there.
+    """
 
     name: str
+    _kept: tuple[str, list[Scan], list[int]] | None = None  # the scene read last, its scans and keyframes
 
     @abstractmethod
     def scenes(self) -> list[str]:
@@ -50,37 +67,49 @@ class KittiScenes(ABC):
         return {"train": [], "val": self.scenes()}
 
     def keyframes(self, scene: str) -> list[Keyframe]:
-        scans = self._checked(scene)
-        return [Keyframe(scans[i].path.stem, scans[i].stamp_s, scans[i].world_from_ego, ())
-                for i in self._keyframe_numbers(scans)]
+        scans, numbers = self._checked(scene)
+        return [Keyframe(scans[i].path.stem, scans[i].stamp_s, scans[i].world_from_ego, scans[i].boxes())
+                for i in numbers]
 
     def sweeps(self, scene: str) -> Iterator[Sweep]:
-        scans = self._checked(scene)
-        keyframes = set(self._keyframe_numbers(scans))
+        scans, numbers = self._checked(scene)
+        keyframes = set(numbers)
 
         def read(number: int, points: PointFilter) -> Sweep | None:
             scan = scans[number]
-            if number not in keyframes and not scan.path.is_file():
+            if not scan.path.is_file():
                 points.missing(scan.path)
                 return None
-            cloud = read_scan(scan.path)  # refuses a missing keyframe
+            cloud = read_scan(scan.path)
             return Sweep(scan.stamp_s, cloud, self.labels(scan, len(cloud)), scan.world_from_velodyne,
                          scan.world_from_ego, scan.path.stem if number in keyframes else None, scan.path)
 
         return SweepReader(scene, range(len(scans)), read)
 
     def boxes_at(self, scene: str, stamp_s: float) -> list[Box]:
-        return []
+        """Boxes at a time; none before the first and after the last scan."""
+        scans, _ = self._checked(scene)
+        following = bisect_right([scan.stamp_s for scan in scans], stamp_s + SAME_STAMP_S)
+        if following == 0:
+            return []
+        before = scans[following - 1]
+        if stamp_s - before.stamp_s <= SAME_STAMP_S:
+            return list(before.boxes())
+        if following == len(scans):
+            return []
+        fraction = (stamp_s - before.stamp_s) / (scans[following].stamp_s - before.stamp_s)
+        return interpolate_boxes(before.boxes(), scans[following].boxes(), fraction)
 
-    def _checked(self, scene: str) -> list[Scan]:
-        if scene not in self.scenes():
-            raise InputError(f"{self.name}: no scene '{scene}'; it has {', '.join(self.scenes())}")
-        scans = self.scans(scene)
-        if not scans or not (np.diff([scan.stamp_s for scan in scans]) > 0).all():
-            raise InputError(f"{self.name}: scene {scene} has no scans, or time stamps that do not increase; "
-                             "unpack it again or leave it out")
-        return scans
-
-    @staticmethod
-    def _keyframe_numbers(scans: list[Scan]) -> list[int]:
-        return keyframe_numbers(np.array([scan.stamp_s for scan in scans]))
+    def _checked(self, scene: str) -> tuple[list[Scan], list[int]]:
+        """Scans of a scene, and which of them are keyframes."""
+        if self._kept is None or self._kept[0] != scene:
+            if scene not in self.scenes():
+                raise InputError(f"{self.name}: no scene '{scene}'; it has {', '.join(self.scenes())}")
+            scans = self.scans(scene)
+            present = [number for number, scan in enumerate(scans) if scan.path.is_file()]
+            if not present or not (np.diff([scan.stamp_s for scan in scans]) > 0).all():
+                raise InputError(f"{self.name}: scene {scene} has no scans, or time stamps that do not increase; "
+                                 "unpack it again or leave it out")
+            chosen = keyframe_numbers(np.array([scans[number].stamp_s for number in present]))
+            self._kept = scene, scans, [present[place] for place in chosen]
+        return self._kept[1:]

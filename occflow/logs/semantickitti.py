@@ -9,10 +9,12 @@ import numpy as np
 from occflow.errors import InputError
 from occflow.geometry import invert
 from occflow.grid import CLASS_NAMES
+from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.kitti_files import read_calibration, read_rows, rigid
 from occflow.logs.kitti_scenes import KittiScenes, Scan
 from occflow.logs.protocol import UNLABELLED
 
+FOLDERS = ("*.txt", "velodyne/*.bin", "labels/*.label", "voxels/*")  # what a store may be made of
 VAL_SEQUENCES = ("08",)  # of the benchmark; 11 to 21 have no labels
 TEST_SEQUENCES = tuple(str(number) for number in range(11, 22))
 LABELS_OF_CLASS = {  # semantic-kitti-api's ids, moving ones (252 and up) in the class of the standing; 0, 1: unlabelled
@@ -41,7 +43,8 @@ class SemanticKittiLog(KittiScenes):
         if not self._scenes:
             raise InputError(f"{self.root}: no sequences/NN/poses.txt; point log.root at the folder that holds "
                              "sequences/ (see data/README.md)")
-        self.name = f"semantickitti@{self.root.name}"
+        files = [path for folder in FOLDERS for path in self.root.glob(f"sequences/*/{folder}") if path.is_file()]
+        self.name = f"semantickitti@{self.root.name}-{fingerprint_of(self.root, files)}"
 
     def scenes(self) -> list[str]:
         return list(self._scenes)

@@ -1,15 +1,19 @@
-"""Volumes out of .npz files that others have made: without pickles, and refused before they inflate."""
+"""Arrays out of .npz files that others have made: without pickles, and refused before they inflate."""
 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from occflow.errors import InputError
 
 HEADER_BYTES = 4096  # a .npy header is far shorter
+BROKEN = (OSError, KeyError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error,
+          NotImplementedError)
 
 
 def read_volume(path: Path, name: str, shape: tuple[int, ...], optional: bool = False) -> np.ndarray | None:
@@ -26,10 +30,18 @@ def read_volume(path: Path, name: str, shape: tuple[int, ...], optional: bool = 
                 return None
             if archive.getinfo(f"{name}.npy").file_size > 8 * int(np.prod(shape)) + HEADER_BYTES:
                 raise InputError(f"{path}: {name} would inflate beyond {shape}; not a file of this data set, remove it")
+            with archive.open(f"{name}.npy") as entry:
+                claimed = _shape_in_header(entry)
+        if claimed != shape:
+            raise InputError(f"{path}: {name} has shape {claimed}, not {shape}; not a file of this data set")
         with np.load(path, allow_pickle=False) as arrays:
-            volume = arrays[name]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+            return arrays[name]
+    except BROKEN as error:
         raise InputError(f"{path}: cannot read {name} ({' '.join(str(error).split())}); copy the file again") from None
-    if volume.shape != shape:
-        raise InputError(f"{path}: {name} has shape {volume.shape}, not {shape}; not a file of this data set")
-    return volume
+
+
+def _shape_in_header(entry: IO[bytes]) -> tuple[int, ...]:
+    """The shape that an .npy file claims: memory for it would be taken before its length is seen."""
+    version = np.lib.format.read_magic(entry)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(entry)[0]

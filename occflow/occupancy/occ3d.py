@@ -10,6 +10,7 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
+from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.nuscenes_sequences import NuScenesSequences
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.npz_volume import read_volume
@@ -26,11 +27,16 @@ class Occ3dSequences:
     """
 
     def __init__(self, gts: str | Path, root: str | Path, version: str) -> None:
+        self._arguments = gts, root, version
         self.gts, self._tables, self.grid = Path(gts).expanduser(), NuScenesSequences(root, version), OCC3D_GRID
         self._scenes = [scene for scene in self._tables.scenes() if (self.gts / scene).is_dir()]
         if not self._scenes:
             raise InputError(f"{self.gts}: no scene of {self._tables.tables}; point log.gts at Occ3D's gts/ folder")
-        self.name = f"occ3d/{self._tables.name}"
+        files = [path for scene in self._scenes for path in (self.gts / scene).glob("*/labels.npz")]
+        self.name = f"occ3d-{fingerprint_of(self.gts, files)}/{self._tables.name}"
+
+    def __reduce__(self) -> tuple:
+        return Occ3dSequences, self._arguments  # a worker process reads the tables itself
 
     def scenes(self) -> list[str]:
         return list(self._scenes)

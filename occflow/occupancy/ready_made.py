@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
+from occflow.occupancy.fill_store import SceneFrames, fill_store
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.scene_file import write_scene
-from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, start_store
+from occflow.occupancy.store import OccupancyStore, StoreLayout
 
-NEEDED_KEYS = {"occ3d": ("gts", "root", "version"), "semantickitti_voxels": ("root",)}
+NEEDED_KEYS = {"occ3d": ("gts", "root", "version"), "semantickitti_voxels": ("root",), "uniocc": ("root",)}
 
 
 class OccupancySequences(Protocol):
@@ -53,27 +52,27 @@ def open_sequences(log: Mapping) -> OccupancySequences:
         from occflow.occupancy.occ3d import Occ3dSequences
 
         return Occ3dSequences(log["gts"], log["root"], log["version"])
+    if log["kind"] == "uniocc":
+        from occflow.occupancy.uniocc import UniOccSequences
+
+        return UniOccSequences(log["root"])
     from occflow.occupancy.semantickitti_voxels import SemanticKittiVoxels
 
     return SemanticKittiVoxels(log["root"])
 
 
-def import_store(sequences: OccupancySequences, path: Path, workers: int = 1) -> OccupancyStore:
-    """Write ready-made occupancy to a store, or go on with an unfinished one.
+@dataclass(frozen=True)
+class _SceneReader:
+    """Reads scenes of ready-made occupancy, which has no causal frames."""
 
-    Args:
-        workers: not used yet: scenes are imported one after the other.
+    sequences: OccupancySequences
 
-    Raises:
-        InputError: bad data, or a folder that holds something else.
-    """
-    path = Path(path)
+    def __call__(self, scene: str) -> SceneFrames:
+        return list(self.sequences.frames(scene)), None
+
+
+def import_store(sequences: OccupancySequences, path: Path, workers: int = 1,
+                 shard: tuple[int, int] = (0, 1)) -> OccupancyStore | None:
+    """Write ready-made occupancy to a store; arguments, result and errors as `fill_store`."""
     layout = StoreLayout(sequences.grid, None, sequences.name, sequences.splits())
-    done = start_store(path, layout, sequences.scenes())
-    if done is None:
-        return OccupancyStore.open(path)
-    for scene in tqdm(sequences.scenes(), desc="import", unit="scene"):
-        if scene not in done:
-            done[scene] = write_scene(path, scene, list(sequences.frames(scene)))
-    finish_store(path, layout, {scene: done[scene] for scene in sequences.scenes()})
-    return OccupancyStore.open(path)
+    return fill_store(_SceneReader(sequences), layout, sequences.scenes(), path, workers, shard, "import")

@@ -30,7 +30,7 @@ class SemanticKittiVoxels:
         self._scenes = [scene for scene, folder in self._folders.items() if any(folder.glob("voxels/*.bin"))]
         if not self._scenes:
             raise InputError(f"{self._log.root}: no sequences/NN/voxels/*.bin; unpack SemanticKITTI's voxel data")
-        self.name = f"semantickitti_voxels@{self._log.root.name}"
+        self.name = self._log.name.replace("semantickitti@", "semantickitti_voxels@")
 
     def scenes(self) -> list[str]:
         return list(self._scenes)

@@ -12,6 +12,7 @@ from occflow.occupancy.settings import OccupancySettings, configured_grid
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.windows import WindowKey
 from occflow.runtime.network import load_teacher
+from occflow.runtime.sources import configured_windows
 from occflow.training.checkpoint import save_checkpoint
 from occflow.training.feeding import CropSettings, ObservationFeed
 from occflow.training.run import TrainingRun
@@ -51,7 +52,7 @@ def fine_tuned(config: Mapping, teacher: Path, store: OccupancyStore, keys: list
     model = load_teacher(teacher).requires_grad_(True)
     model.autoencoder.requires_grad_(False)
     crop = CropSettings(train["crop"]["voxels"], values["a_window"])
-    feed = ObservationFeed(store, keys, model, seed, crop)
+    feed = ObservationFeed(configured_windows(config, store), keys, model, seed, crop)
     run = TrainingRun(run_dir)
     train_mean(model, feed, {**train["mean"], **values["mean"]}, run)
     train_flow(model, feed, {**train["teacher"], **values["teacher"]}, seed, run)

@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 
 from occflow.errors import InputError
-from occflow.logs.open import open_log
-from occflow.occupancy.build import build_store
-from occflow.occupancy.settings import OccupancySettings, configured_grid
+from occflow.occupancy.settings import configured_grid
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.windows import WindowKey, WindowSource, refuse_other_interval
+from occflow.runtime.occupancy_jobs import build_configured_store
 from occflow.training.teacher import seed_everything
 
 
@@ -26,21 +25,22 @@ def ensure_log(config: Mapping) -> None:
 
 
 def ensure_store(config: Mapping) -> OccupancyStore:
-    """The occupancy store of the configured log, built first where it is missing."""
-    data = config["data"]
-    log = open_log(config["log"])
-    return build_store(log, configured_grid(data), OccupancySettings.from_dict(data["occupancy"]),
-                       Path(data["store"]), config["workers"])
+    """The occupancy store of the configured log at data.store, built first where it is missing."""
+    return build_configured_store(config, Path(config["data"]["store"]))
 
 
 def open_configured_store(config: Mapping) -> OccupancyStore:
     """The store at data.store; its grid must be the configured one."""
-    data = config["data"]
-    store = OccupancyStore.open(Path(data["store"]))
+    store = OccupancyStore.open(Path(config["data"]["store"]))
+    refuse_other_grid(store, config["data"])
+    return store
+
+
+def refuse_other_grid(store: OccupancyStore, data: Mapping) -> None:
+    """Raises InputError where a store holds another grid than the configured one."""
     if store.grid != configured_grid(data):
         raise InputError(f"{store.path}: holds grid {store.grid.to_dict()}, configured is {dict(data['grid'])}; "
-                         "name another data.store")
-    return store
+                         "name another data.store, or choose the data group of that grid")
 
 
 def configured_windows(config: Mapping, store: OccupancyStore) -> WindowSource:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import REAL_LOGS
 
 from occflow.errors import InputError
 from occflow.geometry import is_rigid, transform
+from occflow.grid import CLASS_NAMES
 from occflow.logs.kitti_files import keyframe_numbers, read_scan
 from occflow.logs.kitti_raw import KittiRawLog, oxts_poses
 from occflow.logs.semantickitti import read_classes
@@ -34,6 +37,75 @@ def test_truncated_scans_and_labels_of_another_length_are_refused(tmp_path):
         read_scan(tmp_path / "a.bin")
     with pytest.raises(InputError, match="3 points"):
         read_classes(tmp_path / "a.label", 3)
+
+
+TRACKLETS = """<?xml version="1.0" encoding="UTF-8" standalone="yes" ?>
+<!DOCTYPE boost_serialization>
+<boost_serialization signature="serialization::archive" version="9">
+<tracklets class_id="0" tracking_level="0" version="0"><count>1</count><item_version>1</item_version>
+<item class_id="1" tracking_level="0" version="1"><objectType>Van</objectType><h>2</h><w>1.8</w><l>4</l>
+<first_frame>1</first_frame><poses class_id="2" tracking_level="0" version="0"><count>2</count>
+<item_version>2</item_version><item><tx>10</tx><ty>2</ty><tz>-1.7</tz><rx>0</rx><ry>0</ry><rz>1.5</rz></item>
+<item><tx>9</tx><ty>2</ty><tz>-1.7</tz><rx>0</rx><ry>0</ry><rz>1.5</rz></item></poses></item></tracklets>
+</boost_serialization>"""
+
+
+def write_drive(root: Path, scans: int = 11, tracklets: str | None = None) -> Path:
+    """A drive that stands at a place, 10 Hz, facing east; the IMU sits in the scanner."""
+    folder = root / "2011_09_26/2011_09_26_drive_0001_sync"
+    for part in ("velodyne_points/data", "oxts/data"):
+        (folder / part).mkdir(parents=True)
+    stamps = "".join(f"2011-09-26 13:02:{25 + i / 10:012.9f}\n" for i in range(scans))
+    for i in range(scans):
+        np.array([[5, 0, -1.7, 0]] * 4, dtype="<f4").tofile(folder / f"velodyne_points/data/{i:010d}.bin")
+        (folder / f"oxts/data/{i:010d}.txt").write_text(" ".join(["49.0", "8.4", "110.0"] + ["0"] * 27))
+    for part in ("velodyne_points", "oxts"):
+        (folder / part / "timestamps.txt").write_text(stamps)
+    (folder.parent / "calib_imu_to_velo.txt").write_text("R: 1 0 0 0 1 0 0 0 1\nT: 0 0 0\n")
+    if tracklets:
+        (folder / "tracklet_labels.xml").write_text(tracklets)
+    return folder
+
+
+def test_tracklets_are_boxes_at_their_scans_and_between(tmp_path):
+    folder = write_drive(tmp_path, tracklets=TRACKLETS)
+    log, scene = KittiRawLog(tmp_path), folder.name
+    start_s = log.keyframes(scene)[0].stamp_s
+    assert log.boxes_at(scene, start_s) == [] and log.boxes_at(scene, start_s + 0.3) == []
+    (box,) = log.boxes_at(scene, start_s + 0.15)
+    assert CLASS_NAMES[box.label] == "car" and box.size_lwh_m.tolist() == [4, 1.8, 2]
+    assert np.allclose(box.world_from_box[:3, 3], [9.5, 2, -0.7], atol=1e-3)  # its middle, from tz of its bottom
+    assert np.allclose(box.world_from_box[:2, 0], [np.cos(1.5), np.sin(1.5)])
+
+
+@pytest.mark.parametrize("old, new, message", [
+    ("<!DOCTYPE boost_serialization>", '<!DOCTYPE b [<!ENTITY a "aaaa"><!ENTITY c "&a;&a;">]>', "entity 'a'"),
+    ("</tracklets>", "", "broken XML"), ("Van", "Spaceship", "Spaceship"), ("<h>2</h>", "", "not the tracklets"),
+    ("<h>2</h>", "<h>nan</h>", "not usable"), ("<first_frame>1", "<first_frame>10", "frames 10 to 11 of 11")])
+def test_broken_tracklets_are_refused(tmp_path, old, new, message):
+    folder = write_drive(tmp_path, tracklets=TRACKLETS.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        KittiRawLog(tmp_path).keyframes(folder.name)
+
+
+def test_a_missing_scan_is_skipped_and_its_neighbour_is_the_keyframe(tmp_path):
+    folder = write_drive(tmp_path)
+    (folder / "velodyne_points/data/0000000005.bin").unlink()
+    log = KittiRawLog(tmp_path)
+    assert [keyframe.token[-2:] for keyframe in log.keyframes(folder.name)] == ["00", "04", "10"]
+    with pytest.warns(UserWarning, match="skipped 1 sweeps"):
+        assert len(list(log.sweeps(folder.name))) == 10
+
+
+@pytest.mark.parametrize("change", ["scan", "pose", "calibration"])
+def test_a_changed_drive_has_another_name(tmp_path, change):
+    folder = write_drive(tmp_path)
+    name = KittiRawLog(tmp_path).name
+    paths = {"scan": folder / "velodyne_points/data/0000000001.bin", "pose": folder / "oxts/data/0000000001.txt",
+             "calibration": folder.parent / "calib_imu_to_velo.txt"}
+    assert KittiRawLog(tmp_path).name == name
+    paths[change].write_bytes(paths[change].read_bytes().replace(b"1", b"2") + b" " * 16)
+    assert KittiRawLog(tmp_path).name != name
 
 
 @pytest.mark.skipif(not (REAL_LOGS / "kitti_raw_0001").is_dir(), reason="no real recording; set OCCFLOW_REAL_LOGS")

@@ -1,19 +1,25 @@
-"""Ready-made occupancy: Occ3D on the tiny log's tables, SemanticKITTI's voxels on a real recording."""
+"""Ready-made occupancy: Occ3D on the tiny log's tables, UniOcc, SemanticKITTI's voxels on a real recording."""
 
 from __future__ import annotations
 
+import io
 import shutil
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import REAL_LOGS
 
 from occflow.errors import InputError
+from occflow.geometry import planar_pose
+from occflow.grid import CLASS_NAMES
 from occflow.logs.protocol import UNLABELLED
 from occflow.logs.semantickitti import SemanticKittiLog
 from occflow.occupancy.occ3d import OCC3D_GRID
 from occflow.occupancy.ready_made import import_store, open_sequences
 from occflow.occupancy.semantickitti_voxels import VOXELS_GRID, SemanticKittiVoxels
+from occflow.occupancy.uniocc import UNIOCC_GRID, UniOccSequences
 
 
 @pytest.fixture
@@ -42,6 +48,73 @@ def test_an_npz_bomb_is_refused_before_it_inflates(occ3d):
     np.savez_compressed(path, semantics=np.zeros(10_000_000, np.uint8))
     with pytest.raises(InputError, match="would inflate"):
         next(open_sequences(occ3d).frames("tiny-1"))
+
+
+def test_an_array_that_claims_more_than_it_holds_is_refused_before_memory_is_taken(occ3d):
+    path = occ3d["gts"] / "tiny-1/tiny-1-sample0/labels.npz"
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": (10 ** 6, 10 ** 6)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("semantics.npy", buffer.getvalue())
+    with pytest.raises(InputError, match="has shape"):
+        next(open_sequences(occ3d).frames("tiny-1"))
+
+
+def test_corrupt_bytes_of_a_volume_are_refused(occ3d):
+    path = occ3d["gts"] / "tiny-1/tiny-1-sample0/labels.npz"
+    data = bytearray(path.read_bytes())
+    data[60:300] = bytes(240)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="labels.npz"):
+        next(open_sequences(occ3d).frames("tiny-1"))
+
+
+def test_a_changed_file_is_another_log(occ3d, tmp_path):
+    import_store(open_sequences(occ3d), tmp_path / "store")
+    np.savez(occ3d["gts"] / "tiny-1/tiny-1-sample0/labels.npz", semantics=np.full(OCC3D_GRID.shape, 3, np.uint8))
+    with pytest.raises(InputError, match="another log"):
+        import_store(open_sequences(occ3d), tmp_path / "store")
+
+
+def write_uniocc(folder: Path, steps: int = 3, **changed: np.ndarray) -> None:
+    folder.mkdir(parents=True)
+    for step in range(1, steps + 1):
+        labels, mask, pose = np.full(UNIOCC_GRID.shape, 10), np.zeros(UNIOCC_GRID.shape), planar_pose(step, 0.0, 0.1)
+        labels[5, 6, 7], labels[5, 6, 8], mask[:50] = 1, 7, 1
+        np.savez_compressed(folder / f"{step}.npz", **{
+            "occ_label": labels.astype(np.uint8), "occ_mask_camera": mask.astype(np.uint8),
+            "ego_to_world_transformation": pose, "annotations": np.array([{"size": 1}], dtype=object), **changed})
+
+
+def test_uniocc_is_imported_with_poses_and_classes_and_nothing_is_unpickled(tmp_path):
+    root = tmp_path / "NuScenes-via-Occ3D-2Hz-mini"
+    write_uniocc(root / "scene-1", steps=11)
+    write_uniocc(root / "scene-2/641")
+    store = import_store(open_sequences({"kind": "uniocc", "root": root}), tmp_path / "store")
+    assert store.scenes("val") == ["scene-1", "scene-2-641"] and store.num_frames("scene-1") == 11
+    frame = store.frame("scene-1", 9)  # step 10 comes after step 9, not after step 1
+    assert np.allclose(frame.world_from_grid, planar_pose(10, 0.0, 0.1)) and frame.stamp_s == 5.0
+    assert [CLASS_NAMES[label] for label in frame.labels] == ["car", "driveable_surface"]
+    assert UNIOCC_GRID.unflatten(frame.flat).tolist() == [[5, 6, 7], [5, 6, 8]]
+    assert frame.observed_mask(UNIOCC_GRID).mean() == 0.25
+
+
+@pytest.mark.parametrize("changed, message", [
+    ({"ego_to_world_transformation": np.full((4, 4), np.nan)}, "not finite and rigid"),
+    ({"ego_to_world_transformation": np.array([[{}] * 4] * 4)}, "cannot read"),
+    ({"occ_label": np.full((200, 200, 16), 11)}, "beyond"),
+    ({"occ_label": np.zeros((2, 2, 2))}, "shape")])
+def test_broken_uniocc_is_refused(tmp_path, changed, message):
+    write_uniocc(tmp_path / "Carla-10Hz-val/scene-1", **changed)
+    with pytest.raises(InputError, match=message):
+        next(UniOccSequences(tmp_path / "Carla-10Hz-val").frames("scene-1"))
+
+
+def test_a_missing_step_is_refused(tmp_path):
+    write_uniocc(tmp_path / "Carla-10Hz-val/scene-1")
+    (tmp_path / "Carla-10Hz-val/scene-1/2.npz").unlink()
+    with pytest.raises(InputError, match="step 2 is missing"):
+        next(UniOccSequences(tmp_path / "Carla-10Hz-val").frames("scene-1"))
 
 
 @pytest.mark.skipif(not (REAL_LOGS / "semantickitti_mini").is_dir(), reason="no real recording; set OCCFLOW_REAL_LOGS")

@@ -1,0 +1,58 @@
+"""Whether frames show one static world: what clouds, and voxels, of two instants have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from occflow.eval.occupancy_quality import restricted
+from occflow.geometry import transform
+from occflow.grid import MOVABLE_CLASSES, VoxelGrid
+from occflow.logs.protocol import UNLABELLED, DrivingLog, Sweep
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.regrid import regridded
+
+NEAR_M, FAR_M = 3.0, 40.0  # horizontal distance of the points that are compared
+CELL_M = 0.4
+
+
+def scan_agreement(log: DrivingLog, scene: str, with_poses: bool = True) -> float:
+    """Mean share of the smaller set of world cells that consecutive keyframe scans have in common; nan for one scan.
+
+    Points of movable or no class are left out where the scans have labels.
+    """
+    shares, before = [], None
+    for sweep in log.sweeps(scene):
+        if sweep.keyframe is None:
+            continue
+        cells = _cells(sweep, with_poses)
+        if before is not None:
+            shares.append(len(before & cells) / max(1, min(len(before), len(cells))))
+        before = cells
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def _cells(sweep: Sweep, with_poses: bool) -> set[tuple[int, int, int]]:
+    distance = np.linalg.norm(sweep.points_sensor[:, :2], axis=1)
+    kept = (distance > NEAR_M) & (distance < FAR_M)
+    if sweep.labels is not None:
+        kept &= ~np.isin(sweep.labels, (*MOVABLE_CLASSES, UNLABELLED))
+    points = sweep.points_sensor[kept]
+    places = transform(sweep.world_from_sensor, points) if with_poses else points
+    return set(map(tuple, np.floor(places / CELL_M).astype(int).tolist()))
+
+
+def static_iou(frames: list[OccupancyFrame], grid: VoxelGrid, step: int) -> float:
+    """IoU of the voxels that hold nothing movable, of frames `step` apart, where both were observed; nan without any.
+
+    The earlier frame is moved by the poses.
+    """
+    common, either = 0, 0
+    for now, then in zip(frames, frames[step:]):
+        now = regridded(now, grid, then.world_from_grid)
+        mask = (now.observed_mask(grid) & then.observed_mask(grid)).reshape(-1)
+        for frame in (now, then):
+            mask[frame.flat[np.isin(frame.labels, MOVABLE_CLASSES)]] = False
+        first, second = restricted(now, mask).flat, restricted(then, mask).flat
+        shared = len(np.intersect1d(first, second, assume_unique=True))
+        common, either = common + shared, either + len(first) + len(second) - shared
+    return common / either if either else float("nan")
