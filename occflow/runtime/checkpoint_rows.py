@@ -12,6 +12,7 @@ from occflow.runtime.network import (
     Sampler,
     StudentForecaster,
     TeacherForecaster,
+    TwinForecaster,
     WindowEncoder,
 )
 from occflow.training.checkpoint import load_forecaster, read_record, refuse_other_settings
@@ -42,7 +43,7 @@ def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler
         for row in rows:
             row.encoder = encoder
         return rows
-    return [StudentForecaster(model) if kind == "student" else RegressionForecaster(model, "regression_ce")]
+    return [StudentForecaster(model) if kind == "student" else TwinForecaster(model)]
 
 
 def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
