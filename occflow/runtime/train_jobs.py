@@ -1,4 +1,4 @@
-"""The trainings behind tools/train_teacher.py, tools/train_regression.py and tools/distill_mfd.py."""
+"""The trainings behind tools/train_teacher.py, tools/train_regression.py, tools/distill.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from occflow.distill.mfd import MeanFlowDistillation
+from occflow.distill.methods import method_from_config
+from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.store import OccupancyStore
@@ -119,10 +120,22 @@ def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowForeca
 
 
 def distill_mfd(config: Mapping) -> Path:
-    """RUN_DIR/teacher.safetensors -> RUN_DIR/student.safetensors by Mean Flow Distillation."""
+    """RUN_DIR/teacher.safetensors -> RUN_DIR/student.safetensors by Mean Flow Distillation.
+
+    Raises:
+        InputError: another method is configured.
+    """
+    if config["distill"]["method"] != "mfd":
+        raise InputError(f"distill.method: '{config['distill']['method']}' is not MFD; use tools/distill.py")
+    return distill_configured(config, "student")
+
+
+def distill_configured(config: Mapping, name: str | None = None) -> Path:
+    """RUN_DIR/teacher.safetensors -> RUN_DIR/NAME.safetensors by the configured method; NAME is its name if None."""
     device = training_device(config)
     prepare_torch(config)
     run, values = training_run(config, "distill"), config["distill"]
+    method, name = method_from_config(values), name or values["method"]
     settings = settings_from_config(config["data"], config["model"])
     forecaster = FlowForecaster(settings).to(device)
     load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings)
@@ -132,10 +145,8 @@ def distill_mfd(config: Mapping) -> Path:
                                    training_keys(config, store, values["window_stride"]), forecaster, config["seed"],
                                    CropSettings.from_config(values["crop"]), values["causal_share"])
     feed = FlowFeed(observations, config["seed"] + 1)
-    method = MeanFlowDistillation(values["steps_a_mean_velocity"], values["solver"], values["equal_share"],
-                                  values["normalise"])
-    with timed_step(run.run_dir, "distill"):
-        student = distill(forecaster, feed, method, values, config["seed"], run)
-    save_once(run.run_dir / "student.safetensors", student, "student", settings, config)
-    run.forget("student")
-    return run.run_dir / "student.safetensors"
+    with timed_step(run.run_dir, "distill" if name == "student" else f"distill {name}"):
+        student = distill(forecaster, feed, method, values, config["seed"], run, name)
+    save_once(run.run_dir / f"{name}.safetensors", student, "student", settings, config)
+    run.forget(name)
+    return run.run_dir / f"{name}.safetensors"

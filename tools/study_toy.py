@@ -1,0 +1,19 @@
+"""The distillation methods on points in the plane, against exact teachers: minutes on one core.
+
+    python tools/study_toy.py
+    python tools/study_toy.py toy.seeds=[0] toy.updates=100 toy.output=PATH
+
+Writes toy.output/results.json after every training; what is there already is not made again.
+"""
+
+from occflow.command_line import run
+
+
+def main(config: dict) -> None:
+    from occflow.runtime.toy_study import run_toy_study
+
+    print(run_toy_study(config["toy"]))
+
+
+if __name__ == "__main__":
+    run(main, __doc__)
