@@ -60,8 +60,7 @@ def persisted(grid: VoxelGrid, window: Window) -> Frames:
 def moved_at_constant_velocity(grid: VoxelGrid, window: Window) -> Frames:
     """Persistence, with every annotated object moved on at the velocity and yaw rate of the last two history frames."""
     motions = annotated_motions(window, grid)
-    return tuple(moved_on(window.present, grid, motions, target.world_from_grid, target.stamp_s)
-                 for target in window.horizon)
+    return moved_on(window.present, grid, motions, window.horizon)
 
 
 def moved_as_tracked(grid: VoxelGrid, window: Window) -> Frames:

@@ -25,10 +25,9 @@ class BoxMotion:
     poses: np.ndarray
     stamps_s: np.ndarray
 
-    def world_motion(self, seconds: float) -> np.ndarray:
-        """What takes the object from its place now to that after some seconds, [4, 4] in the world."""
-        later = extrapolated_poses(self.poses, self.stamps_s, np.array([seconds]))[0]
-        return later @ invert(self.poses[1])
+    def world_motions(self, seconds: np.ndarray) -> np.ndarray:
+        """What takes the object from its place now to those after some seconds [F], [F, 4, 4] in the world."""
+        return extrapolated_poses(self.poses, self.stamps_s, seconds) @ invert(self.poses[1])
 
 
 def annotated_motions(window: Window, grid: VoxelGrid) -> list[BoxMotion]:
@@ -53,13 +52,22 @@ def annotated_motions(window: Window, grid: VoxelGrid) -> list[BoxMotion]:
     return motions
 
 
-def moved_on(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion], world_from_target: np.ndarray,
-             stamp_s: float) -> OccupancyFrame:
-    """The present in a later grid: the static world by the ego motion, objects by their own too; they win."""
+def moved_on(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion],
+             targets: tuple[OccupancyFrame, ...]) -> tuple[OccupancyFrame, ...]:
+    """The present in the grids of later frames: the static world by the ego motion, objects by their own too."""
+    seconds = np.array([target.stamp_s - present.stamp_s for target in targets])
+    placed = [motion.world_motions(seconds) @ present.world_from_grid for motion in motions]
+    return tuple(_composed(present, grid, motions, [poses[index] for poses in placed], target)
+                 for index, target in enumerate(targets))
+
+
+def _composed(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion], poses: list[np.ndarray],
+              target: OccupancyFrame) -> OccupancyFrame:
+    """One frame: objects, whose voxels are in grids at `poses`, go before the static world."""
+    world_from_target, stamp_s = target.world_from_grid, target.stamp_s
     static, parts = np.ones(len(present.flat), dtype=bool), []
-    for motion in motions:
+    for motion, pose in zip(motions, poses):
         static[motion.slots] = False
-        pose = motion.world_motion(stamp_s - present.stamp_s) @ present.world_from_grid
         part = OccupancyFrame(present.flat[motion.slots], present.labels[motion.slots], pose, stamp_s)
         parts.append(warp(part, grid, world_from_target))
     rest = replace(present, flat=present.flat[static], labels=present.labels[static])

@@ -16,21 +16,21 @@ from tqdm import tqdm
 
 from occflow.errors import InputError
 from occflow.eval.distribution import sampled_futures
-from occflow.eval.ensemble import NEAR, Future, Membership, set_scores
+from occflow.eval.ensemble import IS_MOVABLE, NEAR, Future, Membership, set_scores
 from occflow.eval.intervals import mean_row
 from occflow.eval.numbers import MeanCounts
 from occflow.eval.occupancy_quality import restricted
 from occflow.eval.scene_counts import SceneCounts
 from occflow.geometry import invert, transform
-from occflow.grid import MOVABLE_CLASSES, VoxelGrid
+from occflow.grid import VoxelGrid
 from occflow.occupancy.forecast import Forecaster
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 FORMAT = 1
-IS_MOVABLE = np.isin(np.arange(256), MOVABLE_CLASSES)  # by label
 SCORES = ("coverage", "precision", "energy_distance", "nearest")
-BUILT = ("built_coverage", "built_precision")
+PARTING = tuple(f"parting_{score}" for score in SCORES)
+TRUE = "true futures"  # row: the branches themselves as samples
 RECORDED = "recorded future"  # row: the store's own future as the only sample, what the way of building costs
 
 
@@ -69,12 +69,6 @@ class BranchFile:
         flat, labels = flat[IS_MOVABLE[labels]], labels[IS_MOVABLE[labels]]
         voxels, kept = self._in_grid(flat, index, target, grid)
         return OccupancyFrame(voxels, labels[kept], target.world_from_grid, target.stamp_s)
-
-    def standing(self, index: int, target: OccupancyFrame, grid: VoxelGrid) -> np.ndarray:
-        """[V] bool: voxels of the target's grid that hold what is movable and is no agent, such as a parked car."""
-        mask = np.zeros(grid.num_voxels, dtype=bool)
-        mask[self._in_grid(np.flatnonzero(IS_MOVABLE[self.arrays["static"][index]]), index, target, grid)[0]] = True
-        return mask
 
     def _in_grid(self, flat: np.ndarray, index: int, target: OccupancyFrame,
                  grid: VoxelGrid) -> tuple[np.ndarray, np.ndarray]:
@@ -125,46 +119,58 @@ def branch_windows(source: WindowSource, folder: Path, keys: list[WindowKey]) ->
 
 def evaluate_branches(source: WindowSource, windows: dict[WindowKey, Path], forecasters: list[Forecaster],
                       samples: int, seed: int) -> dict:
-    """K samples against the branching futures of each window, on voxels of movable classes.
+    """K samples against the branching futures of each window: on all movable voxels, and where the futures part.
 
-    Branches are exact, a store is built from a LiDAR. So only what the recorded drive observed is compared, without
-    what stands in every branch (parked cars); and "built_coverage" and "built_precision" allow for the rest, with
-    the distance of the store's recorded future from branch 0, the same future, added to the limit.
+    Branches are exact, a store is built from a LiDAR: only what the recorded drive observed is compared. Where the
+    futures part ("parting_..."), the limit of a match is enlarged by the distance of the store's recorded future from
+    branch 0, which is the same future: what the way of building costs there.
 
     Returns:
-        {"windows", "samples", "branches", "rows": [{"name", "coverage", "precision", "built_coverage",
-        "built_precision", "energy_distance", "nearest", "intervals"}]}: means over the windows in which an agent
-        occurs.
+        {"windows", "samples", "branches", "rows": [{"name", "coverage", "precision", "energy_distance", "nearest",
+        the same with "parting_", "intervals"}]}: means over the windows whose futures part.
     """
-    means, branches = {name: SceneCounts(MeanCounts) for name in (RECORDED, *(one.name for one in forecasters))}, 0
     grid = source.store.grid
+    rows, branches, used = {TRUE: SceneCounts(MeanCounts), RECORDED: SceneCounts(MeanCounts)}, 0, 0
     for key, path in tqdm(windows.items(), desc="branches", unit="window", dynamic_ncols=True):
-        window, file = source.read(key), read_branch_file(path)
-        masks = comparable(file, window, grid)
-        futures = within(file.futures(window, grid), masks)
+        window = source.read(key)
+        futures = read_branch_file(path).futures(window, grid)
+        observed = [target.observed_mask(grid).reshape(-1) for target in window.horizon]
+        futures = within(futures, observed)
+        parting = parting_voxels(futures, grid)
         branches = max(branches, len(futures))
-        if not any(len(frame.flat) for future in futures for frame in future):
+        if not any(mask.any() for mask in parting):
             continue
-        recorded = within([window.horizon], masks) * 2
-        gap = Membership.of([recorded[0], futures[0]], movable_only=True).distances()[0, 1]
-        sets = {RECORDED: recorded, **{one.name: within(sampled_futures(one, window, samples, seed), masks)
-                                       for one in forecasters}}
-        for name, sampled in sets.items():
-            scores, built = set_scores(sampled, futures), set_scores(sampled, futures, NEAR + gap)
-            counts = means[name].of(key.scene)
+        used += 1
+        sampled = {TRUE: futures, RECORDED: [window.horizon] * 2,
+                   **{one.name: sampled_futures(one, window, samples, seed) for one in forecasters}}
+        gap = jaccard(*within([window.horizon, futures[0]], parting))
+        for name, sets in sampled.items():
+            counts = rows.setdefault(name, SceneCounts(MeanCounts)).of(key.scene)
+            whole = set_scores(within(sets, observed), futures)
+            parted = set_scores(within(sets, parting), within(futures, parting), NEAR + gap)
             for score in SCORES:
-                counts.add(score, getattr(scores, score))
-            counts.add("built_coverage", built.coverage)
-            counts.add("built_precision", built.precision)
-    rows = [mean_row(name, one, (*SCORES, *BUILT), seed) for name, one in means.items()]
-    return {"windows": len(windows), "samples": samples, "branches": branches, "rows": rows}
+                counts.add(score, getattr(whole, score))
+                counts.add(f"parting_{score}", getattr(parted, score))
+    return {"windows": used, "samples": samples, "branches": branches,
+            "rows": [mean_row(name, one, (*SCORES, *PARTING), seed) for name, one in rows.items()]}
 
 
-def comparable(file: BranchFile, window: Window, grid: VoxelGrid) -> list[np.ndarray]:
-    """Masks [V] bool of each horizon frame: observed in the recorded drive, and nothing standing there."""
-    return [target.observed_mask(grid).reshape(-1) & ~file.standing(index + 1, target, grid)
-            for index, target in enumerate(window.horizon)]
+def parting_voxels(futures: list[Future], grid: VoxelGrid) -> list[np.ndarray]:
+    """Masks [V] bool of each frame: what is movable fills the voxel in some future and not in all."""
+    masks = []
+    for frames in zip(*futures):
+        filled = np.zeros(grid.num_voxels, dtype=np.int64)
+        for frame in frames:
+            filled[frame.flat[IS_MOVABLE[frame.labels]]] += 1
+        masks.append((filled > 0) & (filled < len(frames)))
+    return masks
+
+
+def jaccard(one: Future, other: Future) -> float:
+    """Distance of two futures on movable voxels."""
+    return float(Membership.of([one, other], movable_only=True).distances()[0, 1])
 
 
 def within(futures: list[Future], masks: list[np.ndarray]) -> list[Future]:
+    """Futures on the voxels of one mask [V] bool a frame."""
     return [tuple(restricted(frame, mask) for frame, mask in zip(future, masks)) for future in futures]

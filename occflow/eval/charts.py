@@ -11,8 +11,11 @@ from pathlib import Path
 from occflow.atomic import atomic_file
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 380, 300, 56, 16, 34, 46  # pixels of a panel and of its margins
-LEGEND_LINE, TICKS = 14, 5
-COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b5ea7", "#b08900", "#3d3d3d", "#d17bb0", "#4aa3a2")
+LEGEND_LINE, MOST_TICKS = 14, 6
+LEAST_MS = 1  # of the latency axis: what takes no time would leave no room for the rest
+ROUND = (1.0, 2.0, 5.0)  # ticks are these times a power of ten
+COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b5ea7", "#b08900", "#3d3d3d", "#d17bb0", "#4aa3a2", "#8f2d2d",
+           "#9aa83a", "#5b4636", "#a0a0a0")
 Points = Sequence[tuple[float, float]]
 
 
@@ -32,13 +35,16 @@ def report_panels(report: Mapping) -> list[Panel]:
     """The charts of what a report holds."""
     rows, seconds = [row for row in report["rows"] if row.get("horizon")], report.get("frame_s", [])
     by_time = {row["name"]: _known(zip(seconds, row["horizon"]["iou"])) for row in rows}
-    by_ms = {row["name"]: _known([(row["ms"]["total"] or None, row["iou"][0])]) for row in rows}
+    timed = [row for row in rows if row["ms"]["total"] is not None]
+    by_ms = {row["name"]: _known([(max(row["ms"]["total"], LEAST_MS), row["iou"][0])]) for row in timed}
     panels = [Panel("IoU over the horizon", "seconds ahead", "IoU", by_time),
-              Panel("Quality against latency", "milliseconds a forecast", "IoU at 1 s", by_ms, logarithmic=True)]
+              Panel("Quality against latency", f"milliseconds a forecast, {LEAST_MS} where less", "IoU at 1 s", by_ms,
+                    logarithmic=True)]
     if "ensembles" in report:
-        curves = {row["name"]: [(one["forecast"], one["occurred"]) for one in row["reliability"]]
-                  for row in report["ensembles"]["rows"]}
-        panels.append(Panel("Reliability", "forecast probability", "share truly filled", curves, diagonal=True))
+        for part, title in (("", "Reliability"), ("movable_", "Reliability, movable voxels")):
+            curves = {row["name"]: [(one["forecast"], one["occurred"]) for one in row.get(f"{part}reliability", ())]
+                      for row in report["ensembles"]["rows"]}
+            panels.append(Panel(title, "forecast probability", "share truly filled", curves, diagonal=True))
     return panels
 
 
@@ -47,12 +53,14 @@ def _known(points) -> list[tuple[float, float]]:
 
 
 def write_charts(path: Path, panels: Sequence[Panel]) -> None:
-    """Draw the panels side by side."""
+    """Draw the panels side by side; a name has one colour on all of them."""
+    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    colours = {name: COLOURS[order % len(COLOURS)] for order, name in enumerate(names)}
     height = HEIGHT + LEGEND_LINE * (1 + max(len(panel.lines) for panel in panels))
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH * len(panels)}" height="{height}" '
              'font-family="sans-serif" font-size="11">', '<rect width="100%" height="100%" fill="white"/>']
     for index, panel in enumerate(panels):
-        parts += [f'<g transform="translate({WIDTH * index} 0)">', *_panel(panel), "</g>"]
+        parts += [f'<g transform="translate({WIDTH * index} 0)">', *_panel(panel, colours), "</g>"]
     with atomic_file(Path(path)) as partial:
         partial.write_text("\n".join([*parts, "</svg>"]) + "\n")
 
@@ -62,6 +70,7 @@ class _Axis:
 
     def __init__(self, values: list[float], start: float, stop: float, logarithmic: bool = False) -> None:
         self.warp, self.back = (math.log10, lambda v: 10.0 ** v) if logarithmic else (float, float)
+        self.logarithmic = logarithmic
         low, high = self.warp(min(values)), self.warp(max(values))
         margin = 0.05 * (high - low) or 0.5 * abs(low) or 0.5
         self.low, self.high, self.start, self.stop = low - margin, high + margin, start, stop
@@ -70,10 +79,28 @@ class _Axis:
         return self.start + (self.warp(value) - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def ticks(self) -> list[float]:
-        return [self.back(self.low + (self.high - self.low) * (i + 0.5) / TICKS) for i in range(TICKS)]
+        """Round values on the axis, at most MOST_TICKS."""
+        low, high = self.back(self.low), self.back(self.high)
+        return round_logarithmic(low, high) if self.logarithmic else round_linear(low, high)
 
 
-def _panel(panel: Panel) -> list[str]:
+def round_linear(low: float, high: float) -> list[float]:
+    """Multiples of the finest round step that are few enough, from low to high."""
+    power = 10.0 ** math.floor(math.log10((high - low) / (MOST_TICKS - 1)))
+    step = next(factor * power for factor in (*ROUND, 10.0) if high - low <= factor * power * (MOST_TICKS - 1))
+    return [round(k * step, 12) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def round_logarithmic(low: float, high: float) -> list[float]:
+    """Round values from low to high; only some where they are too many, and steps of a line where there is but one."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = [factor * 10.0 ** power for power in powers for factor in ROUND if low <= factor * 10.0 ** power <= high]
+    if len(values) < 2:
+        return round_linear(low, high)
+    return values[::math.ceil(len(values) / MOST_TICKS)]
+
+
+def _panel(panel: Panel, colours: Mapping[str, str]) -> list[str]:
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     parts = [_text(WIDTH / 2, 18, panel.title, size=13), _text((LEFT + right) / 2, HEIGHT - 10, panel.x_label),
              f'<g transform="translate(12 {(TOP + bottom) / 2}) rotate(-90)">{_text(0, 0, panel.y_label)}</g>']
@@ -91,12 +118,12 @@ def _panel(panel: Panel) -> list[str]:
     if panel.diagonal:
         parts.append(_line(x_axis.pixel(0), y_axis.pixel(0), x_axis.pixel(1), y_axis.pixel(1), "#888888"))
     for order, (name, line) in enumerate(panel.lines.items()):
-        parts += _series(name, [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in line], order)
+        parts += _series(name, [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in line], colours[name], order)
     return parts
 
 
-def _series(name: str, pixels: Points, order: int) -> list[str]:
-    colour, legend_y = COLOURS[order % len(COLOURS)], HEIGHT + 4 + LEGEND_LINE * order
+def _series(name: str, pixels: Points, colour: str, order: int) -> list[str]:
+    legend_y = HEIGHT + 4 + LEGEND_LINE * order
     route = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
     return [f'<polyline points="{route}" fill="none" stroke="{colour}" stroke-width="2"/>',
             *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in pixels),

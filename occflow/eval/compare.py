@@ -8,12 +8,21 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.eval.counters_file import read_counters
-from occflow.eval.intervals import percentiles, resampled_scores
+from occflow.eval.intervals import UNKNOWN, percentiles, resampled_scores
 from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.report import read_report
 
 SCORES = ("iou", "miou", "movable_iou")
 SAME = ("protocol", "ego", "horizon_s", "windows")  # what two reports must share to be compared
+FURTHER = {  # section of a report -> what is compared in it, by separate intervals
+    "present": ("iou_all", "movable_iou_all", "movable_miou_all"),
+    "rays": ("l1_m", "absrel", "chamfer_m2", "near_chamfer_m2"),
+    "ensembles": tuple(f"{part}{score}" for part in ("", "movable_") for score in ("energy", "brier", "nll", "ece")),
+    "branches": tuple(f"{part}{score}" for part in ("", "parting_")
+                      for score in ("coverage", "precision", "energy_distance")),
+    "coherence": ("background_iou", "size_change", "flicker"),
+}
+SETTING = ("windows", "samples", "branches", "frames", "rays")  # what a section's figures rest on
 
 
 def compare_reports(first: Path, second: Path) -> str:
@@ -32,7 +41,7 @@ def compare_reports(first: Path, second: Path) -> str:
             raise InputError(f"{paths[1]}: its {key} is {reports[1].get(key)}, that of {paths[0]} is "
                              f"{reports[0].get(key)}; only reports of the same task can be compared")
     rows = [{row["name"]: row for row in report["rows"]} for report in reports]
-    shared = [name for name in rows[0] if name in rows[1]]
+    shared = [name for name in rows[0] if name in rows[1] and rows[0][name].get("ego") == rows[1][name].get("ego")]
     if not shared:
         raise InputError(f"{paths[1]}: has no row in common with {paths[0]}")
     counters = _shared_counters(paths)
@@ -44,7 +53,31 @@ def compare_reports(first: Path, second: Path) -> str:
         spans = _paired_intervals(pair, reports[0]) if pair else None
         cells = [_cell(rows[0][name], rows[1][name], score, spans) for score in SCORES]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for section, scores in FURTHER.items():
+        lines += _further(section, scores, *reports)
     return "\n".join(lines)
+
+
+def _further(section: str, scores: tuple[str, ...], first: dict, second: dict) -> list[str]:
+    """A table of one section, where both reports have it and it rests on the same windows and samples."""
+    found = [report.get(section) for report in (first, second)]
+    if not all(found) or any(found[0].get(key) != found[1].get(key) for key in SETTING):
+        return []
+    rows = [{row["name"]: row for row in one["rows"]} for one in found]
+    lines = ["", f"{section}: differences as they are; * where the two intervals do not meet", "",
+             "| forecast | " + " | ".join(scores) + " |", "|" + "---|" * (len(scores) + 1)]
+    for name in rows[0]:
+        if name in rows[1]:
+            cells = [_difference(rows[0][name], rows[1][name], score) for score in scores]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _difference(first: dict, second: dict, score: str) -> str:
+    if None in (first[score], second[score]):
+        return "-"
+    spans = [row.get("intervals", {}).get(score, UNKNOWN) for row in (first, second)]
+    return f"{second[score] - first[score]:+.4f}{'*' if _apart(*spans) else ''}"
 
 
 def _shared_counters(paths: list[Path]) -> list[dict[str, np.ndarray]]:

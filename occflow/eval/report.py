@@ -18,12 +18,14 @@ from occflow.eval.protocols import HORIZONS_S, Protocol
 from occflow.eval.sections import scores_markdown
 from occflow.grid import CLASS_NAMES
 
+GRID_POSES = {"ego": "each target in its own ego grid", "anchored": "all frames in the grid of the present (so not the "
+              "benchmark's targets)"}
 ROW_MEANINGS = {
     "copy": "the last input grid repeated, not moved (the field's Copy & Paste)",
     "persistence": "the last input moved by the ego motion (static world)",
     "tracked_velocity": "persistence, with each mover tracked in the history's voxels moved on: the networks' base",
     "constant_velocity": "persistence, with each annotated object moved on at its last velocity and yaw rate",
-    "regression": "the mean that the flow starts from, decoded: the same trunk, one pass, squared error on latents",
+    "regression": "the central forecast that the flow goes around: the same trunk, one pass, spatial median of latents",
     "teacher-10": "flow-matching teacher, 10 Euler steps, one sample",
     "teacher-1": "flow-matching teacher, 1 Euler step",
     "student-1": "student of Mean Flow Distillation, 1 step, one sample",
@@ -122,18 +124,19 @@ def report_markdown(report: Mapping) -> str:
     support = report.get("support")
     if support:
         ratios.append(f"* support: {support['recall']:.2%} of the true future sites, "
-                      f"{support['share']:.1%} of the coarse grid")
+                      f"{support['share']:.1%} of the coarse grid ({support.get('windows', windows['count'])} windows)")
     if "ensembles" in report:
         ratios += ["", *ensemble_lines(report["ensembles"])]
     return "\n".join([
         "# Forecast report", "", table_markdown(report), "",
         "Percent; median milliseconds a forecast of all frames.", "", *shown, "",
         f"Protocol `{report['protocol']}`, ego setting {report['ego']} ({EGO_SETTINGS.get(report['ego'], 'unnamed')}), "
-        "each target in its own ego grid, counts summed over all windows; movable IoU is that of all movable classes "
-        "as one. Intervals, classes and further protocols: scores.md; drawn: charts.svg.",
+        f"{GRID_POSES[windows.get('grid_pose', 'ego')]}, counts summed over all windows; movable IoU is that of all "
+        "movable classes as one. Intervals, classes and further protocols: scores.md; drawn: charts.svg.",
         f"Windows: {windows['count']} of split {windows['split']}, rule `{windows.get('rule', 'all')}`, stride "
         f"{windows['stride']}, "
-        f"{windows['history']} + {windows['horizon']} frames, {windows['scenes']} scenes. Seed {report['seed']}.",
+        f"{windows['history']} + {windows['horizon']} frames, {windows['scenes']} scenes; input "
+        f"`{windows.get('input', 'occupancy')}`. Seed {report['seed']}.",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, GPU: {machine['gpu']}.",
         "Versions: " + ", ".join(f"{name} {value}" for name, value in report["versions"].items()) + ".",
         f"Wall seconds: {seconds or 'not recorded'}.", "", *ratios, ""])

@@ -109,16 +109,17 @@ def _ensembles(found: Mapping) -> list[str]:
 
 
 def _branches(found: Mapping) -> list[str]:
-    def cells(row: Mapping) -> list[str]:
-        shares = [spanned(row[score], row["intervals"][score]) for score in
-                  ("coverage", "precision", "built_coverage", "built_precision")]
-        return [row["name"], *shares, *(spanned(row[score], row["intervals"][score], 3, 1)
-                                        for score in ("energy_distance", "nearest"))]
-    return ["## Branching futures", "", f"{found['samples']} samples against up to {found['branches']} true futures of "
-            f"each of {found['windows']} windows, agents' voxels.", "",
-            *table(("forecast", "coverage %", "precision %", "coverage %, build allowed for",
-                    "precision %, build allowed for", "energy distance", "distance to the nearest"),
-                   [cells(row) for row in found["rows"]])]
+    lines = ["## Branching futures", "", f"{found['samples']} samples against up to {found['branches']} true futures "
+             f"of each of {found['windows']} windows. Where the futures part: on the voxels that some of them fill and "
+             "not all, with what the building of occupancy costs there allowed for.", ""]
+    for part, voxels in (("", "movable voxels"), ("parting_", "where the futures part")):
+        rows = [[row["name"], *(spanned(row[part + score], row["intervals"][part + score], digits, scale)
+                                for score, digits, scale in (("coverage", 1, 100), ("precision", 1, 100),
+                                                             ("energy_distance", 3, 1), ("nearest", 3, 1)))]
+                for row in found["rows"]]
+        lines += table((f"forecast, {voxels}", "coverage %", "precision %", "energy distance",
+                        "distance to the nearest"), rows)
+    return lines
 
 
 def _coherence(found: Mapping) -> list[str]:

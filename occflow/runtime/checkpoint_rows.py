@@ -12,6 +12,8 @@ from occflow.runtime.network import (
     Sampler,
     StudentForecaster,
     TeacherForecaster,
+    TwinForecaster,
+    WindowEncoder,
 )
 from occflow.training.checkpoint import load_forecaster, read_record, refuse_other_settings
 
@@ -27,6 +29,8 @@ def configured_samplers(values: Mapping) -> list[Sampler]:
 def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler]) -> list[NetworkForecaster]:
     """The rows of one checkpoint: a teacher gives one for its mean and one a sampler, the others one.
 
+    A teacher's rows encode a window once between them; each reports the milliseconds of that.
+
     Raises:
         InputError: a missing checkpoint, or one of another kind or configuration.
     """
@@ -34,8 +38,12 @@ def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler
     refuse_other_settings(path, model.settings, settings)
     kind = read_record(path)["kind"]
     if kind == "teacher":
-        return [RegressionForecaster(model), *(TeacherForecaster(model, sampler) for sampler in samplers)]
-    return [StudentForecaster(model) if kind == "student" else RegressionForecaster(model, "regression_ce")]
+        rows = [RegressionForecaster(model), *(TeacherForecaster(model, sampler) for sampler in samplers)]
+        encoder = WindowEncoder(model, remember=True)
+        for row in rows:
+            row.encoder = encoder
+        return rows
+    return [StudentForecaster(model) if kind == "student" else TwinForecaster(model)]
 
 
 def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \

@@ -70,11 +70,53 @@ class Sampler:
         return "-".join(parts)
 
 
+@dataclass(frozen=True)
+class EncodedWindow:
+    """What the samples of a window share, and the milliseconds that it took."""
+
+    condition: Condition
+    decode: Decoder
+    encode_ms: float
+    base_ms: float
+
+
+class WindowEncoder:
+    """Encodes windows; kept by several forecasters of one model, it encodes a window once for all of them.
+
+    Args:
+        remember: keep the window encoded last, and give its encoding (and its milliseconds) again when the very same
+            window is asked for next. The model's weights must not change in between.
+    """
+
+    def __init__(self, model: FlowForecaster, remember: bool = False) -> None:
+        self.model, self.remember = model, remember
+        self._last: tuple[Window, EncodedWindow] | None = None
+
+    @torch.no_grad()
+    def encode(self, window: Window) -> EncodedWindow:
+        if self._last is not None and self._last[0] is window:
+            return self._last[1]
+        start = self.now_ms()
+        observation = self.model.observe(window)
+        condition = self.model.condition(observation)
+        encoded = self.now_ms()
+        decode = self.model.decoder(observation, window.horizon)
+        found = EncodedWindow(condition, decode, encoded - start, self.now_ms() - encoded)
+        self._last = (window, found) if self.remember else None
+        return found
+
+    def now_ms(self) -> float:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        return time.perf_counter() * 1e3
+
+
 class NetworkForecaster:
     """Encode (lay out, encode, mean), flow (network evaluations of the velocity), decode; each timed."""
 
     def __init__(self, model: FlowForecaster, name: str, nfe: int) -> None:
         self.model, self.name, self.nfe = model.eval(), name, nfe
+        self.encoder = WindowEncoder(model)
 
     def forecast(self, window: Window, seed: int) -> Forecast:
         """One sample of the window's future; timings in milliseconds, of this call."""
@@ -83,31 +125,25 @@ class NetworkForecaster:
     @torch.no_grad()
     def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
         """Samples of the window's future; the history is encoded once."""
-        start = self._now()
-        observation = self.model.observe(window)
-        condition = self.model.condition(observation)
-        encoded = self._now()
-        decode = self.model.decoder(observation, window.horizon)
-        base_ms = self._now() - encoded  # each sample's own, since one forecast alone takes it
-        return [self._sample(condition, decode, seed, encoded - start, base_ms) for seed in seeds]
+        encoded = self.encoder.encode(window)
+        return [self._sample(encoded, seed) for seed in seeds]
 
-    def _sample(self, condition: Condition, decode: Decoder, seed: int, encode_ms: float, base_ms: float) -> Forecast:
-        encoded = self._now()
+    def _sample(self, encoded: EncodedWindow, seed: int) -> Forecast:
+        condition, start = encoded.condition, self.encoder.now_ms()
         noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
-        state = condition.state(self._residual(noise.to(self.model.device), condition))
-        flowed = self._now()
-        frames = decode(state)
-        decode_ms = base_ms + self._now() - flowed
-        return Forecast(frames, {"encode": encode_ms, "flow": flowed - encoded, "decode": decode_ms})
+        state = self._state(noise.to(self.model.device), condition)
+        flowed = self.encoder.now_ms()
+        frames = encoded.decode(state)
+        decode_ms = encoded.base_ms + self.encoder.now_ms() - flowed  # the base too: one sample alone takes it
+        return Forecast(frames, {"encode": encoded.encode_ms, "flow": flowed - start, "decode": decode_ms})
+
+    def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The state that is made of `noise` [N, C]."""
+        return condition.state(self._residual(noise, condition))
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The standardised residual that the flow makes of `noise` [N, C]."""
         raise NotImplementedError
-
-    def _now(self) -> float:
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize(self.model.device)
-        return time.perf_counter() * 1e3
 
 
 class TeacherForecaster(NetworkForecaster):
@@ -134,13 +170,23 @@ class StudentForecaster(NetworkForecaster):
 
 
 class RegressionForecaster(NetworkForecaster):
-    """The mean network alone: the forecast without a flow, of a teacher or of the regression twin."""
+    """The mean network alone: the forecast without a flow."""
 
     def __init__(self, model: FlowForecaster, name: str = "regression") -> None:
         super().__init__(model, name, 0)
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         return torch.zeros_like(noise)
+
+
+class TwinForecaster(RegressionForecaster):
+    """The cross-entropy regression twin, whose decoder was trained on the very states of its mean network."""
+
+    def __init__(self, model: FlowForecaster) -> None:
+        super().__init__(model, "regression_ce")
+
+    def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        return condition.forecast.mean
 
 
 def load_student(path: Path) -> StudentForecaster:

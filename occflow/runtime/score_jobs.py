@@ -100,7 +100,7 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     shown.save([one for one in forecasters if one.nfe], values["shown_samples"], seed)
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
     windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
-               "scenes": len({key.scene for key in keys})}
+               "scenes": len({key.scene for key in keys}), "input": source.input_kind, "grid_pose": source.grid_pose}
     report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
                          read_seconds(run_dir), **extra)
     write_row_counters(run_dir, scores, frames)
@@ -109,9 +109,10 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
 
 
 def score_branches(config: Mapping, source: WindowSource, forecasters: list[Forecaster]) -> dict:
-    """All forecasters against the branching futures of eval.branches, on every window that has some."""
+    """All forecasters against the branching futures of eval.branches, on every `branch_every`-th of their windows."""
     values = config["eval"]
     windows = branch_windows(source, Path(values["branches"]), source.keys(values["split"]))
+    windows = dict(list(windows.items())[::values["branch_every"]])
     return evaluate_branches(source, windows, forecasters, values["branch_samples"], config["seed"])
 
 
@@ -130,7 +131,11 @@ def refuse_shared_names(forecasters: list[Forecaster]) -> None:
 
 
 def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
-    """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share")."""
+    """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share").
+
+    Returns:
+        {"recall", "share", "windows"}.
+    """
     settings, found, true, proposed, all_cells = model.settings, 0, 0, 0, 0
     stride = settings.autoencoder.total_stride
     cells = cell_grid(settings.grid, stride)
@@ -142,7 +147,7 @@ def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowFore
                                 for index, frame in enumerate(window.horizon)])
         found += len(np.intersect1d(support, truth, assume_unique=True))
         true, proposed, all_cells = true + len(truth), proposed + len(support), all_cells + len(window.horizon) * volume
-    return {"recall": found / max(1, true), "share": proposed / all_cells}
+    return {"recall": found / max(1, true), "share": proposed / all_cells, "windows": len(keys)}
 
 
 def evaluate_run(config: Mapping) -> str:
@@ -155,7 +160,8 @@ def evaluate_run(config: Mapping) -> str:
     forecasters += [ImportedForecaster.configured(one, store.grid, values["ego"]) for one in values["predictions"]]
     chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
     keys = scored_windows(store, horizon=settings.num_horizon, history=settings.num_history, **chosen)
-    support = support_quality(configured_windows(config, store), keys, models[0]) if models else None
+    thinned = keys[::values["sample_every"]]
+    support = support_quality(configured_windows(config, store), thinned, models[0]) if models else None
     report = score_store(config, run_dir, store, keys, chosen, forecasters, support, values["samples"],
                          values["sample_every"])
     return table_markdown(report)

@@ -1,8 +1,11 @@
 """Baselines on worlds where the right answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from occflow.eval.baselines import baselines
+from occflow.eval.box_motion import BoxMotion, annotated_motions
 from occflow.eval.iou import IoUCounts
 from occflow.geometry import planar_pose
 from occflow.grid import OTHERS, VoxelGrid
@@ -89,3 +92,31 @@ def test_labels_of_the_horizon_are_not_read():
 def test_rows_without_boxes():
     names = [one.name for one in baselines(GRID, with_boxes=False)]
     assert names == ["copy", "persistence", "tracked_velocity"]
+
+
+def test_an_annotated_object_moves_on_along_its_arc():
+    """10 m/s and a quarter turn a second: in 1 s the box of the present is a quarter of a circle farther."""
+    radius_m = 10.0 / (np.pi / 2)
+
+    def on_circle(seconds: float) -> np.ndarray:
+        angle = np.pi / 2 * seconds
+        return planar_pose(radius_m * np.sin(angle), radius_m * (1 - np.cos(angle)), angle)
+
+    motion = BoxMotion(np.zeros(0, int), np.stack([on_circle(-0.5), on_circle(0.0)]), np.array([-0.5, 0.0]))
+    moved = motion.world_motions(np.array([0.5, 1.0])) @ on_circle(0.0)
+    assert np.allclose(moved, [on_circle(0.5), on_circle(1.0)])
+
+
+def test_what_is_in_a_box_moves_and_the_road_under_it_stays():
+    frames = [world_frame(i, 0.0, -4.0 + i) for i in range(4)]
+    (motion,) = annotated_motions(window_of(frames), GRID)
+    assert (frames[1].labels[motion.slots] == CAR).all() and len(motion.slots) == 2
+    reversed_box = [replace(frames[0], boxes=(turned_back(frames[0].boxes[0]),)), *frames[1:]]
+    (turned,) = annotated_motions(window_of(reversed_box), GRID)  # a heading annotated the other way round is no turn
+    assert np.allclose(turned.world_motions(np.array([0.5]))[0], motion.world_motions(np.array([0.5]))[0])
+
+
+def turned_back(box: Box) -> Box:
+    flipped = box.world_from_box.copy()
+    flipped[:3, :2] *= -1
+    return replace(box, world_from_box=flipped)

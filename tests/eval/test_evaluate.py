@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from occflow.errors import InputError
 from occflow.eval.baselines import baselines
 from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
 from occflow.eval.iou import IoUCounts
+from occflow.eval.window_list import scored_windows
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.forecast import Forecast
@@ -100,6 +102,28 @@ def test_every_forecaster_starts_from_the_same_seed_of_a_window(store):
     scored(store, keys, [other], seed=1)
     assert teacher.seeds == student.seeds == again.seeds == [forecast_seed(0, key) for key in keys]
     assert len(set(teacher.seeds)) == len(keys) and not set(teacher.seeds) & set(other.seeds)
+
+
+def test_a_window_has_the_same_noise_in_any_shard(store):
+    keys = window_keys(store, None, HISTORY, HORIZON)
+    whole, part = Oracle("x"), Oracle("x")
+    scored(store, keys, [whole])
+    scored(store, keys[3:], [part])
+    assert part.seeds == whole.seeds[3:]
+    assert len({forecast_seed(0, keys[0], k) for k in range(8)}) == 8 and forecast_seed(0, keys[0]) == whole.seeds[0]
+
+
+def test_windows_by_a_named_rule(store):
+    """Scenes of 6, 5 and 7 frames: windows of 2 + 3 frames that fit are 2, 1 and 3."""
+    def starts(rule: str, stride: int = 1) -> list[tuple[str, int]]:
+        return [(key.scene, key.start) for key in scored_windows(store, None, HISTORY, HORIZON, rule, stride)]
+
+    assert starts("all") == [("a", 0), ("a", 1), ("b", 0), ("c", 0), ("c", 1), ("c", 2)]
+    assert starts("occfm") == [("a", 0), ("c", 0), ("c", 1)] and starts("occworld") == [("c", 0)]
+    assert starts("one_per_scene") == [("a", 0), ("b", 0), ("c", 0)]
+    assert starts("all", 2) == [("a", 0), ("b", 0), ("c", 0), ("c", 2)]
+    with pytest.raises(InputError, match="known: occworld"):
+        starts("mine")
 
 
 def test_median_milliseconds(store):

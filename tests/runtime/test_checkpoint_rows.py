@@ -8,7 +8,7 @@ import torch
 
 from occflow.errors import InputError
 from occflow.runtime.checkpoint_rows import checkpoint_forecasters
-from occflow.runtime.network import Sampler
+from occflow.runtime.network import Sampler, WindowEncoder
 from occflow.training.checkpoint import load_forecaster, save_checkpoint
 
 
@@ -64,10 +64,25 @@ def test_a_samplers_name_says_what_is_not_the_default():
 def test_checkpoints_written_before_a_setting_was_there_still_load(checkpoint, small_forecaster):
     path = checkpoint("t.safetensors", "teacher")
     record = json.loads(path.with_suffix(".json").read_text())
-    del record["settings"]["base"]
+    del record["settings"]["base"], record["settings"]["keep_within"]
     del record["settings"]["support"]["whole_grid"], record["settings"]["support"]["motion_compensation"]
     path.with_suffix(".json").write_text(json.dumps(record))
     loaded = load_forecaster(path, ("teacher",))
     assert loaded.settings == small_forecaster.settings
     assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(),
                                                  small_forecaster.state_dict().values()))
+
+
+def test_the_rows_of_a_teacher_encode_a_window_once_and_forecast_as_if_alone(checkpoint, small_settings, street_window):
+    path = checkpoint("t.safetensors", "teacher")
+    together, _ = checkpoint_forecasters(values(path), small_settings)
+    model, encoded = together[0].model, []
+    observe = model.observe
+    model.observe = lambda window: encoded.append(window) or observe(window)
+    shared = [row.forecast(street_window, 3) for row in together]
+    assert len(encoded) == 1 and shared[0].ms["encode"] == shared[1].ms["encode"]
+    for row, one in zip(together, shared):
+        row.encoder = WindowEncoder(model)
+        alone = row.forecast(street_window, 3)
+        assert all((a.flat == b.flat).all() and (a.labels == b.labels).all() for a, b in zip(one.frames, alone.frames))
+    assert len(encoded) == 3
