@@ -28,7 +28,8 @@ def weight_of_the_common_future(network) -> float:
 
 @pytest.mark.parametrize("shown", [lambda c: torch.full_like(c, 0.5), lambda c: c.roll(1)], ids=["without", "shuffled"])
 def test_an_auxiliary_without_the_right_condition_loses_the_rare_future(at_the_flow_map, shown):
-    student = PointDistillation(MeanFlowDistillation(), TOY.velocity, at_the_flow_map, TOY.draw, SETTINGS, shown=shown).run()
+    student = PointDistillation(MeanFlowDistillation(), TOY.velocity, at_the_flow_map, TOY.draw, SETTINGS,
+                                shown=shown).run()
     assert weight_of_the_common_future(student) > 0.85
 
 
