@@ -67,7 +67,7 @@ def scene_returns(log: DrivingLog, scene: str, settings: OccupancySettings) -> I
         if not (is_rigid(sweep.world_from_sensor) and is_rigid(sweep.world_from_ego)):
             raise InputError(f"{sweep.path}: pose of the sweep is not finite and rigid; repair the log")
         sweeps += 1
-        returns, num_absurd = _returns(sweep, begin, settings)
+        returns, num_absurd = sweep_returns(sweep, settings, begin)
         absurd, first_path = absurd + num_absurd, first_path or (sweep.path if num_absurd else None)
         yield returns
     if not sweeps:
@@ -90,15 +90,15 @@ def _with_begins(sweeps: Iterator[Sweep], revolution_s: float) -> Iterator[tuple
             waiting = sweep  # until its motion is known
         else:
             if waiting is not None:
-                yield waiting, _begin(waiting, waiting, sweep, revolution_s)
+                yield waiting, revolution_begin(waiting, waiting, sweep, revolution_s)
                 before, waiting = waiting, None
-            yield sweep, _begin(sweep, before, sweep, revolution_s)
+            yield sweep, revolution_begin(sweep, before, sweep, revolution_s)
             before = sweep
     if waiting is not None:
         yield waiting, waiting.world_from_sensor
 
 
-def _begin(sweep: Sweep, earlier: Sweep, later: Sweep, revolution_s: float) -> np.ndarray:
+def revolution_begin(sweep: Sweep, earlier: Sweep, later: Sweep, revolution_s: float) -> np.ndarray:
     """The sensor's pose [4, 4] a revolution before a sweep's stamp, by the motion from one sweep to another."""
     fraction = revolution_s / (later.stamp_s - earlier.stamp_s)
     motion = earlier.world_from_sensor @ invert(later.world_from_sensor)  # back in the world
@@ -110,8 +110,11 @@ def _begin(sweep: Sweep, earlier: Sweep, later: Sweep, revolution_s: float) -> n
     return begin
 
 
-def _returns(sweep: Sweep, begin: np.ndarray | None, settings: OccupancySettings) -> tuple[Returns, int]:
-    """The usable returns of a sweep, and the number of absurd ones."""
+def sweep_returns(sweep: Sweep, settings: OccupancySettings, begin: np.ndarray | None = None) -> tuple[Returns, int]:
+    """The usable returns of a sweep, and the number of absurd ones.
+
+    `begin` is `world_from_sensor` [4, 4] when the sweep's revolution began; None: all was met at the stamp.
+    """
     points = np.ascontiguousarray(sweep.points_sensor.T, dtype=np.float64)  # [3, N]: columns are fast
     square_range = np.einsum("ij,ij->j", points, points)
     sane = square_range <= MAX_RETURN_M ** 2  # not nan either

@@ -25,7 +25,7 @@ def test_a_recording_is_built_and_its_frames_agree(name, tmp_path):
         pytest.skip(f"no real recording at {REAL_LOGS / name}; set OCCFLOW_REAL_LOGS")
     config, num_frames, share = RECORDINGS[name]
     log = open_log({**config, "root": REAL_LOGS / name})
-    store = build_store(log, GRID, OccupancySettings(visibility=False, causal_window_s=0.0), tmp_path / "store")
+    store = build_store(log, GRID, OccupancySettings(causal_window_s=0.0), tmp_path / "store")
     assert store.summary().frames == num_frames and 0.02 < store.summary().occupied_share < 0.2
     scene = log.scenes()[0]
     frames = [store.frame(scene, index) for index in range(store.num_frames(scene))]

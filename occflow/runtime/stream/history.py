@@ -16,7 +16,7 @@ from occflow.models.forecaster import Encoding
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.labels import flat_voxels, voxelise
-from occflow.occupancy.returns import _returns
+from occflow.occupancy.returns import sweep_returns
 from occflow.occupancy.settings import OccupancySettings
 from occflow.runtime.stream.notices import Notices
 from occflow.runtime.stream.settings import StreamSettings
@@ -71,7 +71,7 @@ class CausalHistory:
             return False
         if self._poses and not self._follows(sweep):
             return False
-        returns, _ = _returns(sweep, self._occupancy)
+        returns, _ = sweep_returns(sweep, self._occupancy)
         labels = returns.labels if self._stream.labels else np.full_like(returns.labels, UNLABELLED)
         self._poses.append((sweep.stamp_s, sweep.world_from_ego))
         self._returns.append(KeptReturns(sweep.stamp_s, returns.points(), labels))
