@@ -1,4 +1,5 @@
-"""The trainings behind tools/train_teacher.py, tools/train_regression.py and tools/distill_mfd.py."""
+"""The trainings behind tools/train_teacher.py, tools/train_regression.py, tools/distill_mfd.py and
+tools/distill.py."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from occflow.distill.mfd import MeanFlowDistillation
+from occflow.distill.methods import method_from_config
+from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.store import OccupancyStore
@@ -119,23 +121,43 @@ def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowForeca
 
 
 def distill_mfd(config: Mapping) -> Path:
-    """RUN_DIR/teacher.safetensors -> RUN_DIR/student.safetensors by Mean Flow Distillation."""
+    """RUN_DIR/teacher.safetensors -> RUN_DIR/student.safetensors by Mean Flow Distillation.
+
+    Raises:
+        InputError: group `distill` is of another method.
+    """
+    if config["distill"]["method"] != "mfd":
+        raise InputError(f"distill.method: tools/distill_mfd.py is for mfd, not {config['distill']['method']}; "
+                         "use tools/distill.py")
+    return distill_teacher(config)
+
+
+def distill_teacher(config: Mapping) -> Path:
+    """RUN_DIR/teacher.safetensors -> RUN_DIR/CHECKPOINT.safetensors by the method of group `distill`.
+
+    An interrupted run goes on where it stopped.
+    """
     device = training_device(config)
     prepare_torch(config)
     run, values = training_run(config, "distill"), config["distill"]
     settings = settings_from_config(config["data"], config["model"])
+    method = method_from_config(values)
     forecaster = FlowForecaster(settings).to(device)
     load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings)
     forecaster.eval().requires_grad_(False)
-    store = open_configured_store(config)
+    feed = distillation_feed(config, forecaster)
+    with timed_step(run.run_dir, "distill" if values["checkpoint"] == "student" else values["checkpoint"]):
+        student = distill(forecaster, feed, method, values, config["seed"], run)
+    path = run.run_dir / f"{values['checkpoint']}.safetensors"
+    save_once(path, student, "student", settings, config)
+    run.forget(values["checkpoint"])
+    return path
+
+
+def distillation_feed(config: Mapping, forecaster: FlowForecaster) -> FlowFeed:
+    """The training windows of group `distill`, with the teacher's own condition."""
+    values, store = config["distill"], open_configured_store(config)
     observations = ObservationFeed(configured_windows(config, store),
                                    training_keys(config, store, values["window_stride"]), forecaster, config["seed"],
                                    CropSettings.from_config(values["crop"]), values["causal_share"])
-    feed = FlowFeed(observations, config["seed"] + 1)
-    method = MeanFlowDistillation(values["steps_a_mean_velocity"], values["solver"], values["equal_share"],
-                                  values["normalise"])
-    with timed_step(run.run_dir, "distill"):
-        student = distill(forecaster, feed, method, values, config["seed"], run)
-    save_once(run.run_dir / "student.safetensors", student, "student", settings, config)
-    run.forget("student")
-    return run.run_dir / "student.safetensors"
+    return FlowFeed(observations, config["seed"] + 1)

@@ -1,82 +1,76 @@
-"""The loop that runs a distillation method on the forecaster: auxiliary and student updates alternate."""
+"""The loop that runs any distillation method on the forecaster: auxiliary and student updates alternate."""
 
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 
-import torch
+from torch import Tensor
 
-from occflow.distill.protocol import Batch, Method, Networks
-from occflow.models.forecaster import Condition, FlowForecaster
-from occflow.models.velocity import VelocityNetwork
+from occflow.distill.protocol import Method
+from occflow.models.forecaster import FlowForecaster
+from occflow.training.bound_networks import DistilledNetworks, EvaluationCount, method_batch
 from occflow.training.feeding import FlowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.processes import averaging
 from occflow.training.randomness import step_generator
 from occflow.training.run import TrainingRun
-from occflow.training.teacher import state_weight
 
 
-def bound_networks(teacher: VelocityNetwork, auxiliary: VelocityNetwork, student: VelocityNetwork,
-                   condition: Condition) -> Networks:
-    """The three networks with the condition bound; all see the same condition (DISTILLATION section 13)."""
-    forecast, layout = condition.forecast, condition.layout
-
-    def one_step(noise: torch.Tensor) -> torch.Tensor:
-        r = noise.new_zeros(layout.num_samples)
-        return noise - student(noise, r, r + 1, forecast, layout)
-
-    return Networks(teacher=lambda x, t: teacher(x, t, t, forecast, layout),
-                    auxiliary=lambda x, t: auxiliary(x, t, t, forecast, layout), student=one_step)
-
-
-def flow_batch(condition: Condition) -> Batch:
-    """The method's view of a condition."""
-    shape = tuple(condition.forecast.mean.shape)
-    return Batch(condition.sample, shape, condition.layout.num_samples, state_weight(condition))
+def starting_at(teacher: FlowForecaster, values: Mapping, betas: tuple[float, float], **changes) -> Trainer:
+    """A network that starts at the teacher's velocity network, and its optimiser; `steps` 0 is a constant rate."""
+    network = copy.deepcopy(teacher.velocity).train().requires_grad_(True)
+    settings = OptimiserSettings.from_config(values, betas=betas, **changes)
+    return Trainer(network, settings, decay=settings.steps > 0)
 
 
 def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: Mapping, seed: int,
             run: TrainingRun) -> FlowForecaster:
-    """A copy of the forecaster whose velocity network is the one-step student.
+    """A copy of the forecaster whose velocity network is the student.
 
-    The student and the auxiliary start at the teacher. No true future is used, only conditions.
+    A method with `needs_data` is shown true futures, the others conditions alone. stats.jsonl tells the network
+    evaluations and the seconds of an update, those of its auxiliary updates among them.
     """
-    teacher = forecaster.velocity.eval().requires_grad_(False)
-    student = Trainer(copy.deepcopy(teacher).train().requires_grad_(True),
-                      OptimiserSettings.from_config(values["student"], betas=tuple(values["betas"])))
-    auxiliary = Trainer(copy.deepcopy(teacher).train().requires_grad_(True),
-                        OptimiserSettings.from_config(values["auxiliary"], betas=tuple(values["betas"]), steps=0),
-                        decay=False)
-    warmup, device = values["auxiliary_warmup"], forecaster.device
+    forecaster.velocity.eval().requires_grad_(False)
+    title, betas, device = values.get("checkpoint", "student"), tuple(values["betas"]), forecaster.device
+    student = starting_at(forecaster, values["student"], betas)
+    auxiliary = starting_at(forecaster, values["auxiliary"], betas, steps=0) if method.needs_auxiliary else None
+    warmup = values["auxiliary_warmup"] if auxiliary else 0
+    count = EvaluationCount()
+    networks = DistilledNetworks(forecaster, student.module, auxiliary and auxiliary.module,
+                                 student.average if values.get("slow_targets") else None,
+                                 values.get("guidance", 1.0), count)
 
-    def networks(condition: Condition) -> Networks:
-        return bound_networks(teacher, auxiliary.module, student.module, condition)
+    def progress_at(step: int) -> float:
+        return max(0, step - warmup) / max(1, student.settings.steps)
 
-    auxiliary_loss = averaging(auxiliary.module, lambda condition, generator: method.auxiliary_loss(
-        networks(condition), flow_batch(condition), generator))
-    student_loss = averaging(student.module, lambda condition, generator: method.student_loss(
-        networks(condition), flow_batch(condition), generator))
-    log = run.log("student", warmup + student.settings.steps, values["windows"])
-    state = run.state(log, {"student": student, "auxiliary": auxiliary}, forecaster)
+    def loss_of(network: Trainer, objective):
+        return averaging(network.module, lambda batch, progress, generator: objective(
+            networks.bound(batch.condition), method_batch(batch, method.needs_data, progress), generator))
+
+    student_loss = loss_of(student, method.student_loss)
+    auxiliary_loss = loss_of(auxiliary, method.auxiliary_loss) if auxiliary else None
+    log = run.log(title, warmup + student.settings.steps, values["windows"])
+    trainers = {"student": student, **({"auxiliary": auxiliary} if auxiliary else {})}
+    state = run.state(log, trainers, forecaster)
     try:
         first = state.load()
         feed.seek(first * values["windows"])
         for step in range(first, warmup + student.settings.steps):
             # one batch a cycle: its layout, rulebooks and mean are built once for all networks and updates
-            condition, generator = feed.next(values["windows"]).condition, step_generator(seed, step)
-            figures: dict[str, list[float]] = {"auxiliary_loss": []}
-            for _ in range(1 if step < warmup else values["auxiliary_updates"]):
-                with run.autocast(device):
-                    loss = auxiliary_loss(condition, generator)
+            batch, generator, count.total, start = feed.next(values["windows"]), step_generator(seed, step), 0, \
+                time.perf_counter()
+            figures: dict[str, float] = {}
+            updates = (1 if step < warmup else values["auxiliary_updates"]) if auxiliary else 0
+            for _ in range(updates):
+                loss = precise(run, device, auxiliary_loss, batch, progress_at(step), generator)
                 auxiliary.step(loss)
-                figures["auxiliary_loss"].append(loss.item())
+                figures["auxiliary_loss"] = figures.get("auxiliary_loss", 0.0) + loss.item() / updates
             if step >= warmup:
-                with run.autocast(device):
-                    loss = student_loss(condition, generator)
-                figures["gradient_norm"] = [student.step(loss)]
-            log.add({name: sum(each) / max(1, len(each)) for name, each in figures.items()})
+                loss = precise(run, device, student_loss, batch, progress_at(step), generator)
+                figures["gradient_norm"] = student.step(loss)
+            log.add({**figures, "network_evaluations": count.total, "update_seconds": time.perf_counter() - start})
             state.save_if_due()
         log.finish()
         state.save()  # until the student's checkpoint stands
@@ -85,3 +79,9 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
     result = copy.deepcopy(forecaster)
     result.velocity = student.average.eval()
     return result
+
+
+def precise(run: TrainingRun, device, loss, *arguments) -> Tensor:
+    """The loss, computed in the run's precision."""
+    with run.autocast(device):
+        return loss(*arguments)
