@@ -59,9 +59,8 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
         feed.seek(first * values["windows"])
         for step in range(first, warmup + student.settings.steps):
             # one batch a cycle: its layout, rulebooks and mean are built once for all networks and updates
-            batch, generator, count.total, start = feed.next(values["windows"]), step_generator(seed, step), 0, \
-                time.perf_counter()
-            figures: dict[str, float] = {}
+            start, count.total, figures = time.perf_counter(), 0, {}
+            batch, generator = feed.next(values["windows"]), step_generator(seed, step)
             updates = (1 if step < warmup else values["auxiliary_updates"]) if auxiliary else 0
             for _ in range(updates):
                 loss = precise(run, device, auxiliary_loss, batch, progress_at(step), generator)
@@ -70,7 +69,8 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
             if step >= warmup:
                 loss = precise(run, device, student_loss, batch, progress_at(step), generator)
                 figures["gradient_norm"] = student.step(loss)
-            log.add({**figures, "network_evaluations": count.total, "update_seconds": time.perf_counter() - start})
+            log.add({**figures, "network_evaluations": count.total,
+                     "update_seconds": time.perf_counter() - start})
             state.save_if_due()
         log.finish()
         state.save()  # until the student's checkpoint stands
