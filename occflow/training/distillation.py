@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
 from occflow.distill.protocol import Method
 from occflow.models.forecaster import FlowForecaster
+from occflow.models.velocity import VelocityNetwork
 from occflow.training.bound_networks import DistilledNetworks, EvaluationCount, method_batch
 from occflow.training.feeding import FlowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
@@ -26,11 +27,13 @@ def starting_at(teacher: FlowForecaster, values: Mapping, betas: tuple[float, fl
 
 
 def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: Mapping, seed: int,
-            run: TrainingRun) -> FlowForecaster:
+            run: TrainingRun, watch: Callable[[int, VelocityNetwork], None] = lambda updates, student: None
+            ) -> FlowForecaster:
     """A copy of the forecaster whose velocity network is the student.
 
     A method with `needs_data` is shown true futures, the others conditions alone. stats.jsonl tells the network
-    evaluations and the seconds of an update, those of its auxiliary updates among them.
+    evaluations and the seconds of an update, those of its auxiliary updates among them. `watch` is called after every
+    student update with their number and the student's moving average.
     """
     forecaster.velocity.eval().requires_grad_(False)
     title, betas, device = values.get("checkpoint", "student"), tuple(values["betas"]), forecaster.device
@@ -59,8 +62,8 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
         feed.seek(first * values["windows"])
         for step in range(first, warmup + student.settings.steps):
             # one batch a cycle: its layout, rulebooks and mean are built once for all networks and updates
-            start, count.total, figures = time.perf_counter(), 0, {}
             batch, generator = feed.next(values["windows"]), step_generator(seed, step)
+            start, count.total, figures = time.perf_counter(), 0, {}
             updates = (1 if step < warmup else values["auxiliary_updates"]) if auxiliary else 0
             for _ in range(updates):
                 loss = precise(run, device, auxiliary_loss, batch, progress_at(step), generator)
@@ -69,6 +72,7 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
             if step >= warmup:
                 loss = precise(run, device, student_loss, batch, progress_at(step), generator)
                 figures["gradient_norm"] = student.step(loss)
+                watch(student.count, student.average)
             log.add({**figures, "network_evaluations": count.total,
                      "update_seconds": time.perf_counter() - start})
             state.save_if_due()
