@@ -1,18 +1,17 @@
-"""Distil RUN_DIR/teacher.safetensors by any method into RUN_DIR/METHOD.safetensors.
+"""Distil RUN_DIR/teacher.safetensors into a few-step student by any method of the family: distill=NAME.
 
-    python tools/distill.py distill=vsd
-    python tools/distill.py distill=mean_flow distill.student.steps=200
-
-Methods: the files of configs/distill; docs/distillation.md says what each is. MFD's own tool is tools/distill_mfd.py.
+Writes RUN_DIR/student_NAME.safetensors (distill=mfd: student.safetensors). docs/distillation.md says what the methods
+are: mfd, vsd, dmd, consistency, continuous_consistency, lagrangian, semigroup, mean_flow, mean_flow_data,
+stabilised_mean_flow, free_flow, terminal_velocity, terminal_velocity_data.
 """
 
 from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.train_jobs import distill_configured
+    from occflow.runtime.train_jobs import distill_teacher
 
-    print(f"student: {distill_configured(config)}")
+    print(f"student: {distill_teacher(config)}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class DiscreteConsistency(WithoutAuxiliary):
     intervals: int = 32
     solver: str = "heun"
     huber: float = 0.03
+    few_steps: ClassVar[str] = "renoised"
     needs_data: ClassVar[bool] = True
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -60,6 +61,7 @@ class ContinuousConsistency(WithoutAuxiliary):
 
     derivative: str = "forward"
     power: float = 0.5
+    few_steps: ClassVar[str] = "renoised"
     needs_data: ClassVar[bool] = True
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:

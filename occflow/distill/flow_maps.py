@@ -33,6 +33,7 @@ class LagrangianMap(WithoutAuxiliary):
     equal_share: float = 0.25
     power: float = 0.0
     derivative: str = "forward"
+    few_steps: ClassVar[str] = "jumps"
     needs_data: ClassVar[bool] = True
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -54,6 +55,7 @@ class SemigroupMap(WithoutAuxiliary):
 
     equal_share: float = 0.5
     power: float = 0.0
+    few_steps: ClassVar[str] = "jumps"
     needs_data: ClassVar[bool] = True
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -81,6 +83,7 @@ class TerminalVelocityMatching(WithoutAuxiliary):
 
     from_data: bool = False
     derivative: str = "forward"
+    few_steps: ClassVar[str] = "jumps"
     needs_data: ClassVar[bool] = True
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:

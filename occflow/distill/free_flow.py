@@ -29,6 +29,7 @@ class FreeFlow:
     correction: float = 0.3
     power: float = 1.0
     derivative: str = "forward"
+    few_steps: ClassVar[str] = "none"
     needs_auxiliary: ClassVar[bool] = True
     needs_data: ClassVar[bool] = False
 

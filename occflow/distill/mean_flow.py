@@ -36,6 +36,7 @@ class MeanFlow(WithoutAuxiliary):
     time_scale: float = 1.6
     power: float = 0.5
     derivative: str = "forward"
+    few_steps: ClassVar[str] = "jumps"
     needs_data: ClassVar[bool] = True
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -70,6 +71,7 @@ class StabilisedMeanFlow:
     steps: int = 4
     solver: str = "heun"
     alignment: float = 0.5
+    few_steps: ClassVar[str] = "jumps"
     needs_auxiliary: ClassVar[bool] = True
     needs_data: ClassVar[bool] = True
 

@@ -33,6 +33,7 @@ class MeanFlowDistillation:
     equal_share: float = 0.0
     normalise: bool = True
     draws: int = 1
+    few_steps: ClassVar[str] = "none"
     needs_auxiliary: ClassVar[bool] = True
     needs_data: ClassVar[bool] = False
 

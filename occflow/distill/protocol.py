@@ -56,9 +56,13 @@ class Batch:
         return torch.randn(self.shape, generator=generator).to(self.sample.device)
 
 
-class Method(Protocol):
-    """A distillation method with alternating updates."""
+FEW_STEPS = ("none", "jumps", "renoised")  # one step only; flow.few_steps.sample_jumps; sample_renoised
 
+
+class Method(Protocol):
+    """A distillation method with alternating updates; `few_steps` says how its student takes more than one step."""
+
+    few_steps: ClassVar[str]
     needs_auxiliary: ClassVar[bool]
     needs_data: ClassVar[bool]
 

@@ -25,6 +25,7 @@ class VariationalScoreDistillation:
 
     draws: int = 1
     normalise: bool = False
+    few_steps: ClassVar[str] = "none"
     needs_auxiliary: ClassVar[bool] = True
     needs_data: ClassVar[bool] = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from occflow.distill.methods import METHODS
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.runtime.network import (
     NetworkForecaster,
@@ -26,8 +27,18 @@ def configured_samplers(values: Mapping) -> list[Sampler]:
         [Sampler.from_config(one) for one in values.get("teacher_samplers", ())]
 
 
-def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler]) -> list[NetworkForecaster]:
-    """The rows of one checkpoint: a teacher gives one for its mean and one a sampler, the others one.
+def student_rows(path: Path, model: FlowForecaster, student_steps: Sequence[int]) -> list[NetworkForecaster]:
+    """A row for each number of steps; beyond one step only where the student's method allows it."""
+    method = read_record(path)["config"].get("distill", {}).get("method", "mfd")
+    few_steps = METHODS[method].few_steps if method in METHODS else "none"
+    allowed = [steps for steps in student_steps if steps == 1 or few_steps != "none"]
+    return [StudentForecaster(model, steps, few_steps == "renoised") for steps in allowed or [1]]
+
+
+def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler],
+            student_steps: Sequence[int] = (1,)) -> list[NetworkForecaster]:
+    """The rows of one checkpoint: a teacher gives one for its mean and one a sampler, a student one a number of
+    steps, the others one.
 
     A teacher's rows encode a window once between them; each reports the milliseconds of that.
 
@@ -43,7 +54,9 @@ def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler
         for row in rows:
             row.encoder = encoder
         return rows
-    return [StudentForecaster(model) if kind == "student" else TwinForecaster(model)]
+    if kind == "student":
+        return student_rows(path, model, student_steps)
+    return [TwinForecaster(model)]
 
 
 def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
@@ -56,7 +69,7 @@ def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
     paths, samplers = [Path(path) for path in values["checkpoints"]], configured_samplers(values)
     forecasters, models = [], []
     for path in paths:
-        made = rows_of(path, settings, samplers)
+        made = rows_of(path, settings, samplers, values.get("student_steps", (1,)))
         models.append(made[0].model)
         shared = [one.stem for one in paths].count(path.stem) > 1
         for one in made:

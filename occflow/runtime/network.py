@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from occflow.errors import InputError
+from occflow.flow.few_steps import sample_jumps, sample_renoised
 from occflow.flow.solvers import METHODS, sample_flow
 from occflow.models.forecaster import Condition, FlowForecaster
 from occflow.occupancy.forecast import Forecast
@@ -160,13 +161,31 @@ class TeacherForecaster(NetworkForecaster):
 
 
 class StudentForecaster(NetworkForecaster):
-    """The one-step student: eps - u(eps, 0, 1)."""
+    """The student: eps - u(eps, 0, 1), or more steps.
 
-    def __init__(self, model: FlowForecaster) -> None:
-        super().__init__(model, "student-1", 1)
+    Args:
+        renoised: fresh noise at every step (consistency models) in place of jumps along the flow.
+    """
+
+    def __init__(self, model: FlowForecaster, steps: int = 1, renoised: bool = False) -> None:
+        super().__init__(model, f"student-{steps}", steps)
+        self.renoised = renoised
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
-        return self.model.one_step(noise, condition)
+        num_samples = condition.layout.num_samples
+
+        def average(x: torch.Tensor, r: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return self.model.velocity(x, r, t, condition.forecast, condition.layout)
+
+        if not self.renoised:
+            return sample_jumps(average, noise, num_samples, self.nfe)
+        return sample_renoised(average, [noise, *self._fresh(noise, self.nfe - 1)], num_samples)
+
+    def _fresh(self, noise: torch.Tensor, count: int) -> list[torch.Tensor]:
+        """More noises, that follow from the first one."""
+        seed = int(noise.flatten()[:1].double().cpu().view(torch.int64)) & (2**62 - 1)
+        generator = torch.Generator().manual_seed(seed)
+        return [torch.randn(noise.shape, generator=generator).to(noise) for _ in range(count)]
 
 
 class RegressionForecaster(NetworkForecaster):

@@ -1,4 +1,5 @@
-"""The trainings behind tools/train_teacher.py, tools/train_regression.py, tools/distill.py."""
+"""The trainings behind tools/train_teacher.py, tools/train_regression.py, tools/distill_mfd.py and
+tools/distill.py."""
 
 from __future__ import annotations
 
@@ -123,30 +124,40 @@ def distill_mfd(config: Mapping) -> Path:
     """RUN_DIR/teacher.safetensors -> RUN_DIR/student.safetensors by Mean Flow Distillation.
 
     Raises:
-        InputError: another method is configured.
+        InputError: group `distill` is of another method.
     """
     if config["distill"]["method"] != "mfd":
-        raise InputError(f"distill.method: '{config['distill']['method']}' is not MFD; use tools/distill.py")
-    return distill_configured(config, "student")
+        raise InputError(f"distill.method: tools/distill_mfd.py is for mfd, not {config['distill']['method']}; "
+                         "use tools/distill.py")
+    return distill_teacher(config)
 
 
-def distill_configured(config: Mapping, name: str | None = None) -> Path:
-    """RUN_DIR/teacher.safetensors -> RUN_DIR/NAME.safetensors by the configured method; NAME is its name if None."""
+def distill_teacher(config: Mapping) -> Path:
+    """RUN_DIR/teacher.safetensors -> RUN_DIR/CHECKPOINT.safetensors by the method of group `distill`.
+
+    An interrupted run goes on where it stopped.
+    """
     device = training_device(config)
     prepare_torch(config)
     run, values = training_run(config, "distill"), config["distill"]
-    method, name = method_from_config(values), name or values["method"]
     settings = settings_from_config(config["data"], config["model"])
+    method = method_from_config(values)
     forecaster = FlowForecaster(settings).to(device)
     load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings)
     forecaster.eval().requires_grad_(False)
-    store = open_configured_store(config)
+    feed = distillation_feed(config, forecaster)
+    with timed_step(run.run_dir, "distill" if values["checkpoint"] == "student" else values["checkpoint"]):
+        student = distill(forecaster, feed, method, values, config["seed"], run)
+    path = run.run_dir / f"{values['checkpoint']}.safetensors"
+    save_once(path, student, "student", settings, config)
+    run.forget(values["checkpoint"])
+    return path
+
+
+def distillation_feed(config: Mapping, forecaster: FlowForecaster) -> FlowFeed:
+    """The training windows of group `distill`, with the teacher's own condition."""
+    values, store = config["distill"], open_configured_store(config)
     observations = ObservationFeed(configured_windows(config, store),
                                    training_keys(config, store, values["window_stride"]), forecaster, config["seed"],
                                    CropSettings.from_config(values["crop"]), values["causal_share"])
-    feed = FlowFeed(observations, config["seed"] + 1)
-    with timed_step(run.run_dir, "distill" if name == "student" else f"distill {name}"):
-        student = distill(forecaster, feed, method, values, config["seed"], run, name)
-    save_once(run.run_dir / f"{name}.safetensors", student, "student", settings, config)
-    run.forget(name)
-    return run.run_dir / f"{name}.safetensors"
+    return FlowFeed(observations, config["seed"] + 1)

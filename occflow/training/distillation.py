@@ -6,131 +6,86 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
-from occflow.distill.protocol import Batch, Method, Networks
-from occflow.models.forecaster import Condition, FlowForecaster
+from occflow.distill.protocol import Method
+from occflow.models.forecaster import FlowForecaster
 from occflow.models.velocity import VelocityNetwork
-from occflow.training.feeding import FlowBatch, FlowFeed
+from occflow.training.bound_networks import DistilledNetworks, EvaluationCount, method_batch
+from occflow.training.feeding import FlowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.processes import averaging
 from occflow.training.randomness import step_generator
 from occflow.training.run import TrainingRun
-from occflow.training.teacher import state_weight
 
 
-class Distillation:
-    """The networks of a method, and its two kinds of update. Student and auxiliary start at the teacher.
-
-    `evaluations` counts the calls of all networks; a call inside a forward-mode derivative counts as one, and costs
-    about two.
-    """
-
-    def __init__(self, forecaster: FlowForecaster, method: Method, values: Mapping, run: TrainingRun) -> None:
-        self.teacher = forecaster.velocity.eval().requires_grad_(False)
-        self.method, self.values, self.run, self.device = method, values, run, forecaster.device
-        self.evaluations, betas = 0, tuple(values["betas"])
-        self.student = self._trainer(OptimiserSettings.from_config(values["student"], betas=betas))
-        self.auxiliary = self._trainer(OptimiserSettings.from_config(values["auxiliary"], betas=betas, steps=0),
-                                       decay=False) if method.needs_auxiliary else None
-        self.student_loss = averaging(self.student.module, self._bound(method.student_loss))
-        if self.auxiliary:
-            self.auxiliary_loss = averaging(self.auxiliary.module, self._bound(method.auxiliary_loss))
-
-    def _trainer(self, settings: OptimiserSettings, decay: bool = True) -> Trainer:
-        return Trainer(copy.deepcopy(self.teacher).train().requires_grad_(True), settings, decay)
-
-    def _bound(self, loss: Callable[[Networks, Batch, torch.Generator], Tensor]) -> Callable[..., Tensor]:
-        """A loss of the method as a function of (batch of windows, progress, generator)."""
-        return lambda batch, progress, generator: loss(self.networks(batch.condition),
-                                                       flow_batch(batch, progress), generator)
-
-    @property
-    def trainers(self) -> dict[str, Trainer]:
-        """The networks that learn, by name."""
-        return {"student": self.student} | ({"auxiliary": self.auxiliary} if self.auxiliary else {})
-
-    @property
-    def warmup(self) -> int:
-        """Cycles with an auxiliary update only."""
-        return self.values["auxiliary_warmup"] if self.auxiliary else 0
-
-    def networks(self, condition: Condition) -> Networks:
-        """All networks with the condition bound; all see the same one (DISTILLATION section 13)."""
-        forecast, layout = condition.forecast, condition.layout
-
-        def average_of(network: VelocityNetwork) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-            def average(x: Tensor, r: Tensor, t: Tensor) -> Tensor:
-                self.evaluations += 1
-                return network(x, r, t, forecast, layout)
-            return average
-
-        def velocity_of(network: VelocityNetwork) -> Callable[[Tensor, Tensor], Tensor]:
-            average = average_of(network)
-            return lambda x, t: average(x, t, t)
-
-        def one_step(noise: Tensor) -> Tensor:
-            r = noise.new_zeros(layout.num_samples)
-            return noise - student(noise, r, r + 1)
-
-        student = average_of(self.student.module)
-        return Networks(velocity_of(self.teacher), velocity_of(self.auxiliary.module) if self.auxiliary else None,
-                        one_step, student, average_of(self.student.average))
-
-    def cycle(self, step: int, batch: FlowBatch, generator: torch.Generator) -> dict[str, float]:
-        """The updates of one step on one batch, whose layout, rulebooks and mean are shared by all of them.
-
-        Returns:
-            means over the step's updates, for the record; of the student only where it was updated.
-        """
-        start, before, figures = time.perf_counter(), self.evaluations, {}
-        if self.auxiliary:
-            losses = [self._update_auxiliary(batch, generator)
-                      for _ in range(1 if step < self.warmup else self.values["auxiliary_updates"])]
-            figures["auxiliary_loss"] = sum(losses) / max(1, len(losses))
-        if step >= self.warmup:
-            progress = self.student.count / self.student.settings.steps
-            with self.run.autocast(self.device):
-                loss = self.student_loss(batch, progress, generator)
-            figures |= {"student_loss": loss.item(), "gradient_norm": self.student.step(loss)}
-        return {**figures, "network_evaluations": self.evaluations - before,
-                "cycle_seconds": time.perf_counter() - start}
-
-    def _update_auxiliary(self, batch: FlowBatch, generator: torch.Generator) -> float:
-        with self.run.autocast(self.device):
-            loss = self.auxiliary_loss(batch, 0.0, generator)
-        self.auxiliary.step(loss)
-        return loss.item()
-
-
-def flow_batch(batch: FlowBatch, progress: float = 1.0) -> Batch:
-    """The method's view of a batch of windows."""
-    condition = batch.condition
-    return Batch(condition.sample, tuple(condition.forecast.mean.shape), condition.layout.num_samples,
-                 state_weight(condition), batch.data, progress)
+def starting_at(teacher: FlowForecaster, values: Mapping, betas: tuple[float, float], **changes) -> Trainer:
+    """A network that starts at the teacher's velocity network, and its optimiser; `steps` 0 is a constant rate."""
+    network = copy.deepcopy(teacher.velocity).train().requires_grad_(True)
+    settings = OptimiserSettings.from_config(values, betas=betas, **changes)
+    return Trainer(network, settings, decay=settings.steps > 0)
 
 
 def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: Mapping, seed: int,
-            run: TrainingRun, title: str = "student") -> FlowForecaster:
+            run: TrainingRun, watch: Callable[[int, VelocityNetwork], None] = lambda updates, student: None
+            ) -> FlowForecaster:
     """A copy of the forecaster whose velocity network is the student.
 
-    True futures are used only by methods that need data; the others see conditions alone.
+    A method with `needs_data` is shown true futures, the others conditions alone. stats.jsonl tells the network
+    evaluations and the seconds of an update, those of its auxiliary updates among them. `watch` is called after every
+    student update with their number and the student's moving average.
     """
-    distillation = Distillation(forecaster, method, values, run)
-    steps = distillation.warmup + distillation.student.settings.steps
-    log = run.log(title, steps, values["windows"])
-    state = run.state(log, distillation.trainers, forecaster)
+    forecaster.velocity.eval().requires_grad_(False)
+    title, betas, device = values.get("checkpoint", "student"), tuple(values["betas"]), forecaster.device
+    student = starting_at(forecaster, values["student"], betas)
+    auxiliary = starting_at(forecaster, values["auxiliary"], betas, steps=0) if method.needs_auxiliary else None
+    warmup = values["auxiliary_warmup"] if auxiliary else 0
+    count = EvaluationCount()
+    networks = DistilledNetworks(forecaster, student.module, auxiliary and auxiliary.module,
+                                 student.average if values.get("slow_targets") else None,
+                                 values.get("guidance", 1.0), count)
+
+    def progress_at(step: int) -> float:
+        return max(0, step - warmup) / max(1, student.settings.steps)
+
+    def loss_of(network: Trainer, objective):
+        return averaging(network.module, lambda batch, progress, generator: objective(
+            networks.bound(batch.condition), method_batch(batch, method.needs_data, progress), generator))
+
+    student_loss = loss_of(student, method.student_loss)
+    auxiliary_loss = loss_of(auxiliary, method.auxiliary_loss) if auxiliary else None
+    log = run.log(title, warmup + student.settings.steps, values["windows"])
+    trainers = {"student": student, **({"auxiliary": auxiliary} if auxiliary else {})}
+    state = run.state(log, trainers, forecaster)
     try:
         first = state.load()
         feed.seek(first * values["windows"])
-        for step in range(first, steps):
-            log.add(distillation.cycle(step, feed.next(values["windows"]), step_generator(seed, step)))
+        for step in range(first, warmup + student.settings.steps):
+            # one batch a cycle: its layout, rulebooks and mean are built once for all networks and updates
+            batch, generator = feed.next(values["windows"]), step_generator(seed, step)
+            start, count.total, figures = time.perf_counter(), 0, {}
+            updates = (1 if step < warmup else values["auxiliary_updates"]) if auxiliary else 0
+            for _ in range(updates):
+                loss = precise(run, device, auxiliary_loss, batch, progress_at(step), generator)
+                auxiliary.step(loss)
+                figures["auxiliary_loss"] = figures.get("auxiliary_loss", 0.0) + loss.item() / updates
+            if step >= warmup:
+                loss = precise(run, device, student_loss, batch, progress_at(step), generator)
+                figures["gradient_norm"] = student.step(loss)
+                watch(student.count, student.average)
+            log.add({**figures, "network_evaluations": count.total,
+                     "update_seconds": time.perf_counter() - start})
             state.save_if_due()
         log.finish()
         state.save()  # until the student's checkpoint stands
     finally:
         log.close()
     result = copy.deepcopy(forecaster)
-    result.velocity = distillation.student.average.eval()
+    result.velocity = student.average.eval()
     return result
+
+
+def precise(run: TrainingRun, device, loss, *arguments) -> Tensor:
+    """The loss, computed in the run's precision."""
+    with run.autocast(device):
+        return loss(*arguments)
