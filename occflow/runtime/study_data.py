@@ -75,6 +75,7 @@ def built(config: Mapping, root: Path) -> dict:
     classes = quality.iou.class_iou()[0]
     return {**_figures(store, log), "iou": number(quality.iou.iou()[0]), "miou": number(quality.iou.miou(False)[0]),
             "class_iou": {name: number(value) for name, value in zip(CLASS_NAMES, classes)},
+            "left": quality.left, "without_trail": number(quality.without_trail),
             "left_precision": number(quality.left_precision), "left_claimed": quality.left_claimed,
             "observed": quality.observed / quality.voxels}
 
