@@ -92,7 +92,7 @@ def test_log_that_ends_at_the_present_has_no_truth(tmp_path):
 
 
 def test_missing_file_names_itself_and_the_remedy(tmp_path):
-    with pytest.raises(InputError, match=r"absent\.npz: no forecast file; .*view\.forecast"):
+    with pytest.raises(InputError, match=r"absent\.npz: no forecast file; .*view\.source"):
         load_forecasts(tmp_path / "absent.npz")
 
 
