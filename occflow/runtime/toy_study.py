@@ -1,4 +1,4 @@
-"""The toys of distillation: what tools/study_toy.py trains, training by training, and its page."""
+"""The toys of distillation: what tools/study_toy.py trains, training by training."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from occflow.runtime.toy import (
     start_network,
     two_futures,
 )
-from occflow.runtime.toy_gradients import FREQUENCIES, gradient_noise
+from occflow.runtime.toy_gradients import gradient_noise
 from occflow.runtime.toy_picture import write_scatter
+from occflow.runtime.toy_report import by_name, page
 
 SHOWN = 300  # samples of a panel
-STEPS = (1, 2, 4)
+STEPS = (1, 2, 4)  # of a student
 TEACHER_STEPS = (1, 10, 50)
 SPOILED = {"its own condition": lambda c: c, "no condition": lambda c: torch.full_like(c, 1 / c.shape[1]),
            "a shuffled condition": lambda c: c.roll(1, 0)}
@@ -105,10 +106,15 @@ def teacher_result(values: Mapping) -> dict:
         rows.setdefault("data against data", []).append(energy_distance(data, other))
         noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(3000 + seed))
         for steps in TEACHER_STEPS:
-            samples = sample_flow(lambda x, t: problem.velocity(x, t, condition), noise, torch.arange(len(noise)),
-                                  len(noise), steps)
+            samples = taught_samples(problem, condition, noise, steps)
             rows.setdefault(f"teacher, {steps} Euler", []).append(energy_distance(samples, data))
     return {"energy_distance": rows, "shown": data[:SHOWN].tolist()}
+
+
+def taught_samples(problem: ToyProblem, condition: Tensor, noise: Tensor, steps: int) -> Tensor:
+    """The teacher's samples [N, 2] of noises [N, 2] by Euler steps."""
+    return sample_flow(lambda x, t: problem.velocity(x, t, condition), noise, torch.arange(len(noise)), len(noise),
+                       steps)
 
 
 @torch.no_grad()
@@ -144,63 +150,13 @@ def futures_result(starts: dict, group: Mapping, values: Mapping, seed: int, gui
     data, condition = exact(problem, values, 1000 + seed)
     samples = student_samples(made.student, condition, method.few_steps, 1, 3000 + seed)
     noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(3000 + seed))
-    taught = sample_flow(lambda x, t: problem.velocity(x, t, condition), noise, torch.arange(len(noise)), len(noise),
-                         50)
+    taught = taught_samples(problem, condition, noise, 50)
     joint = [torch.cat([points, 3 * condition], 1) for points in (samples, data)]  # far apart by condition
     return {"rare": rare_share(samples, condition), "rare_teacher": rare_share(taught, condition),
             "energy_distance": energy_distance(*joint)}
-
-
-def page(found: Mapping) -> str:
-    """All that was found, as Markdown."""
-    results, settings = found["results"], found["settings"]
-    lines = ["# Distillation on toys", "", "Exact teachers in two dimensions, the code that distils the forecaster. "
-             f"{settings['steps']} student updates of {settings['samples']} samples, energy distances of "
-             f"{settings['scored']} samples by seed, x 1000; lower is better. Made by `python tools/study_toy.py`. A toy "
-             "proves an implementation; it does not rank methods.", "", "## Eight Gaussians", "",
-             "| sampler | 1 step | 2 steps | 4 steps | evaluations an update |", "|---|---|---|---|---|"]
-    for name, distances in results.get("teacher", {"energy_distance": {}})["energy_distance"].items():
-        lines.append(f"| {name} | {thousandths(distances)} | | | |")
-    for name, own in by_name(results, "ring/").items():
-        cells = [thousandths([one["energy_distance"].get(str(steps)) for one in own]) for steps in STEPS]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {own[0]['evaluations']:.0f} |")
-    lines += ["", "![One-step samples of every method, first seed](toy.svg)"] if by_name(results, "ring/") else []
-    futures = by_name(results, "futures/")
-    if futures:
-        lines += ["", "## Two futures of weights .7 and .3", "",
-                  "| student | rare future, teacher | rare future, student | energy distance |", "|---|---|---|---|"]
-        lines += [f"| {name} | {shares(own, 'rare_teacher')} | {shares(own, 'rare')} | "
-                  f"{thousandths([one['energy_distance'] for one in own])} |" for name, own in futures.items()]
-    if "gradients" in results:
-        lines += ["", "## Noise of the student's gradient", "", "Exact student and teacher. Noise-to-signal: variance of "
-                  "a batch's gradient over its squared mean. The others: squared change of the gradient, over the same, "
-                  "by an auxiliary's error of unit size that oscillates with frequency w in time.", "",
-                  "| method | evaluations | noise-to-signal | "
-                  + " | ".join(f"error, w = {one:g}" for one in FREQUENCIES) + " |", "|---|---|---|---|---|---|"]
-        lines += [f"| {name} | {one['evaluations']} | {one['noise_to_signal']:.2f} | "
-                  + " | ".join(f"{one[f'error_{w:g}']:.2f}" for w in FREQUENCIES) + " |"
-                  for name, one in results["gradients"].items()]
-    return "\n".join(lines) + "\n"
-
-
-def by_name(results: Mapping, start: str) -> dict[str, list]:
-    """Results of a part, those of all seeds under one name."""
-    found: dict[str, list] = {}
-    for place, one in results.items():
-        if place.startswith(start):
-            found.setdefault(place[len(start):].rpartition("/")[0], []).append(one)
-    return found
 
 
 def panels(results: Mapping) -> dict[str, list]:
     """Points to draw by title: the data, and every method's one-step samples of its first seed."""
     data = {"data": results["teacher"]["shown"]} if "teacher" in results else {}
     return data | {name: own[0]["shown"] for name, own in by_name(results, "ring/").items()}
-
-
-def thousandths(values: list) -> str:
-    return " ".join(f"{1000 * value:.1f}" for value in values if value is not None)
-
-
-def shares(own: list, name: str) -> str:
-    return " ".join(f"{one[name]:.3f}" for one in own)
