@@ -6,12 +6,14 @@ The only place where hydra is imported.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from occflow.errors import InputError
 
+KEYED = re.compile(r"[~+]{0,2}[A-Za-z_][\w./@]*=|~")  # what Hydra takes for an override
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -36,8 +38,11 @@ def compose_config(overrides: list[str], config_name: str = "config") -> dict:
     return plain
 
 
-def run(job: Callable[[dict], None], description: str | None = None) -> None:
+def run(job: Callable[[dict], None], description: str | None = None, argument: str | None = None) -> None:
     """Compose the configuration from the command line and run `job(config)`.
+
+    Args:
+        argument: the key that a first argument without a key stands for (python viz/player.py RUN).
 
     Exit status: 0 success, 2 bad input (one line on stderr), 130 interrupted.
     """
@@ -48,6 +53,9 @@ def run(job: Callable[[dict], None], description: str | None = None) -> None:
             print(f"\nUsage: {Path(sys.argv[0]).name} [KEY=VALUE ...]   (Hydra overrides)\n\nConfiguration:")
             print(json.dumps(compose_config(arguments[1:]), indent=2))
             return
+        if argument and arguments and not KEYED.match(arguments[0]):
+            quoted = arguments[0].replace("\\", "\\\\").replace("'", "\\'")  # Hydra's own quoting
+            arguments[0] = f"{argument}='{quoted}'"
         job(compose_config(arguments))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

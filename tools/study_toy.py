@@ -1,23 +1,18 @@
-"""The toys of distillation: every method against exact teachers in two dimensions; about 15 minutes on one core.
+"""The distillation methods on points in the plane, against exact teachers: minutes on one core.
 
     python tools/study_toy.py
-    python tools/study_toy.py toy_study.methods=[mfd,vsd] toy_study.seeds=[0] toy_study.output=/tmp/toy
+    python tools/study_toy.py toy.seeds=[0] toy.updates=100 toy.output=PATH
 
-Writes toy_study.output/toy.json, README.md and toy.svg after every training; what is there already is kept.
+Writes toy.output/results.json after every training; what is there already is not made again.
 """
 
-import sys
-
-from occflow.command_line import compose_config, run
+from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.toy_study import run_toys
+    from occflow.runtime.toy_study import run_toy_study
 
-    overrides = [one for one in sys.argv[1:] if "=" in one]
-    groups = {name: compose_config([*overrides, f"distill={name}"])["distill"] for name in
-              dict.fromkeys([*config["toy_study"]["methods"], "mfd", "vsd", "stabilised_mean_flow"])}
-    print(run_toys(config, groups))
+    print(run_toy_study(config["toy"]))
 
 
 if __name__ == "__main__":

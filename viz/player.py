@@ -1,19 +1,19 @@
-"""Look at the forecasts of an evaluation in a window: step in time, switch between truth and forecasts.
+"""Look at a run or an occupancy store in a window: python viz/player.py RUN_OR_STORE [KEY=VALUE ...]
 
-Needs a display; without one use viz/render.py. The keys are printed at the start.
+RUN_OR_STORE is a run's folder (its forecast.npz), a forecast file, or the folder of an occupancy store. Needs a
+display; without one use viz/render.py. Keys and legend are on the window.
 """
-
-from pathlib import Path
 
 from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.occupancy.forecast_file import load_forecasts
     from occflow.viewing.player import play
+    from occflow.viewing.source import open_source
 
-    play(load_forecasts(Path(config["view"]["forecast"])), config["view"], Path(config["run_dir"]) / "screenshots")
+    source = open_source(config["view"], config["run_dir"])
+    play(source.film, config["view"], source.folder / "screenshots")
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, argument="view.source")

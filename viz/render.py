@@ -1,22 +1,22 @@
-"""Draw the forecasts of an evaluation: a comparison sheet (forecast.png) and an animation (forecast.gif).
+"""Draw a run or a scene of a store without a display: python viz/render.py RUN_OR_STORE [KEY=VALUE ...]
 
-Needs no display. Reads view.forecast (RUN_DIR/forecast.npz), writes beside the run: RUN_DIR/forecast.png and .gif.
+Of a run: a comparison sheet (forecast.png) and an animation (forecast.gif), beside its forecast.npz. Of an occupancy
+store: an animation of view.scene (SCENE.gif) in run_dir. view.folder names another folder.
 """
-
-from pathlib import Path
 
 from occflow.command_line import run
 
 
 def main(config: dict) -> None:
     from occflow.run_record import timed_step
-    from occflow.viewing.record import draw_record
+    from occflow.viewing.record import draw_source
+    from occflow.viewing.source import open_source
 
-    run_dir = Path(config["run_dir"])
-    with timed_step(run_dir, "render"):
-        for path in draw_record(Path(config["view"]["forecast"]), run_dir, config["view"]):
+    source = open_source(config["view"], config["run_dir"])
+    with timed_step(source.folder, "render"):
+        for path in draw_source(source, config["view"]):
             print(f"wrote {path}", flush=True)
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, argument="view.source")

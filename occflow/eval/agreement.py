@@ -13,6 +13,7 @@ from occflow.occupancy.regrid import regridded
 
 NEAR_M, FAR_M = 3.0, 40.0  # horizontal distance of the points that are compared
 CELL_M = 0.4
+CELL_BITS = 20  # 200 km each way
 
 
 def scan_agreement(log: DrivingLog, scene: str, with_poses: bool = True) -> float:
@@ -26,19 +27,22 @@ def scan_agreement(log: DrivingLog, scene: str, with_poses: bool = True) -> floa
             continue
         cells = _cells(sweep, with_poses)
         if before is not None:
-            shares.append(len(before & cells) / max(1, min(len(before), len(cells))))
+            shared = np.intersect1d(before, cells, assume_unique=True)
+            shares.append(len(shared) / max(1, min(len(before), len(cells))))
         before = cells
     return float(np.mean(shares)) if shares else float("nan")
 
 
-def _cells(sweep: Sweep, with_poses: bool) -> set[tuple[int, int, int]]:
+def _cells(sweep: Sweep, with_poses: bool) -> np.ndarray:
+    """Numbers [N] of the cells that the compared points of a sweep fill, increasing."""
     distance = np.linalg.norm(sweep.points_sensor[:, :2], axis=1)
     kept = (distance > NEAR_M) & (distance < FAR_M)
     if sweep.labels is not None:
         kept &= ~np.isin(sweep.labels, (*MOVABLE_CLASSES, UNLABELLED))
     points = sweep.points_sensor[kept]
     places = transform(sweep.world_from_sensor, points) if with_poses else points
-    return set(map(tuple, np.floor(places / CELL_M).astype(int).tolist()))
+    x, y, z = np.floor(places / CELL_M).astype(np.int64).T
+    return np.unique((x << 2 * CELL_BITS) + (y << CELL_BITS) + z)
 
 
 def static_iou(frames: list[OccupancyFrame], grid: VoxelGrid, step: int) -> float:

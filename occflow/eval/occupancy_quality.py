@@ -23,12 +23,14 @@ class BuiltQuality:
 
     Args:
         iou: intersections and unions on observed voxels, one "horizon" entry.
+        left: observed voxels that movers have left.
         left_claimed, left_right: voxels that movers have left and that the build calls occupied by something that
             stands above the ground, and those of them that are occupied indeed.
         observed, voxels: observed voxels and all.
     """
 
     iou: IoUCounts = field(default_factory=lambda: IoUCounts(1))
+    left: int = 0
     left_claimed: int = 0
     left_right: int = 0
     observed: int = 0
@@ -42,6 +44,7 @@ class BuiltQuality:
         left = mask & left_by_movers(built, others, grid)
         standing = ~np.isin(built.labels, FLAT_CLASSES)
         claimed = built.flat[standing & left[built.flat]]
+        self.left += int(left.sum())
         self.left_claimed += len(claimed)
         self.left_right += int(np.isin(claimed, exact.flat, assume_unique=True).sum())
 
@@ -49,6 +52,11 @@ class BuiltQuality:
     def left_precision(self) -> float:
         """Share of the claims behind movers that are right; nan without claims."""
         return self.left_right / self.left_claimed if self.left_claimed else float("nan")
+
+    @property
+    def without_trail(self) -> float:
+        """Share of the observed voxels that movers have left that nothing false stands in; nan where none has."""
+        return 1 - (self.left_claimed - self.left_right) / self.left if self.left else float("nan")
 
 
 def restricted(frame: OccupancyFrame, mask: np.ndarray) -> OccupancyFrame:

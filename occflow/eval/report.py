@@ -25,7 +25,7 @@ ROW_MEANINGS = {
     "persistence": "the last input moved by the ego motion (static world)",
     "tracked_velocity": "persistence, with each mover tracked in the history's voxels moved on: the networks' base",
     "constant_velocity": "persistence, with each annotated object moved on at its last velocity and yaw rate",
-    "regression": "the mean that the flow starts from, decoded: the same trunk, one pass, squared error on latents",
+    "regression": "the central forecast that the flow goes around: the same trunk, one pass, spatial median of latents",
     "teacher-10": "flow-matching teacher, 10 Euler steps, one sample",
     "teacher-1": "flow-matching teacher, 1 Euler step",
     "student-1": "student of Mean Flow Distillation, 1 step, one sample",

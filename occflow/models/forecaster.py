@@ -42,6 +42,7 @@ class ForecasterSettings:
     mean_trunk: TrunkSettings
     velocity_trunk: TrunkSettings
     base: str = "tracked"  # one of BASES
+    keep_within: float = 0.0  # see Condition
 
     @property
     def state_channels(self) -> int:
@@ -69,10 +70,17 @@ class Observation:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the flow is conditioned on: the layout, the mean forecast and the sample index [N]."""
+    """What the flow is conditioned on: the layout, the mean forecast and the sample index [N].
+
+    Most sites end up exactly as their base: the residual is a spike with rare far values, of which a sampled state is
+    a noisy picture. So a state whose root mean square difference from `base` [N, C + 1] is below `keep_within` is the
+    base (hard thresholding: Donoho and Johnstone, Biometrika 81, 1994).
+    """
 
     layout: Layout
     forecast: MeanForecast
+    base: Tensor | None = None
+    keep_within: float = 0.0
 
     @property
     def sample(self) -> Tensor:
@@ -83,8 +91,12 @@ class Condition:
         return (state - self.forecast.mean) / self.forecast.scale
 
     def state(self, residual: Tensor) -> Tensor:
-        """The inverse of `residual`."""
-        return self.forecast.mean + self.forecast.scale * residual
+        """The inverse of `residual`, with the base kept where it is near."""
+        state = self.forecast.mean + self.forecast.scale * residual
+        if not self.keep_within:
+            return state
+        near = (state - self.base).square().mean(dim=1, keepdim=True) < self.keep_within**2
+        return torch.where(near, self.base, state)
 
     def without_history(self, dropped: Tensor) -> Condition:
         """What a network is shown where the history is dropped, [B] bool: neither mean, scale nor features.
@@ -161,7 +173,7 @@ class FlowForecaster(nn.Module):
     def condition(self, observation: Observation) -> Condition:
         """The mean forecast of observed windows."""
         forecast = self.mean(observation.history_latents, observation.base, observation.layout)
-        return Condition(observation.layout, forecast)
+        return Condition(observation.layout, forecast, observation.base, self.settings.keep_within)
 
     def velocity_field(self, condition: Condition, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
         """v(x [N, C], t [B]) with the condition bound; at another `guidance` than 1, classifier-free guidance

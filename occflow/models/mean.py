@@ -8,16 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from occflow.errors import InputError
 from occflow.models.layout import Layout
 from occflow.models.trunk import Trunk, TrunkSettings, place_features
 from occflow.sparse.layers import SubmanifoldConv, TableMix, zero_initialised
 
+MEDIAN_SOFTENING = 0.02  # standard deviations of the state below which a distance is squared, so that it has a slope
 MIN_SCALE, MAX_SCALE = 0.05, 2.0  # standard deviations of the state, whose channels have unit variance
 
 
 @dataclass(frozen=True)
 class MeanForecast:
-    """Mean and standard deviation of the state [N, C], and the features [N, W] that they were read from."""
+    """Central forecast ("mean": mean or spatial median, `mean_loss`) and standard deviation about it of the state
+    [N, C], and the features [N, W] that they were read from."""
 
     mean: Tensor
     scale: Tensor
@@ -59,12 +62,25 @@ class MeanNetwork(nn.Module):
         return MeanForecast(base + self.mean_head(features), scale, features)
 
 
-def mean_loss(forecast: MeanForecast, target: Tensor, scale_weight: float) -> Tensor:
-    """Squared error of the mean plus the Gaussian negative log-likelihood of the scale, its error detached.
+def mean_loss(forecast: MeanForecast, target: Tensor, scale_weight: float, centre: str = "median") -> Tensor:
+    """How far the central forecast is off, plus the Gaussian negative log-likelihood of the scale, its error detached.
 
-    Detaching keeps the mean a plain regression: a heteroscedastic likelihood would neglect uncertain sites
+    Args:
+        centre: "median": the distance of a site's state to the truth, whose minimum is the spatial median: it stays at
+            one future where the squared error, "mean", goes in between and decodes to none.
+
+    Detaching keeps the centre a plain regression: a heteroscedastic likelihood would neglect uncertain sites
     (Seitzer et al., arXiv 2203.09168).
+
+    Raises:
+        InputError: an unknown centre.
     """
     error = (forecast.mean - target) ** 2
     likelihood = error.detach() / (2 * forecast.scale**2) + forecast.scale.log()
-    return error.mean() + scale_weight * likelihood.mean()
+    if centre == "median":
+        off = (error.mean(dim=1) + MEDIAN_SOFTENING**2).sqrt().mean()
+    elif centre == "mean":
+        off = error.mean()
+    else:
+        raise InputError(f"train.mean.centre: '{centre}' is not known; known: median, mean")
+    return off + scale_weight * likelihood.mean()

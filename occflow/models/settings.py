@@ -38,7 +38,8 @@ def settings_from_record(record: Mapping) -> ForecasterSettings:
                             autoencoder["latent_channels"]),
         SupportSettings(support["reach_m_per_s"], _strides(support["level_strides"]), support["whole_grid"],
                         support["motion_compensation"]),
-        record["history_channels"], _trunk(record["mean_trunk"]), _trunk(record["velocity_trunk"]), record["base"])
+        record["history_channels"], _trunk(record["mean_trunk"]), _trunk(record["velocity_trunk"]), record["base"],
+        record["keep_within"])
 
 
 def with_later_settings(record: Mapping) -> dict:
@@ -46,7 +47,7 @@ def with_later_settings(record: Mapping) -> dict:
     if "support" not in record:  # of an autoencoder alone
         return dict(record)
     support = {"whole_grid": False, "motion_compensation": True, **record["support"]}
-    return {"base": "tracked", **record, "support": support}
+    return {"base": "tracked", "keep_within": 0.0, **record, "support": support}
 
 
 def settings_from_config(data: Mapping, model: Mapping) -> ForecasterSettings:

@@ -86,7 +86,7 @@ def load_forecasts(path: Path) -> ForecastRecord:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no forecast file; evaluate a model first, or name one with view.forecast=PATH")
+        raise InputError(f"{path}: no forecast file; evaluate a model first, or name another run with view.source=PATH")
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}

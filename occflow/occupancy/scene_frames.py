@@ -14,7 +14,7 @@ from occflow.occupancy.accumulate import SceneAccumulator, SceneMatter
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.labels import flat_voxels, point_weights, voxelise
 from occflow.occupancy.observe import Observer
-from occflow.occupancy.returns import scene_returns
+from occflow.occupancy.returns import in_turn, scene_returns
 from occflow.occupancy.settings import OccupancySettings
 
 
@@ -41,7 +41,8 @@ def build_scene_and_causal(log: DrivingLog, scene: str, grid: VoxelGrid,
     keyframes = _keyframes(log, scene)
     accumulator, observer = SceneAccumulator(grid.voxel_size_m, settings), Observer(keyframes, grid, settings)
     for returns in scene_returns(log, scene, settings):
-        accumulator.add(returns, log.boxes_at(scene, returns.stamp_s))
+        for part in in_turn(returns):
+            accumulator.add(part, log.boxes_at(scene, max(part.stamp_s, keyframes[0].stamp_s)))
         observer.add(returns)
     observer.finish()
     matter = accumulator.matter()

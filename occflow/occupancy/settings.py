@@ -33,6 +33,8 @@ class OccupancySettings:
         box_margin_m: annotated boxes are enlarged by this much on all sides, so that movers leave no trails.
         box_floor_m: unlabelled returns less than this above a box's bottom are road, not object: dropped.
         label_radius_m: an unlabelled voxel takes the label of the nearest labelled place within this distance.
+        revolution_s: how long a revolution takes whose points nobody has corrected for the vehicle's motion (sensor as
+            in nuScenes: clockwise from behind, stamped at its end); 0: the points of a sweep are of one instant.
         visibility: also find out, by following rays, which voxels were observed.
         visibility_window_s: with the rays of the sweeps at most this long before or after the keyframe.
         causal_window_s: also build what a car knows at the keyframe, from the sweeps of this long before it; 0: do not.
@@ -49,6 +51,7 @@ class OccupancySettings:
     box_margin_m: float = 0.2
     box_floor_m: float = 0.15
     label_radius_m: float = 1.5
+    revolution_s: float = 0.0
     visibility: bool = True
     visibility_window_s: float = 0.25
     causal_window_s: float = 0.5
@@ -61,7 +64,7 @@ class OccupancySettings:
         for name in ("max_range_m", "box_margin_m", "box_floor_m", "label_radius_m"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a distance in metres")
-        for name in ("visibility_window_s", "causal_window_s"):
+        for name in ("revolution_s", "visibility_window_s", "causal_window_s"):
             if not 0 <= getattr(self, name) <= MAX_WINDOW_S:
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a time from 0 to "
                                  f"{MAX_WINDOW_S:.0f} seconds")

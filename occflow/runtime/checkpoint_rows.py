@@ -13,6 +13,7 @@ from occflow.runtime.network import (
     Sampler,
     StudentForecaster,
     TeacherForecaster,
+    TwinForecaster,
     WindowEncoder,
 )
 from occflow.training.checkpoint import load_forecaster, read_record, refuse_other_settings
@@ -55,7 +56,7 @@ def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler
         return rows
     if kind == "student":
         return student_rows(path, model, student_steps)
-    return [RegressionForecaster(model, "regression_ce")]
+    return [TwinForecaster(model)]
 
 
 def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \

@@ -132,11 +132,15 @@ class NetworkForecaster:
     def _sample(self, encoded: EncodedWindow, seed: int) -> Forecast:
         condition, start = encoded.condition, self.encoder.now_ms()
         noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
-        state = condition.state(self._residual(noise.to(self.model.device), condition))
+        state = self._state(noise.to(self.model.device), condition)
         flowed = self.encoder.now_ms()
         frames = encoded.decode(state)
         decode_ms = encoded.base_ms + self.encoder.now_ms() - flowed  # the base too: one sample alone takes it
         return Forecast(frames, {"encode": encoded.encode_ms, "flow": flowed - start, "decode": decode_ms})
+
+    def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The state that is made of `noise` [N, C]."""
+        return condition.state(self._residual(noise, condition))
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The standardised residual that the flow makes of `noise` [N, C]."""
@@ -185,13 +189,23 @@ class StudentForecaster(NetworkForecaster):
 
 
 class RegressionForecaster(NetworkForecaster):
-    """The mean network alone: the forecast without a flow, of a teacher or of the regression twin."""
+    """The mean network alone: the forecast without a flow."""
 
     def __init__(self, model: FlowForecaster, name: str = "regression") -> None:
         super().__init__(model, name, 0)
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         return torch.zeros_like(noise)
+
+
+class TwinForecaster(RegressionForecaster):
+    """The cross-entropy regression twin, whose decoder was trained on the very states of its mean network."""
+
+    def __init__(self, model: FlowForecaster) -> None:
+        super().__init__(model, "regression_ce")
+
+    def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        return condition.forecast.mean
 
 
 def load_student(path: Path) -> StudentForecaster:

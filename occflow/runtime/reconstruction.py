@@ -27,6 +27,6 @@ def reconstruction(model: FlowForecaster, frames: Sequence[OccupancyFrame], nois
         decoded = OccupancyFrame(voxels.keys.cpu().numpy(), labels.cpu().numpy().astype("uint8"),
                                  frame.world_from_grid, frame.stamp_s)
         counts.add(0, decoded, frame)
-    return {"iou": float(counts.iou()[0]), "miou": float(counts.miou(absent_counts_as_one=False)[0]),
+    return {"iou": float(counts.iou()[0]), "miou": float(counts.miou(released_rule=False)[0]),
             "movable_iou": float(counts.movable_iou()[0]), "latent_numbers_a_frame": numbers / len(frames),
             "frames": len(frames)}

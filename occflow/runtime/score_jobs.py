@@ -50,7 +50,7 @@ class ShownWindow:
     def save(self, forecasters: list[Forecaster], samples: int, seed: int) -> None:
         """Write the window and its forecasts, and of `forecasters` so many samples each, for the probability view."""
         window, forecasts = self.shown
-        seeds = [forecast_seed(seed, number) for number in range(samples)]
+        seeds = [forecast_seed(seed, window.key, number) for number in range(samples)]
         futures = {one.name: [sample.frames for sample in one.samples(window, seeds)] for one in forecasters if seeds}
         save_forecasts(self.path, self.grid, window, forecasts, futures)
 

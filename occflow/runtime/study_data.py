@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from occflow.run_record import machine, versions
 from occflow.runtime.study_data_report import report_markdown
 from occflow.runtime.study_data_speeds import speeds
 from occflow.simulation.drive import simulate_log
+from occflow.simulation.lidar import REVOLUTION_S
 
 VERSION = "v1.0-simulated"
 PERSISTED = {"0.5 s": 1, "1 s": 2, "2 s": 4, "3 s": 6}  # frames at 2 Hz
@@ -63,7 +65,8 @@ def built(config: Mapping, root: Path) -> dict:
     if configured_grid(config["data"]) != OCC3D_GRID:
         raise InputError("data.grid: exact occupancy is on Occ3D's grid; run the study with data=occ3d")
     log = NuScenesLog(root, VERSION)
-    store, quality = _store(config, log, "simulated"), BuiltQuality()
+    revolution_s = REVOLUTION_S if config["simulation"]["motion_during_revolution"] else 0.0
+    store, quality = _store(config, log, "simulated", revolution_s), BuiltQuality()
     exact = Occ3dSequences(root / "gts", root, VERSION)
     for scene in store.scenes():
         frames = _frames(store, scene)
@@ -72,6 +75,7 @@ def built(config: Mapping, root: Path) -> dict:
     classes = quality.iou.class_iou()[0]
     return {**_figures(store, log), "iou": number(quality.iou.iou()[0]), "miou": number(quality.iou.miou(False)[0]),
             "class_iou": {name: number(value) for name, value in zip(CLASS_NAMES, classes)},
+            "left": quality.left, "without_trail": number(quality.without_trail),
             "left_precision": number(quality.left_precision), "left_claimed": quality.left_claimed,
             "observed": quality.observed / quality.voxels}
 
@@ -109,8 +113,9 @@ def voxel_agreement(root: Path) -> dict:
     return {"scans": len(values), "mean_iou": float(np.mean(values)), "least_iou": float(np.min(values))}
 
 
-def _store(config: Mapping, log: DrivingLog, name: str) -> OccupancyStore:
-    settings = OccupancySettings.from_dict(config["data"]["occupancy"])
+def _store(config: Mapping, log: DrivingLog, name: str, revolution_s: float = 0.0) -> OccupancyStore:
+    """The store of a log; `revolution_s` where its points have to be corrected for the vehicle's motion."""
+    settings = replace(OccupancySettings.from_dict(config["data"]["occupancy"]), revolution_s=revolution_s)
     return build_store(log, configured_grid(config["data"]), settings, Path(config["run_dir"]) / f"store_{name}",
                        config["workers"])
 

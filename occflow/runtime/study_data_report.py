@@ -34,8 +34,9 @@ def _built(built: dict) -> str:
     rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in classes if value is not None)
     return (f"## Built against exact occupancy\n\nOf a simulated log, on the voxels that its rays observed "
             f"({built['observed']:.1%} of the grid): **IoU {built['iou']:.3f}**, mIoU {built['miou']:.3f}. Of "
-            f"{built['left_claimed']} voxels above the ground that movers have left and that are built as occupied, "
-            f"**{_share(built['left_precision'])}** are occupied indeed.\n\n| class | IoU |\n|---|---|\n{rows}")
+            f"{built.get('left', 0):,} observed voxels that movers have left, **{_share(built.get('without_trail'))}** "
+            f"hold nothing false; of the {built['left_claimed']} of them that are built as occupied above the ground, "
+            f"{_share(built['left_precision'])} are occupied indeed.\n\n| class | IoU |\n|---|---|\n{rows}")
 
 
 def _logs(logs: dict[str, dict]) -> str:

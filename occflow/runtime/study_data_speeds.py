@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from occflow.occupancy.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings, configured_grid
 from occflow.occupancy.store import OccupancyStore
 from occflow.simulation.drive import simulate_log
+from occflow.simulation.lidar import REVOLUTION_S
 
 VERSION = "v1.0-simulated"
 READS = 200
@@ -26,7 +28,8 @@ SECONDS_SIMULATED = 2.0
 
 def speeds(config: Mapping, root: Path) -> dict:
     """Rates of one process; "cpu" counts its seconds on cores, which others on the machine disturb less than "wall"."""
-    settings = OccupancySettings.from_dict(config["data"]["occupancy"])
+    revolution_s = REVOLUTION_S if config["simulation"]["motion_during_revolution"] else 0.0
+    settings = replace(OccupancySettings.from_dict(config["data"]["occupancy"]), revolution_s=revolution_s)
     load = os.getloadavg()[0]
     return {"load_average": round(load, 2), "simulated": simulated(config),
             "built": in_own_process(root, configured_grid(config["data"]), settings),

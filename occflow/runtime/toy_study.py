@@ -1,162 +1,229 @@
-"""The toys of distillation: what tools/study_toy.py trains, training by training."""
+"""The study of the distillation methods on points: what tools/study_toy.py trains and measures, part by part.
+
+ring: eight Gaussians, one-step students of every method. lag: one auxiliary update a student update. variance: of the
+student's gradient at equal network evaluations. futures: two futures of weights .7 and .3 under a condition, with the
+right auxiliary, with wrong ones, and against a guided teacher.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from occflow.atomic import atomic_file, write_json
-from occflow.distill.methods import method_from_config
-from occflow.errors import InputError
-from occflow.flow.few_steps import sample_jumps, sample_renoised
+from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
+from occflow.distill.flow_maps import LagrangianMap, SemigroupMap, TerminalVelocityMatching
+from occflow.distill.free_flow import FreeFlow
+from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
+from occflow.distill.mfd import MeanFlowDistillation
+from occflow.distill.protocol import Method
+from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.flow.solvers import sample_flow
-from occflow.runtime.toy import (
-    ToyNetwork,
-    ToyProblem,
-    distil,
-    energy_distance,
-    rare_share,
-    ring,
-    start_network,
-    two_futures,
-)
-from occflow.runtime.toy_gradients import gradient_noise
-from occflow.runtime.toy_picture import write_scatter
-from occflow.runtime.toy_report import by_name, page
+from occflow.flow.toys import PointToy, energy_distance, ring, two_futures
+from occflow.occupancy.settings import refuse_unknown
+from occflow.runtime.toy_study_report import toy_markdown, write_samples
+from occflow.training.points import PointDistillation, PointNetwork, PointTraining, fitted
 
-SHOWN = 300  # samples of a panel
-STEPS = (1, 2, 4)  # of a student
-TEACHER_STEPS = (1, 10, 50)
-SPOILED = {"its own condition": lambda c: c, "no condition": lambda c: torch.full_like(c, 1 / c.shape[1]),
-           "a shuffled condition": lambda c: c.roll(1, 0)}
-FUTURES = ("mfd", "vsd", "stabilised_mean_flow")
+METHODS: dict[str, Method] = {
+    "mfd": MeanFlowDistillation(normalise=False), "mfd, normalised": MeanFlowDistillation(),
+    "vsd": VariationalScoreDistillation(), "vsd, 3 draws": VariationalScoreDistillation(draws=3),
+    "dmd": VariationalScoreDistillation(normalise=True), "consistency": DiscreteConsistency(),
+    "continuous consistency": ContinuousConsistency(), "mean flow (eulerian)": MeanFlow(),
+    "mean flow, data": MeanFlow(from_data=True), "stabilised mean flow": StabilisedMeanFlow(),
+    "lagrangian": LagrangianMap(), "semigroup": SemigroupMap(), "free flow": FreeFlow(),
+    "terminal velocity": TerminalVelocityMatching(), "terminal velocity, data": TerminalVelocityMatching(True)}
+LEARNS_MAP = {name for name, method in METHODS.items() if not isinstance(
+    method, (MeanFlowDistillation, VariationalScoreDistillation, FreeFlow))}  # FreeFlow learns u at t = 1 only
+LAGGING = ("mfd", "vsd", "vsd, 3 draws", "mfd, normalised", "dmd")
+DRAWN = 200  # gradients that a variance is measured on
+GUIDANCE = 2.0  # OccFM's
+REGRESSION_BETAS = (0.9, 0.99)  # methods with an auxiliary forget at once, (0, 0.99): their target moves
 
 
-def run_toys(config: Mapping, groups: Mapping[str, Mapping]) -> str:
-    """Make the missing results; after each, toy.json, README.md and toy.svg are written. Returns the page.
+def run_toy_study(values: Mapping) -> str:
+    """Make what is missing of all parts; returns the report, which lies in OUTPUT/README.md too.
 
     Raises:
-        InputError: results of other settings are there.
+        InputError: an unknown part.
     """
-    torch.set_num_threads(1)
-    values = config["toy_study"]
-    folder, path = Path(values["output"]), Path(values["output"]) / "toy.json"
-    settings = {name: values[name] for name in ("samples", "start_steps", "steps", "auxiliary_updates",
-                                                "learning_rate", "scored")}
-    found = json.loads(path.read_text()) if path.is_file() else {"settings": settings, "results": {}}
-    if found["settings"] != settings:
-        raise InputError(f"{path}: results of other settings of toy_study; remove it or name another toy_study.output")
-    for place, job in jobs(values, groups):
-        if place not in found["results"]:
-            found["results"][place] = job()
-            write_json(path, found)
-            with atomic_file(folder / "README.md") as partial:
-                partial.write_text(page(found))
-            write_scatter(folder / "toy.svg", panels(found["results"]))
-    return page(found)
+    output = Path(values["output"])
+    found = json.loads((output / "results.json").read_text()) if (output / "results.json").is_file() else {}
+    output.mkdir(parents=True, exist_ok=True)
+    for part in values["parts"]:
+        refuse_unknown("toy.parts", part, tuple(PARTS))
+    for part in values["parts"]:
+        for name, job in PARTS[part](values).items():
+            if name not in found.setdefault(part, {}):
+                found[part][name] = job()
+                found["settings"] = {key: values[key] for key in ("updates", "batch", "auxiliary_updates", "samples")}
+                write_json(output / "results.json", found)
+    report = toy_markdown(found)
+    with atomic_file(output / "README.md") as partial_file:
+        partial_file.write_text(report)
+    return report
 
 
-def jobs(values: Mapping, groups: Mapping[str, Mapping]) -> Iterator:
-    """All results by place "part/name/seed"."""
-    starts: dict = {}
-    parts, seeds = values["parts"], values["seeds"]
-    if "teacher" in parts:
-        yield "teacher", lambda: teacher_result(values)
-    if "gradients" in parts:
-        yield "gradients", gradient_noise
-    for seed in seeds if "ring" in parts else ():
-        for name in values["methods"]:
-            yield f"ring/{name}/{seed}", lambda name=name, seed=seed: ring_result(
-                start(starts, ring(), values, seed), groups[name], values, seed)
-    for guidance in values["guidance"] if "two_futures" in parts else ():
-        for seed in seeds:
-            for name in FUTURES:
-                yield f"futures/{name}, guidance {guidance:g}/{seed}", lambda name=name, seed=seed, guidance=guidance: \
-                    futures_result(starts, groups[name], values, seed, guidance)
-    for name, seen in SPOILED.items() if "two_futures" in parts else ():
-        yield f"futures/mfd, auxiliary sees {name}/{seeds[0]}", lambda seen=seen: futures_result(
-            starts, groups["mfd"], values, seeds[0], 1.0, seen)
+@lru_cache(maxsize=2)
+def started(conditional: bool, seed: int) -> tuple[PointToy, PointNetwork]:
+    """A toy and the network at which its students start."""
+    toy = two_futures() if conditional else ring()
+    return toy, fitted(toy.velocity, toy.draw, seed)
 
 
-def start(kept: dict, problem: ToyProblem, values: Mapping, seed: int) -> ToyNetwork:
-    """The network that students of a seed start at, fitted once."""
-    key = len(problem.mixtures), problem.guidance, seed
-    if key not in kept:
-        kept[key] = start_network(problem, values, seed)
-    return kept[key]
+def distillation(values: Mapping, toy: PointToy, start: PointNetwork, method: Method, seed: int, lag: bool = False,
+                 **changes) -> PointDistillation:
+    """A method on a toy with the study's settings."""
+    settings = PointTraining(values["updates"], values["batch"], 1 if lag else values["auxiliary_updates"],
+                             betas=(0.0, 0.99) if method.needs_auxiliary else REGRESSION_BETAS)
+    return PointDistillation(method, changes.pop("teacher", toy.velocity), start, toy.draw, settings, seed, **changes)
 
 
-def exact(problem: ToyProblem, values: Mapping, seed: int) -> tuple[Tensor, Tensor]:
-    """Samples [N, 2] of the data and their conditions."""
-    generator = torch.Generator().manual_seed(seed)
-    condition = problem.conditions(values["scored"], generator)
-    return problem.data(condition, generator), condition
+def noise_and_truth(toy: PointToy, count: int) -> tuple[Tensor, Tensor]:
+    """Fixed noise and fixed exact data [count, 2] for the scores."""
+    generator = torch.Generator().manual_seed(1234)
+    return torch.randn(count, 2, generator=generator), toy.draw(count, generator)[0]
 
 
-def teacher_result(values: Mapping) -> dict:
-    """Data against data and the exact teacher by Euler steps, for every seed."""
-    problem, rows = ring(), {}
-    for seed in values["seeds"]:
-        (data, condition), (other, _) = exact(problem, values, 1000 + seed), exact(problem, values, 2000 + seed)
-        rows.setdefault("data against data", []).append(energy_distance(data, other))
-        noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(3000 + seed))
-        for steps in TEACHER_STEPS:
-            samples = taught_samples(problem, condition, noise, steps)
-            rows.setdefault(f"teacher, {steps} Euler", []).append(energy_distance(samples, data))
-    return {"energy_distance": rows, "shown": data[:SHOWN].tolist()}
+def score(toy: PointToy, samples: Tensor) -> dict:
+    """Energy distance to exact data, and the share off the modes."""
+    return {"energy": energy_distance(samples, noise_and_truth(toy, len(samples))[1]), "off": toy.off_mode(samples)}
 
 
-def taught_samples(problem: ToyProblem, condition: Tensor, noise: Tensor, steps: int) -> Tensor:
-    """The teacher's samples [N, 2] of noises [N, 2] by Euler steps."""
-    return sample_flow(lambda x, t: problem.velocity(x, t, condition), noise, torch.arange(len(noise)), len(noise),
-                       steps)
+# ring and lag
+
+def ring_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:
+    """Data, the exact teacher, and every method by seed."""
+    jobs = {"data": lambda: exact_row(values, 0)}
+    jobs |= {f"teacher-{steps}": partial(exact_row, values, steps) for steps in (1, 10, 50)}
+    return jobs | {f"{name}/{seed}": partial(trained_row, values, name, seed, False)
+                   for seed in values["seeds"] for name in METHODS}
 
 
-@torch.no_grad()
-def student_samples(student: ToyNetwork, condition: Tensor, few_steps: str, steps: int, seed: int) -> Tensor:
-    """Samples [N, 2] in so many steps."""
-    generator, count = torch.Generator().manual_seed(seed), len(condition)
-    noises = [torch.randn(count, 2, generator=generator) for _ in range(steps)]
-
-    def average(x: Tensor, r: Tensor, t: Tensor) -> Tensor:
-        return student(x, r, t, condition)
-
-    return sample_renoised(average, noises, count) if few_steps == "renoised" else \
-        sample_jumps(average, noises[0], count, steps)
+def lag_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:
+    """The methods with an auxiliary that is updated once a student update, without a head start."""
+    return {f"{name}/{seed}": partial(trained_row, values, name, seed, True)
+            for seed in values["seeds"] for name in LAGGING}
 
 
-def ring_result(first: ToyNetwork, group: Mapping, values: Mapping, seed: int) -> dict:
-    """Energy distance of a student of the ring in 1, 2, 4 steps where its method allows them."""
-    method, problem = method_from_config(group), ring()
-    made = distil(problem, first, method, values, tuple(group["betas"]), seed)
-    data, condition = exact(problem, values, 1000 + seed)
-    samples = {steps: student_samples(made.student, condition, method.few_steps, steps, 3000 + seed)
-               for steps in STEPS if steps == 1 or method.few_steps != "none"}
-    return {"energy_distance": {str(steps): energy_distance(one, data) for steps, one in samples.items()},
-            "evaluations": made.evaluations,
-            "shown": np.round(samples[1][:SHOWN].numpy(), 3).tolist()}
+def exact_row(values: Mapping, steps: int) -> dict:
+    """The exact teacher at so many Euler steps; 0: fresh data."""
+    toy, count = ring(), values["samples"]
+    noise, _ = noise_and_truth(toy, count)
+    if steps == 0:
+        return score(toy, toy.draw(count, torch.Generator().manual_seed(4321))[0])
+    condition = torch.zeros(count)
+    return score(toy, sample_flow(lambda x, t: toy.velocity(x, t, condition), noise, torch.arange(count), count, steps))
 
 
-def futures_result(starts: dict, group: Mapping, values: Mapping, seed: int, guidance: float,
-                   seen=SPOILED["its own condition"]) -> dict:
-    """Share of the rare future, .3 in the data, in a student's samples and in its teacher's."""
-    method, problem = method_from_config(group), two_futures(guidance)
-    made = distil(problem, start(starts, problem, values, seed), method, values, tuple(group["betas"]), seed, seen)
-    data, condition = exact(problem, values, 1000 + seed)
-    samples = student_samples(made.student, condition, method.few_steps, 1, 3000 + seed)
-    noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(3000 + seed))
-    taught = taught_samples(problem, condition, noise, 50)
-    joint = [torch.cat([points, 3 * condition], 1) for points in (samples, data)]  # far apart by condition
-    return {"rare": rare_share(samples, condition), "rare_teacher": rare_share(taught, condition),
-            "energy_distance": energy_distance(*joint)}
+def trained_row(values: Mapping, name: str, seed: int, lag: bool) -> dict:
+    """A student's scores after its training, at a few moments of it, and with more steps where it learns a map."""
+    toy, start = started(False, seed)
+    training = distillation(values, toy, start, METHODS[name], seed, lag)
+    noise, _ = noise_and_truth(toy, values["samples"])
+    condition, curve, began, seconds = torch.zeros(len(noise)), [], time.perf_counter(), 0.0
+    for until in (values["updates"] // 12, values["updates"] // 6, values["updates"] // 3, values["updates"]):
+        student = training.run(until - training.student.count)
+        seconds += time.perf_counter() - began
+        with torch.no_grad():
+            samples = student.sample(noise, condition)
+        curve.append([until, score(toy, samples)["energy"]])
+        began = time.perf_counter()
+    row = {**score(toy, samples), "curve": curve, "seconds": round(seconds, 1)}
+    if name in LEARNS_MAP:
+        with torch.no_grad():
+            row["steps"] = {str(steps): score(toy, student.sample(noise, condition, steps)) for steps in (2, 4)}
+    if seed == values["seeds"][0] and not lag:
+        write_samples(Path(values["output"]), name, samples)
+    return row
 
 
-def panels(results: Mapping) -> dict[str, list]:
-    """Points to draw by title: the data, and every method's one-step samples of its first seed."""
-    data = {"data": results["teacher"]["shown"]} if "teacher" in results else {}
-    return data | {name: own[0]["shown"] for name, own in by_name(results, "ring/").items()}
+# variance
+
+def variance_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:
+    """At two moments of a training."""
+    return {f"{share:g}/{seed}": partial(variances, values, share, seed)
+            for seed in values["seeds"] for share in (0.1, 1.0)}
+
+
+def variances(values: Mapping, share: float, seed: int) -> dict:
+    """Noise-to-signal of the student's gradient, tr Cov / |mean|^2, by estimator, at one state of the networks.
+
+    All estimators draw t alike (the larger of two uniforms) and are not normalised; "mfd" and "vsd, 3 draws" ask each
+    network three times.
+    """
+    toy, start = started(False, seed)
+    training = distillation(values, toy, start, METHODS["mfd"], seed)
+    training.run(max(1, int(share * values["updates"])))
+    estimators = {"vsd": MeanFlowDistillation(equal_share=1.0, normalise=False),
+                  "vsd, 3 draws": MeanFlowDistillation(equal_share=1.0, draws=3, normalise=False),
+                  "mfd": MeanFlowDistillation(steps=3, normalise=False)}
+    return {name: noise_to_signal(training, method) for name, method in estimators.items()}
+
+
+def noise_to_signal(training: PointDistillation, method: Method) -> float:
+    """tr Cov / |E g|^2 of the method's gradient in the student's parameters."""
+    gradients, kept = [], training.method
+    training.method = method
+    for _ in range(DRAWN):
+        loss = training.student_loss()
+        found = torch.autograd.grad(loss, training.student.parameters, allow_unused=True)
+        gradients.append(torch.cat([gradient.flatten() for gradient in found if gradient is not None]))
+    training.method = kept
+    stacked = torch.stack(gradients)
+    noise = float(stacked.var(dim=0).sum())
+    return noise / max(float(stacked.mean(0).pow(2).sum()) - noise / DRAWN, 1e-12)  # the mean's own noise taken off
+
+
+# futures
+
+def futures_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:
+    """Weight of the common future (true: .7) by case and seed."""
+    def without(condition: Tensor) -> Tensor:
+        return torch.full_like(condition, 0.5)
+
+    def shuffled(condition: Tensor) -> Tensor:
+        return condition[torch.randperm(len(condition), generator=torch.Generator().manual_seed(len(condition)))]
+
+    guided = partial(two_futures().guided, scale=GUIDANCE)
+    cases = {"mfd": {}, "vsd": {}, "mean flow (eulerian)": {}, "stabilised mean flow": {},
+             "mfd, auxiliary without condition": {"shown": without}, "vsd, auxiliary without condition":
+             {"shown": without}, "mfd, auxiliary with shuffled condition": {"shown": shuffled},
+             "mfd, teacher guided": {"teacher": guided}, "vsd, teacher guided": {"teacher": guided},
+             "mean flow (eulerian), teacher guided": {"teacher": guided}}
+    jobs: dict = {"teacher-50": partial(exact_weight, values, 1.0),
+                  "teacher-50, guided": partial(exact_weight, values, GUIDANCE)}
+    return jobs | {f"{case}/{seed}": partial(student_weight, values, case, changes, seed)
+                   for seed in values["seeds"] for case, changes in cases.items()}
+
+
+def common_weight(toy: PointToy, samples: Tensor, condition: Tensor) -> dict:
+    """Share of samples in the future that is common under their condition, and off the modes."""
+    return {"weight": float((toy.nearest_mode(samples) == condition.long()).float().mean()),
+            "off": toy.off_mode(samples)}
+
+
+def exact_weight(values: Mapping, scale: float) -> dict:
+    """The exact teacher's, by 50 Euler steps."""
+    toy, count = two_futures(), values["samples"]
+    noise, condition = noise_and_truth(toy, count)[0], torch.arange(count).remainder(2).float()
+    samples = sample_flow(lambda x, t: toy.guided(x, t, condition, scale), noise, torch.arange(count), count, 50)
+    return common_weight(toy, samples, condition)
+
+
+def student_weight(values: Mapping, case: str, changes: Mapping, seed: int) -> dict:
+    """A one-step student's."""
+    toy, start = started(True, seed)
+    method = METHODS[next(name for name in sorted(METHODS, key=len, reverse=True) if case.startswith(name))]
+    student = distillation(values, toy, start, method, seed, **changes).run()
+    noise, condition = noise_and_truth(toy, values["samples"])[0], torch.arange(values["samples"]).remainder(2).float()
+    with torch.no_grad():
+        return common_weight(toy, student.sample(noise, condition), condition)
+
+
+PARTS = {"ring": ring_jobs, "lag": lag_jobs, "variance": variance_jobs, "futures": futures_jobs}

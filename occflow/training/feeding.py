@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -136,7 +136,8 @@ class FlowFeed(WindowFeed):
     def make(self, index: int) -> tuple[FlowBatch, int]:
         observation = self.source.get(index)
         condition = self.forecaster.condition(observation)
-        return FlowBatch(condition, condition.residual(observation.target)), len(observation.layout.support)
+        data = condition.residual(observation.target)
+        return FlowBatch(replace(condition, base=None), data), len(observation.layout.support)
 
     def next(self, windows: int) -> FlowBatch:
         """The next batch of `windows` windows."""

@@ -54,7 +54,7 @@ def train_mean(forecaster: FlowForecaster, feed: ObservationFeed, values: Mappin
         condition = forecaster.condition(observation)
         base_error = ((observation.base - observation.target) ** 2).mean().item()
         error = ((condition.forecast.mean - observation.target) ** 2).mean().item()
-        return (mean_loss(condition.forecast, observation.target, values["scale_weight"]),
+        return (mean_loss(condition.forecast, observation.target, values["scale_weight"], values["centre"]),
                 {"error": error, "base_error": base_error})
 
     settings = OptimiserSettings.from_config(values)

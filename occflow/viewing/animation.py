@@ -11,7 +11,7 @@ from PIL import Image
 from occflow.atomic import atomic_file
 from occflow.occupancy.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.viewing.film import shown_forecasts
+from occflow.viewing.film import Film, shown_forecasts
 from occflow.viewing.palette import (
     BACKGROUND,
     CLASS_COLOURS,
@@ -45,7 +45,26 @@ def render_animation(record: ForecastRecord, view: Mapping, path: Path) -> None:
     panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
     sequences = {"truth": record.truth} if record.truth else {}
     sequences.update(shown_forecasts(record, view.get("forecasts") or ()))
-    pictures = _pictures(record, sequences, panels)
+    _save(_pictures(record, sequences, panels), step_ms, path)
+
+
+def render_film(film: Film, view: Mapping, path: Path) -> None:
+    """Write the animation of a scene of a store as a looping GIF: its sources side by side.
+
+    Raises:
+        InputError: a view setting is missing or not usable, or no renderer.
+    """
+    step_ms = round(1000 * seconds_a_frame(view))
+    start = next(iter(film.sources.values()))[:1]
+    panels = Panels(ForecastRecord(film.grid, start, (), {}, film.scene), view_value(view, "camera", "chase"),
+                    panel_size(view, "panel_px"))
+    tables = [[[panels.frame(frame) for frame in frames]] for frames in zip(*film.sources.values())]
+    pictures = [_compose(panels, list(film.sources), rows) for rows in tables]
+    _save([picture.quantize(palette=gif_palette(), dither=Image.Dither.NONE) for picture in pictures], step_ms, path)
+
+
+def _save(pictures: list[Image.Image], step_ms: int, path: Path) -> None:
+    """Pictures with a palette as a looping GIF; the last one stays for longer."""
     durations_ms = [step_ms] * (len(pictures) - 1) + [step_ms * LAST_FRAME_HOLD]
     with atomic_file(Path(path)) as partial:
         pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], duration=durations_ms,

@@ -8,11 +8,10 @@ from PIL import Image, ImageDraw, ImageFont
 from occflow.geometry import invert
 from occflow.grid import CLASS_NAMES, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS, EGO_BODY, EGO_CABIN, FAINT_INK, INK
+from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS, EGO_BODY, EGO_CABIN, FAINT_INK, HIGH_RGB, INK, LOW_RGB
 
 FREE_RGB = (236, 238, 243)  # observed, nothing there
 UNSEEN_RGB = ((205, 207, 213), (190, 193, 201))  # stripes: no ray went through any voxel of the column
-LOW_RGB, HIGH_RGB = np.array((38, 66, 122)), np.array((244, 176, 84))  # of unlabelled voxels, by height
 STRIPE_PX = 4
 SIDE_PX = 800  # of the map's longer side, about
 MARGIN_PX = 16

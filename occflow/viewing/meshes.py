@@ -14,7 +14,7 @@ from occflow.grid import VoxelGrid
 
 CORNER_LIGHT = np.array([1.0, 0.86, 0.75, 0.66])  # by the number of voxels that darken a corner of a face
 CHECKER_LIGHT = 0.955  # without outlines every second voxel is a shade darker, so that voxels can be counted
-OUTLINE_LIGHT = 0.55  # of a face's outline, relative to the face
+OUTLINE_LIGHT = 0.68  # of a face's outline, relative to the face
 OUTLINE_DEPTH = 0.02  # outlines lie so deep behind the faces, in voxels: nothing flickers
 
 

@@ -37,6 +37,19 @@ PALE_DIFFERENCE_COLOURS = np.rint(0.4 * DIFFERENCE_COLOURS + 0.6 * 225).astype(n
 _LUMINANCE = CLASS_COLOURS @ np.array([0.299, 0.587, 0.114]) / 255.0
 AGREED_GREYS = np.repeat(np.rint(140 + 100 * _LUMINANCE)[:, None], 3, axis=1).astype(np.uint8)  # [17, 3]
 
+LOW_RGB, HIGH_RGB = np.array((38, 66, 122)), np.array((244, 176, 84))  # of voxels without class, by height
+
+# Probability, from hardly to surely occupied: darker is likelier, in a hue that no class has.
+_PROBABILITY_STOPS = np.array([(246, 228, 160), (240, 150, 70), (190, 45, 90), (70, 10, 90)], dtype=np.float64)
+
+
+def probability_colours(probability: np.ndarray) -> np.ndarray:
+    """Colours [N, 3] uint8 of probabilities [N] in 0..1."""
+    stops = np.linspace(0, 1, len(_PROBABILITY_STOPS))
+    channels = [np.interp(probability, stops, channel) for channel in _PROBABILITY_STOPS.T]
+    return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+
+
 EGO_BODY = (20, 20, 24)
 EGO_CABIN = (255, 255, 255)
 BACKGROUND = (250, 250, 252)

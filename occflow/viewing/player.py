@@ -1,10 +1,14 @@
-"""The interactive window: walk through history and horizon, switch between truth and forecasts."""
+"""The interactive window: walk through time, switch between truth and forecasts, filter, compare, take pictures.
+
+Open3D's plain Visualizer, since its newer gui needs Vulkan: this one also runs on Mesa's software renderer.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,171 +16,281 @@ from PIL import Image
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
-from occflow.occupancy.forecast_file import ForecastRecord, Frames
-from occflow.viewing.cameras import PRESETS, preset
+from occflow.viewing.cameras import PRESETS
 from occflow.viewing.display import require_display
+from occflow.viewing.film import Film
 from occflow.viewing.headless import apply_camera, load_open3d, open3d_mesh, plain_look
+from occflow.viewing.hud import Plate, ground_label, keys_plate, legend_plate, timeline_plate, title_plate
 from occflow.viewing.meshes import Mesh
-from occflow.viewing.panels import seconds_a_frame, shown_forecasts, time_text, view_value
-from occflow.viewing.scene import class_mesh, difference_mesh
+from occflow.viewing.orbit import pushed, turned, zoomed
+from occflow.viewing.overlay import Overlay, label_corners, plate_corners
+from occflow.viewing.panels import seconds_a_frame, view_value
+from occflow.viewing.stage import Pane, Stage, stage_camera
 
 WINDOW_PX = (1280, 800)
-KEY_RIGHT, KEY_LEFT, KEY_SPACE = 262, 263, 32  # GLFW's numbers
+SPECIAL_KEYS = {"right": 262, "left": 263, "space": 32, "home": 268, "end": 269}  # GLFW's numbers
+PRESS, LEFT_BUTTON, SHIFT = 1, 0, 1
+IDLE_S = 0.008  # between looks at the mouse while nothing moves
+KEPT_VERTICES = 6_000_000  # of meshes in memory, about 400 MB: stepping back and forth is instant
 
 
-@dataclass
-class Stage:
-    """What the window shows; knows nothing of windows.
+def play(films: Callable[[int], Film], view: Mapping, screenshots: Path) -> None:
+    """Open the window and run until it is closed; pictures go to the folder `screenshots`.
 
     Args:
-        record: the frames.
-        sources: horizons to switch between, by name; "truth" first where it is known.
-        step: 0 is the present, negative the past, positive the horizon.
-        source: the source shown beyond the present.
-        against_truth: show what differs from the truth in place of the classes.
-    """
-
-    record: ForecastRecord
-    sources: dict[str, Frames]
-    step: int = 0
-    source: str = ""
-    against_truth: bool = False
-
-    def __post_init__(self) -> None:
-        self.source = self.source or next(iter(self.sources), "")
-
-    def move(self, steps: int) -> None:
-        """Go on in time, not beyond either end."""
-        last = len(self.sources.get(self.source, ()))
-        self.step = int(np.clip(self.step + steps, 1 - len(self.record.history), last))
-
-    def choose(self, source: str) -> None:
-        """Switch the source; from the past or the present go to the first instant of the horizon."""
-        self.source, self.step = source, max(self.step, 1)
-        self.move(0)
-
-    def text(self) -> str:
-        """One line that says what is on stage."""
-        frames = self.record.history if self.step <= 0 else self.sources[self.source]
-        frame = frames[self.step - 1]
-        name = "history" if self.step <= 0 else self.source
-        return f"{name} {time_text(self.record.seconds(frame))}{' against the truth' if self._differs() else ''}"
-
-    def mesh(self) -> Mesh:
-        """The mesh of what is on stage."""
-        if self.step <= 0:
-            return class_mesh(self.record.grid, self.record.history[self.step - 1])
-        frame = self.sources[self.source][self.step - 1]
-        if self._differs():
-            return difference_mesh(self.record.grid, self.record.truth[self.step - 1], frame)
-        return class_mesh(self.record.grid, frame)
-
-    def _differs(self) -> bool:
-        return self.against_truth and self.step > 0 and bool(self.record.truth) and self.source != "truth"
-
-
-def make_stage(record: ForecastRecord, wanted: Iterable[str] | str = ()) -> Stage:
-    """The stage of a record: truth where known, then the wanted forecasts."""
-    return Stage(record, {**({"truth": record.truth} if record.truth else {}), **shown_forecasts(record, wanted)})
-
-
-def play(record: ForecastRecord, view: Mapping, screenshots: Path) -> None:
-    """Open the window and run until it is closed; pictures go to the folder `screenshots`.
+        films: the film of a number 0, 1, ... (scenes of a store); any number where there is one only.
 
     Raises:
         InputError: no display, or Open3D is missing.
     """
     require_display()
-    stage = make_stage(record, view.get("forecasts") or ())
-    window = Window(stage, view_value(view, "camera", "chase"), seconds_a_frame(view), screenshots)
-    print(window.help())
-    window.run()
+    Window(films, view_value(view, "camera", "chase"), seconds_a_frame(view), screenshots).run()
 
 
 class Window:
-    """Open3D's window with the keys of the player bound to a stage."""
+    """Open3D's window with the player's keys, mouse and plates around a stage."""
 
-    def __init__(self, stage: Stage, camera: str, step_s: float, screenshots: Path, visible: bool = True) -> None:
-        self._stage, self._step_s, self._screenshots = stage, step_s, screenshots
-        self._cameras, self._camera = list(PRESETS), camera
-        self._next_step_s = float("inf")  # monotonic time of the next step while playing
-        preset(camera, stage.record.grid)
+    def __init__(self, films: Callable[[int], Film], camera: str, step_s: float, screenshots: Path,
+                 visible: bool = True) -> None:
+        self._films, self._number, self._step_s, self._screenshots = films, 0, step_s, screenshots
+        self.stage = Stage.of(films(0))
+        self._camera_name = camera
+        self.camera = stage_camera(camera, self.stage)
         self._open3d = load_open3d()
         self._visualizer = self._open3d.visualization.VisualizerWithKeyCallback()
-        if not self._visualizer.create_window(f"occflow: {stage.record.scene}", *WINDOW_PX, visible=visible):
+        if not self._visualizer.create_window("occflow", *WINDOW_PX, visible=visible):
             raise InputError("open3d could not open a window on this display; for pictures run viz/render.py")
         plain_look(self._visualizer)
-        self.show(first=True)
-        for key, (_, job) in self._keys().items():
-            self._visualizer.register_key_callback(key, self._callback(job))
-        self._visualizer.register_animation_callback(self._tick)
-
-    def help(self) -> str:
-        """The keys, one a line."""
-        names = {KEY_RIGHT: "right", KEY_LEFT: "left", KEY_SPACE: "space"}
-        lines = [f"  {names.get(key) or chr(key)}: {meaning}" for key, (meaning, _) in self._keys().items()]
-        return "\n".join(["keys (mouse: turn, wheel: zoom, Q: quit)", *lines])
+        self._overlay = Overlay(self._open3d, self._visualizer)
+        self._meshes: OrderedDict[tuple, object] = OrderedDict()
+        self._drawn: list[tuple] = []
+        self._plates: dict[str, Plate] = {}
+        self._size_px = WINDOW_PX
+        self._show_keys, self._stale, self._looked = True, True, False
+        self._next_step_s = float("inf")  # monotonic time of the next step while playing
+        self._mouse, self._drag = (0.0, 0.0), None
+        self._bind()
 
     def run(self) -> None:
         """Run until the window is closed."""
-        self._visualizer.run()
+        while self.tick():
+            time.sleep(IDLE_S)
         self._visualizer.destroy_window()
 
-    def show(self, first: bool = False) -> None:
-        """Put the stage on screen and say in the terminal what it is."""
-        self._visualizer.clear_geometries()
-        self._visualizer.add_geometry(open3d_mesh(self._open3d, self._stage.mesh()), reset_bounding_box=first)
-        if first:
+    def tick(self) -> bool:
+        """One look at keys, mouse and clock, and a new picture where something changed; False when closed."""
+        if time.monotonic() >= self._next_step_s:
+            self.stage.step_or_restart()
+            self._next_step_s = time.monotonic() + self._step_s
+            self._stale = True
+        self._follow_size()
+        if self._stale:
+            self._show()
+        if not self._looked:
             self._look()
-        print(self._stage.text(), flush=True)
+        return self._visualizer.poll_events()
 
-    def _keys(self) -> dict:
+    def press(self, key: str) -> None:
+        """What a key does; keys are named as on the window ("space", "B", "1", ...)."""
+        self._keys()[key][1]()
+        self._stale = True
+
+    def redraw(self) -> None:
+        """Draw now, whatever changed: for measurements."""
+        self._visualizer.update_renderer()
+        self._visualizer.poll_events()
+
+    @property
+    def playing(self) -> bool:
+        return self._next_step_s < float("inf")
+
+    def help(self) -> list[tuple[str, str]]:
+        """Keys and mouse, and what they do, as the window says it."""
+        lines = [(key, meaning) for key, (meaning, _) in self._keys().items() if key not in ("left", "end")]
+        pairs = {"right": ("left, right", "a step back, on"), "home": ("home, end", "the beginning, the end")}
+        return [*(pairs.get(key, (key, meaning)) for key, meaning in lines),
+                ("mouse", "turn; shift: push; wheel: zoom"), ("Q", "quit")]
+
+    def _keys(self) -> dict[str, tuple[str, Callable[[], None]]]:
         """Key -> meaning and job."""
-        stage = self._stage
-        keys = {KEY_RIGHT: ("a step on", lambda: stage.move(1)), KEY_LEFT: ("a step back", lambda: stage.move(-1)),
-                KEY_SPACE: ("play or pause", self._play_or_pause),
-                ord("H"): ("history: back to the present", lambda: setattr(stage, "step", 0))}
-        for number, name in enumerate(list(stage.sources)[:9], start=1):
-            keys[ord(str(number))] = (name, lambda name=name: stage.choose(name))
-        keys[ord("D")] = ("difference from the truth, on or off",
-                          lambda: setattr(stage, "against_truth", not stage.against_truth))
-        keys[ord("C")] = (f"next camera ({', '.join(self._cameras)})", self._next_camera)
-        keys[ord("S")] = (f"screenshot to {self._screenshots}", self._screenshot)
+        stage, film = self.stage, self.stage.film
+
+        def look(**changes) -> None:
+            stage.look = replace(stage.look, **changes)
+
+        keys = {"space": ("play, pause", self._play_or_pause), "right": ("a step on", lambda: stage.move(1)),
+                "left": ("a step back", lambda: stage.move(-1)), "home": ("the beginning", lambda: stage.go(0)),
+                "end": ("the end", lambda: stage.go(len(film.seconds)))}
+        for number, name in enumerate(list(film.sources)[:9], start=1):
+            keys[str(number)] = (name, lambda name=name: self._then_look(lambda: stage.choose(name)))
+        keys.update({
+            "B": ("side by side", lambda: self._then_look(lambda: setattr(stage, "beside", not stage.beside))),
+            "D": (f"colours: {stage.view}", stage.next_view),
+            "F": ("filter classes", stage.next_filter),
+            "O": ("outlines", lambda: look(outline=not stage.look.outline)),
+            "X": ("boxes", lambda: look(boxes=not stage.look.boxes)),
+            "C": (f"camera: {self._camera_name.replace('_', ' ')}", self._next_camera),
+            "N": ("next scene", self._next_film),
+            "S": ("screenshot", self._screenshot),
+            "K": ("hide, show the keys", lambda: setattr(self, "_show_keys", not self._show_keys)),
+        })
         return keys
 
-    def _callback(self, job):
-        def pressed(_visualizer) -> bool:
-            job()
-            self.show()
-            return True
-        return pressed
+    def _bind(self) -> None:
+        """Keys and mouse to their jobs; nothing is drawn inside a callback, `tick` does that."""
+        def pressed(key: str) -> Callable:
+            def job(_visualizer) -> bool:
+                if key in self._keys():
+                    self.press(key)
+                return False
+            return job
+
+        names = [*SPECIAL_KEYS, *"123456789", *"BDFOXCNSK"]
+        for key in names:
+            self._visualizer.register_key_callback(SPECIAL_KEYS.get(key, ord(key[0])), pressed(key))
+        self._visualizer.register_mouse_button_callback(self._on_button)
+        self._visualizer.register_mouse_move_callback(self._on_move)
+        self._visualizer.register_mouse_scroll_callback(self._on_scroll)
+
+    def _on_button(self, _visualizer, button: int, action: int, mods: int) -> bool:
+        if action != PRESS:
+            self._drag = None
+            return False
+        hit = next((meaning for plate in self._plates.values() if (meaning := plate.hit(*self._mouse))), None)
+        self._drag = hit[0] if hit else ("push" if button != LEFT_BUTTON or mods & SHIFT else "turn")
+        self.click(hit)
+        return False
+
+    def click(self, meaning: tuple | None) -> None:
+        """What a click on a part of a plate does."""
+        kind, *value = meaning or (None,)
+        if kind == "play":
+            self._play_or_pause()
+        elif kind == "instant":
+            self.stage.go(value[0])
+        elif kind == "class":
+            self.stage.toggle_class(value[0])
+        self._stale = self._stale or kind is not None
+
+    def _on_move(self, _visualizer, x: float, y: float) -> bool:
+        right_px, down_px = x - self._mouse[0], y - self._mouse[1]
+        self._mouse = (x, y)
+        if self._drag == "turn":
+            self.camera, self._looked = turned(self.camera, right_px, down_px), False
+        elif self._drag == "push":
+            self.camera, self._looked = pushed(self.camera, right_px, down_px, self._size_px[1]), False
+        elif self._drag == "instant":
+            hit = self._plates["timeline"].hit(x, self._plates["timeline"].top + 1)
+            if hit and hit[0] == "instant" and hit[1] != self.stage.index:
+                self.click(hit)
+        return False
+
+    def _on_scroll(self, _visualizer, _x: float, y: float) -> bool:
+        self.camera, self._looked = zoomed(self.camera, y), False
+        return False
+
+    def _show(self) -> None:
+        """Put the stage and the plates on screen."""
+        panes = self.stage.panes()
+        wanted = [pane.key for pane in panes]
+        for key in [key for key in self._drawn if key not in wanted]:
+            self._visualizer.remove_geometry(self._meshes[key], reset_bounding_box=False)
+        added = [pane for pane in panes if pane.key not in self._drawn]
+        for pane in added:  # Open3D's camera works only once it has a bounding box
+            first = not self._meshes
+            self._visualizer.add_geometry(self._mesh(pane), reset_bounding_box=first)
+        self._drawn, self._stale = wanted, False
+        self._forget()
+        self._label(panes)
+        self._make_plates()
+        self._looked = False
+
+    def _mesh(self, pane: Pane):
+        """The mesh of a pane at its place, made once."""
+        if pane.key not in self._meshes:
+            mesh = pane.paint()
+            placed = Mesh(mesh.vertices + np.array(pane.place_m), mesh.triangles, mesh.colours)
+            self._meshes[pane.key] = open3d_mesh(self._open3d, placed)
+        self._meshes.move_to_end(pane.key)
+        return self._meshes[pane.key]
+
+    def _forget(self) -> None:
+        """Drop the meshes that were not on screen for longest, where memory asks for it."""
+        total = sum(len(mesh.vertices) for mesh in self._meshes.values())
+        for key in list(self._meshes):
+            if total > KEPT_VERTICES and key not in self._drawn:
+                total -= len(self._meshes.pop(key).vertices)
+
+    def _label(self, panes: list[Pane]) -> None:
+        """A name before each of several grids."""
+        images = [ground_label(pane.title) for pane in panes] if len(panes) > 1 else []
+        self._overlay.keep_only({f"label {number}" for number in range(len(images))} | set(self._plates))
+        for number, (pane, image) in enumerate(zip(panes, images)):
+            corners = label_corners(self.stage.film.grid, pane.place_m, image.width / image.height)
+            self._overlay.put(f"label {number}", image, corners)
+
+    def _make_plates(self) -> None:
+        width, height = self._size_px
+        plates = {"title": title_plate(self.stage), "legend": legend_plate(self.stage, width),
+                  "timeline": timeline_plate(self.stage, self.playing, width, height)}
+        if self._show_keys:
+            plates["keys"] = keys_plate(self.help(), plates["title"].image.height + 16)
+        for name, plate in plates.items():
+            self._overlay.put(name, plate.image, self._corners(plate))
+        if "keys" not in plates:
+            self._overlay.remove("keys")
+        self._plates = plates
+
+    def _corners(self, plate: Plate) -> np.ndarray:
+        return plate_corners(self.camera, self._size_px, plate.left, plate.top, plate.image.size)
 
     def _look(self) -> None:
-        apply_camera(self._open3d, self._visualizer, preset(self._camera, self._stage.record.grid), *WINDOW_PX)
+        """Put the eye where the camera stands, and the plates before it."""
+        apply_camera(self._open3d, self._visualizer, self.camera, *self._size_px)
+        for name, plate in self._plates.items():
+            self._overlay.move(name, self._corners(plate))
+        self._looked = True
+        self._visualizer.update_renderer()
+
+    def _follow_size(self) -> None:
+        """Lay the plates out anew where the window was resized."""
+        control = self._visualizer.get_view_control()
+        intrinsic = control.convert_to_pinhole_camera_parameters().intrinsic
+        if (intrinsic.width, intrinsic.height) != self._size_px and min(intrinsic.width, intrinsic.height) > 0:
+            self._size_px, self._stale = (intrinsic.width, intrinsic.height), True
+
+    def _then_look(self, job: Callable[[], None]) -> None:
+        """Do a job, and look anew where it changed the number of grids."""
+        before = len(self.stage.panes())
+        job()
+        if len(self.stage.panes()) != before:
+            self.camera = stage_camera(self._camera_name, self.stage)
 
     def _next_camera(self) -> None:
-        self._camera = self._cameras[(self._cameras.index(self._camera) + 1) % len(self._cameras)]
-        self._look()
+        names = list(PRESETS)
+        self._camera_name = names[(names.index(self._camera_name) + 1) % len(names)]
+        self.camera = stage_camera(self._camera_name, self.stage)
+
+    def _next_film(self) -> None:
+        self._number += 1
+        film = self._films(self._number)
+        if film is not self.stage.film:
+            before, self.stage = self.stage, Stage.of(film)
+            self.stage.look, self.stage.beside = before.look, before.beside
+            self.stage.source = before.source if before.source in film.sources else self.stage.source
 
     def _play_or_pause(self) -> None:
-        paused = self._next_step_s == float("inf")
-        self._next_step_s = time.monotonic() if paused else float("inf")
-
-    def _tick(self, _visualizer) -> bool:
-        if time.monotonic() < self._next_step_s:
-            return False
-        before = self._stage.step
-        self._stage.move(1)
-        if self._stage.step == before:  # the end: from the start again
-            self._stage.step = 1 - len(self._stage.record.history)
-        self._next_step_s = time.monotonic() + self._step_s
-        self.show()
-        return True
+        self._next_step_s = float("inf") if self.playing else time.monotonic()
 
     def _screenshot(self) -> None:
+        """What the window shows, plates included, as a PNG."""
+        if self._stale:
+            self._show()
+        self._look()
         pixels = np.asarray(self._visualizer.capture_screen_float_buffer(do_render=True))
-        name = self._stage.text().replace(" ", "_").replace("+", "")
-        path = self._screenshots / f"{self._stage.record.scene}_{name}.png"
+        name = "_".join(self.stage.text().replace("+", "").split())
+        taken = len(list(self._screenshots.glob("*.png"))) + 1  # so that none overwrites another
+        path = self._screenshots / f"{taken:03d}_{self.stage.film.scene}_{name}.png"
         with atomic_file(path) as partial:
             Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(partial, format="PNG")
-        print(f"wrote {path}")
+        print(f"wrote {path}", flush=True)

@@ -1,4 +1,4 @@
-"""The pictures of a forecast file: a sheet and an animation."""
+"""The pictures of a forecast file (a sheet and an animation) or of a scene of a store (an animation)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from occflow.occupancy.forecast_file import load_forecasts
-from occflow.viewing.animation import render_animation
+from occflow.viewing.animation import render_animation, render_film
 from occflow.viewing.sheet import render_sheet
+from occflow.viewing.source import Source
 
 
 def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Path]:
@@ -17,3 +18,14 @@ def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Pa
         path = Path(folder) / name
         render(record, view, path)
         yield path
+
+
+def draw_source(source: Source, view: Mapping) -> Iterator[Path]:
+    """The pictures of what viz/render.py was pointed at, yielding each path when it is there."""
+    if source.file is not None:
+        yield from draw_record(source.file, source.folder, view)
+        return
+    film = source.film()
+    path = source.folder / f"{film.scene}.gif"
+    render_film(film, view, path)
+    yield path

@@ -1,11 +1,16 @@
-"""What is drawn of a frame: its voxels by class, or what differs between two frames, and the ego vehicle."""
+"""What is drawn of a frame: its voxels by class, by agreement or by probability, objects and the ego vehicle."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from occflow.grid import FLAT_CLASSES, MOVABLE_CLASSES, VoxelGrid
+from occflow.geometry import invert, transform
+from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
+from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.viewing.film import Marginal
 from occflow.viewing.meshes import Mesh, box_mesh, join, voxel_mesh
 from occflow.viewing.palette import (
     AGREED,
@@ -15,15 +20,54 @@ from occflow.viewing.palette import (
     DIFFERENCE_COLOURS,
     EGO_BODY,
     EGO_CABIN,
+    HIGH_RGB,
+    INK,
     INVENTED,
+    LOW_RGB,
     MISSED,
     PALE_DIFFERENCE_COLOURS,
+    probability_colours,
 )
 
+LOWEST_EYE_M = 1.5  # no camera stands lower: faces below it that look down are never seen
+OUTLINE = 0.08  # of a voxel
+WIRE_M = 0.12  # thickness of the edges of a box
+ALL_OF_ONE = 0.5  # a frame with a larger share of "others" has no classes worth a colour
+OTHERS = CLASS_NAMES.index("others")
 
-def class_mesh(grid: VoxelGrid, frame: OccupancyFrame) -> Mesh:
-    """Voxels coloured by class, with the ego vehicle."""
-    return join([voxel_mesh(grid, frame.flat, CLASS_COLOURS[frame.labels]), ego_mesh()])
+
+@dataclass(frozen=True)
+class Look:
+    """How frames are drawn.
+
+    Args:
+        hidden: classes that are left out.
+        outline: whether voxels are outlined.
+        boxes: whether annotated objects are outlined.
+    """
+
+    hidden: frozenset[int] = frozenset()
+    outline: bool = True
+    boxes: bool = True
+
+
+PLAIN = Look()
+
+
+def class_mesh(grid: VoxelGrid, frame: OccupancyFrame, look: Look = PLAIN) -> Mesh:
+    """Voxels coloured by class (by height where the frame has none), with boxes and the ego vehicle."""
+    shown = ~np.isin(frame.labels, list(look.hidden))
+    return _street(grid, frame.flat[shown], class_colours(grid, frame)[shown], look, frame)
+
+
+def class_colours(grid: VoxelGrid, frame: OccupancyFrame) -> np.ndarray:
+    """Colours [N, 3] of the voxels of a frame: by class, by height what has none."""
+    unknown = frame.labels >= NUM_CLASSES
+    if (frame.labels == OTHERS).mean() > ALL_OF_ONE if len(frame.labels) else False:
+        unknown = unknown | (frame.labels == OTHERS)
+    height = (frame.flat % grid.shape[2] / max(grid.shape[2] - 1, 1))[:, None]
+    by_height = LOW_RGB + (HIGH_RGB - LOW_RGB) * height
+    return np.where(unknown[:, None], by_height, CLASS_COLOURS[np.minimum(frame.labels, NUM_CLASSES - 1)])
 
 
 def difference(truth: OccupancyFrame, forecast: OccupancyFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -41,8 +85,8 @@ def difference(truth: OccupancyFrame, forecast: OccupancyFrame) -> tuple[np.ndar
     return flat, kinds
 
 
-def difference_mesh(grid: VoxelGrid, truth: OccupancyFrame, forecast: OccupancyFrame) -> Mesh:
-    """Voxels of both frames coloured by agreement, with the ego vehicle."""
+def difference_mesh(grid: VoxelGrid, truth: OccupancyFrame, forecast: OccupancyFrame, look: Look = PLAIN) -> Mesh:
+    """Voxels of both frames coloured by agreement, with the truth's boxes and the ego vehicle."""
     flat, kinds = difference(truth, forecast)
     labels = np.empty(len(flat), dtype=np.uint8)
     for frame in (forecast, truth):  # the truth has the last word
@@ -50,8 +94,42 @@ def difference_mesh(grid: VoxelGrid, truth: OccupancyFrame, forecast: OccupancyF
     is_flat = np.isin(labels, FLAT_CLASSES)[:, None]
     colours = np.where(is_flat, PALE_DIFFERENCE_COLOURS[kinds], DIFFERENCE_COLOURS[kinds])
     # What agrees keeps a trace of its class as a paler or darker grey: the street stays in sight.
-    colours = np.where((kinds == AGREED)[:, None], AGREED_GREYS[labels], colours)
-    return join([voxel_mesh(grid, flat, colours), ego_mesh()])
+    colours = np.where((kinds == AGREED)[:, None], AGREED_GREYS[np.minimum(labels, NUM_CLASSES - 1)], colours)
+    shown = ~np.isin(labels, list(look.hidden))
+    return _street(grid, flat[shown], colours[shown], look, truth)
+
+
+def marginal_mesh(grid: VoxelGrid, likely: Marginal, around: OccupancyFrame, look: Look = PLAIN) -> Mesh:
+    """Voxels coloured by the share of samples that fill them (ground in grey), with the boxes of `around`."""
+    ground = np.isin(likely.labels, FLAT_CLASSES)[:, None]
+    greys = np.repeat(np.rint(235 - 60 * likely.probability)[:, None], 3, axis=1)
+    colours = np.where(ground, greys, probability_colours(likely.probability))
+    shown = ~np.isin(likely.labels, list(look.hidden))
+    return _street(grid, likely.flat[shown], colours[shown], look, around)
+
+
+def _street(grid: VoxelGrid, flat: np.ndarray, colours: np.ndarray, look: Look, around: OccupancyFrame) -> Mesh:
+    voxels = voxel_mesh(grid, flat, colours, OUTLINE if look.outline else 0.0, LOWEST_EYE_M)
+    boxes = [box_wires(grid, box, around) for box in around.boxes if look.boxes and box.label not in look.hidden]
+    return join([voxels, *(one for one in boxes if one is not None), ego_mesh()])
+
+
+def box_wires(grid: VoxelGrid, box: Box, frame: OccupancyFrame) -> Mesh | None:
+    """The edges of an annotated object, and a mark from its roof forward; None where it lies outside the grid."""
+    pose = invert(frame.world_from_grid) @ box.world_from_box
+    lower, upper = np.array(grid.origin_m), grid.origin_m + np.array(grid.shape) * grid.voxel_size_m
+    if ((pose[:2, 3] < lower[:2]) | (pose[:2, 3] > upper[:2])).any():
+        return None
+    half_m, bars = np.asarray(box.size_lwh_m) / 2, []
+    for axis in range(3):
+        for first, second in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+            start = np.insert(np.array([first, second]) * np.delete(half_m, axis), axis, -half_m[axis])
+            end = np.insert(np.array([first, second]) * np.delete(half_m, axis), axis, half_m[axis])
+            bars.append(box_mesh(tuple(start - WIRE_M / 2), tuple(end + WIRE_M / 2), INK))
+    bars.append(box_mesh((0.0, -WIRE_M / 2, half_m[2] - WIRE_M / 2),
+                         (half_m[0], WIRE_M / 2, half_m[2] + WIRE_M / 2), INK))
+    wires = join(bars)
+    return Mesh(transform(pose, wires.vertices), wires.triangles, wires.colours)
 
 
 def occupied_iou(truth: OccupancyFrame, forecast: OccupancyFrame) -> float:

@@ -8,8 +8,8 @@ from occflow.eval.baselines import baselines
 from occflow.eval.box_motion import BoxMotion, annotated_motions
 from occflow.eval.iou import IoUCounts
 from occflow.geometry import planar_pose
-from occflow.grid import VoxelGrid
-from occflow.logs.protocol import Box
+from occflow.grid import OTHERS, VoxelGrid
+from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 
@@ -46,6 +46,16 @@ def scores(window: Window) -> dict[str, float]:
 
 def window_of(frames: list[OccupancyFrame]) -> Window:
     return Window(WindowKey("scene", 0), tuple(frames[:2]), tuple(frames[2:]))
+
+
+def test_unlabelled_history_is_forecast_as_others():
+    pose = planar_pose(0.0, 0.0, 0.0)
+    seen = OccupancyFrame(np.array([3, 4]), np.full(2, UNLABELLED, np.uint8), pose, 0.0)
+    later = OccupancyFrame(np.array([3]), np.array([4], np.uint8), pose, 0.5)
+    window = Window(WindowKey("s", 0), (seen, seen), (later,))
+    for baseline in baselines(VoxelGrid((0, 0, 0), (4, 4, 4), 1.0), with_boxes=False):
+        (frame,) = baseline.forecast(window, 0).frames
+        assert frame.flat.tolist() == [3, 4] and (frame.labels == OTHERS).all()
 
 
 def test_ego_motion_by_whole_voxels():

@@ -39,6 +39,7 @@ def test_a_trail_counts_against_the_build_and_the_ground_does_not():
     quality = BuiltQuality()
     quality.add(frame_of(trail, (now,)), frame_of({(4, 4, 0): CAR, (14, 5, 0): CAR}), [(before,)], GRID)
     assert (quality.left_claimed, quality.left_right, quality.left_precision) == (2, 1, 0.5)
+    assert (quality.left, quality.without_trail) == (16, 15 / 16)
 
 
 def test_what_stands_still_has_left_nothing():

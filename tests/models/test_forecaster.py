@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from occflow.flow.solvers import sample_flow
 from occflow.models.autoencoder import at_sites
 from occflow.models.forecaster import EMPTY, FlowForecaster, horizon_geometry, join_observations
 from occflow.models.layout import cell_grid, coarse_keys
-from occflow.models.mean import mean_loss
+from occflow.models.mean import MeanForecast, mean_loss
 from occflow.models.regression import TrueFuture, twin_loss
 from occflow.occupancy.crop import cropped, part_of
 from occflow.occupancy.frame import OccupancyFrame
@@ -47,6 +48,15 @@ def test_support_and_tables_without_what_makes_them_good(small_forecaster, stree
     present = layout.history_table[:, -1] < len(layout.history)
     places = layout.history.coords[layout.history_table[present, -1]][:, 1:]
     assert torch.equal(places, layout.support.coords[present][:, 1:])
+
+
+def test_a_state_near_its_base_is_the_base(small_forecaster, street_window):
+    model = remade(small_forecaster, keep_within=0.5)
+    condition = model.condition(model.observe(street_window))
+    near, far = (torch.full_like(condition.base, size) / condition.forecast.scale for size in (0.4, 0.6))
+    with torch.no_grad():
+        assert torch.equal(condition.state(near), condition.base)
+        assert torch.allclose(condition.state(far), condition.base + 0.6, atol=1e-5)
 
 
 def test_guidance_goes_from_the_blind_flow_through_the_conditional_one(small_forecaster, street_window):
@@ -196,6 +206,21 @@ def test_mean_loss_leaves_the_mean_a_plain_regression(small_forecaster, street_w
         mean_loss(small_forecaster.condition(observation).forecast, observation.target, weight).backward()
         gradients.append(small_forecaster.mean.mean_head.weight.grad.clone())
     assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("centre, expected", [("median", [0.0, 0.0]), ("mean", [1.2, 0.4])])
+def test_the_centre_of_two_futures(centre, expected):
+    """Three windows of five at (0, 0), two at (3, 1): the median is the more frequent future, the mean is none."""
+    futures = torch.tensor([[0.0, 0.0]] * 3 + [[3.0, 1.0]] * 2)
+    found = torch.tensor([[1.0, 1.0]], requires_grad=True)
+    optimiser = torch.optim.Adam([found], lr=0.05)
+    for step in range(400):
+        optimiser.param_groups[0]["lr"] = 0.05 * (1 - step / 400)
+        optimiser.zero_grad()
+        forecast = MeanForecast(found.expand(5, 2), torch.ones(5, 2), torch.zeros(5, 1))
+        mean_loss(forecast, futures, 0.0, centre).backward()
+        optimiser.step()
+    assert found[0].tolist() == pytest.approx(expected, abs=0.05)
 
 
 def test_a_crop_shows_its_sites_as_the_whole_window_does(small_forecaster, street_window, small_settings):

@@ -27,7 +27,7 @@ from occflow.occupancy.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, start_store
 from occflow.occupancy.voxel_codec import pack
-from occflow.occupancy.windows import read_window, window_keys
+from occflow.occupancy.windows import WindowSource, read_window, refuse_other_interval, window_keys
 
 SETTINGS = OccupancySettings()
 
@@ -64,6 +64,24 @@ def test_windows_are_cut_from_it(store):
     keys = window_keys(store, "val", history=2, horizon=1)
     assert [(key.scene, key.start) for key in keys] == [("street-2", 0), ("street-2", 1)]
     assert read_window(store, keys[1], 2, 1).present.token == "street-2-2"
+
+
+def test_a_source_cuts_windows_as_it_is_told(store):
+    source = WindowSource(store, 2, 1, "causal", "anchored")
+    window = source.read(source.keys("val")[0])
+    assert all((frame.labels == UNLABELLED).all() and not frame.boxes for frame in window.history)
+    assert (window.horizon[0].labels != UNLABELLED).all()
+    assert len({frame.world_from_grid.tobytes() for frame in (*window.history, *window.horizon)}) == 1
+    assert source.read(window.key, "occupancy").history[0].boxes
+    for wrong in ({"input_kind": "camera"}, {"grid_pose": "moon"}):
+        with pytest.raises(InputError, match="not known"):
+            WindowSource(store, 2, 1, **wrong)
+
+
+def test_frames_at_another_rate_are_refused(store):
+    refuse_other_interval(store, 0.5)
+    with pytest.raises(InputError, match="0.5 s apart, data.frame_interval_s is 0.1"):
+        refuse_other_interval(store, 0.1)
 
 
 def test_a_frame_and_a_scene_without_anything_are_kept(street_with, tmp_path):

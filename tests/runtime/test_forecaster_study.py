@@ -11,6 +11,7 @@ from occflow.runtime import forecaster_study
 from occflow.runtime.fine_tuning import halves
 from occflow.runtime.forecaster_study import changed, run_study
 from occflow.runtime.forecaster_study_report import mean_rows, study_markdown
+from occflow.runtime.reconstruction import reconstruction
 
 SCORES = {"iou": [0.8, 0.7, 0.6], "miou": [0.5, 0.4, 0.3], "movable_iou": [0.4, None, 0.2]}
 
@@ -58,6 +59,14 @@ def test_no_frame_that_was_trained_on_is_forecast(frames, first, second):
     assert max(first) + 9 <= min(second) + 3
     with pytest.raises(InputError, match="long enough"):
         halves(store, 9, 8)
+
+
+def test_reconstruction_counts_voxels_and_latents(small_forecaster, street_window):
+    frames = street_window.history
+    found = reconstruction(small_forecaster, frames)
+    sites, latents = small_forecaster.encode_frames(frames)
+    assert found["latent_numbers_a_frame"] == latents.numel() / len(frames) and found["frames"] == len(frames)
+    assert 0 <= found["movable_iou"] <= 1 and found["iou"] != reconstruction(small_forecaster, frames, noise=3.0)["iou"]
 
 
 def test_rows_of_seeds_are_averaged():

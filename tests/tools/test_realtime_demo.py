@@ -13,6 +13,7 @@ from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.settings import settings_from_config
 from occflow.runtime.stream import jobs as stream_jobs
+from occflow.runtime.stream import student
 from occflow.runtime.stream.jobs import Demo, assemble
 from occflow.training.checkpoint import save_checkpoint
 
@@ -24,7 +25,7 @@ SMALL = ["data.grid.origin_m=[-12,-12,-1]", "data.grid.shape=[30,30,8]", "data.h
 def overrides(tiny_log_root, tmp_path) -> list[str]:
     """A tiny log, replayed without end to a small untrained student."""
     values = [*SMALL, "log=nuscenes", f"log.root={tiny_log_root}", "log.version=v1.0-tiny", f"run_dir={tmp_path}/run",
-              f"stream.run_dir={tmp_path}/stream", "stream.loops=100000", "stream.display=false", "workers=1",
+              f"stream.run_dir={tmp_path}/stream", "stream.loops=2000", "stream.display=false", "workers=1",
               "stream.gif_forecasts=0", "stream.pace=0", "stream.deadline_s=60"]
     config = compose_config(values)
     settings = settings_from_config(config["data"], config["model"])
@@ -34,8 +35,26 @@ def overrides(tiny_log_root, tmp_path) -> list[str]:
 
 
 def test_a_missing_student_is_one_line_with_the_remedy(overrides):
-    with pytest.raises(InputError, match="none/student.safetensors.*make demo"):
+    with pytest.raises(InputError, match="none/student.safetensors.*stream.checkpoint=PATH"):
         assemble(compose_config([*overrides, "run_dir=none"]))
+
+
+def test_on_the_embedded_log_a_missing_student_is_trained_first(overrides, tiny_log_root, tmp_path, monkeypatch):
+    """And what is there already is not made again."""
+    (tmp_path / "run" / "student.safetensors").rename(tmp_path / "trained")
+    (tmp_path / "run" / "teacher.safetensors").touch()
+    steps = []
+    monkeypatch.setattr(student, "ensure_store", lambda config: steps.append("store"))
+    monkeypatch.setattr(student, "distill_mfd", lambda config: steps.append("student") or
+                        (tmp_path / "trained").rename(tmp_path / "run" / "student.safetensors"))
+    config = compose_config([*overrides, f"simulation.root={tiny_log_root}"])
+    assert assemble(config).scenes == ["tiny-1", "tiny-2"] and steps == ["store", "student"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_stream(overrides, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="stream.run_dir"):
+        stream_jobs.realtime_demo(compose_config([*overrides, f"stream.run_dir={tmp_path}/file/stream"]))
 
 
 def test_ctrl_c_ends_cleanly_with_the_report_written(overrides, tmp_path, monkeypatch):

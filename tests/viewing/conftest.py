@@ -46,6 +46,11 @@ def street_frame(time_s: float, error_m: float = 0.0, ego_speed: float = 6.0) ->
 
 @pytest.fixture(scope="session")
 def record() -> ForecastRecord:
+    return small_record()
+
+
+def small_record() -> ForecastRecord:
+    """Three observed and six future frames of the street, a good and a poor forecast."""
     history = tuple(street_frame(t * STEP_S) for t in (-2, -1, 0))
     times = [(i + 1) * STEP_S for i in range(6)]
     truth = tuple(street_frame(t) for t in times)

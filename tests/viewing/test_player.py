@@ -1,49 +1,161 @@
-"""The player's stage, and its refusal without a display."""
+"""The player's stage, its plates, its camera, its refusal without a display, and the window on a virtual one."""
 
+import os
+import shutil
 import socket
+import subprocess
+import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from occflow.errors import InputError
 from occflow.occupancy.forecast_file import ForecastRecord
 from occflow.viewing import display
-from occflow.viewing.player import make_stage, play
+from occflow.viewing.cameras import PRESETS
+from occflow.viewing.film import film_of_record, marginal
+from occflow.viewing.hud import legend_plate, timeline_plate
+from occflow.viewing.orbit import pushed, turned, zoomed
+from occflow.viewing.overlay import plate_corners
+from occflow.viewing.player import play
+from occflow.viewing.scene import LOWEST_EYE_M
+from occflow.viewing.stage import CLASSES, DIFFERENCE, PROBABILITY, Stage, stage_camera
+
+DRIVE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from conftest import small_record
+from occflow.viewing.film import film_of_record
+from occflow.viewing.player import Window
+film = film_of_record(small_record())
+window = Window(lambda number: film, "chase", 0.5, Path(sys.argv[2]))
+for key in ("K", "S", "4", "D", "S", "B", "S"):
+    window.press(key)
+    assert window.tick()
+window.click(("class", 11))
+window.press("S")
+"""
 
 
-def test_time_stops_at_both_ends(record):
-    stage = make_stage(record)
-    assert (stage.text(), stage.source) == ("history now", "truth")
+@pytest.fixture
+def stage(record):
+    return Stage.of(film_of_record(record))
+
+
+def test_time_stops_at_both_ends(stage):
+    assert (stage.text(), stage.source) == ("history  now", "history")
     stage.move(-9)
-    assert stage.text() == "history -1.0 s"
-    stage.move(99)
-    assert stage.text() == "truth +3.0 s"
-
-
-def test_sources_and_difference(record):
-    stage = make_stage(record, ("student-1",))
-    assert list(stage.sources) == ["truth", "student-1"]
-    stage.choose("student-1")
-    assert stage.text() == "student-1 +0.5 s"
-    plain = stage.mesh()
-    stage.against_truth = True
-    assert stage.text() == "student-1 +0.5 s against the truth"
-    assert len(stage.mesh().triangles) != len(plain.triangles)
+    assert stage.text() == "history  -1.0 s"
     stage.choose("truth")
-    assert stage.text() == "truth +0.5 s"
+    stage.move(99)
+    assert stage.text() == "truth  +3.0 s"
 
 
-def test_real_log_without_truth(record):
-    stage = make_stage(ForecastRecord(record.grid, record.history, (), {"student-1": record.truth}, "log"))
-    stage.against_truth = True
-    stage.move(2)
-    assert stage.text() == "student-1 +1.0 s"
-    assert len(stage.mesh().triangles) > 0
+def test_sources_and_difference(stage):
+    stage.choose("student-1")
+    plain = stage.panes()[0].paint()
+    stage.next_view()
+    (pane,) = stage.panes()
+    assert (stage.text(), pane.drawn) == ("student-1  +0.5 s  against the truth", DIFFERENCE)
+    assert stage.figures().startswith("IoU ") and "movers" in stage.figures()
+    assert len(pane.paint().triangles) != len(plain.triangles)
+    stage.choose("truth")
+    assert (stage.text(), stage.panes()[0].drawn) == ("truth  +0.5 s", CLASSES)
 
 
-def test_history_alone(record):
-    stage = make_stage(ForecastRecord(record.grid, record.history, (), {}, "log"))
-    stage.move(3)
-    assert stage.text() == "history now"
+def test_side_by_side_keeps_order_and_does_not_overlap(stage):
+    stage.choose("truth")
+    stage.beside = True
+    panes = stage.panes()
+    assert [pane.title.split()[0] for pane in panes] == ["history", "truth", "teacher-10", "student-1"]
+    places = np.array([pane.place_m for pane in panes])
+    apart = np.abs(places[:, None] - places[None])[~np.eye(4, dtype=bool)].max(axis=1)
+    assert (apart > 80).all() and panes[0].place_m[0] > panes[2].place_m[0]
+
+
+def test_probability_is_the_share_of_samples(record):
+    futures = (record.truth, record.forecasts["student-1"])
+    stage = Stage.of(film_of_record(replace(record, samples={"student-1": futures})))
+    stage.choose("student-1")
+    stage.next_view()
+    stage.next_view()
+    assert stage.panes()[0].drawn == PROBABILITY and "share of 2 samples" in stage.text()
+    likely = marginal([future[0] for future in futures])
+    both = np.intersect1d(futures[0][0].flat, futures[1][0].flat)
+    np.testing.assert_array_equal(likely.flat[likely.probability == 1.0], both)
+    assert set(likely.probability.tolist()) == {0.5, 1.0}
+
+
+def test_filters_and_outlines_change_what_is_drawn(stage):
+    everything = len(stage.panes()[0].paint().triangles)
+    stage.next_filter()
+    assert len(stage.panes()[0].paint().triangles) < everything
+    stage.look = replace(stage.look, hidden=frozenset(), outline=False)
+    assert len(stage.panes()[0].paint().triangles) < everything
+
+
+def test_a_log_without_truth_or_forecast(record):
+    log = ForecastRecord(record.grid, record.history, (), {"student-1": record.truth}, "log")
+    stage = Stage.of(film_of_record(log))
+    stage.choose("student-1")
+    stage.next_view()
+    assert (stage.text(), stage.figures(), stage.view) == ("student-1  +0.5 s", "", CLASSES)
+    bare = Stage.of(film_of_record(ForecastRecord(record.grid, record.history, (), {}, "log")))
+    bare.move(99)
+    assert len(bare.panes()[0].paint().triangles) > 0
+
+
+def test_clicks_find_what_lies_there(stage):
+    line = timeline_plate(stage, False, 1280, 800)
+    assert line.hit(20, 765) == ("play",)
+    hits = [line.hit(x, 765) for x in range(60, 1270, 5)]
+    assert {hit[1] for hit in hits if hit and hit[0] == "instant"} == set(range(9))
+    legend = legend_plate(stage, 1280)
+    assert ("class", 11) in {legend.hit(1200, y) for y in range(0, 700, 5)} and legend.hit(10, 10) is None
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_plates_lie_before_the_eye_pixel_by_pixel(stage, name):
+    camera = stage_camera(name, stage)
+    seen = plate_corners(camera, (1280, 800), 100, 50, (200, 80))
+    seen = (camera.extrinsic() @ np.column_stack([seen, np.ones(4)]).T)[:3].T @ camera.intrinsic(1280, 800).T
+    corners = [(100, 50), (300, 50), (300, 130), (100, 130)]
+    np.testing.assert_allclose(seen[:, :2] / seen[:, 2:] + 0.5, corners, atol=1e-6)
+
+
+def test_the_eye_stays_above_the_ground(stage):
+    camera = stage_camera("chase", stage)
+    low = turned(camera, 50, -10000)
+    assert low.eye_m[2] >= LOWEST_EYE_M - 1e-9
+    assert np.linalg.norm(zoomed(camera, 3).eye_m - camera.target_m) < np.linalg.norm(camera.eye_m - camera.target_m)
+    moved = pushed(camera, 10, 0, 800)
+    np.testing.assert_allclose(moved.eye_m - moved.target_m, camera.eye_m - camera.target_m)
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is not installed: apt-get install xvfb")
+def test_window_on_a_virtual_display(tmp_path):
+    reading, writing = os.pipe()
+    with subprocess.Popen(["Xvfb", "-displayfd", str(writing), "-screen", "0", "1400x1000x24"], pass_fds=[writing],
+                          stderr=subprocess.DEVNULL) as server:
+        try:
+            os.close(writing)
+            with os.fdopen(reading) as answer:
+                number = answer.readline().strip()
+            environment = {**os.environ, "DISPLAY": f":{number}", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            here = os.path.dirname(__file__)
+            done = subprocess.run([sys.executable, "-c", DRIVE, here, str(tmp_path)], env=environment,
+                                  capture_output=True, text=True, timeout=120, check=False)
+        finally:
+            server.terminate()
+    assert done.returncode == 0, done.stderr[-2000:]
+    pictures = [np.asarray(Image.open(line.removeprefix("wrote "))) for line in done.stdout.splitlines()]
+    assert len(pictures) == 4 and len({picture.tobytes() for picture in pictures}) == 4
+    for picture in pictures:
+        assert picture.shape == (800, 1280, 3) and len(np.unique(picture.reshape(-1, 3), axis=0)) > 200
+        assert (picture[740:790, 600:1200] == 255).mean() > 0.7  # the timeline's plate
 
 
 @pytest.mark.parametrize("name", ["", ":4321", "unix:4321.0", "localhost:59999", "nonsense"])
@@ -52,7 +164,7 @@ def test_no_display_is_said_in_one_line(record, monkeypatch, tmp_path, name):
     monkeypatch.setenv("DISPLAY", name)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(InputError, match=r"display .*viz/render\.py$"):
-        play(record, {}, tmp_path)
+        play(lambda number: film_of_record(record), {}, tmp_path)
 
 
 def test_a_display_that_answers_is_accepted(monkeypatch, tmp_path):

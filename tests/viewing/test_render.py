@@ -33,10 +33,10 @@ def egl():
 
 def test_view_from_above_shows_colours_where_they_are(record):
     frame = record.history[-1]
-    image = headless.renderer().render(class_mesh(record.grid, frame), preset("top", record.grid))
+    image = headless.renderer().render(class_mesh(record.grid, frame), preset("birds_eye", record.grid))
     assert image.shape == (headless.RENDER_PX[1], headless.RENDER_PX[0], 3)
     assert tuple(image[5, 5]) == BACKGROUND
-    camera = preset("top", record.grid)
+    camera = preset("birds_eye", record.grid)
     point = camera.intrinsic(*headless.RENDER_PX) @ (camera.extrinsic() @ [-20.0, 0.0, 0.6, 1.0])[:3]
     x, y = np.rint(point[:2] / point[2]).astype(int)
     road = CLASS_COLOURS[11].astype(float)

@@ -59,7 +59,7 @@ def test_cameras_see_the_ego_and_what_is_left_is_left(name):
     ego, ahead, left, above = pixel((0, 0, 0)), pixel((8, 0, 0)), pixel((0, 8, 0)), pixel((0, 0, 4))
     assert (ego > 0).all() and (ego < (640, 480)).all()
     assert left[0] < ego[0] and ahead[1] < ego[1]
-    assert above[1] <= ego[1] + 1e-6 or name == "top"
+    assert above[1] <= ego[1] + 1e-6 or name == "birds_eye"
 
 
 def test_unknown_camera_names_the_known():

@@ -53,7 +53,7 @@ def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelG
     seen = [seen_at(frame.stamp_s, window.key.scene, later) for frame in foreseen]
     rows = [[panels.frame(present, _remark(window.present)), *(panels.frame(frame, "forecast") for frame in foreseen)],
             [_note(panels, ["what the LiDAR saw", "when the time had come:"]),
-             *(_note(panels, ["not seen yet"]) if frame is None else panels.frame(frame, "seen then")
+             *(_note(panels, ["no frame of then"]) if frame is None else panels.frame(frame, "seen then")
                for frame in seen)]]
     panels.labels.update(range(NUM_CLASSES))  # one legend for all pictures, so that nothing jumps
     table = _table(rows, _heading(forecast), panels.text_px)

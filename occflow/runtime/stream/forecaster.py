@@ -13,14 +13,14 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey
-from occflow.runtime.stream.history import CausalHistory, KeptFrame
+from occflow.runtime.stream.history import SAME_STAMP_S, CausalHistory, KeptFrame
 from occflow.runtime.stream.latency import LatencyRecord
 from occflow.runtime.stream.network import StreamNetwork
 from occflow.runtime.stream.notices import Notices
 from occflow.runtime.stream.settings import StreamSettings
 from occflow.runtime.stream.source import Arrival
 
-RATE_SLACK = 0.1  # of the time between forecasts: a sweep that comes early by less is not waited out
+MOST_EARLY = 0.45  # of the time between forecasts: a sweep that comes earlier than this is never taken for the due one
 
 Frames = tuple[OccupancyFrame, ...]
 
@@ -83,7 +83,7 @@ class StreamForecaster:
         self._history = CausalHistory(self._settings.grid, occupancy, stream, span_s, notices)
         self._drive: tuple[int, str] | None = None
         self._start_s = 0.0  # stamp of its first sweep
-        self._due_s = -np.inf  # stamp of the next forecast
+        self._due_s, self._last_s = -np.inf, np.inf  # stamps of the next forecast and of the last sweep
         self._was_whole: bool | None = None
 
     def observe(self, arrival: Arrival) -> Task | None:
@@ -92,7 +92,7 @@ class StreamForecaster:
         if arrival.drive != self._drive:
             self._history.forget()
             self._start_s = arrival.sweep.stamp_s
-            self._drive, self._due_s, self._was_whole = arrival.drive, -np.inf, None
+            self._drive, self._due_s, self._last_s, self._was_whole = arrival.drive, -np.inf, np.inf, None
         with self._record.stage("accumulate"):
             if not self._history.add(arrival.sweep) or not self._is_due(arrival.sweep.stamp_s):
                 return None
@@ -125,12 +125,15 @@ class StreamForecaster:
         return kept.encoding
 
     def _is_due(self, stamp_s: float) -> bool:
-        period_s = 1 / self._stream.rate_hz
+        """Whether of all sweeps this is the nearest to the instant that is due, as far as one can tell beforehand."""
+        period_s, since_last_s = 1 / self._stream.rate_hz, stamp_s - self._last_s
+        self._last_s = stamp_s
         if not abs(stamp_s - self._due_s) <= period_s:  # the first sweep, or one after a jump in time
             self._due_s = stamp_s
-        if stamp_s < self._due_s - RATE_SLACK * period_s:
+        early_s = min(since_last_s / 2, MOST_EARLY * period_s) if since_last_s > 0 else 0.0  # the next comes as late
+        if stamp_s < self._due_s - early_s - SAME_STAMP_S:
             return False
-        while self._due_s <= stamp_s + RATE_SLACK * period_s:
+        while self._due_s <= stamp_s + early_s + SAME_STAMP_S:
             self._due_s += period_s
         return True
 

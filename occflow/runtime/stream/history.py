@@ -16,13 +16,22 @@ from occflow.models.forecaster import Encoding
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.labels import flat_voxels, voxelise
-from occflow.occupancy.returns import Returns, _returns
+from occflow.occupancy.returns import sweep_returns
 from occflow.occupancy.settings import OccupancySettings
 from occflow.runtime.stream.notices import Notices
 from occflow.runtime.stream.settings import StreamSettings
 
 SAME_STAMP_S = 1e-6  # stamps are whole microseconds
 MAX_TURN_RAD_PER_S = 3.0  # no road vehicle turns faster
+
+
+@dataclass(frozen=True)
+class KeptReturns:
+    """Of a sweep what frames are made of: its stamp, near returns [M, 3] (world, metres) and their labels [M]."""
+
+    stamp_s: float
+    points_m: np.ndarray
+    labels: np.ndarray
 
 
 @dataclass
@@ -44,9 +53,10 @@ class CausalHistory:
     def __init__(self, grid: VoxelGrid, occupancy: OccupancySettings, stream: StreamSettings, span_s: float,
                  notices: Notices) -> None:
         self._grid, self._occupancy, self._stream, self._span_s = grid, occupancy, stream, span_s
+        self._min_points = occupancy.causal_min_points
         self._notices = notices
         self._poses: deque[tuple[float, np.ndarray]] = deque()
-        self._returns: deque[Returns] = deque()
+        self._returns: deque[KeptReturns] = deque()
         self._frames: deque[KeptFrame] = deque()
 
     def forget(self) -> None:
@@ -61,11 +71,10 @@ class CausalHistory:
             return False
         if self._poses and not self._follows(sweep):
             return False
-        returns, _ = _returns(sweep, self._occupancy)
-        if not self._stream.labels:
-            returns.labels[:] = UNLABELLED
+        returns, _ = sweep_returns(sweep, self._occupancy)
+        labels = returns.labels if self._stream.labels else np.full_like(returns.labels, UNLABELLED)
         self._poses.append((sweep.stamp_s, sweep.world_from_ego))
-        self._returns.append(returns)
+        self._returns.append(KeptReturns(sweep.stamp_s, returns.points(), labels))
         _drop_before(self._returns, sweep.stamp_s - self._stream.accumulate_s, lambda one: one.stamp_s)
         _drop_before(self._poses, sweep.stamp_s - self._stream.ego_motion_s, lambda one: one[0], at_least=2)
         oldest_s = sweep.stamp_s - self._span_s - self._stream.history_tolerance_s
@@ -76,13 +85,9 @@ class CausalHistory:
         """The frame of the last sweep, from it and those just before it; unlabelled voxels are UNLABELLED."""
         stamp_s, pose = self._poses[-1]
         grid_from_world = invert(pose)
-        flat = np.concatenate([flat_voxels(self._grid, grid_from_world, one.points()) for one in self._returns])
+        flat = np.concatenate([flat_voxels(self._grid, grid_from_world, one.points_m) for one in self._returns])
         labels = np.concatenate([one.labels for one in self._returns])
-        occupied, classes = voxelise(self._grid.num_voxels, flat, labels, np.ones(len(flat)), np.ones(len(flat)),
-                                     self._occupancy.causal_min_points)
-        known = np.isin(occupied, flat[labels != UNLABELLED])
-        classes = np.where(known, classes, np.uint8(UNLABELLED))
-        classes[~known] = self._borrowed(occupied, classes, known)
+        occupied, classes = self._voxels(flat[flat >= 0], labels[flat >= 0])
         self._frames.append(KeptFrame(OccupancyFrame(occupied, classes, pose, stamp_s)))
         return self._frames[-1]
 
@@ -98,6 +103,19 @@ class CausalHistory:
         """Guessed grid poses [F, 4, 4], `future_s` [F] seconds after the last sweep."""
         stamps_s, poses = zip(*self._poses)
         return extrapolated_poses(np.stack(poses), np.array(stamps_s), future_s)
+
+    def _voxels(self, flat: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Occupied voxels [N] and their classes [N] by the labelled ones of the returns at `flat` [M]."""
+        occupied = np.flatnonzero(np.bincount(flat, minlength=self._grid.num_voxels) >= self._min_points)
+        classes = np.full(len(occupied), UNLABELLED, dtype=np.uint8)
+        voting = labels != UNLABELLED
+        if voting.any():  # an unlabelled stream is spared the rest
+            ones = np.ones(int(voting.sum()))
+            voted, theirs = voxelise(self._grid.num_voxels, flat[voting], labels[voting], ones, ones, 1)
+            known = np.isin(occupied, voted)
+            classes[known] = theirs[np.isin(voted, occupied)]
+            classes[~known] = self._borrowed(occupied, classes, known)
+        return occupied, classes
 
     def _borrowed(self, occupied: np.ndarray, classes: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Classes of the voxels that are not known [N]: the nearest known one's, UNLABELLED where none is near."""

@@ -24,7 +24,7 @@ class StreamSettings:
     reuse: bool = True
     deadline_s: float = 1.0
     max_waiting_sweeps: int = 8
-    history_tolerance_s: float = 0.15
+    history_tolerance_s: float = 0.2
     ego_motion_s: float = 0.5
     max_gap_s: float = 0.6
     max_speed_m_per_s: float = 60.0

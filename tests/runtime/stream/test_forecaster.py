@@ -1,6 +1,9 @@
 """The streaming forecaster: equal to the batch, each frame encoded once, and faults survived."""
 
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +15,12 @@ from occflow.errors import InputError
 from occflow.grid import NUM_CLASSES
 from occflow.logs.protocol import UNLABELLED, Sweep
 from occflow.occupancy.forecast_file import load_forecasts
+from occflow.occupancy.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings
 from occflow.runtime.network import StudentForecaster
 from occflow.runtime.stream.forecaster import StreamForecast, StreamForecaster
 from occflow.runtime.stream.latency import LatencyRecord
+from occflow.runtime.stream.loop import Worker, run_stream
 from occflow.runtime.stream.network import StreamNetwork
 from occflow.runtime.stream.notices import Notices
 from occflow.runtime.stream.settings import StreamSettings
@@ -75,6 +80,19 @@ def test_streamed_forecasts_are_the_batch_forecasts(network, forecaster, labels)
             assert streamed.stamp_s == frame.stamp_s
 
 
+def test_streamed_forecasts_are_those_of_a_built_store(network, forecaster):
+    """The batch's history comes from the builder, which knows nothing of streams."""
+    occupancy = OccupancySettings(visibility=False)
+    _, causal = build_scene_and_causal(Drive(), "drive-1", GRID, occupancy)
+    built = {frame.stamp_s: frame for frame in causal}
+    made = forecasts(forecaster(labels=False)[0], drive(9))
+    for stamp_s in (1.0, 2.0):
+        window = replace(made[stamp_s].window, history=(built[stamp_s - 0.5], built[stamp_s]))
+        batch = StudentForecaster(network.model).forecast(window, SEED).frames
+        for streamed, frame in zip(made[stamp_s].frames, batch, strict=True):
+            assert np.array_equal(streamed.flat, frame.flat) and np.array_equal(streamed.labels, frame.labels)
+
+
 @pytest.mark.parametrize("reuse", [True, False])
 def test_each_frame_is_encoded_once(network, forecaster, reuse):
     """Nine forecasts at 4 Hz, the first two without a history of two frames half a second apart."""
@@ -92,6 +110,14 @@ def test_history_is_half_a_second_apart_at_any_rate(forecaster):
             assert [frame.stamp_s for frame in one.window.history] == pytest.approx([stamp - 0.5, stamp])
             assert [frame.stamp_s for frame in one.frames] == pytest.approx([stamp + s for s in (0.5, 1.0, 1.5)])
     assert len(made) == 14
+
+
+@pytest.mark.parametrize("sweep_s", [0.2, 0.207])
+def test_a_sensor_at_5_hz_keeps_the_history_whole(forecaster, sweep_s):
+    """Its sweeps do not lie on the raster of half a second: the nearest ones are taken."""
+    made = forecasts(forecaster()[0], drive(20, sweep_s=sweep_s))
+    assert [one.name for one in made.values()] == ["persistence", *["student-1"] * (len(made) - 1)]
+    assert max(abs(stamp / 0.5 - round(stamp / 0.5)) for stamp in made) * 0.5 <= sweep_s / 2 + 1e-6
 
 
 def test_the_guessed_grid_poses_are_the_drives_own(forecaster):
@@ -143,13 +169,47 @@ def faulty(kind: str, sweeps: list[Sweep]) -> tuple[list[Sweep], float]:
 def test_faults_are_told_and_overcome_within_one_history(forecaster, kind):
     """The history is 0.5 s long; a forecast's period is added, since recovery shows at the next forecast."""
     stream, notices = forecaster(rate_hz=4.0)
-    sweeps, well_s = faulty(kind, drive(42, sweep_s=0.1))
+    sweeps, well_s = faulty(kind, drive(46, sweep_s=0.1))
     made = forecasts(stream, sweeps)
     assert kind in notices.counts or kind == "drops"
     late = [one.name for stamp, one in made.items() if stamp >= well_s + 0.5 + 0.25]
     assert len(late) >= 2 and set(late) == {"student-1"}
     if kind in ("silence", "pose jump", "clock ran back"):
         assert notices.counts["persistence"] == 2 and notices.counts["forecasting"] == 2  # the start, and the fault
+
+
+def all_faults(sweeps: list[Sweep]) -> Iterator[Sweep | None]:
+    """A drive of 12 s at 10 Hz: drops from 1 to 3 s, silence from 4 to 5, a jump at 6.5, scans that cannot be read at
+    8, disorder at 9.5; None: a scan that cannot be read."""
+    generator = np.random.default_rng(0)
+    for index in [*range(95), 97, 96, 95, *range(98, len(sweeps))]:
+        dropped = 10 <= index < 30 and generator.random() < 0.2
+        if not dropped and not 40 < index < 50:
+            yield None if index in (80, 81) else moved(sweeps[index], 5.0) if index >= 65 else sweeps[index]
+
+
+def test_one_run_with_all_faults(forecaster):
+    """Through source, threads and worker: it goes on to the end, tells each fault, and is whole one history later."""
+    class FaultyLog(Drive):
+        def sweeps(self, scene: str) -> Iterator[Sweep]:
+            def read(sweep: Sweep | None) -> Sweep:
+                if sweep is None:
+                    raise InputError("80.bin: truncated scan; copy the file again")
+                return sweep
+            return map(read, list(all_faults(drive(120, sweep_s=0.1))))
+
+    stream, notices = forecaster(rate_hz=4.0)
+    made, clock, stop = {}, FakeClock(), threading.Event()
+    sink = SimpleNamespace(deliver=lambda one: made.update({one.window.present.stamp_s: one.name}))
+    record = LatencyRecord(clock)
+    source = Replay(FaultyLog(), ["drive-1"], 0.0, 1, clock, notices, stop)
+    run_stream(source, Worker(stream, [sink], 1.0, clock, record), None, lambda: True, stop)
+    assert max(made) > 11.7 and record.dropped.total() == 0
+    assert {"silence", "pose jump", "unreadable sweep", "out of order"} <= set(notices.counts)
+    # the history of 0.5 s, and a period of 0.25 s, since recovery shows at the next forecast
+    for well_s, until_s in ((3.0, 4.05), (5.0, 6.5), (6.5, 8.0), (8.2, 9.5), (9.8, 12.0)):
+        names = [name for stamp, name in made.items() if well_s + 0.75 <= stamp < until_s]
+        assert names and set(names) == {"student-1"}, well_s
 
 
 def test_a_truncated_scan_is_told_and_the_stream_goes_on(forecaster):

@@ -6,6 +6,7 @@ import pytest
 from stream_world import Drive, FakeClock
 
 from occflow.errors import InputError
+from occflow.logs.nuscenes import NuScenesLog
 from occflow.runtime.stream.notices import Notices
 from occflow.runtime.stream.source import MAX_UNREADABLE, Replay
 
@@ -59,4 +60,21 @@ def test_unreadable_sweeps_are_told_and_skipped():
 def test_a_log_that_has_gone_away_is_refused():
     source, _, _ = replay(Drive(num_sweeps=100, broken=tuple(range(4, 100))), 0.0)
     with pytest.raises(InputError, match=f"truncated.*so are the {MAX_UNREADABLE - 1}"):
+        list(source)
+
+
+def test_a_truncated_file_does_not_end_its_scene(tiny_log_root):
+    """With the nuScenes reader, on a keyframe's scan."""
+    (broken,) = tiny_log_root.rglob("tiny-1-sweep2.pcd.bin")
+    broken.write_bytes(broken.read_bytes()[:-3])
+    told = []
+    source, _, _ = replay(NuScenesLog(tiny_log_root, "v1.0-tiny"), 0.0, told=told)
+    names = [arrival.sweep.path.name.split(".")[0] for arrival in source if arrival.drive[1] == "tiny-1"]
+    assert names == [f"tiny-1-sweep{index}" for index in (0, 1, 3, 4)]
+    assert len(told) == 1 and "truncated scan" in told[0]
+
+
+def test_a_log_of_which_nothing_can_be_read_is_refused():
+    source, _, _ = replay(Drive(num_sweeps=3, broken=(0, 1, 2)), 0.0, loops=10**9)
+    with pytest.raises(InputError, match="no sweep of 2 scenes"):
         list(source)

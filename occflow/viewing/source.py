@@ -1,0 +1,72 @@
+"""What the viewer's scripts are pointed at: a run, a forecast file or an occupancy store."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from occflow.errors import InputError
+from occflow.occupancy.forecast_file import ForecastRecord, load_forecasts
+from occflow.occupancy.scene_file import META
+from occflow.occupancy.store import OccupancyStore
+from occflow.viewing.film import Film, film_of_record, film_of_store
+
+FORECAST_FILE = "forecast.npz"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where pictures come from, and the folder where they go.
+
+    Args:
+        record: the forecasts of a run, or None.
+        store: an occupancy store, or None; one of the two is there.
+        file: where the record was read from.
+        wanted: which forecasts of the record are shown.
+        scene: the scene of the store to begin with; None: its first.
+    """
+
+    folder: Path
+    record: ForecastRecord | None
+    store: OccupancyStore | None
+    file: Path | None = None
+    wanted: Iterable[str] | str = ()
+    scene: str | None = None
+
+    @functools.cached_property
+    def _record_film(self) -> Film:
+        return film_of_record(self.record, self.wanted)
+
+    def film(self, number: int = 0) -> Film:
+        """The film of the record, whatever the number; of a store that of the scene `number` scenes later."""
+        if self.record is not None:
+            return self._record_film
+        scenes = self.store.scenes()
+        if self.scene is not None and self.scene not in scenes:
+            raise InputError(f"{self.store.path}: no scene '{self.scene}' for view.scene; it has {', '.join(scenes)}")
+        start = scenes.index(self.scene) if self.scene is not None else 0
+        return film_of_store(self.store, scenes[(start + number) % len(scenes)] if scenes else None)
+
+
+def open_source(view: Mapping, run_dir: str) -> Source:
+    """What view.source names: a folder with a forecast file, such a file, or a store.
+
+    Pictures of a run go beside it, or to view.folder; those of a store to view.folder or `run_dir`.
+
+    Raises:
+        InputError: none of them, or one that cannot be read.
+    """
+    path, chosen = Path(view["source"]), view.get("folder")
+    if (path / META).is_file():
+        return Source(Path(chosen or run_dir), None, OccupancyStore.open(path), scene=view.get("scene"))
+    if path.is_dir() and not (path / FORECAST_FILE).is_file():
+        raise InputError(f"{path}: holds neither {FORECAST_FILE} (of a run) nor {META} (of an occupancy store)")
+    file = path if path.suffix == ".npz" else path / FORECAST_FILE
+    return Source(Path(chosen or file.parent), load_forecasts(file), None, file, tuple(_names(view)))
+
+
+def _names(view: Mapping) -> Iterable[str]:
+    wanted = view.get("forecasts") or ()
+    return [wanted] if isinstance(wanted, str) else wanted

@@ -1,0 +1,48 @@
+"""Two futures with weights .7 and .3: an auxiliary that is shown another condition than student and teacher loses the
+rare one. Each sample looks fine then; only the weights tell.
+"""
+
+import pytest
+import torch
+
+from occflow.distill.mfd import MeanFlowDistillation
+from occflow.flow.toys import energy_distance, ring, two_futures
+from occflow.training.points import PointDistillation, PointTraining, fitted
+
+TOY = two_futures()
+SETTINGS = PointTraining(updates=90, batch=128, auxiliary_updates=2, auxiliary_warmup=30, learning_rate=2e-3)
+
+
+@pytest.fixture(scope="module")
+def at_the_flow_map():
+    """A network at the teacher's flow map: what is left to see is whether a method leaves it."""
+    return fitted(TOY.velocity, TOY.draw, 0, updates=300, batch=128, steps=2)
+
+
+def weight_of_the_common_future(network) -> float:
+    condition = torch.arange(2000).remainder(2).float()
+    noise = torch.randn(2000, 2, generator=torch.Generator().manual_seed(9))
+    with torch.no_grad():
+        return float((TOY.nearest_mode(network.sample(noise, condition)) == condition.long()).float().mean())
+
+
+@pytest.mark.parametrize("shown", [lambda c: torch.full_like(c, 0.5), lambda c: c.roll(1)], ids=["without", "shuffled"])
+def test_an_auxiliary_without_the_right_condition_loses_the_rare_future(at_the_flow_map, shown):
+    student = PointDistillation(MeanFlowDistillation(), TOY.velocity, at_the_flow_map, TOY.draw, SETTINGS,
+                                shown=shown).run()
+    assert weight_of_the_common_future(student) > 0.85
+
+
+def test_guidance_tilts_the_exact_teacher_as_its_formula_says():
+    """Scale 1 is the conditional flow, scale 0 the one of all conditions together."""
+    noise, t = torch.randn(64, 2, generator=torch.Generator().manual_seed(0)), torch.linspace(0.05, 1, 64)
+    condition = torch.ones(64)
+    assert torch.equal(TOY.guided(noise, t, condition, 1.0), TOY.velocity(noise, t, condition))
+    middle = (TOY.guided(noise, t, condition, 0.0) + TOY.guided(noise, t, condition, 2.0)) / 2
+    assert torch.allclose(middle, TOY.velocity(noise, t, condition), atol=1e-5)
+
+
+def test_energy_distance_is_near_zero_for_equal_distributions_only():
+    toy = ring()
+    first, second = (toy.draw(2000, torch.Generator().manual_seed(seed))[0] for seed in (1, 2))
+    assert abs(energy_distance(first, second)) < 0.01 < energy_distance(first, second + 0.5)
