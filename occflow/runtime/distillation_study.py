@@ -166,7 +166,7 @@ class DistillationStudy:
             student = distill(self.teacher, feed, method_from_config(values), values, seed, TrainingRun(Path(folder)),
                               watch)
             lines = [json.loads(line) for line in (Path(folder) / "stats.jsonl").read_text().splitlines()]
-        return student, cost_of(lines, values["auxiliary_warmup"])
+        return student, cost_of(lines)
 
     def feed(self, seed: int, draws: int) -> FlowFeed:
         """The training windows in the order of a seed; the first `draws` are laid out, so that no method's minutes
@@ -214,13 +214,12 @@ class Scoring:
         return {row["name"]: {name: row[name] for name in ENSEMBLE} for row in found["rows"]}
 
 
-def cost_of(lines: list[Mapping], warmup: int) -> dict:
-    """From the lines of stats.jsonl: evaluations and seconds a student update (its auxiliary updates included, the
-    warm-up left out where there are lines after it), and minutes of the whole training."""
-    before = [0, *(line["step"] for line in lines)]
-    pure = [line for line, start in zip(lines, before) if start >= warmup] or lines[-1:]
-    return {"network_evaluations": pure[-1]["network_evaluations"],
-            "update_seconds": sum(line["update_seconds"] for line in pure) / len(pure),
+def cost_of(lines: list[Mapping]) -> dict:
+    """From the lines of stats.jsonl: mean evaluations and seconds of a student update (its auxiliary updates included,
+    the auxiliary's warm-up not), and minutes of the whole training."""
+    ticks = [line for line in lines if "network_evaluations" in line]
+    return {**{name: sum(line[name] for line in ticks) / len(ticks) for name in ("network_evaluations",
+                                                                               "update_seconds")},
             "minutes": lines[-1]["seconds"] / 60}
 
 

@@ -73,8 +73,8 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
                 loss = precise(run, device, student_loss, batch, progress_at(step), generator)
                 figures["gradient_norm"] = student.step(loss)
                 watch(student.count, student.average)
-            log.add({**figures, "network_evaluations": count.total,
-                     "update_seconds": time.perf_counter() - start})
+                figures |= {"network_evaluations": count.total, "update_seconds": time.perf_counter() - start}
+            log.add(figures)
             state.save_if_due()
         log.finish()
         state.save()  # until the student's checkpoint stands

@@ -25,6 +25,7 @@ class RunLog:
         self.bar = tqdm(total=steps * samples_a_step, desc=title, unit=unit, unit_scale=True, dynamic_ncols=True,
                         mininterval=0.5, disable=not self.writes)
         self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}  # steps since the tick that had the figure
         self.steps, self.since_tick, self.start = 0, 0, time.perf_counter()
         self.first_byte = path.stat().st_size if path.exists() else 0  # of this training's lines
         self.board = tensorboard_writer(path.parent / "tensorboard") if tensorboard and self.writes else None
@@ -34,12 +35,13 @@ class RunLog:
         self.steps, self.since_tick = self.steps + 1, self.since_tick + 1
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
         self.bar.update(self.samples_a_step)
         if self.since_tick == TICK_STEPS:
             self._tick()
 
     def _tick(self) -> None:
-        means = {name: value / self.since_tick for name, value in self.sums.items()}
+        means = {name: value / self.counts[name] for name, value in self.sums.items()}
         seconds = time.perf_counter() - self.start
         line = {"training": self.title, "step": self.steps, "seconds": round(seconds, 2),
                 "samples_per_second": round(self.steps * self.samples_a_step / seconds, 3), **means}
@@ -49,16 +51,17 @@ class RunLog:
         for name, value in (means if self.board else {}).items():
             self.board.add_scalar(f"{self.title}/{name}", value, self.steps)
         self.bar.set_postfix({name: f"{value:.4g}" for name, value in means.items()})
-        self.sums, self.since_tick = {}, 0
+        self.sums, self.counts, self.since_tick = {}, {}, 0
 
     def record(self) -> dict:
         """What `resume` needs, as plain JSON values."""
         return {"steps": self.steps, "since_tick": self.since_tick, "sums": self.sums,
-                "first_byte": self.first_byte, "seconds": time.perf_counter() - self.start}
+                "counts": self.counts, "first_byte": self.first_byte, "seconds": time.perf_counter() - self.start}
 
     def resume(self, record: dict) -> None:
         """Go on from a record; lines that were written after it are taken out of stats.jsonl."""
         self.steps, self.since_tick, self.sums = record["steps"], record["since_tick"], dict(record["sums"])
+        self.counts = dict(record.get("counts") or dict.fromkeys(self.sums, self.since_tick))
         self.first_byte, self.start = record["first_byte"], time.perf_counter() - record["seconds"]
         self.bar.update(self.steps * self.samples_a_step)
         if self.writes and self.path.exists():

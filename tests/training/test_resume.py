@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from occflow.distill.flow_maps import TerminalVelocityMatching
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster
@@ -26,7 +27,9 @@ FLOW = {**OPTIMISER, "steps": 6, "windows": 1, "time_mean": 0.0, "time_scale": 1
 DISTILL = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 2, "betas": [0.0, 0.99],
            "student": {**OPTIMISER, "steps": 4}, "auxiliary": OPTIMISER}
 REGRESSION = {**OPTIMISER, "steps": 6}
-METHOD = MeanFlowDistillation(steps=1)
+DISTILLATIONS = {"distillation": (MeanFlowDistillation(steps=1), DISTILL),
+                 "distillation by slow targets": (TerminalVelocityMatching(from_data=True),
+                                                  {**DISTILL, "slow_targets": True})}
 
 
 class PowerCut(BaseException):
@@ -167,11 +170,13 @@ def trained(settings, window, folder, training: str) -> FlowForecaster:
         train_flow(forecaster, feed, FLOW, 0, run)
     else:
         forecaster.requires_grad_(False)
-        return distill(forecaster, FlowFeed(feed, 1), METHOD, DISTILL, 0, run)
+        method, values = DISTILLATIONS[training]
+        return distill(forecaster, FlowFeed(feed, 1), method, values, 0, run)
     return forecaster
 
 
-@pytest.mark.parametrize("training, updates", [("mean", 2), ("flow", 3), ("distillation", 6), ("regression", 4)])
+@pytest.mark.parametrize("training, updates", [("mean", 2), ("flow", 3), ("distillation", 6),
+                                               ("distillation by slow targets", 2), ("regression", 4)])
 def test_the_forecasters_trainings_resume_exactly(cut, small_settings, street_window, tmp_path, training, updates):
     def job(folder):
         return trained(small_settings, street_window, tmp_path / folder, training)
