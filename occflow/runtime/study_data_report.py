@@ -34,8 +34,9 @@ def _built(built: dict) -> str:
     rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in classes if value is not None)
     return (f"## Built against exact occupancy\n\nOf a simulated log, on the voxels that its rays observed "
             f"({built['observed']:.1%} of the grid): **IoU {built['iou']:.3f}**, mIoU {built['miou']:.3f}. Of "
-            f"{built.get('left', 0):,} observed voxels that movers have left, **{_share(built.get('without_trail'))}** "
-            f"hold nothing false; of the {built['left_claimed']} of them that are built as occupied above the ground, "
+            f"{built.get('left', 0):,} observed voxels that movers have left, "
+            f"**{_fine_share(built.get('without_trail'))}** have nothing false in them; of the "
+            f"{built['left_claimed']} of them that are built as occupied above the ground, "
             f"{_share(built['left_precision'])} are occupied indeed.\n\n| class | IoU |\n|---|---|\n{rows}")
 
 
@@ -80,6 +81,10 @@ def _speeds(found: dict, machine: dict) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
+
+
+def _fine_share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
 
 
 def _figure(value: float | None) -> str:
