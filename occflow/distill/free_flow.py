@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from occflow.distill.matching import WithAuxiliary
 from occflow.distill.protocol import Batch, Networks
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.distill.weighting import regression_loss
@@ -16,7 +17,7 @@ from occflow.flow.times import uniform
 
 
 @dataclass(frozen=True)
-class FreeFlow:
+class FreeFlow(WithAuxiliary):
     """The Lagrangian identity on paths that start at noise, plus VSD against accumulated error. One-step only:
     u is learned at t = 1. It needs conditions, no true future.
 
@@ -30,12 +31,7 @@ class FreeFlow:
     power: float = 1.0
     derivative: str = "forward"
     few_steps: ClassVar[str] = "none"
-    needs_auxiliary: ClassVar[bool] = True
     needs_data: ClassVar[bool] = False
-
-    def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Flow matching on fresh student samples."""
-        return VariationalScoreDistillation().auxiliary_loss(networks, batch, generator)
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """E || u(z, r, 1) - sg(v_Q(x_r, r) + (1 - r) d/dr u) ||^2, z ~ N(0, I), plus the correction."""

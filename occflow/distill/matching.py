@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,12 +19,17 @@ Direction = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(x_t [N, C], r [B], t [B]) -> the teacher's and the auxiliary's (average) velocity there, [N, C] each."""
 
 
-def auxiliary_loss(networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
-    """Flow matching on fresh student samples: E || v_P(x_t, t) - (eps' - G(eps)) ||^2, t ~ U(0, 1)."""
-    with torch.no_grad():
-        samples = networks.student(batch.noise(generator))
-    t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME).to(samples.device)
-    return flow_matching_loss(networks.auxiliary, samples, t, batch.sample, generator, batch.weight)
+class WithAuxiliary:
+    """Mixin of the methods whose auxiliary learns the velocity of the student's samples."""
+
+    needs_auxiliary: ClassVar[bool] = True
+
+    def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Flow matching on fresh student samples: E || v_P(x_t, t) - (eps' - G(eps)) ||^2, t ~ U(0, 1)."""
+        with torch.no_grad():
+            samples = networks.student(batch.noise(generator))
+        t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME).to(samples.device)
+        return flow_matching_loss(networks.auxiliary, samples, t, batch.sample, generator, batch.weight)
 
 
 def surrogate(samples: Tensor, batch: Batch, generator: torch.Generator,

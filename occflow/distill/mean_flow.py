@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from occflow.distill.matching import WithAuxiliary
 from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.distill.weighting import regression_loss
@@ -55,7 +56,7 @@ class MeanFlow(WithoutAuxiliary):
 
 
 @dataclass(frozen=True)
-class StabilisedMeanFlow:
+class StabilisedMeanFlow(WithAuxiliary):
     """A discrete warm-up, then the differential objective, with alignment of distributions (arXiv 2605.17834,
     whose body we could not read: DISTILLATION section 5 says what is our reading).
 
@@ -72,12 +73,7 @@ class StabilisedMeanFlow:
     solver: str = "heun"
     alignment: float = 0.5
     few_steps: ClassVar[str] = "jumps"
-    needs_auxiliary: ClassVar[bool] = True
     needs_data: ClassVar[bool] = True
-
-    def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Flow matching on fresh student samples."""
-        return VariationalScoreDistillation().auxiliary_loss(networks, batch, generator)
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """The objective of the phase that `batch.progress` is in."""

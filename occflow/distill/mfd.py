@@ -16,7 +16,7 @@ from occflow.flow.times import intervals
 
 
 @dataclass(frozen=True)
-class MeanFlowDistillation:
+class MeanFlowDistillation(matching.WithAuxiliary):
     """Match the mean velocities of the student's samples to the teacher's over random intervals.
 
     Args:
@@ -34,12 +34,7 @@ class MeanFlowDistillation:
     normalise: bool = True
     draws: int = 1
     few_steps: ClassVar[str] = "none"
-    needs_auxiliary: ClassVar[bool] = True
     needs_data: ClassVar[bool] = False
-
-    def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Flow matching on fresh student samples."""
-        return matching.auxiliary_loss(networks, batch, generator)
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """mean((u_Q - u_P).detach() * x_t): its gradient in the samples is (u_Q - u_P) (1 - t).

@@ -15,7 +15,7 @@ from occflow.flow.times import uniform
 
 
 @dataclass(frozen=True)
-class VariationalScoreDistillation:
+class VariationalScoreDistillation(matching.WithAuxiliary):
     """Match velocities of the student's noised samples to the teacher's: the gradient of a weighted reverse KL.
 
     Args:
@@ -26,12 +26,7 @@ class VariationalScoreDistillation:
     draws: int = 1
     normalise: bool = False
     few_steps: ClassVar[str] = "none"
-    needs_auxiliary: ClassVar[bool] = True
     needs_data: ClassVar[bool] = False
-
-    def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Flow matching on fresh student samples."""
-        return matching.auxiliary_loss(networks, batch, generator)
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """mean((v_Q - v_P).detach() * x_t), t ~ U(0, 1)."""
