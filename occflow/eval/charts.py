@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
-from occflow.atomic import atomic_file
+from occflow.svg import COLOURS, Points, line, series, text, write_page
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 380, 300, 56, 16, 34, 46  # pixels of a panel and of its margins
 LEGEND_LINE, MOST_TICKS = 14, 6
 LEAST_MS = 1  # of the latency axis: what takes no time would leave no room for the rest
 ROUND = (1.0, 2.0, 5.0)  # ticks are these times a power of ten
-COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b5ea7", "#b08900", "#3d3d3d", "#d17bb0", "#4aa3a2", "#8f2d2d",
-           "#9aa83a", "#5b4636", "#a0a0a0")
-Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -57,12 +53,7 @@ def write_charts(path: Path, panels: Sequence[Panel]) -> None:
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     colours = {name: COLOURS[order % len(COLOURS)] for order, name in enumerate(names)}
     height = HEIGHT + LEGEND_LINE * (1 + max(len(panel.lines) for panel in panels))
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH * len(panels)}" height="{height}" '
-             'font-family="sans-serif" font-size="11">', '<rect width="100%" height="100%" fill="white"/>']
-    for index, panel in enumerate(panels):
-        parts += [f'<g transform="translate({WIDTH * index} 0)">', *_panel(panel, colours), "</g>"]
-    with atomic_file(Path(path)) as partial:
-        partial.write_text("\n".join([*parts, "</svg>"]) + "\n")
+    write_page(path, [_panel(panel, colours) for panel in panels], WIDTH, height)
 
 
 class _Axis:
@@ -102,38 +93,22 @@ def round_logarithmic(low: float, high: float) -> list[float]:
 
 def _panel(panel: Panel, colours: Mapping[str, str]) -> list[str]:
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-    parts = [_text(WIDTH / 2, 18, panel.title, size=13), _text((LEFT + right) / 2, HEIGHT - 10, panel.x_label),
-             f'<g transform="translate(12 {(TOP + bottom) / 2}) rotate(-90)">{_text(0, 0, panel.y_label)}</g>']
-    points = [point for line in panel.lines.values() for point in line] + [(0, 0), (1, 1)] * panel.diagonal
+    parts = [text(WIDTH / 2, 18, panel.title, size=13), text((LEFT + right) / 2, HEIGHT - 10, panel.x_label),
+             f'<g transform="translate(12 {(TOP + bottom) / 2}) rotate(-90)">{text(0, 0, panel.y_label)}</g>']
+    points = [point for marked in panel.lines.values() for point in marked] + [(0, 0), (1, 1)] * panel.diagonal
     if not points:
         return parts
     x_axis = _Axis([x for x, _ in points], LEFT, right, panel.logarithmic)
     y_axis = _Axis([y for _, y in points], bottom, TOP)
     for x in x_axis.ticks():
         at = x_axis.pixel(x)
-        parts += [_line(at, TOP, at, bottom), _text(at, bottom + 15, f"{x:.3g}")]
+        parts += [line(at, TOP, at, bottom), text(at, bottom + 15, f"{x:.3g}")]
     for y in y_axis.ticks():
         at = y_axis.pixel(y)
-        parts += [_line(LEFT, at, right, at), _text(LEFT - 6, at + 4, f"{y:.3g}", anchor="end")]
+        parts += [line(LEFT, at, right, at), text(LEFT - 6, at + 4, f"{y:.3g}", anchor="end")]
     if panel.diagonal:
-        parts.append(_line(x_axis.pixel(0), y_axis.pixel(0), x_axis.pixel(1), y_axis.pixel(1), "#888888"))
-    for order, (name, line) in enumerate(panel.lines.items()):
-        parts += _series(name, [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in line], colours[name], order)
+        parts.append(line(x_axis.pixel(0), y_axis.pixel(0), x_axis.pixel(1), y_axis.pixel(1), "#888888"))
+    for order, (name, marked) in enumerate(panel.lines.items()):
+        pixels = [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in marked]
+        parts += series(name, pixels, colours[name], LEFT, HEIGHT + 4 + LEGEND_LINE * order)
     return parts
-
-
-def _series(name: str, pixels: Points, colour: str, order: int) -> list[str]:
-    legend_y = HEIGHT + 4 + LEGEND_LINE * order
-    route = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
-    return [f'<polyline points="{route}" fill="none" stroke="{colour}" stroke-width="2"/>',
-            *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in pixels),
-            f'<rect x="{LEFT}" y="{legend_y - 8}" width="10" height="8" fill="{colour}"/>',
-            _text(LEFT + 16, legend_y, name, anchor="start")]
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str = "#dddddd") -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str = "middle", size: int = 11) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(text)}</text>'

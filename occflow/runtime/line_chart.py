@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
-from occflow.atomic import atomic_file
+from occflow.svg import COLOURS, Points, line, series, text, write_page
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 300, 62, 14, 34, 50  # pixels of a panel and of its margins
 LEGEND_LINE = 14
-COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b5ea7", "#b08900", "#3d3d3d")
-Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -51,43 +48,25 @@ class _Axis:
 def write_charts(path: Path, panels: Sequence[Panel]) -> None:
     """Draw the panels side by side."""
     height = HEIGHT + LEGEND_LINE * max(len(panel.lines) for panel in panels)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH * len(panels)}" height="{height}" '
-             'font-family="sans-serif" font-size="11">', '<rect width="100%" height="100%" fill="white"/>']
-    for index, panel in enumerate(panels):
-        parts += [f'<g transform="translate({WIDTH * index} 0)">', *_panel(panel), "</g>"]
-    with atomic_file(path) as partial:
-        partial.write_text("\n".join([*parts, "</svg>"]) + "\n")
+    write_page(path, [_panel(panel) for panel in panels], WIDTH, height)
 
 
 def _panel(panel: Panel) -> list[str]:
     lines = {name: [(x, y) for x, y in points if math.isfinite(y) and y > 0] for name, points in panel.lines.items()}
-    points = [point for line in lines.values() for point in line]
+    points = [point for marked in lines.values() for point in marked]
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-    parts = [_text(WIDTH / 2, 18, panel.title, size=13), _text((LEFT + right) / 2, HEIGHT - 12, panel.x_label),
-             f'<g transform="translate(14 {(TOP + bottom) / 2}) rotate(-90)">{_text(0, 0, panel.y_label)}</g>']
+    parts = [text(WIDTH / 2, 18, panel.title, size=13), text((LEFT + right) / 2, HEIGHT - 12, panel.x_label),
+             f'<g transform="translate(14 {(TOP + bottom) / 2}) rotate(-90)">{text(0, 0, panel.y_label)}</g>']
     if not points:
         return parts
     x_axis, y_axis = _Axis([x for x, _ in points], LEFT, right), _Axis([y for _, y in points], bottom, TOP)
     for x in sorted({x for x, _ in points}):
         at = x_axis.pixel(x)
-        parts += [_line(at, TOP, at, bottom), _text(at, bottom + 15, f"{x:g}")]
+        parts += [line(at, TOP, at, bottom), text(at, bottom + 15, f"{x:g}")]
     for y in y_axis.ticks():
         at = y_axis.pixel(y)
-        parts += [_line(LEFT, at, right, at), _text(LEFT - 6, at + 4, f"{y:g}", anchor="end")]
-    for order, (name, line) in enumerate(lines.items()):
-        colour, legend_y = COLOURS[order % len(COLOURS)], HEIGHT + 4 + LEGEND_LINE * order
-        pixels = [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in line]
-        route = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
-        parts.append(f'<polyline points="{route}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in pixels]
-        parts += [f'<rect x="{LEFT}" y="{legend_y - 8}" width="10" height="8" fill="{colour}"/>',
-                  _text(LEFT + 16, legend_y, name, anchor="start")]
+        parts += [line(LEFT, at, right, at), text(LEFT - 6, at + 4, f"{y:g}", anchor="end")]
+    for order, (name, marked) in enumerate(lines.items()):
+        pixels = [(x_axis.pixel(x), y_axis.pixel(y)) for x, y in marked]
+        parts += series(name, pixels, COLOURS[order % len(COLOURS)], LEFT, HEIGHT + 4 + LEGEND_LINE * order)
     return parts
-
-
-def _line(x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#dddddd"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str = "middle", size: int = 11) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(text)}</text>'
