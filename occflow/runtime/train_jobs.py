@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -31,6 +32,8 @@ from occflow.training.processes import join_processes, rank, rank_zero_first, wa
 from occflow.training.regression import TwinFeed
 from occflow.training.regression import train_regression as twin_training
 from occflow.training.run import TrainingRun
+
+Feed = TypeVar("Feed", bound=ObservationFeed)
 
 
 def training_run(config: Mapping, group: str) -> TrainingRun:
@@ -74,8 +77,7 @@ def train_teacher(config: Mapping) -> Path:
     store = open_configured_store(config)
     forecaster = FlowForecaster(settings).to(device)
     ensure_autoencoder(config, run, forecaster, store)
-    feed = ObservationFeed(configured_windows(config, store), training_keys(config, store, values["window_stride"]),
-                           forecaster, seed, CropSettings.from_config(values["crop"]), values["causal_share"])
+    feed = configured_feed(ObservationFeed, config, values, store, forecaster)
     with timed_step(run.run_dir, "mean"):
         teacher_training.train_mean(forecaster, feed, values["mean"], run)
     with timed_step(run.run_dir, "teacher"):
@@ -98,8 +100,7 @@ def train_regression(config: Mapping) -> Path:
     store = open_configured_store(config)
     forecaster = FlowForecaster(settings).to(device)
     ensure_autoencoder(config, run, forecaster, store)
-    feed = TwinFeed(configured_windows(config, store), training_keys(config, store, values["window_stride"]),
-                    forecaster, config["seed"], CropSettings.from_config(values["crop"]), values["causal_share"])
+    feed = configured_feed(TwinFeed, config, values, store, forecaster)
     with timed_step(run.run_dir, "regression"):
         twin = twin_training(forecaster, feed, values["regression"], run)
     save_once(run.run_dir / "regression.safetensors", twin, "regression", settings, config)
@@ -156,8 +157,13 @@ def distill_teacher(config: Mapping) -> Path:
 
 def distillation_feed(config: Mapping, forecaster: FlowForecaster) -> FlowFeed:
     """The training windows of group `distill`, with the teacher's own condition."""
-    values, store = config["distill"], open_configured_store(config)
-    observations = ObservationFeed(configured_windows(config, store),
-                                   training_keys(config, store, values["window_stride"]), forecaster, config["seed"],
-                                   CropSettings.from_config(values["crop"]), values["causal_share"])
+    store = open_configured_store(config)
+    observations = configured_feed(ObservationFeed, config, config["distill"], store, forecaster)
     return FlowFeed(observations, config["seed"] + 1)
+
+
+def configured_feed(kind: type[Feed], config: Mapping, values: Mapping, store: OccupancyStore,
+                    forecaster: FlowForecaster) -> Feed:
+    """The training windows of a store, drawn as group `values` (train or distill) asks."""
+    return kind(configured_windows(config, store), training_keys(config, store, values["window_stride"]), forecaster,
+                config["seed"], CropSettings.from_config(values["crop"]), values["causal_share"])
