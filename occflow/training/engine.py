@@ -23,9 +23,10 @@ def train(module: nn.Module, settings: OptimiserSettings, log: RunLog,
         seek: puts the data where the given step begins.
     """
     module.train()
-    run, trainer = run or TrainingRun(log.path.parent), Trainer(module, settings)
-    device = next(module.parameters()).device
-    state, loss_of_step = run.state(log, {"network": trainer}, start or module), averaging(module, loss_of_step)
+    run, device = run or TrainingRun(log.path.parent), next(module.parameters()).device
+    loss_of_step = averaging(module, loss_of_step)  # first: all processes then start from rank 0's weights
+    trainer = Trainer(module, settings)
+    state = run.state(log, {"network": trainer}, start or module)
     try:
         first = state.load()
         seek(first)

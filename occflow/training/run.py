@@ -26,7 +26,7 @@ from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.training.checkpoint import first_difference
 from occflow.training.optimiser import Trainer
-from occflow.training.processes import rank, world_size
+from occflow.training.processes import rank, wait_for_all, world_size
 from occflow.training.run_log import RunLog
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -107,7 +107,9 @@ class ResumeState:
         """
         if self.save_seconds is None:
             return 0
-        if not self.path.is_file():
+        found = self.path.is_file()
+        wait_for_all()  # all have looked before rank 0 writes: a late process would take its state for an earlier run's
+        if not found:
             self.save()  # so that lines of a start that is cut off before its first state are taken back, too
             return 0
         record, tensors = self._read()

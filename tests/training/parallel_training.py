@@ -1,6 +1,7 @@
 """A training of a tiny network: test_processes.py does it alone and as rank 0, and runs this file as rank 1."""
 
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from occflow.training.engine import train
 from occflow.training.feeding import WindowFeed
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.processes import join_processes, rank, rank_zero_first, world_size
-from occflow.training.run import TrainingRun
+from occflow.training.run import ResumeState, TrainingRun
 
 STEPS = 30
 SETTINGS = OptimiserSettings(steps=STEPS, learning_rate=1e-2, warmup_steps=2, clip_norm=1.0, ema_decay=0.5)
@@ -45,6 +46,13 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     with rank_zero_first():
         assert (folder / "made_by_rank_0").exists()
+    look = ResumeState.load
+
+    def late(state: ResumeState) -> int:
+        time.sleep(1.0)  # what rank 0 has written by then is not an earlier training's
+        return look(state)
+
+    ResumeState.load = late
     average = trained(folder, 2 // world_size())
     save_file(average.state_dict(), str(folder / f"average-{rank()}.safetensors"))
     torch.distributed.destroy_process_group()
