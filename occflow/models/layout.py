@@ -194,7 +194,7 @@ def _levels(sites: Sites, cells: CellGrid, poses: np.ndarray, strides: tuple[Sha
     for stride in (*strides, None):
         coords = sites.coords.numpy()
         volume = index_volume(coords, cells, len(poses))
-        table, _ = motion_compensated_table(coords, cells, poses, poses, volume, len(coords))
+        table, _ = motion_compensated_table(coords, cells, poses, poses, volume, len(coords), with_remainder=False)
         pooling = None if stride is None else pool(sites, stride)
         levels.append(Level(sites, torch.from_numpy(table), pooling))
         if pooling is not None:

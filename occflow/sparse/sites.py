@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class Sites:
     def __len__(self) -> int:
         return len(self.coords)
 
-    @property
+    @cached_property
     def keys(self) -> Tensor:
         """[N] int64: position of each site in the dense volume [block, x, y, z]."""
         return site_keys(self.coords, self.shape)

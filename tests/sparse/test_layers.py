@@ -51,6 +51,24 @@ def test_submanifold_convolution_on_any_sites(shape, num_blocks, share, seed):
     assert torch.allclose(result, reference.gather_matmul_scatter(features, weight, sites))
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 4)), st.integers(1, 3), st.floats(0.3, 1),
+       st.integers(0, 1000))
+def test_convolution_of_the_whole_volume_is_the_submanifold_one(shape, num_blocks, share, seed):
+    sites = random_sites(num_blocks, share, seed, shape)
+    features, weight = torch.randn(len(sites), 3).double(), torch.randn(2, 3, 3, 3, 3).double()
+    expected = reference.gather_matmul_scatter(features, weight, sites)
+    with torch.inference_mode():
+        assert torch.allclose(convolution.convolution_of_volume(features, weight, sites), expected)
+        assert torch.allclose(convolution.submanifold_convolution(features, weight, sites), expected)
+
+
+@pytest.mark.parametrize("shape, share, dense", [((50, 50, 2), 0.7, True), ((50, 50, 2), 0.2, False),
+                                                 ((13, 13, 1), 0.6, True), ((100, 100, 16), 0.7, False)])
+def test_a_dense_volume_is_taken_where_the_sites_fill_it(shape, share, dense):
+    assert convolution.fills_its_volume(random_sites(1, share, shape=shape)) == dense
+
+
 def test_rulebook_is_built_once():
     sites, layer = random_sites(), SubmanifoldConv(2, 2)
     layer(torch.randn(len(sites), 2), sites)
@@ -129,6 +147,8 @@ def test_table_mix_equals_its_twin(num_own, num_source, entries, seed):
     table = torch.randint(0, num_source + 1, (num_own, entries), generator=generator)  # num_source: absent
     expected = reference.table_mix_by_loops(own, source, table, layer.gathered.weight, layer.own, layer.out)
     assert torch.allclose(layer(own, source, table), expected, atol=1e-5)
+    with torch.inference_mode():
+        assert torch.allclose(layer(own, source, table), expected, atol=1e-5)
 
 
 def test_lookup():
