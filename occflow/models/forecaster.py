@@ -159,7 +159,7 @@ class FlowForecaster(nn.Module):
         movers = tracked_movers(window.history, grid) if settings.base == "tracked" else []
         moved = tuple(advanced(window.present, grid, movers, frame.world_from_grid, frame.stamp_s, voxels)
                       for frame, voxels in zip(window.horizon, touched))
-        touched = [np.union1d(voxels, frame.flat) for voxels, frame in zip(touched, moved)]
+        touched = [np.concatenate([voxels, frame.flat]) for voxels, frame in zip(touched, moved)]
         layout = build_layout(window.history, poses, seconds, touched, grid, settings.autoencoder.total_stride,
                               settings.support, settings.grid)
         layout = move_layout(layout, self.device)
