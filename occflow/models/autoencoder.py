@@ -16,7 +16,7 @@ from occflow.sparse.layers import PatchDown, PatchUp
 from occflow.sparse.sites import Pooling, Shape, Sites, distinct_rows, lookup, pool, sites_from_keys
 
 UNKNOWN = NUM_CLASSES  # class of a voxel that was given no label; encoded, never decoded
-EMPTY = -1  # in a patch, a voxel that is none
+NO_VOXEL = -1  # label of a place in a patch where no voxel is
 LATENT_BOUND = 4.0  # standard deviations; keeps a rare latent from dominating the flow's loss
 
 
@@ -86,7 +86,7 @@ class Autoencoder(nn.Module):
     def encode_repeating(self, sites: Sites, labels: Tensor) -> tuple[Sites, Tensor]:
         """`encode`, where many coarse sites hold the same voxels: each distinct patch goes through the layers once."""
         pooling = pool(sites, self.settings.total_stride)
-        patches = labels.new_full((len(pooling.coarse), pooling.num_slots), EMPTY)
+        patches = labels.new_full((len(pooling.coarse), pooling.num_slots), NO_VOXEL)
         patches[pooling.parent, pooling.slot] = labels
         first, number = distinct_rows(patches)
         chosen = torch.zeros(len(patches), dtype=torch.bool, device=labels.device).index_fill_(0, first, True)
@@ -128,10 +128,10 @@ class Autoencoder(nn.Module):
         first, number = distinct_rows(latents.contiguous().view(torch.int32))
         alone = sites_from_keys(torch.arange(len(first), device=latents.device), (1, 1, 1), len(first))
         voxels, labels = self.decode(alone, latents[first], stride)  # each patch a grid of its own
-        patches = labels.new_full((len(first), math.prod(stride)), EMPTY)
+        patches = labels.new_full((len(first), math.prod(stride)), NO_VOXEL)
         patches.view(-1)[voxels.keys] = labels
         patches = patches[number]
-        voxels, chosen = children_of(sites, stride, voxel_shape, patches != EMPTY)
+        voxels, chosen = children_of(sites, stride, voxel_shape, patches != NO_VOXEL)
         return voxels, patches.flatten()[chosen]
 
     def _shapes(self, voxel_shape: Shape) -> list[Shape]:

@@ -53,7 +53,7 @@ class PatchUp(nn.Module):
 
     def forward(self, features: Tensor, pooling: Pooling) -> Tensor:
         """Features [N_coarse, C_in] -> [N_fine, C_out]."""
-        return self.expand(features).flatten(0, 1)[pooling.parent * self.num_slots + pooling.slot]
+        return self.expand(features).flatten(0, 1).index_select(0, pooling.parent * self.num_slots + pooling.slot)
 
 
 class TableMix(nn.Module):

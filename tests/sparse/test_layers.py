@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from occflow.geometry import planar_pose
 from occflow.sparse import convolution, reference
 from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv, TableMix
-from occflow.sparse.sites import Sites, lookup, pool, sites_from_keys
+from occflow.sparse.sites import Sites, distinct_rows, lookup, pool, sites_from_keys
 from occflow.sparse.tables import CellGrid, index_volume, motion_compensated_table
 
 SHAPE = (7, 6, 3)
@@ -154,6 +154,20 @@ def test_table_mix_equals_its_twin(num_own, num_source, entries, seed):
 def test_lookup():
     assert lookup(torch.tensor([5, 3, 9]), torch.tensor([3, 5, 7])).tolist() == [1, 0, 3]
     assert lookup(torch.tensor([5]), torch.zeros(0, dtype=torch.long)).tolist() == [0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(-1, 1), st.integers(0, 1)), max_size=30))
+def test_distinct_rows_are_those_that_no_earlier_row_equals(rows):
+    first, number = distinct_rows(torch.tensor(rows, dtype=torch.int32).view(-1, 2))
+    assert first.tolist() == [i for i, row in enumerate(rows) if row not in rows[:i]]
+    assert [rows[first[i]] for i in number] == rows
+
+
+def test_rows_whose_codes_collide_stay_apart(monkeypatch):
+    monkeypatch.setattr(torch, "unique", lambda codes, return_inverse: (codes[:1], torch.zeros_like(codes)))
+    first, number = distinct_rows(torch.tensor([[1, 2], [2, 1], [1, 2]]))
+    assert first.tolist() == number.tolist() == [0, 1, 2]
 
 
 def test_table_of_equal_poses_is_the_identity_and_of_a_moved_grid_a_shift():
