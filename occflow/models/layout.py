@@ -96,7 +96,8 @@ def cell_grid(grid: VoxelGrid, stride: Shape) -> CellGrid:
 @lru_cache(maxsize=4)
 def _cell_of_voxel(grid: VoxelGrid, stride: Shape) -> np.ndarray:
     """[V] int32: flat key of the coarse cell that holds each voxel."""
-    return cell_grid(grid, stride).keys(grid.unflatten(np.arange(grid.num_voxels)) // np.asarray(stride)).astype(np.int32)
+    voxels = grid.unflatten(np.arange(grid.num_voxels))
+    return cell_grid(grid, stride).keys(voxels // np.asarray(stride)).astype(np.int32)
 
 
 def coarse_keys(flat: np.ndarray, grid: VoxelGrid, stride: Shape, cells: CellGrid) -> np.ndarray:
