@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,9 +13,10 @@ from torch.nn import functional
 from occflow.grid import NUM_CLASSES
 from occflow.models.lovasz import lovasz_softmax
 from occflow.sparse.layers import PatchDown, PatchUp
-from occflow.sparse.sites import Pooling, Shape, Sites, lookup, pool, site_keys, sites_from_keys
+from occflow.sparse.sites import Pooling, Shape, Sites, distinct_rows, lookup, pool, sites_from_keys
 
 UNKNOWN = NUM_CLASSES  # class of a voxel that was given no label; encoded, never decoded
+NO_VOXEL = -1  # label of a place in a patch where no voxel is
 LATENT_BOUND = 4.0  # standard deviations; keeps a rare latent from dominating the flow's loss
 
 
@@ -80,6 +82,18 @@ class Autoencoder(nn.Module):
         poolings = self.pyramid(sites)
         return poolings[-1].coarse, self._latents(labels, poolings)
 
+    @torch.inference_mode()
+    def encode_repeating(self, sites: Sites, labels: Tensor) -> tuple[Sites, Tensor]:
+        """`encode`, where many coarse sites hold the same voxels: each distinct patch goes through the layers once."""
+        pooling = pool(sites, self.settings.total_stride)
+        patches = labels.new_full((len(pooling.coarse), pooling.num_slots), NO_VOXEL)
+        patches[pooling.parent, pooling.slot] = labels
+        first, number = distinct_rows(patches)
+        chosen = torch.zeros(len(patches), dtype=torch.bool, device=labels.device).index_fill_(0, first, True)
+        kept = chosen[pooling.parent]
+        distinct = Sites(sites.coords[kept], sites.shape, sites.num_blocks)
+        return pooling.coarse, self.encode(distinct, labels[kept])[1][number]
+
     def _latents(self, labels: Tensor, poolings: list[Pooling]) -> Tensor:
         features = self.embed(labels)
         for level, (down, pooling) in enumerate(zip(self.down, poolings)):
@@ -103,9 +117,22 @@ class Autoencoder(nn.Module):
         for level in reversed(range(len(self.up))):
             children = functional.gelu(self.up[level].expand(features))
             exists = self.existence[level](children)[..., 0] > 0  # [M, slots]
-            child_sites, order = children_of(sites, self.settings.strides[level], shapes[level], exists)
-            sites, features = child_sites, children[exists][order]
+            sites, chosen = children_of(sites, self.settings.strides[level], shapes[level], exists)
+            features = children.flatten(0, 1)[chosen]
         return sites, self.classes(features).argmax(1)
+
+    @torch.inference_mode()
+    def decode_repeating(self, sites: Sites, latents: Tensor, voxel_shape: Shape) -> tuple[Sites, Tensor]:
+        """`decode`, where many coarse sites have the same latents: each distinct one goes through the layers once."""
+        stride = self.settings.total_stride
+        first, number = distinct_rows(latents.contiguous().view(torch.int32))
+        alone = sites_from_keys(torch.arange(len(first), device=latents.device), (1, 1, 1), len(first))
+        voxels, labels = self.decode(alone, latents[first], stride)  # each patch a grid of its own
+        patches = labels.new_full((len(first), math.prod(stride)), NO_VOXEL)
+        patches.view(-1)[voxels.keys] = labels
+        patches = patches[number]
+        voxels, chosen = children_of(sites, stride, voxel_shape, patches != NO_VOXEL)
+        return voxels, patches.flatten()[chosen]
 
     def _shapes(self, voxel_shape: Shape) -> list[Shape]:
         """Grid shape of each level's fine side, from the voxels up."""
@@ -151,19 +178,21 @@ def class_weights(labels: Tensor) -> Tensor:
 
 
 def children_of(sites: Sites, stride: Shape, shape: Shape, exists: Tensor) -> tuple[Sites, Tensor]:
-    """The child sites marked in `exists` [M, slots], sorted, and the order that sorts them.
+    """The child sites marked in `exists` [M, slots], sorted, and which children [N] (of M * slots) they are.
 
     Children outside `shape` (of an incomplete last cell) must not be marked; `exists` is cleared there in place.
     """
-    device = sites.coords.device
-    slots = torch.arange(exists.shape[1], device=device)
-    place = torch.stack([slots // (stride[1] * stride[2]), slots // stride[2] % stride[1], slots % stride[2]], dim=1)
-    cells = sites.coords[:, None, 1:].long() * torch.tensor(stride, device=device) + place  # [M, slots, 3]
-    exists &= (cells < torch.tensor(shape, device=device)).all(-1)
-    block = sites.coords[:, None, :1].long().expand(-1, exists.shape[1], 1)
-    keys = site_keys(torch.cat([block, cells], dim=-1)[exists], shape)
-    sorted_keys, order = keys.sort()
-    return sites_from_keys(sorted_keys, shape, sites.num_blocks), order
+    slots = torch.arange(exists.shape[1], device=sites.coords.device)
+    place = torch.stack([slots // (stride[1] * stride[2]), slots // stride[2] % stride[1], slots % stride[2]])
+    block, *cells = sites.coords.long().unbind(1)
+    first, offset = block, torch.zeros_like(slots)  # the key of a child is that of its cell's first one plus an offset
+    for cell, step, length, within in zip(cells, stride, shape, place):
+        first, offset = first * length + cell * step, offset * length + within
+        if length % step:
+            exists &= cell[:, None] * step + within < length
+    chosen = exists.flatten().nonzero()[:, 0]
+    keys, order = (first[:, None] + offset).flatten()[chosen].sort()
+    return sites_from_keys(keys, shape, sites.num_blocks), chosen[order]
 
 
 def at_sites(values: Tensor, sites: Sites, wanted: Sites, absent: float = 0.0) -> tuple[Tensor, Tensor]:

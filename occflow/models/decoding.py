@@ -15,7 +15,6 @@ from torch import Tensor
 from occflow.grid import FREE
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.sparse.sites import lookup
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,10 @@ class Voxels:
         labels = np.concatenate([frame.labels for frame in frames]).astype(np.int64)
         return cls(torch.from_numpy(keys).to(device), torch.from_numpy(labels).to(device))
 
-    def at(self, keys: Tensor) -> Tensor:
-        """Labels [M] int64 at `keys` [M]; FREE where nothing is."""
-        index = lookup(keys, self.keys)
-        return torch.cat([self.labels, self.labels.new_full((1,), FREE)])[index]
+    def volume(self, size: int) -> Tensor:
+        """Labels [size] uint8 at the keys 0, 1, ...; FREE where nothing is."""
+        volume = torch.full((size,), FREE, dtype=torch.uint8, device=self.keys.device)
+        return volume.index_copy_(0, self.keys, self.labels.to(torch.uint8))
 
     def frames(self, like: tuple[OccupancyFrame, ...], num_voxels: int) -> tuple[OccupancyFrame, ...]:
         """As frames with the poses, stamps and tokens of `like`."""
@@ -50,8 +49,8 @@ def corrected(decoded: Voxels, decoded_base: Voxels, base: Voxels) -> Voxels:
 
     Voxels of the base without a label take what was decoded there.
     """
-    keys = torch.unique(torch.cat([decoded.keys, base.keys]))  # elsewhere the state says free, and so does the base
-    found, coded, true = decoded.at(keys), decoded_base.at(keys), base.at(keys)
+    size = max(int(one.keys[-1]) + 1 if len(one.keys) else 0 for one in (decoded, decoded_base, base))
+    found, coded, true = (one.volume(size) for one in (decoded, decoded_base, base))
     labels = torch.where((found == coded) & (true != UNLABELLED), true, found)
-    kept = labels != FREE
-    return Voxels(keys[kept], labels[kept])
+    keys = (labels != FREE).nonzero()[:, 0]
+    return Voxels(keys, labels[keys].long())

@@ -136,7 +136,9 @@ class FlowForecaster(nn.Module):
 
     def encode_frames(self, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid | None = None) -> Encoding:
         """Coarse sites and latents [M, C] of frames in the forecaster's grid, or in `grid`, a part of it."""
-        return self.autoencoder.encode(*self.voxel_sites(frames, grid))
+        fast = torch.is_inference_mode_enabled() and not self.training
+        encode = self.autoencoder.encode_repeating if fast else self.autoencoder.encode
+        return encode(*self.voxel_sites(frames, grid))
 
     def state_of(self, frames: tuple[OccupancyFrame, ...], support: Sites, grid: VoxelGrid) -> Tensor:
         """The state [N, C + 1] of F frames on a support: latents (zero where empty) and existence."""
@@ -159,7 +161,7 @@ class FlowForecaster(nn.Module):
         movers = tracked_movers(window.history, grid) if settings.base == "tracked" else []
         moved = tuple(advanced(window.present, grid, movers, frame.world_from_grid, frame.stamp_s, voxels)
                       for frame, voxels in zip(window.horizon, touched))
-        touched = [np.union1d(voxels, frame.flat) for voxels, frame in zip(touched, moved)]
+        touched = [np.concatenate([voxels, frame.flat]) for voxels, frame in zip(touched, moved)]
         layout = build_layout(window.history, poses, seconds, touched, grid, settings.autoencoder.total_stride,
                               settings.support, settings.grid)
         layout = move_layout(layout, self.device)
@@ -194,11 +196,13 @@ class FlowForecaster(nn.Module):
         return noise - self.velocity(noise, zeros, zeros + 1, condition.forecast, condition.layout)
 
     @torch.no_grad()
-    def decode_state(self, state: Tensor, support: Sites) -> Voxels:
-        """The voxels of a state [N, C + 1] of one window, by the autoencoder alone."""
+    def decode_state(self, state: Tensor, support: Sites, repeating: bool = False) -> Voxels:
+        """The voxels of a state [N, C + 1] of one window, by the autoencoder alone; `repeating`: the code of frames,
+        in which the same patches come again and again."""
         exists = state[:, -1] > 0
         kept = sites_from_keys(support.keys[exists], support.shape, support.num_blocks)
-        sites, labels = self.autoencoder.decode(kept, state[exists, :-1], self.settings.grid.shape)
+        decode = self.autoencoder.decode_repeating if repeating else self.autoencoder.decode
+        sites, labels = decode(kept, state[exists, :-1], self.settings.grid.shape)
         return Voxels(sites.keys, labels)
 
     def decoder(self, observation: Observation, horizon: tuple[OccupancyFrame, ...]
@@ -207,7 +211,7 @@ class FlowForecaster(nn.Module):
         from `horizon`."""
         num_voxels, support = self.settings.grid.num_voxels, observation.layout.support
         base = Voxels.of(observation.moved, num_voxels, self.device)
-        decoded_base = self.decode_state(observation.base, support)
+        decoded_base = self.decode_state(observation.base, support, repeating=True)
 
         def decode(state: Tensor) -> tuple[OccupancyFrame, ...]:
             return corrected(self.decode_state(state, support), decoded_base, base).frames(horizon, num_voxels)

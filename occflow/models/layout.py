@@ -7,6 +7,7 @@ networks, samples and flow steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -92,9 +93,18 @@ def cell_grid(grid: VoxelGrid, stride: Shape) -> CellGrid:
     return voxels.pooled(stride)
 
 
+@lru_cache(maxsize=4)
+def _cell_of_voxel(grid: VoxelGrid, stride: Shape) -> np.ndarray:
+    """[V] int32: flat key of the coarse cell that holds each voxel."""
+    voxels = grid.unflatten(np.arange(grid.num_voxels))
+    return cell_grid(grid, stride).keys(voxels // np.asarray(stride)).astype(np.int32)
+
+
 def coarse_keys(flat: np.ndarray, grid: VoxelGrid, stride: Shape, cells: CellGrid) -> np.ndarray:
     """Unique coarse cells [M] (flat keys) that hold the voxels `flat` [N]."""
-    return np.unique(cells.keys(grid.unflatten(flat) // np.asarray(stride)))
+    held = np.zeros(int(np.prod(cells.shape)), dtype=bool)
+    held[_cell_of_voxel(grid, stride)[flat]] = True
+    return np.flatnonzero(held)
 
 
 def all_cells(cells: CellGrid) -> np.ndarray:
@@ -102,14 +112,16 @@ def all_cells(cells: CellGrid) -> np.ndarray:
     return np.stack(np.meshgrid(*[np.arange(n) for n in cells.shape], indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def outside_history(cells: CellGrid, world_from_target: np.ndarray, history: tuple[OccupancyFrame, ...]) -> np.ndarray:
-    """[X * Y * Z] bool: cells of a target grid whose centre no observed grid covers in the plane."""
-    centres = cells.centres(all_cells(cells))
-    extent = cells.cell_m * np.asarray(cells.shape)
-    unseen = np.ones(len(centres), dtype=bool)
-    for frame in history:
-        local = transform(invert(frame.world_from_grid) @ world_from_target, centres) - cells.origin_m
-        unseen &= ~((local >= 0) & (local < extent))[:, :2].all(axis=1)
+def outside_history(cells: CellGrid, world_from_targets: np.ndarray, history: tuple[OccupancyFrame, ...]) -> np.ndarray:
+    """[F, X * Y * Z] bool: cells of target grids [F, 4, 4] whose centre no observed grid covers in the plane."""
+    centres = np.ascontiguousarray(cells.centres(all_cells(cells)).T)  # [3, X * Y * Z]: columns are fast
+    extent = (cells.cell_m * np.asarray(cells.shape))[:2, None]
+    unseen = np.ones((len(world_from_targets), centres.shape[1]), dtype=bool)
+    for target, pose in enumerate(world_from_targets):
+        for frame in history:
+            local_from_target = invert(frame.world_from_grid) @ pose
+            local = local_from_target[:2, :3] @ centres + (local_from_target[:2, 3] - cells.origin_m[:2])[:, None]
+            unseen[target] &= ~((local >= 0) & (local < extent)).all(axis=0)
     return unseen
 
 
@@ -141,15 +153,15 @@ def propose_support(history: tuple[OccupancyFrame, ...], horizon_poses: np.ndarr
 
     Args:
         horizon_poses: [F, 4, 4] grid poses; horizon_s: [F] seconds after the present.
-        touched: for each horizon frame the voxels that the moved present touches (warp.touched_voxels).
+        touched: for each horizon frame the voxels that the moved present touches (warp.touched_voxels), in any order.
 
     Returns:
         keys [N] int64 (frame * X * Y * Z + cell), sorted, and unseen [N] bool.
     """
     cells = cell_grid(grid, stride)
     keys, unseen = [], []
-    for frame, (pose, seconds, voxels) in enumerate(zip(horizon_poses, horizon_s, touched)):
-        outside = outside_history(cells, pose, history)
+    everywhere = outside_history(cells, horizon_poses, history)
+    for frame, (pose, seconds, voxels, outside) in enumerate(zip(horizon_poses, horizon_s, touched, everywhere)):
         reach_m = settings.reach_m_per_s * seconds
         proposed = outside | settings.whole_grid | reachable(cells, grid, stride, history[-1], pose, reach_m)
         proposed[coarse_keys(voxels, grid, stride, cells)] = True
@@ -194,7 +206,7 @@ def _levels(sites: Sites, cells: CellGrid, poses: np.ndarray, strides: tuple[Sha
     for stride in (*strides, None):
         coords = sites.coords.numpy()
         volume = index_volume(coords, cells, len(poses))
-        table, _ = motion_compensated_table(coords, cells, poses, poses, volume, len(coords))
+        table, _ = motion_compensated_table(coords, cells, poses, poses, volume, len(coords), with_remainder=False)
         pooling = None if stride is None else pool(sites, stride)
         levels.append(Level(sites, torch.from_numpy(table), pooling))
         if pooling is not None:

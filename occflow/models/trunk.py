@@ -43,7 +43,8 @@ class Block(nn.Module):
         features = features + self.mix(normed, normed, table)
         normed = self.conv_norm(features)
         if self.modulation is not None:
-            scale, shift = self.modulation(embedding)[sample].chunk(2, dim=1)
+            modulation = self.modulation(embedding)
+            scale, shift = (modulation if len(modulation) == 1 else modulation[sample]).chunk(2, dim=1)
             normed = normed * (1 + scale) + shift
         return features + self.out(functional.gelu(self.conv(normed, sites)))
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import label
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
-from occflow.geometry import transform
+from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.warp import warp
+from occflow.occupancy.warp import corner_places, moved_centres, voxels_at, warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
 STANDING_M_PER_S = 0.8  # a voxel's rounding looks like this speed: slower objects are left where they are
 UNSTEADY_M_PER_S, UNSTEADY_SHARE = 0.5, 0.25  # of a track's velocity, from one frame to the next
 SIZE_WEIGHT_M = 2.0  # metres of distance that doubling in size counts for, when objects are matched
-NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+NEIGHBOURS = np.array([step for step in np.ndindex(3, 3, 3) if step > (1, 1, 1)]) - 1  # one of each opposite pair
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,31 @@ class Mover:
 
 
 def clusters(frame: OccupancyFrame, grid: VoxelGrid) -> list[Cluster]:
-    """The movable objects of a frame, as connected voxels of one class."""
-    found = []
-    for wanted in MOVABLE_CLASSES:
-        chosen = np.flatnonzero(frame.labels == wanted)
-        if not len(chosen):
-            continue
-        voxels = grid.unflatten(frame.flat[chosen])
-        lower = voxels.min(axis=0)
-        volume = np.zeros(voxels.max(axis=0) - lower + 1, dtype=bool)
-        volume[tuple((voxels - lower).T)] = True
-        numbers = label(volume, NEIGHBOURS)[0][tuple((voxels - lower).T)]
-        centres = transform(frame.world_from_grid, grid.centres(voxels))
-        order = np.argsort(numbers, kind="stable")
-        for part in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
-            found.append(Cluster(chosen[part], wanted, centres[part].mean(axis=0)))
-    return found
+    """The movable objects of a frame, as connected voxels of one class: class by class, by their first voxels."""
+    chosen = np.flatnonzero(np.isin(frame.labels, MOVABLE_CLASSES))
+    chosen = chosen[np.argsort(frame.labels[chosen], kind="stable")]
+    if not len(chosen):
+        return []
+    voxels, labels = grid.unflatten(frame.flat[chosen]), frame.labels[chosen]
+    numbers = _connected(voxels, labels, grid)
+    order = np.argsort(numbers, kind="stable")
+    first = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    centres = transform(frame.world_from_grid, grid.centres(voxels))[order]
+    centres = np.add.reduceat(centres, first) / np.diff(first, append=len(order))[:, None]
+    return [Cluster(chosen[part], int(labels[part[0]]), centre)
+            for part, centre in zip(np.split(order, first[1:]), centres)]
+
+
+def _connected(voxels: np.ndarray, labels: np.ndarray, grid: VoxelGrid) -> np.ndarray:
+    """Number [N] of the connected set of each voxel [N, 3], sorted by class and place, among those of its class [N]."""
+    x, y, z = (length + 2 for length in grid.shape)  # a free margin: no neighbour across the edge of the grid
+    keys = ((labels.astype(np.int64) * x + voxels[:, 0] + 1) * y + voxels[:, 1] + 1) * z + voxels[:, 2] + 1
+    wanted = keys + (NEIGHBOURS @ (y * z, z, 1))[:, None]  # [13, N]
+    other = np.searchsorted(keys, wanted)
+    other[other == len(keys)] = 0
+    _, one = pairs = np.nonzero(keys[other] == wanted)
+    joined = coo_matrix((np.ones(len(one), dtype=bool), (one, other[pairs])), shape=(len(keys), len(keys)))
+    return connected_components(joined, directed=False)[1]
 
 
 def match(now: list[Cluster], before: list[Cluster], seconds: float) -> dict[int, int]:
@@ -65,8 +75,8 @@ def match(now: list[Cluster], before: list[Cluster], seconds: float) -> dict[int
         return {}
     distance = np.linalg.norm(np.array([a.centre_m for a in now])[:, None]
                               - np.array([b.centre_m for b in before])[None], axis=2)
-    sizes = np.log2([[len(a.slots) / len(b.slots) for b in before] for a in now])
-    alike = np.array([[a.label == b.label for b in before] for a in now])
+    sizes = np.log2(np.array([len(a.slots) for a in now])[:, None] / [len(b.slots) for b in before])
+    alike = np.array([a.label for a in now])[:, None] == [b.label for b in before]
     possible = alike & (distance < MAX_SPEED_M_PER_S * seconds)
     cost = np.where(possible, distance + SIZE_WEIGHT_M * np.abs(sizes), 1e6)
     return {int(i): int(j) for i, j in zip(*linear_sum_assignment(cost)) if possible[i, j]}
@@ -115,15 +125,37 @@ def advanced(frame: OccupancyFrame, grid: VoxelGrid, movers: list[Mover], world_
     Movers win over what they reach; the place that they leave is free. `candidates` are the frame's
     `warp.touched_voxels` in the target, where the caller has them already.
     """
-    static, parts = np.ones(len(frame.flat), dtype=bool), []
+    static = np.ones(len(frame.flat), dtype=bool)
     for mover in movers:
         static[mover.slots] = False
-        pose = frame.world_from_grid.copy()
-        pose[:3, 3] += mover.velocity_m_per_s * (stamp_s - frame.stamp_s)
-        part = OccupancyFrame(frame.flat[mover.slots], frame.labels[mover.slots], pose, stamp_s)
-        parts.append(warp(part, grid, world_from_target))
     rest = OccupancyFrame(frame.flat[static], frame.labels[static], frame.world_from_grid, frame.stamp_s)
-    parts.append(warp(rest, grid, world_from_target, candidates=candidates))
-    flat, first = np.unique(np.concatenate([part.flat for part in parts]), return_index=True)
-    labels = np.concatenate([part.labels for part in parts])
-    return OccupancyFrame(flat, labels[first], world_from_target, stamp_s)
+    volume = warp(rest, grid, world_from_target, candidates=candidates).dense(grid)
+    if movers:
+        flat, labels = _moved_on(frame, grid, movers, world_from_target, stamp_s - frame.stamp_s)
+        volume.reshape(-1)[flat[::-1]] = labels[::-1]  # where two movers meet, the first one is seen
+    return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
+
+
+def _moved_on(frame: OccupancyFrame, grid: VoxelGrid, movers: list[Mover], world_from_target: np.ndarray,
+              seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """Target voxels [M] of the movers, one mover after the other, and their labels [M].
+
+    `warp` for each of them, all at once: their poses differ by a shift only.
+    """
+    slots = np.concatenate([mover.slots for mover in movers])
+    number = np.repeat(np.arange(len(movers)), [len(mover.slots) for mover in movers])
+    shifts = seconds / grid.voxel_size_m * np.stack([mover.velocity_m_per_s for mover in movers], axis=1)  # [3, movers]
+    target_from_world, source_from_world = invert(world_from_target), invert(frame.world_from_grid)
+    target_from_source = target_from_world @ frame.world_from_grid
+    centres = moved_centres(frame.flat[slots], grid, target_from_source)
+    centres += (target_from_world[:3, :3] @ shifts)[:, number]
+    flat, inside = voxels_at(corner_places(centres, target_from_source[:3, :3]), grid)
+    owner, candidates = np.divmod(np.unique((flat + number * grid.num_voxels)[inside]), grid.num_voxels)
+    places = moved_centres(candidates, grid, source_from_world @ world_from_target)
+    sources, inside = voxels_at(places - (source_from_world[:3, :3] @ shifts)[:, owner], grid)
+    own = number * grid.num_voxels + frame.flat[slots]
+    order = np.argsort(own)
+    wanted = owner * grid.num_voxels + sources
+    place = np.minimum(np.searchsorted(own, wanted, sorter=order), len(own) - 1)
+    found = inside & (own[order[place]] == wanted)
+    return candidates[found], frame.labels[slots[order[place[found]]]]

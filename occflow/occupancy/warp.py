@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.geometry import invert, transform
+from occflow.geometry import invert
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 
@@ -17,17 +17,38 @@ def corner_offsets(voxel_size_m: float, shrink: float = 0.98) -> np.ndarray:
     return signs * (voxel_size_m * shrink / 2)
 
 
+def moved_centres(flat: np.ndarray, grid: VoxelGrid, other_from_grid: np.ndarray) -> np.ndarray:
+    """Where the centres of voxels [N] lie in another such grid: [3, N] float64 voxels from its lower corner."""
+    rotation = other_from_grid[:3, :3]
+    first_m = rotation @ grid.centres(np.zeros((1, 3)))[0] + other_from_grid[:3, 3] - grid.origin_m
+    columns, rest = np.empty((3, len(flat))), np.asarray(flat)
+    for axis, length in ((2, grid.shape[2]), (1, grid.shape[1])):  # columns are fast, and so is // without %
+        above = rest // length
+        columns[axis], rest = rest - above * length, above
+    columns[0] = rest
+    return rotation @ columns + (first_m / grid.voxel_size_m)[:, None]
+
+
+def voxels_at(places: np.ndarray, grid: VoxelGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Flat voxels [...] int32 that hold places [3, ...], in voxels, and which are inside; meaningless outside."""
+    x, y, z = cells = np.floor(places).astype(np.int32)
+    x_in, y_in, z_in = (index.view(np.uint32) < length for index, length in zip(cells, grid.shape))  # below 0: huge
+    return (x * grid.shape[1] + y) * grid.shape[2] + z, x_in & y_in & z_in
+
+
+def corner_places(centres: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """The (slightly shrunk) corners [3, 8, N] of voxels with centres [3, N], in voxels; float32, whose rounding of
+    1e-5 voxels only moves the edge of a superset."""
+    offsets = (rotation @ corner_offsets(1.0).T).astype(np.float32)
+    return centres.astype(np.float32)[:, None] + offsets[:, :, None]
+
+
 def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray) -> np.ndarray:
     """Flat indices [M] of all target voxels that a corner of a moved voxel falls into: a superset of the warp."""
     target_from_source = invert(world_from_target) @ frame.world_from_grid
-    centres = (transform(target_from_source, grid.centres(grid.unflatten(frame.flat))) - grid.origin_m).T
-    # float32 voxel coordinates, by columns: a rounding of 1e-5 voxels only moves the edge of a superset
-    centres = np.ascontiguousarray(centres / grid.voxel_size_m, dtype=np.float32)  # [3, N]
-    offsets = (target_from_source[:3, :3] @ corner_offsets(1.0).T).astype(np.float32)  # [3, 8]
-    x, y, z = np.floor(centres[:, None] + offsets[:, :, None]).astype(np.int32).reshape(3, -1)
-    inside = (x >= 0) & (x < grid.shape[0]) & (y >= 0) & (y < grid.shape[1]) & (z >= 0) & (z < grid.shape[2])
-    flat = ((x * grid.shape[1] + y) * grid.shape[2] + z)[inside]
-    return _distinct(flat, grid.num_voxels)
+    centres = moved_centres(frame.flat, grid, target_from_source)
+    flat, inside = voxels_at(corner_places(centres, target_from_source[:3, :3]), grid)
+    return _distinct(flat[inside], grid.num_voxels)
 
 
 def _distinct(flat: np.ndarray, num_voxels: int) -> np.ndarray:
@@ -50,8 +71,8 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
     if candidates is None:
         candidates = touched_voxels(frame, grid, world_from_target)
     source_from_target = invert(frame.world_from_grid) @ world_from_target
-    indices, inside = grid.indices(transform(source_from_target, grid.centres(grid.unflatten(candidates))))
-    candidates, sources = candidates[inside], grid.flatten(indices[inside])
+    sources, inside = voxels_at(moved_centres(candidates, grid, source_from_target), grid)
+    candidates, sources = candidates[inside], sources[inside]
     slots = np.searchsorted(frame.flat, sources)
     slots[slots == len(frame.flat)] = 0
     found = frame.flat[slots] == sources if len(frame.flat) else np.zeros(len(sources), dtype=bool)

@@ -93,7 +93,7 @@ class WindowEncoder:
         self.model, self.remember = model, remember
         self._last: tuple[Window, EncodedWindow] | None = None
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def encode(self, window: Window) -> EncodedWindow:
         if self._last is not None and self._last[0] is window:
             return self._last[1]
@@ -123,7 +123,7 @@ class NetworkForecaster:
         """One sample of the window's future; timings in milliseconds, of this call."""
         return self.samples(window, [seed])[0]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
         """Samples of the window's future; the history is encoded once."""
         encoded = self.encoder.encode(window)

@@ -53,7 +53,7 @@ class PatchUp(nn.Module):
 
     def forward(self, features: Tensor, pooling: Pooling) -> Tensor:
         """Features [N_coarse, C_in] -> [N_fine, C_out]."""
-        return self.expand(features).flatten(0, 1)[pooling.parent * self.num_slots + pooling.slot]
+        return self.expand(features).flatten(0, 1).index_select(0, pooling.parent * self.num_slots + pooling.slot)
 
 
 class TableMix(nn.Module):
@@ -74,8 +74,22 @@ class TableMix(nn.Module):
     def forward(self, own: Tensor, source: Tensor, table: Tensor) -> Tensor:
         """own [N, C_own], source [M, C_source], table [N, K] int64 into source (M: absent) -> [N, C_out]."""
         padded = torch.cat([source, source.new_zeros(1, source.shape[1])])
-        gathered = padded.index_select(0, table.reshape(-1)).view(len(table), self.gathered.in_features)
-        return self.out(nn.functional.gelu(self.gathered(gathered) + self.own(own)))
+        mix = self._mixed if torch.is_inference_mode_enabled() else self._gathered
+        return self.out(nn.functional.gelu(mix(padded, table) + self.own(own)))
+
+    def _gathered(self, padded: Tensor, table: Tensor) -> Tensor:
+        """The linear map of the gathered entries, padded [M + 1, C_source] -> [N, hidden]."""
+        entries = padded.index_select(0, table.reshape(-1))
+        return self.gathered(entries.view(len(table), self.gathered.in_features))
+
+    def _mixed(self, padded: Tensor, table: Tensor) -> Tensor:
+        """`_gathered` in another order, without the gathered entries in memory: each source is mapped as every entry,
+        then those that the table names are summed."""
+        entries, hidden = table.shape[1], self.gathered.out_features
+        weight = self.gathered.weight.view(hidden, entries, -1).transpose(0, 1).reshape(entries * hidden, -1)
+        mapped = nn.functional.linear(padded, weight).view(-1, hidden)  # [(M + 1) * K, hidden]
+        places = table * entries + torch.arange(entries, device=table.device)
+        return nn.functional.embedding_bag(places, mapped, mode="sum")
 
 
 class FourierEmbedding(nn.Module):

@@ -60,7 +60,7 @@ class Panels:
         """The classes drawn so far, and the ego vehicle."""
         entries = [LegendEntry(CLASS_NAMES[label].replace("_", " "), tuple(CLASS_COLOURS[label].tolist()))
                    for label in sorted(self.labels)]
-        return [*entries, LegendEntry("ego vehicle", EGO_BODY)]
+        return [*entries, LegendEntry("ego vehicle (white roof)", EGO_BODY)]
 
     def difference_legend(self) -> list[LegendEntry]:
         """The kinds of difference drawn so far."""

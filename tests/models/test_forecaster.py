@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from occflow.flow.solvers import sample_flow
+from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import at_sites
 from occflow.models.forecaster import EMPTY, FlowForecaster, horizon_geometry, join_observations
 from occflow.models.layout import cell_grid, coarse_keys
@@ -15,7 +16,7 @@ from occflow.models.regression import TrueFuture, twin_loss
 from occflow.occupancy.crop import cropped, part_of
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
-from occflow.sparse.sites import lookup, site_keys
+from occflow.sparse.sites import lookup, site_keys, sites_from_keys
 
 
 def test_untrained_mean_is_persistence(small_forecaster, street_window):
@@ -238,3 +239,29 @@ def test_a_crop_shows_its_sites_as_the_whole_window_does(small_forecaster, stree
     rows = rows[shared]
     assert torch.allclose(observation.layout.position[shared], whole.layout.position[rows], atol=1e-6)
     assert torch.equal(observation.target[shared], whole.target[rows])
+
+
+def test_patches_that_come_again_are_coded_as_each_by_itself(small_forecaster, street_window):
+    """Frames that repeat and half a frame without labels: the same sites, latents, voxels and labels."""
+    half = replace(street_window.present, labels=street_window.present.labels.copy())
+    half.labels[::2] = UNLABELLED
+    frames = (*street_window.history, street_window.present, half)
+    autoencoder, shape = small_forecaster.autoencoder, small_forecaster.settings.grid.shape
+    torch.nn.init.constant_(autoencoder.existence[0].bias, 0.2)
+    voxels, labels = small_forecaster.voxel_sites(frames)
+    with torch.inference_mode():
+        sites, latents = autoencoder.encode(voxels, labels)
+        again, repeated = autoencoder.encode_repeating(voxels, labels)
+        assert torch.equal(sites.coords, again.coords) and torch.allclose(latents, repeated, atol=1e-5)
+        decoded, classes = autoencoder.decode(sites, repeated, shape)
+        decoded_again, classes_again = autoencoder.decode_repeating(sites, repeated, shape)
+    assert torch.equal(decoded.coords, decoded_again.coords) and torch.equal(classes, classes_again)
+    assert len(decoded) > 100
+
+
+def test_no_patches(small_forecaster):
+    nothing = sites_from_keys(torch.zeros(0, dtype=torch.int64), small_forecaster.settings.grid.shape, 1)
+    with torch.inference_mode():
+        sites, latents = small_forecaster.autoencoder.encode_repeating(nothing, nothing.keys)
+        voxels, labels = small_forecaster.autoencoder.decode_repeating(sites, latents, nothing.shape)
+    assert len(sites) == len(latents) == len(voxels) == len(labels) == 0

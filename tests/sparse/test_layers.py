@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from occflow.geometry import planar_pose
 from occflow.sparse import convolution, reference
 from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv, TableMix
-from occflow.sparse.sites import Sites, lookup, pool, sites_from_keys
+from occflow.sparse.sites import Sites, distinct_rows, lookup, pool, sites_from_keys
 from occflow.sparse.tables import CellGrid, index_volume, motion_compensated_table
 
 SHAPE = (7, 6, 3)
@@ -49,6 +49,24 @@ def test_submanifold_convolution_on_any_sites(shape, num_blocks, share, seed):
     features, weight = torch.randn(len(sites), 3).double(), torch.randn(2, 3, 3, 3, 3).double()
     result = convolution.submanifold_convolution(features, weight, sites)
     assert torch.allclose(result, reference.gather_matmul_scatter(features, weight, sites))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 4)), st.integers(1, 3), st.floats(0.3, 1),
+       st.integers(0, 1000))
+def test_convolution_of_the_whole_volume_is_the_submanifold_one(shape, num_blocks, share, seed):
+    sites = random_sites(num_blocks, share, seed, shape)
+    features, weight = torch.randn(len(sites), 3).double(), torch.randn(2, 3, 3, 3, 3).double()
+    expected = reference.gather_matmul_scatter(features, weight, sites)
+    with torch.inference_mode():
+        assert torch.allclose(convolution.convolution_of_volume(features, weight, sites), expected)
+        assert torch.allclose(convolution.submanifold_convolution(features, weight, sites), expected)
+
+
+@pytest.mark.parametrize("shape, share, dense", [((50, 50, 2), 0.7, True), ((50, 50, 2), 0.2, False),
+                                                 ((13, 13, 1), 0.6, True), ((100, 100, 16), 0.7, False)])
+def test_a_dense_volume_is_taken_where_the_sites_fill_it(shape, share, dense):
+    assert convolution.fills_its_volume(random_sites(1, share, shape=shape)) == dense
 
 
 def test_rulebook_is_built_once():
@@ -129,11 +147,27 @@ def test_table_mix_equals_its_twin(num_own, num_source, entries, seed):
     table = torch.randint(0, num_source + 1, (num_own, entries), generator=generator)  # num_source: absent
     expected = reference.table_mix_by_loops(own, source, table, layer.gathered.weight, layer.own, layer.out)
     assert torch.allclose(layer(own, source, table), expected, atol=1e-5)
+    with torch.inference_mode():
+        assert torch.allclose(layer(own, source, table), expected, atol=1e-5)
 
 
 def test_lookup():
     assert lookup(torch.tensor([5, 3, 9]), torch.tensor([3, 5, 7])).tolist() == [1, 0, 3]
     assert lookup(torch.tensor([5]), torch.zeros(0, dtype=torch.long)).tolist() == [0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(-1, 1), st.integers(0, 1)), max_size=30))
+def test_distinct_rows_are_those_that_no_earlier_row_equals(rows):
+    first, number = distinct_rows(torch.tensor(rows, dtype=torch.int32).view(-1, 2))
+    assert first.tolist() == [i for i, row in enumerate(rows) if row not in rows[:i]]
+    assert [rows[first[i]] for i in number] == rows
+
+
+def test_rows_whose_codes_collide_stay_apart(monkeypatch):
+    monkeypatch.setattr(torch, "unique", lambda codes, return_inverse: (codes[:1], torch.zeros_like(codes)))
+    first, number = distinct_rows(torch.tensor([[1, 2], [2, 1], [1, 2]]))
+    assert first.tolist() == number.tolist() == [0, 1, 2]
 
 
 def test_table_of_equal_poses_is_the_identity_and_of_a_moved_grid_a_shift():

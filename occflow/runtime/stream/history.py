@@ -16,7 +16,7 @@ from occflow.models.forecaster import Encoding
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.labels import flat_voxels, voxelise
-from occflow.occupancy.returns import sweep_returns
+from occflow.occupancy.returns import revolution_begin, sweep_returns
 from occflow.occupancy.settings import OccupancySettings
 from occflow.runtime.stream.notices import Notices
 from occflow.runtime.stream.settings import StreamSettings
@@ -58,11 +58,13 @@ class CausalHistory:
         self._poses: deque[tuple[float, np.ndarray]] = deque()
         self._returns: deque[KeptReturns] = deque()
         self._frames: deque[KeptFrame] = deque()
+        self._last: Sweep | None = None
 
     def forget(self) -> None:
         """Start anew: what comes next has nothing to do with what was."""
         for kept in (self._poses, self._returns, self._frames):
             kept.clear()
+        self._last = None
 
     def add(self, sweep: Sweep) -> bool:
         """Take a sweep; False where it is left out because it cannot be believed or comes too late."""
@@ -71,7 +73,8 @@ class CausalHistory:
             return False
         if self._poses and not self._follows(sweep):
             return False
-        returns, _ = sweep_returns(sweep, self._occupancy)
+        returns, _ = sweep_returns(sweep, self._occupancy, self._revolution_begin(sweep))
+        self._last = sweep
         labels = returns.labels if self._stream.labels else np.full_like(returns.labels, UNLABELLED)
         self._poses.append((sweep.stamp_s, sweep.world_from_ego))
         self._returns.append(KeptReturns(sweep.stamp_s, returns.points(), labels))
@@ -103,6 +106,15 @@ class CausalHistory:
         """Guessed grid poses [F, 4, 4], `future_s` [F] seconds after the last sweep."""
         stamps_s, poses = zip(*self._poses)
         return extrapolated_poses(np.stack(poses), np.array(stamps_s), future_s)
+
+    def _revolution_begin(self, sweep: Sweep) -> np.ndarray | None:
+        """The sensor's pose [4, 4] when the sweep's revolution began, by its motion since the sweep before, as a build
+        takes it; of a first sweep, whose motion a build learns from the next one, the pose itself. None: not asked."""
+        if self._occupancy.revolution_s == 0:
+            return None
+        if self._last is None:
+            return sweep.world_from_sensor
+        return revolution_begin(sweep, self._last, sweep, self._occupancy.revolution_s)
 
     def _voxels(self, flat: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Occupied voxels [N] and their classes [N] by the labelled ones of the returns at `flat` [M]."""

@@ -20,13 +20,13 @@ class StreamNetwork:
     def __init__(self, model: FlowForecaster, record: LatencyRecord) -> None:
         self.model, self._record = model.eval(), record
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def encode(self, frame: OccupancyFrame) -> Encoding:
         """The encoding of a frame."""
         with self._record.stage("encode"):
             return self.model.encode_frames((frame,))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def forecast(self, window: Window, encoded: Sequence[Encoding], seed: int) -> tuple[OccupancyFrame, ...]:
         """One sample of the window's future, as `StudentForecaster.forecast` gives it."""
         with self._record.stage("propose"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from occflow.logs.protocol import DrivingLog, Sweep
 from occflow.runtime.stream.clock import Clock
 from occflow.runtime.stream.notices import Notices
 
+MAX_LATE_S = 0.5  # a reader later than this has lost the sensor's pace, and starts from where it is
 MAX_UNREADABLE = 20  # sweeps in a row; then the log is gone and the stream ends
 
 
@@ -57,16 +59,29 @@ class Replay:
                                  "above name the files")
 
     def _drive(self, drive: tuple[int, str]) -> Iterator[Arrival]:
-        """One scene; its first sweep arrives now, a sweep out of order at once."""
+        """One scene; its first sweep arrives now, a sweep out of order at once.
+
+        A sweep arrives when the sensor would have sent it, also where the reader was busy until a little later: ages
+        hold that too.
+        """
         start: tuple[float, float] | None = None  # stamp and arrival of the first sweep
+        last_s = -math.inf
         for sweep in readable_sweeps(self._log, drive[1], self._notices):
             if start is None:
                 start = sweep.stamp_s, self._clock.now()
-            if self._pace > 0:
-                self._clock.wait_until(start[1] + (sweep.stamp_s - start[0]) / self._pace, self._stop)
+            due_s = start[1] + (sweep.stamp_s - start[0]) / self._pace if self._pace > 0 else last_s
+            self._clock.wait_until(due_s, self._stop)
             if self._stop.is_set():
                 return
-            yield Arrival(sweep, drive, self._clock.now())
+            arrived_s = now_s = self._clock.now()
+            if due_s > last_s:
+                arrived_s, late_s = min(due_s, now_s), now_s - due_s
+                if late_s > MAX_LATE_S:
+                    self._notices.say("reader late", f"{sweep.path}: read {late_s:.1f} s after its time; the replay "
+                                      "goes on from there")
+                    start, arrived_s = (sweep.stamp_s, now_s), now_s
+            last_s = arrived_s
+            yield Arrival(sweep, drive, arrived_s)
 
 
 def readable_sweeps(log: DrivingLog, scene: str, notices: Notices) -> Iterator[Sweep]:

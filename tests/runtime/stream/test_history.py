@@ -40,6 +40,24 @@ def test_frames_are_the_builders_causal_frames(history):
         assert (ours.labels == UNLABELLED).all() and np.array_equal(ours.world_from_grid, frame.world_from_grid)
 
 
+def test_points_are_corrected_for_the_motion_of_their_revolution_as_in_a_build(told):
+    """From the third frame on: the motion of the first sweep is known to a build only, from the next sweep."""
+    corrected = replace(OCCUPANCY, revolution_s=0.25)  # as long as from sweep to sweep: half a metre of the way
+    log, changed = Drive(), 0
+    _, causal = build_scene_and_causal(log, "drive-1", GRID, corrected)
+    streams = [CausalHistory(GRID, one, StreamSettings(labels=False), 0.5, Notices(told.append))
+               for one in (corrected, OCCUPANCY)]
+    frames = {frame.stamp_s: frame for frame in causal if frame.stamp_s >= 1.0}
+    for sweep in log.sweeps("drive-1"):
+        for stream in streams:
+            assert stream.add(sweep)
+        ours, plain = (stream.make_frame().frame for stream in streams)
+        if sweep.stamp_s in frames:
+            assert np.array_equal(ours.flat, frames[sweep.stamp_s].flat)
+            changed += not np.array_equal(ours.flat, plain.flat)
+    assert changed > 0
+
+
 def test_labels_of_the_log_are_used_where_wanted(history):
     stream = history()
     stream.add(Drive().sweep(0))

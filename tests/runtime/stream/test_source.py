@@ -24,13 +24,16 @@ def test_sweeps_arrive_at_the_sensors_pace_or_a_factor(pace):
     assert arrived == pytest.approx([i * 0.25 / pace for i in range(5)])
 
 
-def test_a_slow_reader_does_not_shift_the_later_sweeps():
-    source, clock, _ = replay(Drive(num_sweeps=4), 1.0)
+@pytest.mark.parametrize(("busy_s", "expected"), [(0.3, [0.0, 0.25, 0.5, 0.75]), (1.0, [0.0, 1.0, 1.25, 1.5])])
+def test_a_reader_that_is_late_ages_the_sweep_and_one_that_is_far_behind_starts_from_there(busy_s, expected):
+    told = []
+    source, clock, _ = replay(Drive(num_sweeps=4, names=["one"]), 1.0, told=told)
     arrived = []
     for arrival in source:
         arrived.append(arrival.arrived_s - 100.0)
-        clock.spend(0.3 if len(arrived) == 1 else 0.0)
-    assert arrived[:4] == pytest.approx([0.0, 0.3, 0.5, 0.75])
+        clock.spend(busy_s if len(arrived) == 1 else 0.0)
+    assert arrived == pytest.approx(expected)
+    assert [text.split(":")[0] for text in told] == ["reader late"] * (busy_s == 1.0)
 
 
 def test_pace_zero_does_not_wait_and_loops_repeat():
