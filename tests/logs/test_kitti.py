@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from conftest import REAL_LOGS
+from small_logs import TRACKLETS, write_drive
 
 from occflow.errors import InputError
 from occflow.geometry import is_rigid, transform
@@ -37,34 +36,6 @@ def test_truncated_scans_and_labels_of_another_length_are_refused(tmp_path):
         read_scan(tmp_path / "a.bin")
     with pytest.raises(InputError, match="3 points"):
         read_classes(tmp_path / "a.label", 3)
-
-
-TRACKLETS = """<?xml version="1.0" encoding="UTF-8" standalone="yes" ?>
-<!DOCTYPE boost_serialization>
-<boost_serialization signature="serialization::archive" version="9">
-<tracklets class_id="0" tracking_level="0" version="0"><count>1</count><item_version>1</item_version>
-<item class_id="1" tracking_level="0" version="1"><objectType>Van</objectType><h>2</h><w>1.8</w><l>4</l>
-<first_frame>1</first_frame><poses class_id="2" tracking_level="0" version="0"><count>2</count>
-<item_version>2</item_version><item><tx>10</tx><ty>2</ty><tz>-1.7</tz><rx>0</rx><ry>0</ry><rz>1.5</rz></item>
-<item><tx>9</tx><ty>2</ty><tz>-1.7</tz><rx>0</rx><ry>0</ry><rz>1.5</rz></item></poses></item></tracklets>
-</boost_serialization>"""
-
-
-def write_drive(root: Path, scans: int = 11, tracklets: str | None = None) -> Path:
-    """A drive that stands at a place, 10 Hz, facing east; the IMU sits in the scanner."""
-    folder = root / "2011_09_26/2011_09_26_drive_0001_sync"
-    for part in ("velodyne_points/data", "oxts/data"):
-        (folder / part).mkdir(parents=True)
-    stamps = "".join(f"2011-09-26 13:02:{25 + i / 10:012.9f}\n" for i in range(scans))
-    for i in range(scans):
-        np.array([[5, 0, -1.7, 0]] * 4, dtype="<f4").tofile(folder / f"velodyne_points/data/{i:010d}.bin")
-        (folder / f"oxts/data/{i:010d}.txt").write_text(" ".join(["49.0", "8.4", "110.0"] + ["0"] * 27))
-    for part in ("velodyne_points", "oxts"):
-        (folder / part / "timestamps.txt").write_text(stamps)
-    (folder.parent / "calib_imu_to_velo.txt").write_text("R: 1 0 0 0 1 0 0 0 1\nT: 0 0 0\n")
-    if tracklets:
-        (folder / "tracklet_labels.xml").write_text(tracklets)
-    return folder
 
 
 def test_tracklets_are_boxes_at_their_scans_and_between(tmp_path):
