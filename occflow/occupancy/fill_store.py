@@ -15,7 +15,7 @@ from tqdm import tqdm
 from occflow.errors import InputError
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.scene_file import write_scene
-from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, finished_scenes, start_store
+from occflow.occupancy.store import OccupancyStore, StoreLayout, abandon_store, finish_store, finished_scenes, start_store
 
 SceneFrames = tuple[list[OccupancyFrame], "list[OccupancyFrame] | None"]  # full, and causal where it is kept
 MakeScene = Callable[[str], SceneFrames]
@@ -47,9 +47,14 @@ def fill_store(make: MakeScene, layout: StoreLayout, scenes: list[str], path: Pa
         return OccupancyStore.open(path)
     waiting = [scene for scene in scenes[first::every] if scene not in done]
     finished = _make_in_turn if min(workers, len(waiting)) <= 1 else _make_in_parallel
-    for _ in tqdm(finished(make, waiting, path, workers), total=len(waiting), desc=title, unit="scene",
-                  disable=not waiting):
-        pass
+    try:
+        for _ in tqdm(finished(make, waiting, path, workers), total=len(waiting), desc=title, unit="scene",
+                      disable=not waiting):
+            pass
+    except BaseException:
+        if every == 1:
+            abandon_store(path)
+        raise
     num_frames = finished_scenes(path, layout, scenes)
     if len(num_frames) < len(scenes):
         return None

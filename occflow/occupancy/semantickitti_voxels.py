@@ -58,9 +58,9 @@ class SemanticKittiVoxels:
 
     def _classes(self, path: Path) -> np.ndarray:
         """Classes [V] uint8 in flat order, UNLABELLED where free."""
-        labels = path.with_suffix(".label")
+        labels, bits = path.with_suffix(".label"), self._bits(path)
         if not labels.is_file():
-            return np.where(self._bits(path), OTHERS, UNLABELLED).astype(np.uint8)
+            return np.where(bits, OTHERS, UNLABELLED).astype(np.uint8)
         self._refuse_length(labels, 2 * self.grid.num_voxels)
         classes = CLASS_OF_LABEL[np.fromfile(labels, dtype="<u2")]
         if (classes < 0).any():
@@ -89,8 +89,7 @@ def _refuse_partly(paths: list[Path], suffix: str) -> None:
 def _warn_of_gaps(scene: str, paths: list[Path]) -> None:
     """One warning of the frames that are not there between others; frames come every fifth scan or so."""
     steps = np.diff([int(path.stem) for path in paths])
-    usual = int(np.median(steps)) if len(steps) else 1
-    wide = np.flatnonzero(steps > usual)
+    wide = np.flatnonzero(steps > steps.min()) if len(steps) else ()
     if len(wide):
-        warnings.warn(f"scene {scene}: {int((np.ceil(steps[wide] / usual) - 1).sum())} frames are missing, first after "
+        warnings.warn(f"scene {scene}: {int((np.ceil(steps[wide] / steps.min()) - 1).sum())} frames are missing, first after "
                       f"{paths[wide[0]]}", stacklevel=3)
