@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,7 +16,14 @@ from tqdm import tqdm
 from occflow.errors import InputError
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.scene_file import write_scene
-from occflow.occupancy.store import OccupancyStore, StoreLayout, abandon_store, finish_store, finished_scenes, start_store
+from occflow.occupancy.store import (
+    OccupancyStore,
+    StoreLayout,
+    abandon_store,
+    finish_store,
+    finished_scenes,
+    start_store,
+)
 
 SceneFrames = tuple[list[OccupancyFrame], "list[OccupancyFrame] | None"]  # full, and causal where it is kept
 MakeScene = Callable[[str], SceneFrames]
@@ -46,11 +54,11 @@ def fill_store(make: MakeScene, layout: StoreLayout, scenes: list[str], path: Pa
     if done is None:
         return OccupancyStore.open(path)
     waiting = [scene for scene in scenes[first::every] if scene not in done]
-    finished = _make_in_turn if min(workers, len(waiting)) <= 1 else _make_in_parallel
+    make_all = _make_in_turn if min(workers, len(waiting)) <= 1 else _make_in_parallel
     try:
-        for _ in tqdm(finished(make, waiting, path, workers), total=len(waiting), desc=title, unit="scene",
-                      disable=not waiting):
-            pass
+        with closing(make_all(make, waiting, path, workers)) as finished:  # no worker goes on beyond here
+            for _ in tqdm(finished, total=len(waiting), desc=title, unit="scene", disable=not waiting):
+                pass
     except BaseException:
         if every == 1:
             abandon_store(path)

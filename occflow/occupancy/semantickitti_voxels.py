@@ -91,5 +91,5 @@ def _warn_of_gaps(scene: str, paths: list[Path]) -> None:
     steps = np.diff([int(path.stem) for path in paths])
     wide = np.flatnonzero(steps > steps.min()) if len(steps) else ()
     if len(wide):
-        warnings.warn(f"scene {scene}: {int((np.ceil(steps[wide] / steps.min()) - 1).sum())} frames are missing, first after "
-                      f"{paths[wide[0]]}", stacklevel=3)
+        missing = int((np.ceil(steps[wide] / steps.min()) - 1).sum())
+        warnings.warn(f"scene {scene}: {missing} frames are missing, first after {paths[wide[0]]}", stacklevel=3)
