@@ -160,7 +160,7 @@ def test_boxes_without_a_track_are_never_taken_for_each_other(tmp_path):
     ("velodyne_points/timestamps.txt", lambda path: path.write_text(""), "timestamps.txt: no time stamp"),
     ("velodyne_points/timestamps.txt", lambda path: path.write_bytes(b"\xff\xfe"), "timestamps.txt: not a text"),
     ("oxts/data/0000000004.txt", lambda path: path.write_text(""), "0004.txt: needs rows"),
-    ("oxts/data/0000000004.txt", lambda path: path.write_text("95 " + "0 " * 29), "0004.bin: pose of the sweep is not finite"),
+    ("oxts/data/0000000004.txt", lambda path: path.write_text("95 " + "0 " * 29), "0004.bin: pose .* is not finite"),
     ("../calib_imu_to_velo.txt", lambda path: path.write_bytes(b"\xff\xfe"), "imu_to_velo.txt: not a text"),
     ("velodyne_points/data/0000000011.bin", lambda path: path.touch(), "0011.bin: no such scan among the 11 time"),
     ("velodyne_points/data/0000000001 (copy).bin", lambda path: path.touch(), "no such scan")])
