@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +23,7 @@ from occflow.occupancy.store import (
     finished_scenes,
     start_store,
 )
+from occflow.worker_process import begin_worker
 
 SceneFrames = tuple[list[OccupancyFrame], "list[OccupancyFrame] | None"]  # full, and causal where it is kept
 MakeScene = Callable[[str], SceneFrames]
@@ -93,7 +93,7 @@ def _make_in_parallel(make: MakeScene, scenes: list[str], path: Path, workers: i
 
 
 def _start_worker(make: MakeScene, path: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: scenes under way are finished and kept
+    begin_worker()  # at Ctrl-C the scenes under way are finished and kept
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes already share the cores
     _worker.update(make=make, path=path)
 
