@@ -141,6 +141,14 @@ def test_broken_tracking_labels_are_refused(tmp_path, old, new, message):
         KittiTrackingLog(root).keyframes("0000")
 
 
+def test_another_label_is_another_log_also_in_a_long_file(tmp_path):
+    lines = [LABEL_LINE.format(frame=0, track=k, type="Car", x=-2, z=5, turn=0) for k in range(3000)]
+    root = write_tracking(tmp_path, labels="\n".join(lines))
+    before, labels = KittiTrackingLog(root).name, root / "label_02/0000.txt"
+    labels.write_text(labels.read_text().replace(" 2999 ", " 3999 "))
+    assert KittiTrackingLog(root).name != before
+
+
 def test_a_track_that_is_twice_at_one_instant_is_refused(tmp_path):
     line = LABEL_LINE.format(frame=0, track=3, type="Car", x=-2, z=5, turn=0)
     with pytest.raises(InputError, match="line 2 .*track-3 twice"):
