@@ -119,6 +119,10 @@ class OccupancyStore:
         self._refuse_unknown(scene)
         return self._num_frames[scene]
 
+    def stamps_s(self, scene: str) -> list[float]:
+        """Times of the frames of a scene, seconds, increasing."""
+        return self.scene_file(scene).stamps_s
+
     def frame(self, scene: str, index: int) -> OccupancyFrame:
         """Frame number `index` (from 0, in the order of time) of a scene.
 

@@ -58,7 +58,7 @@ def window_keys(store: OccupancyStore, split: str | None, history: int, horizon:
     """
     longest_s, keys, torn = LONGEST_GAP * usual_interval_s(store), [], []
     for scene in store.scenes(split):
-        wide = np.diff(store.scene_file(scene).stamps_s) > longest_s
+        wide = np.diff(store.stamps_s(scene)) > longest_s
         for start in range(0, store.num_frames(scene) - history - horizon + 1, stride):
             (torn if wide[start:start + history + horizon - 1].any() else keys).append(WindowKey(scene, start))
     if not keys:
@@ -95,7 +95,7 @@ def read_window(store: OccupancyStore, key: WindowKey, history: int, horizon: in
 
 def usual_interval_s(store: OccupancyStore) -> float:
     """Median time between consecutive frames of a store, seconds; nan where no scene has two."""
-    gaps = np.concatenate([np.zeros(0), *(np.diff(store.scene_file(scene).stamps_s) for scene in store.scenes())])
+    gaps = np.concatenate([np.zeros(0), *(np.diff(store.stamps_s(scene)) for scene in store.scenes(None))])
     return float(np.median(gaps)) if len(gaps) else float("nan")
 
 
