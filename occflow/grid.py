@@ -21,6 +21,8 @@ MOVABLE_CLASSES = (2, 3, 4, 5, 6, 7, 9, 10)  # general movable objects (GMO) of 
 FLAT_CLASSES = (11, 12, 13, 14)
 
 MAX_GRID_VOXELS = 64_000_000  # 400 x 400 x 400; beyond it a grid is a mistake, not a wish
+VOXEL_SIZES_M = (0.01, 100.0)  # a LiDAR's noise, and more than it sees in a street
+MAX_REACH_M = 100_000.0  # of a grid from the origin of its frame
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class VoxelGrid:
         voxel_size_m: edge of a voxel, metres.
 
     Raises:
-        InputError: a non-positive, non-finite or absurdly large grid.
+        InputError: a grid that is empty, not finite, absurdly large or far, or of absurd voxels.
     """
 
     origin_m: tuple[float, float, float]
@@ -42,13 +44,20 @@ class VoxelGrid:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "origin_m", tuple(float(v) for v in self.origin_m))
+        if any(int(v) != v for v in self.shape):
+            raise InputError(f"grid of {tuple(self.shape)} voxels: give whole numbers; check data.grid")
         object.__setattr__(self, "shape", tuple(int(v) for v in self.shape))
         object.__setattr__(self, "voxel_size_m", float(self.voxel_size_m))
         finite = np.isfinite([*self.origin_m, self.voxel_size_m]).all()
         if len(self.shape) != 3 or len(self.origin_m) != 3 or not finite:
             raise InputError(f"grid needs three finite origins and three sizes, got {self.origin_m}, {self.shape}")
-        if min(self.shape) < 1 or self.voxel_size_m <= 0 or self.num_voxels > MAX_GRID_VOXELS:
+        smallest_m, largest_m = VOXEL_SIZES_M
+        if min(self.shape) < 1 or self.num_voxels > MAX_GRID_VOXELS or not (
+                smallest_m <= self.voxel_size_m <= largest_m):
             raise InputError(f"grid of {self.shape} voxels of {self.voxel_size_m} m is not usable; check data.grid")
+        if max(np.abs(self.origin_m) + np.array(self.shape) * self.voxel_size_m) > MAX_REACH_M:
+            raise InputError(f"grid from {self.origin_m} m of {self.shape} voxels of {self.voxel_size_m} m reaches "
+                             f"farther than {MAX_REACH_M:.0f} m; check data.grid")
 
     @property
     def num_voxels(self) -> int:

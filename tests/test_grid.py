@@ -57,7 +57,9 @@ def test_a_grid_survives_its_description(grid):
 @pytest.mark.parametrize("origin_m, shape, voxel_size_m", [
     ((0, 0, 0), (0, 1, 1), 0.4), ((0, 0, 0), (1, 1, 1), 0.0), ((0, 0, 0), (1, 1, 1), -1.0),
     ((0, 0, 0), (1000, 1000, 1000), 0.4), ((float("nan"), 0, 0), (1, 1, 1), 0.4), ((0, 0), (1, 1, 1), 0.4),
-    ((0, 0, 0), (1, 1), 0.4), ((0, 0, 0), (1, 1, 1), float("inf")),
+    ((0, 0, 0), (1, 1), 0.4), ((0, 0, 0), (1, 1, 1), float("inf")), ((0, 0, 0), (1, 1, 1), 1e-9),
+    ((0, 0, 0), (1, 1, 1), 1e9), ((1e12, 0, 0), (1, 1, 1), 0.4), ((0, 0, 0), (2.5, 1, 1), 0.4),
+    ((0, 0, 0), (64_000_000, 1, 1), 0.4),
 ])
 def test_an_unusable_grid_is_refused(origin_m, shape, voxel_size_m):
     with pytest.raises(InputError, match="grid"):

@@ -14,15 +14,18 @@ def interpolate_boxes(before: Sequence[Box], after: Sequence[Box], fraction: flo
     """Boxes at `fraction` (0..1) of the way from one instant to the next, tracks of `before` in their order.
 
     Linear in place and size, geodesic in rotation. An object known at one of the instants only is not returned.
+    Boxes without a track come last, where they were at either instant: nobody knows which of them is which.
     """
     later = {box.track: box for box in after}
-    pairs = [(box, later[box.track]) for box in before if box.track in later]
+    pairs = [(box, later[box.track]) for box in before if box.track and box.track in later]
+    nameless = [box for box in (*before, *after) if not box.track]
     if not pairs:
-        return []
+        return nameless
     start = np.stack([first.world_from_box for first, _ in pairs])  # [B, 4, 4]
     end = np.stack([second.world_from_box for _, second in pairs])
     poses = (1 - fraction) * start + fraction * end
     turn = Rotation.from_matrix(np.swapaxes(start[:, :3, :3], 1, 2) @ end[:, :3, :3]).as_rotvec()
     poses[:, :3, :3] = start[:, :3, :3] @ Rotation.from_rotvec(fraction * turn).as_matrix()
-    return [Box(first.track, first.label, pose, (1 - fraction) * first.size_lwh_m + fraction * second.size_lwh_m)
+    named = [Box(first.track, first.label, pose, (1 - fraction) * first.size_lwh_m + fraction * second.size_lwh_m)
             for (first, second), pose in zip(pairs, poses, strict=True)]
+    return named + nameless

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 TEXT_SUFFIXES = (".txt", ".xml")  # poses, calibration, time stamps: their contents count
-TEXT_BYTES = 1 << 16  # larger ones and all others count by name and size
+TEXT_BYTES = 1 << 24  # poses of a long sequence have 1 MB; larger ones and all others count by name and size
 
 
 def fingerprint_of(root: Path, files: Iterable[Path]) -> str:

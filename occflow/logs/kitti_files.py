@@ -1,4 +1,4 @@
-"""What KITTI raw and SemanticKITTI share: scans, calibration lines, the place of the scanner, 2 Hz keyframes."""
+"""What the readers of KITTI's scans share: scans, calibration lines, the place of the scanner, 2 Hz keyframes."""
 
 from __future__ import annotations
 
@@ -28,16 +28,29 @@ def read_scan(path: Path) -> np.ndarray:
     return np.fromfile(path, dtype="<f4").reshape(-1, 4)[:, :3]
 
 
+def read_text(path: Path) -> str:
+    """The contents of a text file.
+
+    Raises:
+        InputError: a missing file, or one that is no text.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: missing file; unpack the drive and its calibration again")
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file; unpack the drive and its calibration again") from None
+
+
 def read_rows(path: Path, columns: int) -> np.ndarray:
     """Numbers [rows, columns] float64 of a text file.
 
     Raises:
         InputError: a missing file, other columns, or a value that is not finite.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: missing file; unpack the drive again")
+    text = read_text(path)
     try:
-        rows = np.array([[float(word) for word in line.split()] for line in path.read_text().splitlines() if line])
+        rows = np.array([[float(word) for word in line.split()] for line in text.splitlines() if line.strip()])
     except ValueError as error:
         raise InputError(f"{path}: not a table of numbers ({error}); unpack the drive again") from None
     if rows.ndim != 2 or rows.shape[1] != columns or not np.isfinite(rows).all():
@@ -46,14 +59,13 @@ def read_rows(path: Path, columns: int) -> np.ndarray:
 
 
 def read_calibration(path: Path, names: dict[str, int]) -> list[np.ndarray]:
-    """The numbers of lines `NAME: v v v`, by name and number of values.
+    """The numbers of lines `NAME: v v v` or `NAME v v v`, by name and number of values.
 
     Raises:
         InputError: a missing file or line.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: missing file; unpack the calibration of the drive into its place")
-    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    entries = [line.replace(":", " ", 1).split(None, 1) for line in read_text(path).splitlines()]
+    lines = dict(entry for entry in entries if len(entry) == 2)
     try:
         values = [np.array(lines[name].split(), dtype=np.float64) for name in names]
     except (KeyError, ValueError) as error:
@@ -75,6 +87,18 @@ def rigid(rotation: np.ndarray, translation_m: np.ndarray, path: Path) -> np.nda
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = left @ right, translation_m
     return pose
+
+
+def refuse_scans_beyond(folder: Path, count: int, what: str) -> None:
+    """Raises InputError where a scan of a folder has a number of `count` or more: nothing says when and where it was.
+
+    Args:
+        what: the things that were counted, for the message.
+    """
+    beyond = [path for path in sorted(folder.glob("*.bin")) if not path.stem.isdecimal() or int(path.stem) >= count]
+    if beyond:
+        raise InputError(f"{beyond[0]}: no such scan among the {count} {what}; unpack the drive again, or remove the "
+                         "file")
 
 
 def keyframe_numbers(stamps_s: np.ndarray) -> list[int]:

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from occflow.errors import InputError
 from occflow.geometry import invert
 from occflow.logs.fingerprint import fingerprint_of
-from occflow.logs.kitti_files import read_calibration, read_rows, rigid
+from occflow.logs.kitti_files import read_calibration, read_rows, read_text, refuse_scans_beyond, rigid
 from occflow.logs.kitti_scenes import KittiScenes, Scan
 from occflow.logs.kitti_tracklets import read_tracklets
 
@@ -51,6 +51,7 @@ class KittiRawLog(KittiScenes):
         if len(stamps_s) != len(oxts_s):
             raise InputError(f"{folder}: {len(stamps_s)} scan stamps and {len(oxts_s)} oxts stamps; these must be "
                              "synced drives, unpack it again")
+        refuse_scans_beyond(folder / "velodyne_points/data", len(stamps_s), "time stamps")
         rotation, translation = read_calibration(folder.parent / "calib_imu_to_velo.txt", {"R": 9, "T": 3})
         imu_from_velodyne = invert(rigid(rotation, translation, folder.parent / "calib_imu_to_velo.txt"))
         oxts = np.concatenate([read_rows(folder / f"oxts/data/{i:010d}.txt", OXTS_COLUMNS)[:1]
@@ -69,7 +70,9 @@ def oxts_poses(oxts: np.ndarray) -> np.ndarray:
     """
     latitude, longitude = np.radians(oxts[:, 0]), np.radians(oxts[:, 1])
     scale_m = np.cos(latitude[0]) * EARTH_RADIUS_M
-    places = np.stack([scale_m * longitude, scale_m * np.log(np.tan(np.pi / 4 + latitude / 2)), oxts[:, 2]], axis=1)
+    with np.errstate(invalid="ignore"):  # beyond a pole: a pose that is not finite, which is refused with its name
+        northings_m = scale_m * np.log(np.tan(np.pi / 4 + latitude / 2))
+    places = np.stack([scale_m * longitude, northings_m, oxts[:, 2]], axis=1)
     poses = np.tile(np.eye(4), (len(oxts), 1, 1))
     poses[:, :3, :3] = Rotation.from_euler("xyz", oxts[:, 3:6]).as_matrix()  # Rz(yaw) Ry(pitch) Rx(roll)
     poses[:, :3, 3] = places - places[0]
@@ -78,9 +81,9 @@ def oxts_poses(oxts: np.ndarray) -> np.ndarray:
 
 def _read_stamps(path: Path) -> list[float]:
     """Seconds of lines such as 2011-09-26 13:02:25.964389445 (kept to the microsecond)."""
-    if not path.is_file():
-        raise InputError(f"{path}: missing file; unpack the drive again")
-    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: no time stamp in it; unpack the drive again")
     try:
         return [datetime.fromisoformat(f"{line[:26]}+00:00").timestamp() for line in lines]
     except ValueError as error:

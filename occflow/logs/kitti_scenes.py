@@ -60,8 +60,12 @@ class KittiScenes(ABC):
         """Scans of a drive in the order of time."""
 
     def labels(self, scan: Scan, num_points: int) -> np.ndarray | None:
-        """Classes [num_points] uint8; None where the drive has none."""
+        """Classes [num_points] uint8; None where the scan has none."""
         return None
+
+    def labelled(self, scene: str) -> bool:
+        """Whether scans of a drive should have labels."""
+        return False
 
     def splits(self) -> dict[str, list[str]]:
         return {"train": [], "val": self.scenes()}
@@ -81,7 +85,10 @@ class KittiScenes(ABC):
                 points.missing(scan.path)
                 return None
             cloud = read_scan(scan.path)
-            return Sweep(scan.stamp_s, cloud, self.labels(scan, len(cloud)), scan.world_from_velodyne,
+            labels = self.labels(scan, len(cloud))
+            if labels is None and self.labelled(scene):
+                points.unlabelled(scan.path)
+            return Sweep(scan.stamp_s, cloud, labels, scan.world_from_velodyne,
                          scan.world_from_ego, scan.path.stem if number in keyframes else None, scan.path)
 
         return SweepReader(scene, range(len(scans)), read)
@@ -107,9 +114,10 @@ class KittiScenes(ABC):
                 raise InputError(f"{self.name}: no scene '{scene}'; it has {', '.join(self.scenes())}")
             scans = self.scans(scene)
             present = [number for number, scan in enumerate(scans) if scan.path.is_file()]
-            if not present or not (np.diff([scan.stamp_s for scan in scans]) > 0).all():
-                raise InputError(f"{self.name}: scene {scene} has no scans, or time stamps that do not increase; "
-                                 "unpack it again or leave it out")
+            stuck = np.flatnonzero(~(np.diff([scan.stamp_s for scan in scans]) > 0))
+            if not present or len(stuck):
+                reason = f"time stamps that do not increase, at {scans[stuck[0] + 1].path}" if present else "no scans"
+                raise InputError(f"{self.name}: scene {scene} has {reason}; unpack it again or leave it out")
             chosen = keyframe_numbers(np.array([scans[number].stamp_s for number in present]))
             self._kept = scene, scans, [present[place] for place in chosen]
         return self._kept[1:]

@@ -15,7 +15,8 @@ from occflow.logs.protocol import Box
 
 MAX_BYTES = 64 << 20  # the largest published file has 5 MB
 CLASS_OF_TYPE = {"Car": "car", "Van": "car", "Truck": "truck", "Pedestrian": "pedestrian",
-                 "Person (sitting)": "pedestrian", "Cyclist": "bicycle", "Tram": "others", "Misc": "others"}
+                 "Person": "pedestrian", "Person (sitting)": "pedestrian", "Person_sitting": "pedestrian",
+                 "Cyclist": "bicycle", "Tram": "others", "Misc": "others"}
 POSE_TAGS = ("tx", "ty", "tz", "rx", "ry", "rz")  # metres, radians; tz is the bottom of the box
 
 

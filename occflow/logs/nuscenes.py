@@ -13,7 +13,16 @@ from occflow.errors import InputError
 from occflow.logs.boxes import interpolate_boxes
 from occflow.logs.nuscenes_classes import box_class, class_of_index
 from occflow.logs.nuscenes_files import read_labels, read_points
-from occflow.logs.nuscenes_tables import broken_records, fingerprint, read_splits, record_pose, refuse_broken_json
+from occflow.logs.nuscenes_tables import (
+    broken_records,
+    fingerprint,
+    read_splits,
+    read_table,
+    record_pose,
+    record_size,
+    refuse_boxes_without_track,
+    refuse_broken_json,
+)
 from occflow.logs.protocol import Box, Keyframe, Sweep
 from occflow.logs.scan_points import PointFilter, SweepReader
 
@@ -121,12 +130,8 @@ class NuScenesLog:
     def _box(self, token: str) -> Box:
         path = self._table_folder / "sample_annotation.json"
         record = self._tables.get("sample_annotation", token)
-        width, length, height = record["size"]  # nuScenes' order
-        size_lwh_m = np.array([length, width, height], dtype=np.float64)
-        if not (np.isfinite(size_lwh_m) & (size_lwh_m > 0)).all():
-            raise InputError(f"{path}: record {token}: size {record['size']} is not positive; unpack the tables again")
         return Box(record["instance_token"], box_class(record["category_name"]), record_pose(record, str(path)),
-                   size_lwh_m)
+                   record_size(record, str(path)))
 
     def _world_from_ego(self, record: dict) -> np.ndarray:
         ego_pose = self._tables.get("ego_pose", record["ego_pose_token"])
@@ -149,10 +154,12 @@ class NuScenesLog:
 
     def _read(self, record: dict, points: PointFilter) -> Sweep | None:
         """The sweep of a record; None where it lies between keyframes and its file is missing."""
-        if not record["is_key_frame"] and not (self.root / record["filename"]).is_file():
-            points.missing(self.root / record["filename"])
-            return None
         with broken_records(self._table_folder):
+            if not record["is_key_frame"] and not (self.root / record["filename"]).is_file():
+                points.missing(self.root / record["filename"])
+                return None
+            if record["is_key_frame"] and self._labels_of and record["token"] not in self._labels_of:
+                points.unlabelled(self.root / record["filename"])
             return self._sweep(record)
 
     def _sweep(self, record: dict) -> Sweep:
@@ -196,7 +203,10 @@ def _open_tables(root: Path, version: str) -> Any:
     except AssertionError as error:
         raise InputError(f"{tables}: {' '.join(str(error).split())}; unpack the log again") from None
     except InputError:
-        refuse_broken_json(tables)
+        with broken_records(tables):
+            refuse_broken_json(tables)
+            refuse_boxes_without_track(tables, read_table(tables, "sample_annotation"),
+                                       {record["token"] for record in read_table(tables, "instance")})
         raise
     except Exception as error:  # the devkit raises bare Exceptions for layouts it does not know
         raise InputError(f"{tables}: {' '.join(str(error).split())}; unpack the log again") from None

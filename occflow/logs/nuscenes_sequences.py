@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
-
-import numpy as np
 
 from occflow.errors import InputError
 from occflow.logs.nuscenes import CHANNEL, scene_splits
 from occflow.logs.nuscenes_classes import box_class
-from occflow.logs.nuscenes_tables import broken_records, fingerprint, record_pose
+from occflow.logs.nuscenes_tables import (
+    broken_records,
+    fingerprint,
+    read_table,
+    record_pose,
+    record_size,
+    refuse_boxes_without_track,
+)
 from occflow.logs.protocol import Box, Keyframe
 
 
@@ -29,13 +33,15 @@ class NuScenesSequences:
         self.tables = Path(root).expanduser() / str(version)
         with broken_records(self.tables):
             self._boxes = self._read_boxes() if boxes else defaultdict(list)
-            names = {record["token"]: record["name"] for record in self._read("scene")}
+            names = {record["token"]: record["name"] for record in read_table(self.tables, "scene")}
             self._keyframes: dict[str, list[Keyframe]] = {name: [] for name in names.values()}
-            scene_of = {record["token"]: names[record["scene_token"]] for record in self._read("sample")}
-            scans = [record for record in self._read("sample_data")
+            samples = read_table(self.tables, "sample")
+            scene_of = {record["token"]: names[record["scene_token"]] for record in samples}
+            scans = [record for record in read_table(self.tables, "sample_data")
                      if record["is_key_frame"] and f"/{CHANNEL}/" in record["filename"]]
             wanted = {record["ego_pose_token"] for record in scans}
-            poses = {record["token"]: record for record in self._read("ego_pose") if record["token"] in wanted}
+            poses = {record["token"]: record for record in read_table(self.tables, "ego_pose")
+                     if record["token"] in wanted}
             for record in sorted(scans, key=lambda record: record["timestamp"]):
                 pose = record_pose(poses[record["ego_pose_token"]], str(self.tables / "ego_pose.json"))
                 sample = record["sample_token"]
@@ -44,10 +50,16 @@ class NuScenesSequences:
             self._splits = scene_splits(self.tables, list(self._keyframes))
         if sum(map(len, self._keyframes.values())) != len(scene_of):
             raise InputError(f"{self.tables / 'sample_data.json'}: not one {CHANNEL} keyframe a sample; unpack again")
-        for scene, keyframes in self._keyframes.items():
-            if not (np.diff([keyframe.stamp_s for keyframe in keyframes]) > 0).all():
-                raise InputError(f"{self.tables / 'sample_data.json'}: two keyframes of scene {scene} at one time")
+        self._refuse_disorder({record["token"]: record["next"] for record in samples})
         self.name = f"{version}@{fingerprint(self.tables)}"
+
+    def _refuse_disorder(self, following: dict[str, str]) -> None:
+        """Raises InputError where the order of time is not that of the samples, or two are at one time."""
+        for scene, keyframes in self._keyframes.items():
+            for first, second in zip(keyframes, keyframes[1:]):
+                if first.stamp_s == second.stamp_s or following[first.token] != second.token:
+                    raise InputError(f"{self.tables / 'sample_data.json'}: time stamps of scene {scene} do not "
+                                     f"increase from sample to sample, at {second.token}; unpack the tables again")
 
     def scenes(self) -> list[str]:
         return list(self._keyframes)
@@ -59,23 +71,14 @@ class NuScenesSequences:
         """Keyframes of a scene in the order of time; tokens are sample tokens."""
         return list(self._keyframes[scene])
 
-    def _read(self, table: str) -> list[dict]:
-        path = self.tables / f"{table}.json"
-        if not path.is_file():
-            raise InputError(f"{path}: missing table; point log.root and log.version at nuScenes' tables")
-        try:
-            return json.loads(path.read_bytes())
-        except ValueError as error:
-            raise InputError(f"{path}: broken JSON table ({error}); unpack the log again") from None
-
     def _read_boxes(self) -> dict[str, list[Box]]:
-        categories = {record["token"]: record["name"] for record in self._read("category")}
+        annotations, table = read_table(self.tables, "sample_annotation"), str(self.tables / "sample_annotation.json")
+        categories = {record["token"]: record["name"] for record in read_table(self.tables, "category")}
         label_of = {record["token"]: box_class(categories[record["category_token"]])
-                    for record in self._read("instance")}
+                    for record in read_table(self.tables, "instance")}
+        refuse_boxes_without_track(self.tables, annotations, label_of)
         boxes: dict[str, list[Box]] = defaultdict(list)
-        for record in self._read("sample_annotation"):
-            width, length, height = record["size"]
-            pose = record_pose(record, str(self.tables / "sample_annotation.json"))
+        for record in annotations:
             boxes[record["sample_token"]].append(Box(record["instance_token"], label_of[record["instance_token"]],
-                                                     pose, np.array([length, width, height], dtype=np.float64)))
+                                                     record_pose(record, table), record_size(record, table)))
         return boxes

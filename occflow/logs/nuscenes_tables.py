@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,12 +30,8 @@ def broken_records(tables: Path) -> Iterator[None]:
 def refuse_broken_json(tables: Path) -> None:
     """Name the table that is not JSON, which the devkit does not."""
     for path in sorted(tables.glob("*.json")):
-        try:
-            table = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise InputError(f"{path}: broken JSON table ({error}); unpack the log again") from None
-        if not isinstance(table, list) and path.name != "splits.json":
-            raise InputError(f"{path}: a table must be a list of records; unpack the log again")
+        if path.name != "splits.json":
+            read_table(tables, path.stem)
 
 
 def record_pose(record: dict, table: str) -> np.ndarray:
@@ -58,6 +54,50 @@ def record_pose(record: dict, table: str) -> np.ndarray:
     return pose_matrix(translation, rotation)
 
 
+def record_size(record: dict, table: str) -> np.ndarray:
+    """Length, width, height [3], metres, of a record of sample_annotation; nuScenes' order is width, length, height.
+
+    Raises:
+        InputError: a size that is not three positive numbers.
+    """
+    width, length, height = record["size"]
+    size_lwh_m = np.array([length, width, height], dtype=np.float64)
+    if not (np.isfinite(size_lwh_m) & (size_lwh_m > 0)).all():
+        raise InputError(f"{table}: record {record['token']}: size {record['size']} is not positive; "
+                         "unpack the tables again")
+    return size_lwh_m
+
+
+def refuse_boxes_without_track(tables: Path, boxes: list[dict], tracks: Container[str]) -> None:
+    """Name the boxes, records of sample_annotation, that belong to no object of instance.json: the devkit does not.
+
+    Raises:
+        InputError: there are some.
+    """
+    nameless = [record["token"] for record in boxes if record["instance_token"] not in tracks]
+    if nameless:
+        raise InputError(f"{tables / 'sample_annotation.json'}: {len(nameless)} boxes without a track in "
+                         f"instance.json, first record {nameless[0]}; unpack the tables again, or remove the boxes")
+
+
+def read_table(tables: Path, name: str) -> list[dict]:
+    """The records of a table.
+
+    Raises:
+        InputError: a missing file, or one that is no JSON list.
+    """
+    path = tables / f"{name}.json"
+    if not path.is_file():
+        raise InputError(f"{path}: missing table; point log.root and log.version at nuScenes' tables")
+    try:
+        table = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: broken JSON table ({error}); unpack the log again") from None
+    if not isinstance(table, list):
+        raise InputError(f"{path}: a table must be a list of records; unpack the log again")
+    return table
+
+
 def fingerprint(tables: Path) -> str:
     """Eight characters that tell two logs of one version apart: the scene table and the sizes of the others."""
     digest = hashlib.sha256((tables / "scene.json").read_bytes())
@@ -77,7 +117,7 @@ def read_splits(tables: Path, scenes: list[str]) -> dict[str, list[str]]:
         return {"train": [], "val": list(scenes)}
     try:
         splits = {str(split): [str(name) for name in names] for split, names in json.loads(path.read_text()).items()}
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a dictionary of scene names by split ({error}); write it again") from None
     unknown = sorted({name for names in splits.values() for name in names} - set(scenes))
     if unknown:

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from occflow.errors import InputError
 from occflow.logs.protocol import DrivingLog
 
-NEEDED_KEYS = {"nuscenes": ("root", "version"), "kitti_raw": ("root",), "semantickitti": ("root",)}
+NEEDED_KEYS = {"nuscenes": ("root", "version"), "kitti_raw": ("root",), "kitti_tracking": ("root",),
+               "semantickitti": ("root",)}
 
 
 def open_log(log: Mapping) -> DrivingLog:
     """The log that a configuration names.
 
     Args:
-        log: `kind` (nuscenes, kitti_raw, semantickitti) and what that kind needs (root, version).
+        log: `kind` (one of NEEDED_KEYS) and what that kind needs (root, version).
 
     Raises:
         InputError: an unknown kind, a missing key, or a log that cannot be read.
@@ -29,6 +30,10 @@ def open_log(log: Mapping) -> DrivingLog:
         from occflow.logs.kitti_raw import KittiRawLog
 
         return KittiRawLog(log["root"])
+    if kind == "kitti_tracking":
+        from occflow.logs.kitti_tracking import KittiTrackingLog
+
+        return KittiTrackingLog(log["root"])
     if kind == "semantickitti":
         from occflow.logs.semantickitti import SemanticKittiLog
 

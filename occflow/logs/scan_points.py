@@ -21,7 +21,7 @@ class PointFilter:
     """Drops the non-finite and impossibly far points of a scene's sweeps and counts them."""
 
     def __init__(self, scene: str) -> None:
-        self.scene, self._dropped, self._missing = scene, {}, []
+        self.scene, self._dropped, self._missing, self._unlabelled = scene, {}, [], []
 
     def kept(self, sweep: Sweep) -> Sweep:
         """The sweep with its usable points only.
@@ -44,14 +44,21 @@ class PointFilter:
         """Count a sweep between keyframes whose file is not there."""
         self._missing.append(path)
 
+    def unlabelled(self, path: Path) -> None:
+        """Count a sweep that has no labels where it should."""
+        self._unlabelled.append(path)
+
     def warn(self) -> None:
-        """One warning for what was dropped, one for the sweeps that were skipped."""
+        """One warning for the points that were dropped, one for the sweeps that were skipped or lack labels."""
         if self._dropped:
             warnings.warn(f"scene {self.scene}: dropped {sum(self._dropped.values())} non-finite or impossibly far "
                           f"points in {len(self._dropped)} sweeps, first in {next(iter(self._dropped))}", stacklevel=3)
         if self._missing:
             warnings.warn(f"scene {self.scene}: skipped {len(self._missing)} sweeps whose file is missing, first "
                           f"{self._missing[0]}", stacklevel=3)
+        if self._unlabelled:
+            warnings.warn(f"scene {self.scene}: {len(self._unlabelled)} sweeps without labels beside others that have "
+                          f"them, first {self._unlabelled[0]}", stacklevel=3)
 
 
 class SweepReader(Generic[Record]):

@@ -10,7 +10,7 @@ from occflow.errors import InputError
 from occflow.geometry import invert
 from occflow.grid import CLASS_NAMES
 from occflow.logs.fingerprint import fingerprint_of
-from occflow.logs.kitti_files import read_calibration, read_rows, rigid
+from occflow.logs.kitti_files import read_calibration, read_rows, refuse_scans_beyond, rigid
 from occflow.logs.kitti_scenes import KittiScenes, Scan
 from occflow.logs.protocol import UNLABELLED
 
@@ -57,21 +57,22 @@ class SemanticKittiLog(KittiScenes):
     def scans(self, scene: str) -> list[Scan]:
         folder = self.root / "sequences" / scene
         stamps_s, poses = read_track(folder)
-        numbers = sorted(int(path.stem) for path in (folder / "velodyne").glob("*.bin") if path.stem.isdigit())
-        if numbers and numbers[-1] >= len(poses):
-            raise InputError(f"{folder}: scan {numbers[-1]:06d} is beyond the {len(poses)} poses; unpack it again")
-        return [Scan(folder / f"velodyne/{i:06d}.bin", float(stamps_s[i]), poses[i]) for i in numbers]
+        refuse_scans_beyond(folder / "velodyne", len(poses), "poses")
+        return [Scan(folder / f"velodyne/{i:06d}.bin", float(stamps_s[i]), pose) for i, pose in enumerate(poses)]
 
     def labels(self, scan: Scan, num_points: int) -> np.ndarray | None:
         path = scan.path.parents[1] / "labels" / f"{scan.path.stem}.label"
         return read_classes(path, num_points) if path.is_file() else None
+
+    def labelled(self, scene: str) -> bool:
+        return (self.root / "sequences" / scene / "labels").is_dir()
 
 
 def read_track(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Stamps [N] (seconds) and world_from_velodyne [N, 4, 4] of a sequence: inv(Tr) P Tr; 10 Hz without times.txt.
 
     Raises:
-        InputError: a missing or broken file, or files of different lengths.
+        InputError: a missing or broken file, files of different lengths, or times that do not increase.
     """
     (mount,) = read_calibration(folder / "calib.txt", {"Tr": 12})
     camera_from_velodyne = rigid(mount.reshape(3, 4)[:, :3], mount.reshape(3, 4)[:, 3], folder / "calib.txt")
@@ -81,6 +82,8 @@ def read_track(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         stamps_s = read_rows(folder / "times.txt", 1)[:, 0]
     if len(stamps_s) != len(rows):
         raise InputError(f"{folder}: {len(stamps_s)} times and {len(rows)} poses; unpack the sequence again")
+    if not (np.diff(stamps_s) > 0).all():
+        raise InputError(f"{folder / 'times.txt'}: time stamps do not increase; unpack the sequence again")
     poses = [invert(camera_from_velodyne) @ rigid(row[:, :3], row[:, 3], folder / "poses.txt") @ camera_from_velodyne
              for row in rows]
     return stamps_s, np.stack(poses)

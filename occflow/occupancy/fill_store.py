@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,7 +15,15 @@ from tqdm import tqdm
 from occflow.errors import InputError
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.scene_file import write_scene
-from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, finished_scenes, start_store
+from occflow.occupancy.store import (
+    OccupancyStore,
+    StoreLayout,
+    abandon_store,
+    finish_store,
+    finished_scenes,
+    start_store,
+)
+from occflow.worker_process import begin_worker
 
 SceneFrames = tuple[list[OccupancyFrame], "list[OccupancyFrame] | None"]  # full, and causal where it is kept
 MakeScene = Callable[[str], SceneFrames]
@@ -46,10 +54,15 @@ def fill_store(make: MakeScene, layout: StoreLayout, scenes: list[str], path: Pa
     if done is None:
         return OccupancyStore.open(path)
     waiting = [scene for scene in scenes[first::every] if scene not in done]
-    finished = _make_in_turn if min(workers, len(waiting)) <= 1 else _make_in_parallel
-    for _ in tqdm(finished(make, waiting, path, workers), total=len(waiting), desc=title, unit="scene",
-                  disable=not waiting):
-        pass
+    make_all = _make_in_turn if min(workers, len(waiting)) <= 1 else _make_in_parallel
+    try:
+        with closing(make_all(make, waiting, path, workers)) as finished:  # no worker goes on beyond here
+            for _ in tqdm(finished, total=len(waiting), desc=title, unit="scene", disable=not waiting):
+                pass
+    except BaseException:
+        if every == 1:
+            abandon_store(path)
+        raise
     num_frames = finished_scenes(path, layout, scenes)
     if len(num_frames) < len(scenes):
         return None
@@ -80,7 +93,7 @@ def _make_in_parallel(make: MakeScene, scenes: list[str], path: Path, workers: i
 
 
 def _start_worker(make: MakeScene, path: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: scenes under way are finished and kept
+    begin_worker()  # at Ctrl-C the scenes under way are finished and kept
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes already share the cores
     _worker.update(make=make, path=path)
 

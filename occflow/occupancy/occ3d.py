@@ -49,7 +49,7 @@ class Occ3dSequences:
         for keyframe in self._tables.keyframes(scene):
             path = self.gts / scene / keyframe.token / "labels.npz"
             semantics = read_volume(path, "semantics", self.grid.shape)
-            if semantics.min() < 0 or semantics.max() > FREE:
+            if semantics.min() < 0 or semantics.max() > FREE or (semantics != semantics.astype(np.uint8)).any():
                 raise InputError(f"{path}: semantics beyond 0..{FREE}; not an Occ3D-nuScenes file")
             mask = read_volume(path, "mask_lidar", self.grid.shape, optional=True)
             frame = OccupancyFrame.from_dense(semantics, keyframe.world_from_ego, keyframe.stamp_s, keyframe.token,

@@ -42,7 +42,11 @@ def build_scene_and_causal(log: DrivingLog, scene: str, grid: VoxelGrid,
     accumulator, observer = SceneAccumulator(grid.voxel_size_m, settings), Observer(keyframes, grid, settings)
     for returns in scene_returns(log, scene, settings):
         for part in in_turn(returns):
-            accumulator.add(part, log.boxes_at(scene, max(part.stamp_s, keyframes[0].stamp_s)))
+            boxes = log.boxes_at(scene, max(part.stamp_s, keyframes[0].stamp_s))
+            try:
+                accumulator.add(part, boxes)
+            except InputError as error:
+                raise InputError(f"{log.name}: scene {scene}: {error}") from None
         observer.add(returns)
     observer.finish()
     matter = accumulator.matter()
@@ -50,6 +54,9 @@ def build_scene_and_causal(log: DrivingLog, scene: str, grid: VoxelGrid,
     object_starts = np.searchsorted(matter.objects.groups, np.arange(len(matter.tracks) + 1))
     frames = [_frame(keyframe, observed, matter, labels, weights, object_starts, grid, settings)
               for keyframe, observed in zip(keyframes, observer.observed)]
+    if not any(len(frame.flat) for frame in frames):
+        warnings.warn(f"{log.name}: scene {scene}: no voxel of its {len(frames)} frames is occupied; see whether "
+                      "data.grid lies where the points are", stacklevel=2)
     return frames, observer.causal if settings.causal_window_s > 0 else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.grid import OTHERS, VoxelGrid
+from occflow.logs.kitti_files import refuse_scans_beyond
 from occflow.logs.protocol import UNLABELLED
 from occflow.logs.semantickitti import CLASS_OF_LABEL, SemanticKittiLog, read_track
 from occflow.occupancy.frame import OccupancyFrame
@@ -40,9 +42,13 @@ class SemanticKittiVoxels:
 
     def frames(self, scene: str) -> Iterator[OccupancyFrame]:
         stamps_s, poses = read_track(self._folders[scene])
-        for path in sorted((self._folders[scene] / "voxels").glob("*.bin")):
-            if not path.stem.isdigit() or int(path.stem) >= len(poses):
-                raise InputError(f"{path}: no pose for it among the {len(poses)} of poses.txt; remove the file")
+        folder = self._folders[scene] / "voxels"
+        refuse_scans_beyond(folder, len(poses), "poses")
+        paths = sorted(folder.glob("*.bin"), key=lambda path: int(path.stem))
+        _refuse_partly(paths, ".label")
+        _refuse_partly(paths, ".invalid")
+        _warn_of_gaps(scene, paths)
+        for path in paths:
             number = int(path.stem)
             volume, invalid = self._classes(path), path.with_suffix(".invalid")
             observed = np.packbits(~self._bits(invalid)) if invalid.is_file() else None
@@ -52,9 +58,9 @@ class SemanticKittiVoxels:
 
     def _classes(self, path: Path) -> np.ndarray:
         """Classes [V] uint8 in flat order, UNLABELLED where free."""
-        labels = path.with_suffix(".label")
+        labels, bits = path.with_suffix(".label"), self._bits(path)
         if not labels.is_file():
-            return np.where(self._bits(path), OTHERS, UNLABELLED).astype(np.uint8)
+            return np.where(bits, OTHERS, UNLABELLED).astype(np.uint8)
         self._refuse_length(labels, 2 * self.grid.num_voxels)
         classes = CLASS_OF_LABEL[np.fromfile(labels, dtype="<u2")]
         if (classes < 0).any():
@@ -70,3 +76,20 @@ class SemanticKittiVoxels:
     def _refuse_length(path: Path, size: int) -> None:
         if path.stat().st_size != size:
             raise InputError(f"{path}: {path.stat().st_size} bytes, not {size}; copy the file again")
+
+
+def _refuse_partly(paths: list[Path], suffix: str) -> None:
+    """Raises InputError where some of the frames have a file of a suffix and some have not."""
+    lacking = [path for path in paths if not path.with_suffix(suffix).is_file()]
+    if lacking and len(lacking) < len(paths):
+        raise InputError(f"{lacking[0].with_suffix(suffix)}: missing, as are {len(lacking) - 1} more, though other "
+                         "frames have theirs; copy it again, or remove those of the others")
+
+
+def _warn_of_gaps(scene: str, paths: list[Path]) -> None:
+    """One warning of the frames that are not there between others; frames come every fifth scan or so."""
+    steps = np.diff([int(path.stem) for path in paths])
+    wide = np.flatnonzero(steps > steps.min()) if len(steps) else ()
+    if len(wide):
+        missing = int((np.ceil(steps[wide] / steps.min()) - 1).sum())
+        warnings.warn(f"scene {scene}: {missing} frames are missing, first after {paths[wide[0]]}", stacklevel=3)

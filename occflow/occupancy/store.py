@@ -119,6 +119,10 @@ class OccupancyStore:
         self._refuse_unknown(scene)
         return self._num_frames[scene]
 
+    def stamps_s(self, scene: str) -> list[float]:
+        """Times of the frames of a scene, seconds, increasing."""
+        return self.scene_file(scene).stamps_s
+
     def frame(self, scene: str, index: int) -> OccupancyFrame:
         """Frame number `index` (from 0, in the order of time) of a scene.
 
@@ -223,14 +227,23 @@ def finished_scenes(path: Path, layout: StoreLayout, scenes: list[str]) -> dict[
     return {scene: len(SceneFile(path, scene, layout.grid)) for scene in scenes if scene_path(path, scene).exists()}
 
 
-def _remove_partial_files(path: Path) -> None:
-    for partial in path.glob(".*.partial*"):
+def abandon_store(path: Path) -> None:
+    """Leave nothing of a build that stopped before its first scene, so that a repaired log can take the place."""
+    if not any(path.glob("*.occ")):
+        _remove_partial_files(path)
+        (path / META).unlink(missing_ok=True)
+        if not any(path.iterdir()):
+            path.rmdir()
+
+
+def _remove_partial_files(path: Path, pattern: str = ".*.partial*") -> None:
+    for partial in path.glob(pattern):
         partial.unlink(missing_ok=True)
 
 
 def finish_store(path: Path, layout: StoreLayout, num_frames: dict[str, int]) -> None:
     """Mark a store as finished, with the number of frames of every scene in the log's order."""
-    _remove_partial_files(path)
+    _remove_partial_files(path, ".*.partial.occ")  # another machine may be finishing it too, and writing META
     write_json(path / META, {**layout.identity(), "scenes": num_frames})
 
 

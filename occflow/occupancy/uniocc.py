@@ -72,7 +72,7 @@ class UniOccSequences:
         pose = read_volume(path, "ego_to_world_transformation", (4, 4))
         if not np.isin(labels, np.arange(len(LABEL_OF))).all():
             raise InputError(f"{path}: occ_label beyond 0..{len(LABEL_OF) - 1}; not a UniOcc file")
-        if pose.dtype.kind not in "fiu" or not is_rigid(pose.astype(np.float64)):
+        if not is_rigid(pose.astype(np.float64)):
             raise InputError(f"{path}: ego_to_world_transformation is not finite and rigid; copy the file again")
         classes = LABEL_OF[labels.astype(np.int64)]
         mask = read_volume(path, "occ_mask_camera", self.grid.shape, optional=True)

@@ -35,7 +35,7 @@ def _followed(start: np.ndarray, way: np.ndarray, grid: VoxelGrid) -> tuple[np.n
     Args:
         start, way: [3] and [3, N] float32, voxels: enough for where a ray enters and leaves, and fast over a sweep.
     """
-    way[way == 0] = EDGE ** 2  # so that nothing is divided by zero
+    way[np.abs(way) < EDGE ** 2] = EDGE ** 2  # so that nothing is divided by zero, or by next to nothing
     enter, leave = np.zeros(way.shape[1], np.float32), np.ones(way.shape[1], np.float32)
     for step, begin, length in zip(way, start, grid.shape):
         inverse = 1 / step

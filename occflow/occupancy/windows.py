@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from occflow.occupancy.settings import GRID_POSES, INPUT_KINDS, refuse_unknown
 from occflow.occupancy.store import OccupancyStore
 
 INTERVAL_TOLERANCE = 0.25  # published keyframes are 0.4 to 0.6 s apart
+LONGEST_GAP = 1.75  # of the usual interval; a frame that is missing leaves twice of it
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,24 @@ def window_keys(store: OccupancyStore, split: str | None, history: int, horizon:
                 stride: int = 1) -> list[WindowKey]:
     """All windows of a split (None: of all scenes), per scene from its first frame on, every `stride` frames.
 
+    Windows across a gap of the recording are left out with one counted warning: their frames are not where the
+    horizon says that they are.
+
     Raises:
-        InputError: no scene of the split is long enough.
+        InputError: no scene of the split has a window.
     """
-    keys = [WindowKey(scene, start) for scene in store.scenes(split)
-            for start in range(0, store.num_frames(scene) - history - horizon + 1, stride)]
+    longest_s, keys, torn = LONGEST_GAP * usual_interval_s(store), [], []
+    for scene in store.scenes(split):
+        wide = np.diff(store.stamps_s(scene)) > longest_s
+        for start in range(0, store.num_frames(scene) - history - horizon + 1, stride):
+            (torn if wide[start:start + history + horizon - 1].any() else keys).append(WindowKey(scene, start))
     if not keys:
         which = "no scene" if split is None else f"no scene of split '{split}'"
-        raise InputError(f"{store.path}: {which} has the {history} + {horizon} frames of a window")
+        raise InputError(f"{store.path}: {which} has the {history} + {horizon} frames of a window"
+                         f"{' without a gap' if torn else ''}")
+    if torn:
+        warnings.warn(f"{store.path}: left out {len(torn)} windows across a gap of more than {longest_s:.2g} s between "
+                      f"frames, first at frame {torn[0].start} of scene {torn[0].scene}", stacklevel=2)
     return keys
 
 
@@ -81,11 +93,16 @@ def read_window(store: OccupancyStore, key: WindowKey, history: int, horizon: in
     return anchored(window, store.grid) if grid_pose == "anchored" else window
 
 
+def usual_interval_s(store: OccupancyStore) -> float:
+    """Median time between consecutive frames of a store, seconds; nan where no scene has two."""
+    gaps = np.concatenate([np.zeros(0), *(np.diff(store.stamps_s(scene)) for scene in store.scenes(None))])
+    return float(np.median(gaps)) if len(gaps) else float("nan")
+
+
 def refuse_other_interval(store: OccupancyStore, interval_s: float) -> None:
     """Raises InputError where the frames of a store are, in the median, not `interval_s` apart."""
-    gaps = [np.diff(store.scene_file(scene).stamps_s) for scene in store.scenes()]
-    gap_s = float(np.median(np.concatenate(gaps))) if sum(map(len, gaps)) else interval_s
-    if abs(gap_s - interval_s) > INTERVAL_TOLERANCE * interval_s:
+    gap_s = usual_interval_s(store)
+    if abs(gap_s - interval_s) > INTERVAL_TOLERANCE * interval_s:  # not so where no scene has two frames
         raise InputError(f"{store.path}: frames are {gap_s:.3g} s apart, data.frame_interval_s is {interval_s}; set "
                          "data.frame_interval_s to that of the store, or name another data.store")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import re
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,6 +25,7 @@ from occflow.simulation.populate import populate
 from occflow.simulation.settings import SimulationSettings
 from occflow.simulation.town import Town, build_town
 from occflow.simulation.traffic import TICK_S, Traffic
+from occflow.worker_process import begin_worker
 
 RECORD = "simulation.json"  # beside the log: what it was made with
 WORLD = 2  # number of the procedural world; counted up when the same settings make another log
@@ -112,11 +112,6 @@ def _refuse_names(version: str, seed: int) -> None:
         raise InputError(f"seed: {seed!r} is not a whole number from 0 on")
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C is the parent's to handle: workers end with it, without tracebacks of their own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def record_of(version: str, settings: SimulationSettings, seed: int) -> dict:
     """What a log is made with; the same record means the same log."""
     return {"world": WORLD, "version": version, "seed": seed, "settings": settings.to_dict()}
@@ -140,7 +135,7 @@ def run_scenes(job: Callable[[int], Any], numbers: Sequence[int], workers: int, 
                 bar.update()
         else:
             context = multiprocessing.get_context("spawn")  # Open3D's threads do not survive a fork
-            with ProcessPoolExecutor(min(workers, len(numbers)), context, _ignore_interrupts) as pool:
+            with ProcessPoolExecutor(min(workers, len(numbers)), context, begin_worker) as pool:
                 futures = {pool.submit(job, number): number for number in numbers}
                 try:
                     for future in as_completed(futures):

@@ -35,6 +35,9 @@ class MemoryStore:
     def num_frames(self, scene: str) -> int:
         return self.lengths[scene]
 
+    def stamps_s(self, scene: str) -> list[float]:
+        return [0.5 * index for index in range(self.lengths[scene])]
+
     def frame(self, scene: str, index: int) -> OccupancyFrame:
         self.read.append((scene, index))
         rng = np.random.default_rng((len(scene), ord(scene[-1]), index))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from conftest import REAL_LOGS
+from small_logs import LABEL_LINE, TRACKLETS, write_drive, write_semantickitti, write_tracking
 
 from occflow.errors import InputError
-from occflow.geometry import is_rigid, transform
-from occflow.grid import CLASS_NAMES
+from occflow.geometry import invert, is_rigid, transform
+from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.kitti_files import keyframe_numbers, read_scan
 from occflow.logs.kitti_raw import KittiRawLog, oxts_poses
-from occflow.logs.semantickitti import read_classes
+from occflow.logs.kitti_tracking import KittiTrackingLog
+from occflow.logs.semantickitti import SemanticKittiLog, read_classes
+from occflow.occupancy.scene_frames import build_scene
+from occflow.occupancy.settings import OccupancySettings
 
 
 def test_keyframes_are_nearest_to_two_hertz():
@@ -37,34 +39,6 @@ def test_truncated_scans_and_labels_of_another_length_are_refused(tmp_path):
         read_scan(tmp_path / "a.bin")
     with pytest.raises(InputError, match="3 points"):
         read_classes(tmp_path / "a.label", 3)
-
-
-TRACKLETS = """<?xml version="1.0" encoding="UTF-8" standalone="yes" ?>
-<!DOCTYPE boost_serialization>
-<boost_serialization signature="serialization::archive" version="9">
-<tracklets class_id="0" tracking_level="0" version="0"><count>1</count><item_version>1</item_version>
-<item class_id="1" tracking_level="0" version="1"><objectType>Van</objectType><h>2</h><w>1.8</w><l>4</l>
-<first_frame>1</first_frame><poses class_id="2" tracking_level="0" version="0"><count>2</count>
-<item_version>2</item_version><item><tx>10</tx><ty>2</ty><tz>-1.7</tz><rx>0</rx><ry>0</ry><rz>1.5</rz></item>
-<item><tx>9</tx><ty>2</ty><tz>-1.7</tz><rx>0</rx><ry>0</ry><rz>1.5</rz></item></poses></item></tracklets>
-</boost_serialization>"""
-
-
-def write_drive(root: Path, scans: int = 11, tracklets: str | None = None) -> Path:
-    """A drive that stands at a place, 10 Hz, facing east; the IMU sits in the scanner."""
-    folder = root / "2011_09_26/2011_09_26_drive_0001_sync"
-    for part in ("velodyne_points/data", "oxts/data"):
-        (folder / part).mkdir(parents=True)
-    stamps = "".join(f"2011-09-26 13:02:{25 + i / 10:012.9f}\n" for i in range(scans))
-    for i in range(scans):
-        np.array([[5, 0, -1.7, 0]] * 4, dtype="<f4").tofile(folder / f"velodyne_points/data/{i:010d}.bin")
-        (folder / f"oxts/data/{i:010d}.txt").write_text(" ".join(["49.0", "8.4", "110.0"] + ["0"] * 27))
-    for part in ("velodyne_points", "oxts"):
-        (folder / part / "timestamps.txt").write_text(stamps)
-    (folder.parent / "calib_imu_to_velo.txt").write_text("R: 1 0 0 0 1 0 0 0 1\nT: 0 0 0\n")
-    if tracklets:
-        (folder / "tracklet_labels.xml").write_text(tracklets)
-    return folder
 
 
 def test_tracklets_are_boxes_at_their_scans_and_between(tmp_path):
@@ -122,3 +96,95 @@ def test_poses_bring_a_real_drive_together():
             clouds.append(set(map(tuple, np.floor(transform(pose(sweep), near) / 0.4).astype(int).tolist())))
         shares.append(len(clouds[0] & clouds[1]) / min(map(len, clouds)))
     assert shares[0] > shares[1] + 0.05 and len(log.keyframes(scene)) == 23
+
+
+def test_a_tracking_label_is_a_box_at_its_place_ahead_of_the_scanner(tmp_path):
+    lines = [LABEL_LINE.format(frame=2, track=7, type="Van", x=-2, z=10, turn=0.5),
+             LABEL_LINE.format(frame=3, track=7, type="Van", x=-2, z=9, turn=0.5),
+             "2 -1 DontCare -1 -1 -10 0 0 1 1 -1000 -1000 -1000 -10 -1 -1 -1"]
+    log = KittiTrackingLog(write_tracking(tmp_path, labels="\n".join(lines)))
+    assert log.scenes() == ["0000"] and [keyframe.stamp_s for keyframe in log.keyframes("0000")] == [0, 0.5, 1]
+    sweep = list(log.sweeps("0000"))[2]
+    (box,) = log.boxes_at("0000", sweep.stamp_s)
+    assert (box.track, CLASS_NAMES[box.label], box.size_lwh_m.tolist()) == ("track-7", "car", [4, 1.8, 2])
+    velodyne_from_box = invert(sweep.world_from_sensor) @ box.world_from_box
+    assert is_rigid(velodyne_from_box)
+    # camera 2 m left of, 10 m ahead of and 1.7 m below: x ahead, y left, z up, its middle 1 m over its bottom
+    assert np.allclose(velodyne_from_box[:3, 3], [10, 2, -0.7], atol=1e-6)
+    # rotation_y = 0 looks along the camera's x, right, and -pi / 2 ahead: about the camera's y, down
+    assert np.allclose(velodyne_from_box[:3, 0], [-np.sin(0.5), -np.cos(0.5), 0], atol=1e-6)
+    assert np.allclose(velodyne_from_box[:3, 2], [0, 0, 1], atol=1e-6)
+    (between,) = log.boxes_at("0000", 0.25)
+    assert np.allclose((invert(sweep.world_from_sensor) @ between.world_from_box)[:3, 3], [9.5, 2, -0.7], atol=1e-6)
+
+
+def test_camera_and_scanner_may_be_mounted_apart(tmp_path):
+    root, calib = write_tracking(tmp_path), tmp_path / "training/calib/0000.txt"
+    turn = [np.cos(0.1), 0.0, np.sin(0.1), 0.0, 1.0, 0.0, -np.sin(0.1), 0.0, np.cos(0.1)]
+    calib.write_text(calib.read_text().replace("0 -1 0 0 0 0 -1 0 1 0 0 0", "0 -1 0 0.5 0 0 -1 -0.1 1 0 0 -0.3")
+                     .replace("R_rect 1 0 0 0 1 0 0 0 1", f"R_rect {' '.join(map(str, turn))}"))
+    (box,) = KittiTrackingLog(root).scans("0000")[0].boxes()
+    rectified = np.array(turn).reshape(3, 3)
+    camera = rectified.T @ [-2, 1.7 - 1.0, 5]  # unrectified, the box's middle
+    expected = [camera[2] + 0.3, -(camera[0] - 0.5), -(camera[1] + 0.1)]
+    assert np.allclose(box.world_from_box[:3, 3], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("old, new, message", [
+    ("Car", "Spaceship", "line 1 .*Spaceship"), (" 1.8 ", " 0 ", "not usable"), (" 1.8 ", " nan ", "not usable"),
+    (" 1.8 ", " ", "16 columns"), (" 1.8 ", " wide ", "wide"), ("0 3 Car", "-1 3 Car", "frame -1 of 11")])
+def test_broken_tracking_labels_are_refused(tmp_path, old, new, message):
+    root = write_tracking(tmp_path)
+    labels = root / "label_02/0000.txt"
+    labels.write_text(labels.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=f"0000.txt: .*{message}"):
+        KittiTrackingLog(root).keyframes("0000")
+
+
+def test_another_label_is_another_log_also_in_a_long_file(tmp_path):
+    lines = [LABEL_LINE.format(frame=0, track=k, type="Car", x=-2, z=5, turn=0) for k in range(3000)]
+    root = write_tracking(tmp_path, labels="\n".join(lines))
+    before, labels = KittiTrackingLog(root).name, root / "label_02/0000.txt"
+    labels.write_text(labels.read_text().replace(" 2999 ", " 3999 "))
+    assert KittiTrackingLog(root).name != before
+
+
+def test_a_track_that_is_twice_at_one_instant_is_refused(tmp_path):
+    line = LABEL_LINE.format(frame=0, track=3, type="Car", x=-2, z=5, turn=0)
+    with pytest.raises(InputError, match="line 2 .*track-3 twice"):
+        KittiTrackingLog(write_tracking(tmp_path, labels=f"{line}\n{line}")).keyframes("0000")
+
+
+def test_boxes_without_a_track_are_never_taken_for_each_other(tmp_path):
+    lines = [LABEL_LINE.format(frame=frame, track=-1, type="Car", x=x, z=5, turn=0)
+             for frame in (0, 1) for x in (-2, 6)]
+    log = KittiTrackingLog(write_tracking(tmp_path, labels="\n".join(lines)))
+    boxes = log.boxes_at("0000", 0.05)
+    assert [box.track for box in boxes] == [""] * 4
+    assert np.allclose(sorted(box.world_from_box[1, 3] for box in boxes), [-6, -6, 2, 2])
+
+
+@pytest.mark.parametrize("name, damage, message", [
+    ("velodyne_points/timestamps.txt", lambda path: path.write_text(""), "timestamps.txt: no time stamp"),
+    ("velodyne_points/timestamps.txt", lambda path: path.write_bytes(b"\xff\xfe"), "timestamps.txt: not a text"),
+    ("oxts/data/0000000004.txt", lambda path: path.write_text(""), "0004.txt: needs rows"),
+    ("oxts/data/0000000004.txt", lambda path: path.write_text("95 " + "0 " * 29), "0004.bin: pose .* is not finite"),
+    ("../calib_imu_to_velo.txt", lambda path: path.write_bytes(b"\xff\xfe"), "imu_to_velo.txt: not a text"),
+    ("velodyne_points/data/0000000011.bin", lambda path: path.touch(), "0011.bin: no such scan among the 11 time"),
+    ("velodyne_points/data/0000000001 (copy).bin", lambda path: path.touch(), "no such scan")])
+def test_a_broken_drive_is_refused(tmp_path, name, damage, message):
+    folder = write_drive(tmp_path)
+    damage(folder / name)
+    with pytest.raises(InputError, match=message):
+        build_scene(KittiRawLog(tmp_path), folder.name, VoxelGrid((-8, -8, -3), (20, 20, 8), 0.8), OccupancySettings())
+
+
+def test_scans_and_labels_that_are_not_there_are_counted(tmp_path):
+    root = write_semantickitti(tmp_path)
+    (root / "sequences/00/velodyne/000003.bin").unlink()
+    (root / "sequences/00/labels/000005.label").unlink()
+    with pytest.warns(UserWarning) as caught:
+        sweeps = list(SemanticKittiLog(root).sweeps("00"))
+    assert [sweep.path.stem for sweep in sweeps if sweep.labels is None] == ["000005"] and len(sweeps) == 10
+    said = " ".join(str(warning.message) for warning in caught)
+    assert len(caught) == 2 and "skipped 1 sweeps" in said and "1 sweeps without labels" in said

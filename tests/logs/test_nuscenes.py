@@ -116,6 +116,15 @@ def test_points_farther_than_any_lidar_are_dropped_and_a_missing_sweep_is_skippe
     assert ["dropped 1" in str(w.message) or "skipped 1" in str(w.message) for w in caught] == [True, True]
 
 
+def test_keyframes_without_labels_beside_others_are_counted(tiny_log_root):
+    path = tiny_log_root / VERSION / "lidarseg.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[1:]))
+    (tiny_log_root / "lidarseg" / VERSION / "tiny-1-sweep0_lidarseg.bin").unlink()
+    with pytest.warns(UserWarning, match="tiny-1: 1 sweeps without labels .*sweep0"):
+        sweeps = list(NuScenesLog(tiny_log_root, VERSION).sweeps("tiny-1"))
+    assert sweeps[0].labels is None and sweeps[2].labels is not None
+
+
 BROKEN_RECORDS = {
     "nan pose": ("ego_pose", "tiny-1-sweep1", {"translation": [float("nan"), 0, 0]}, "ego_pose.json.*tiny-1-sweep1"),
     "no rotation": ("ego_pose", "tiny-1-sweep2", {"rotation": [0, 0, 0, 0]}, "ego_pose.json.*rigid"),
@@ -130,6 +139,9 @@ BROKEN_RECORDS = {
     "no such token": ("sample_data", "tiny-1-sweep1", {"next": "elsewhere"}, "v1.0-tiny.*elsewhere"),
     "no such mount": ("sample_data", "tiny-1-sweep1", {"calibrated_sensor_token": "x"}, "v1.0-tiny.*broken"),
     "missing file": ("sample_data", "tiny-1-sweep2", {"filename": "sweeps/x.pcd.bin"}, "x.pcd.bin: missing"),
+    "no file name": ("sample_data", "tiny-1-sweep1", {"filename": None}, "v1.0-tiny.*broken"),
+    "nameless box": ("sample_annotation", "tiny-1-sweep0-car", {"instance_token": "x"}, "1 boxes without a track"),
+    "endless size": ("sample_annotation", "tiny-1-sweep0-car", {"size": [1, float("inf"), 1]}, "size .* not positive"),
     "no keyframe scan": ("sample_data", "tiny-1-sweep2", {"is_key_frame": False}, "no LIDAR_TOP"),
 }
 

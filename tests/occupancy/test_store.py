@@ -86,7 +86,8 @@ def test_frames_at_another_rate_are_refused(store):
 
 def test_a_frame_and_a_scene_without_anything_are_kept(street_with, tmp_path):
     sky = VoxelGrid((0, 0, 100), (4, 4, 4), 0.8)
-    store = build_store(street_with(boxed=False), sky, SETTINGS, tmp_path / "sky")
+    with pytest.warns(UserWarning, match="street-2: no voxel of its 4 frames is occupied"):
+        store = build_store(street_with(boxed=False), sky, SETTINGS, tmp_path / "sky")
     frame = store.frame("street-1", 0)
     assert len(frame.flat) == 0 and frame.boxes == () and store.summary().occupied_share == 0
 
@@ -136,6 +137,33 @@ def test_a_broken_log_leaves_no_broken_store(tiny_log_root, tmp_path):
         build_store(log, grid, SETTINGS, tmp_path / "store", workers=2)
     scan.write_bytes(points)
     assert len(build_store(log, grid, SETTINGS, tmp_path / "store").scenes()) == 2
+
+
+@pytest.mark.parametrize("error", [InputError("broken"), KeyboardInterrupt()])
+def test_nothing_is_left_of_a_build_that_stops_before_its_first_scene(street, grid, tmp_path, monkeypatch, error):
+    def stop(*arguments):
+        raise error
+
+    monkeypatch.setattr(build, "build_scene_and_causal", stop)
+    with pytest.raises(type(error)):
+        build_store(street, grid, SETTINGS, tmp_path / "a/store")
+    assert list((tmp_path / "a").iterdir()) == []
+    with pytest.raises(type(error)):  # beside other machines nobody knows whether it is the first
+        build_store(street, grid, SETTINGS, tmp_path / "b/store", shard=(0, 2))
+    assert [path.name for path in (tmp_path / "b/store").iterdir()] == ["meta.json"]
+
+
+def test_windows_across_a_gap_are_left_out_and_counted(grid, tmp_path):
+    layout, folder = StoreLayout(grid, None, "log", {"val": ["s"]}), tmp_path / "gap"
+    start_store(folder, layout, ["s"])
+    stamps_s = [0.0, 0.5, 1.1, 1.5, 3.0, 3.5, 4.0]  # a frame is missing at 2.0 and one at 2.5
+    frames = [OccupancyFrame(np.array([3]), np.array([4], np.uint8), np.eye(4), stamp_s) for stamp_s in stamps_s]
+    finish_store(folder, layout, {"s": write_scene(folder, "s", frames)})
+    store = OccupancyStore.open(folder)
+    with pytest.warns(UserWarning, match="left out 2 windows across a gap .* first at frame 2 of scene s"):
+        assert [key.start for key in window_keys(store, "val", 2, 1)] == [0, 1, 4]
+    with pytest.raises(InputError, match="3 [+] 2 frames of a window without a gap"):
+        window_keys(store, "val", 3, 2)
 
 
 @pytest.mark.parametrize("change_of, message", [

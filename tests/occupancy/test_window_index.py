@@ -19,9 +19,11 @@ def val_tables(tmp_path_factory):
     tables = {name: [] for name in ("scene", "sample", "sample_data", "ego_pose")}
     for number in range(150):
         tables["scene"].append({"token": f"s{number}", "name": f"scene-{number:04d}"})
-        for i in range(40 + (number < 19)):  # 150 x 40 + 19 = 6019
+        count = 40 + (number < 19)  # 150 x 40 + 19 = 6019
+        for i in range(count):
             token, stamp = f"{number}-{i}", 10**15 + number * 10**9 + i * 500_000
-            tables["sample"].append({"token": token, "scene_token": f"s{number}"})
+            tables["sample"].append({"token": token, "scene_token": f"s{number}",
+                                     "next": f"{number}-{i + 1}" if i < count - 1 else ""})
             tables["ego_pose"].append({"token": token, "translation": [float(i), 0, 0], "rotation": [1, 0, 0, 0]})
             tables["sample_data"].append({"token": token, "sample_token": token, "ego_pose_token": token,
                                           "timestamp": stamp, "is_key_frame": True,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from occflow.errors import InputError
-from occflow.geometry import invert, planar_pose, transform
+from occflow.geometry import invert, is_rigid, planar_pose, transform
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.augmentation import MIRROR, mirrored, turned
@@ -79,6 +84,53 @@ def test_quarter_turns_lose_nothing(quarters):
     for before, after in zip(window.history + window.horizon, other.history + other.horizon):
         assert world_points(after) == world_points(before)
         assert after.observed_mask(GRID).sum() == before.observed_mask(GRID).sum()
+
+
+def tilted_pose(rng: np.random.Generator) -> np.ndarray:
+    """A pose in any direction, a little tilted; nothing of it falls on the edge of a voxel."""
+    pose = planar_pose(*rng.uniform(-3, 3, 2), rng.uniform(-np.pi, np.pi), rng.normal() / 10)
+    tilt = Rotation.from_rotvec([*rng.normal(size=2) / 20, 0.0]).as_matrix()
+    pose[:3, :3] = pose[:3, :3] @ tilt
+    return pose
+
+
+CHANGES = {"mirrored": lambda window: mirrored(window, GRID), **{
+    f"{k} quarter turns": lambda window, k=k: turned(window, GRID, k * np.pi / 2) for k in (1, 2, 3)}}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2 ** 32 - 1))
+def test_what_stands_stands_as_well_in_a_changed_window(change, seed):
+    """Moving a frame by the ego motion and changing it give the same in either order, voxel by voxel."""
+    rng = np.random.default_rng(seed)
+    frames = tuple(random_frame(seed + i, tilted_pose(rng)) for i in range(3))
+    other = CHANGES[change](Window(WindowKey("scene", 0), frames[:2], frames[2:]))
+    others = (*other.history, *other.horizon)
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        moved = replace(regridded(frames[i], GRID, frames[j].world_from_grid), boxes=frames[i].boxes)
+        wanted = CHANGES[change](Window(WindowKey("scene", 0), (moved,), (moved,))).present
+        found = regridded(others[i], GRID, others[j].world_from_grid)
+        assert np.array_equal(found.flat, wanted.flat) and np.array_equal(found.labels, wanted.labels)
+        assert np.array_equal(found.observed, wanted.observed)
+        assert is_rigid(others[i].world_from_grid) and all(is_rigid(box.world_from_box) for box in others[i].boxes)
+        to_box, was = (invert(frame.world_from_grid) @ frame.boxes[0].world_from_box
+                       for frame in (others[i], frames[i]))
+        if change == "mirrored":
+            assert np.allclose(to_box, MIRROR @ was @ MIRROR)
+        else:  # the vehicle turned one way sees the world turned the other
+            assert np.allclose(to_box, planar_pose(0, 0, -int(change[0]) * np.pi / 2) @ was)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2 ** 32 - 1), angle_rad=st.floats(-np.pi, np.pi))
+def test_a_turned_grid_holds_nothing_that_was_not_there(seed, angle_rad):
+    frame = random_frame(seed, tilted_pose(np.random.default_rng(seed)))
+    after = turned(Window(WindowKey("scene", 0), (frame,), (frame,)), GRID, angle_rad).present
+    assert is_rigid(after.world_from_grid) and after.boxes is frame.boxes
+    places = transform(invert(frame.world_from_grid) @ after.world_from_grid, GRID.centres(GRID.unflatten(after.flat)))
+    index, inside = GRID.indices(places)
+    assert inside.all() and np.array_equal(frame.dense(GRID)[tuple(index.T)], after.labels)
 
 
 def test_a_lopsided_grid_is_not_mirrored():

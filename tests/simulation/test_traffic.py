@@ -22,16 +22,22 @@ def traffic_of(seed: int):
 
 
 @pytest.fixture(scope="module")
-def drives() -> list:
-    """Snapshots of two towns, one a second for twelve seconds."""
-    snapshots = []
+def driven() -> tuple[list, np.ndarray]:
+    """Snapshots of two towns, one a second for twelve seconds, and the ego's speed [2, 120] at every tick."""
+    snapshots, speeds = [], []
     for seed in range(2):
         traffic, rng = traffic_of(seed)
         for tick in range(120):
             if tick % 10 == 0:
                 snapshots.append(copy.deepcopy(traffic))
             traffic.step(rng)
-    return snapshots
+            speeds.append(traffic.ego.speed_m_per_s)
+    return snapshots, np.reshape(speeds, (2, 120))
+
+
+@pytest.fixture
+def drives(driven) -> list:
+    return driven[0]
 
 
 def test_vehicles_drive(drives):
@@ -51,13 +57,8 @@ def test_vehicles_keep_to_the_road(drives):
         assert (traffic.ground.categories[traffic.ground.cells(x, y)] == ROAD).all()
 
 
-def test_the_ego_drives_gently():
-    traffic, rng = traffic_of(5)
-    speeds = []
-    for _ in range(150):
-        traffic.step(rng)
-        speeds.append(traffic.ego.speed_m_per_s)
-    accelerations = np.diff(speeds) / TICK_S
+def test_the_ego_drives_gently(driven):
+    accelerations = np.diff(driven[1]) / TICK_S
     assert accelerations.max() <= MAX_ACCELERATION + 1e-9 and accelerations.min() >= -MAX_BRAKING - 1e-9
     assert np.percentile(accelerations, 2) > -3.5
 
@@ -74,18 +75,18 @@ def test_people_walk_on_what_is_below_them(drives):
     assert over_road > 0  # some cross
 
 
-def test_decisions_are_made_when_the_time_comes():
-    present, rng = traffic_of(1)
-    futures = []
+def test_decisions_are_made_when_the_time_comes(drives):
+    present, futures = drives[0], []
+    places = present.places().copy()
     for seed in (0, 0, 1):
         branch, rng = copy.deepcopy(present), np.random.default_rng(seed)
-        for _ in range(80):
+        for _ in range(30):
             branch.step(rng)
         futures.append(branch)
     assert np.array_equal(futures[0].places(), futures[1].places())
     turns = [[tuple(branch.agents[i].route.turns_taken) for i in branch.drivers] for branch in futures]
     assert turns[0] == turns[1] and turns[0] != turns[2]
-    assert np.array_equal(present.places(), traffic_of(1)[0].places())  # the copies left the present alone
+    assert np.array_equal(present.places(), places)  # the copies left the present alone
 
 
 def test_slopes_are_gentle_and_poses_are_rigid(drives):
