@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from occflow.geometry import invert, transform
 from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES
 from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.cells import CellCounter, Cells
@@ -87,39 +86,47 @@ def assign_to_boxes(points: np.ndarray, boxes: list[Box], margin_m: float) -> tu
     """
     owners = np.full(len(points), -1, dtype=np.int64)
     local = np.zeros((len(points), 3))
-    if not boxes:
-        return owners, local
-    reaches = [np.abs(box.world_from_box[:3, :3]) @ (box.size_lwh_m / 2 + margin_m) for box in boxes]
-    order = _in_columns_of(boxes, reaches, points)
+    poses = np.array([box.world_from_box for box in boxes]).reshape(-1, 4, 4)
+    halves = np.array([box.size_lwh_m for box in boxes]).reshape(-1, 3) / 2 + margin_m
+    reaches = np.einsum("nij,nj->ni", np.abs(poses[:, :3, :3]), halves)  # half extents along the world's axes
+    order = _in_columns_of(poses[:, :2, 3], reaches[:, :2], points)
     order = order[np.argsort(points[order, 0])]
-    x, y = points[order, 0], points[order, 1]
-    for index in sorted(range(len(boxes)), key=lambda i: -float(np.prod(boxes[i].size_lwh_m))):
-        pose, half = boxes[index].world_from_box, boxes[index].size_lwh_m / 2 + margin_m
-        reach = reaches[index]  # half extents [3] along the world's axes
-        span = slice(*np.searchsorted(x, (pose[0, 3] - reach[0], pose[0, 3] + reach[0])))
-        near = order[span][np.abs(y[span] - pose[1, 3]) <= reach[1]]
-        if not len(near):
-            continue
-        inside_frame = transform(invert(pose), points[near])
-        inside = (np.abs(inside_frame) <= half).all(axis=1)
-        owners[near[inside]] = index
-        local[near[inside]] = inside_frame[inside]
+    large_first = np.argsort(-halves.prod(axis=1), kind="stable")
+    point, box = _near_pairs(points[order], poses[large_first, :2, 3], reaches[large_first, :2])
+    point, box = order[point], large_first[box]
+    offset, rotation = points[point] - poses[box, :3, 3], poses[box, :3, :3]
+    places = (offset[:, :1] * rotation[:, 0] + offset[:, 1:2] * rotation[:, 1] + offset[:, 2:] * rotation[:, 2])
+    inside = (np.abs(places) <= halves[box]).all(axis=1)
+    owners[point[inside]], local[point[inside]] = box[inside], places[inside]  # the last of them stays: the smallest
     return owners, local
 
 
-def _in_columns_of(boxes: list[Box], reaches: list[np.ndarray], points: np.ndarray) -> np.ndarray:
-    """Indices of the points [N, 3] in columns of COLUMN_M that boxes touch: few, so that few need to be sorted."""
-    if not len(points):
+def _near_pairs(points: np.ndarray, centres: np.ndarray, reaches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (point [K], box [K]) of points [N, 3], in the order of x, within reach [B, 2] of centres [B, 2] along the
+    world's axes; box after box."""
+    first, last = (np.searchsorted(points[:, 0], centres[:, 0] + sign * reaches[:, 0]) for sign in (-1, 1))
+    box = np.repeat(np.arange(len(centres)), last - first)
+    point = np.arange(len(box)) - np.repeat(np.cumsum(last - first) - last, last - first)
+    near = np.abs(points[point, 1] - centres[box, 1]) <= reaches[box, 1]
+    return point[near], box[near]
+
+
+def _in_columns_of(centres: np.ndarray, reaches: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Indices of the points [N, 3] in columns of COLUMN_M that boxes touch: few, so that few need to be sorted.
+
+    Args:
+        centres, reaches: [B, 2] of the boxes along the world's axes.
+    """
+    if not len(points) or not len(centres):
         return np.zeros(0, dtype=np.int64)
     places = np.ascontiguousarray(points[:, :2].T)  # columns are fast
     low = places.min(axis=1)
     column = ((places - low[:, None]) / COLUMN_M).astype(np.int64)
     touched = np.zeros(column.max(axis=1) + 1, dtype=bool)
-    for box, reach in zip(boxes, reaches):
-        centre = box.world_from_box[:2, 3] - low
-        first, last = (np.clip((centre + sign * reach[:2]) / COLUMN_M, -1, touched.shape).astype(np.int64)
-                       for sign in (-1, 1))
-        touched[max(first[0], 0):last[0] + 1, max(first[1], 0):last[1] + 1] = True
+    first = np.maximum((centres - reaches - low) / COLUMN_M, 0).astype(np.int64)
+    last = np.clip((centres + reaches - low) / COLUMN_M + 1, 0, touched.shape).astype(np.int64)
+    for (west, south), (east, north) in zip(first[(first < last).all(axis=1)], last[(first < last).all(axis=1)]):
+        touched[west:east, south:north] = True
     return np.flatnonzero(touched[column[0], column[1]])
 
 
