@@ -15,6 +15,7 @@ from occflow.occupancy.settings import OccupancySettings
 STRAY = 254  # label of a point of a movable class that lies in no box; never leaves this module
 WORLD_BITS = 18  # coordinates of the world lattice: 50 km each way at 0.4 m
 NO_TRACK = -1  # number of a box whose object is not named
+MOVES_M_PER_S = 0.5  # a box that is slower between two sweeps stands
 COLUMN_M = 1.0  # of the raster that finds the points near boxes
 OBJECT_BITS = 12  # of a box lattice: 800 m each way at 0.4 m, and half a million objects
 
@@ -52,6 +53,8 @@ class SceneAccumulator:
         self._settings = settings
         self._static, self._objects = CellCounter(cell_size_m, WORLD_BITS), CellCounter(cell_size_m, OBJECT_BITS)
         self._tracks: dict[str, int] = {}
+        self._centres: dict[str, np.ndarray] = {}  # of the boxes [3], when they were met last
+        self._stamp_s = -np.inf
         self._anchor_m: np.ndarray | None = None
 
     def add(self, returns: Returns, boxes: list[Box]) -> None:
@@ -66,12 +69,32 @@ class SceneAccumulator:
                             for box in boxes], dtype=np.int64)
         owners, local = assign_to_boxes(points, boxes, self._settings.box_margin_m)
         stays, moves = _part(labels, owners, local, boxes, self._settings)
+        stays &= ~self._about_movers(returns.stamp_s, points, labels, owners, boxes)
         labels[stays & (owners < 0) & np.isin(labels, MOVABLE_CLASSES)] = STRAY
         self._static.add(points[stays] - self._anchor_m, labels[stays])
         if len(boxes):
             moves &= numbers[owners] != NO_TRACK
             box_labels = np.array([box.label for box in boxes], dtype=np.uint8)
             self._objects.add(local[moves], box_labels[owners[moves]], numbers[owners[moves]])
+
+    def _about_movers(self, stamp_s: float, points: np.ndarray, labels: np.ndarray, owners: np.ndarray,
+                      boxes: list[Box]) -> np.ndarray:
+        """[N] bool: unlabelled points just outside of a moving box and above its floor, which are of nobody.
+
+        Between keyframes boxes are interpolated: whoever brakes or turns meanwhile sticks out of his box.
+        """
+        reach_m, before = MOVES_M_PER_S * (stamp_s - self._stamp_s), self._centres
+        self._centres = {box.track: box.world_from_box[:3, 3] for box in boxes if box.track}
+        self._stamp_s = stamp_s
+        moving = [box for box in boxes if box.track in before
+                  and np.linalg.norm(box.world_from_box[:3, 3] - before[box.track]) > reach_m]
+        about = np.zeros(len(points), dtype=bool)
+        lone = np.flatnonzero((owners < 0) & (labels == UNLABELLED))
+        margin_m = self._settings.box_margin_m + self._settings.mover_margin_m
+        movers, local = assign_to_boxes(points[lone], moving, margin_m)
+        heights = np.array([box.size_lwh_m[2] for box in moving] or [0.0])[movers]
+        about[lone] = (movers >= 0) & (local[:, 2] >= self._settings.box_floor_m - heights / 2)
+        return about
 
     def matter(self) -> SceneMatter:
         """What the sweeps so far, one at least, have met."""
