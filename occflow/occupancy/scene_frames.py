@@ -18,6 +18,9 @@ from occflow.occupancy.labels import BORROWED_WEIGHT, flat_voxels, point_weights
 from occflow.occupancy.observe import Observer
 from occflow.occupancy.returns import in_turn, scene_returns
 from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.tracks import Tracks
+
+COLUMNS_PER_VOXEL = 2  # of the raster of ground, along x and y: however a grid is turned, no voxel falls between them
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,10 @@ def build_scene_and_causal(log: DrivingLog, scene: str, grid: VoxelGrid,
     """
     keyframes = _keyframes(log, scene)
     accumulator, observer = SceneAccumulator(grid.voxel_size_m, settings), Observer(keyframes, grid, settings)
+    tracks = Tracks(log, scene, keyframes)
     for returns in scene_returns(log, scene, settings):
         for part in in_turn(returns):
-            accumulator.add(part, log.boxes_at(scene, max(part.stamp_s, keyframes[0].stamp_s)))
+            accumulator.add(part, tracks.boxes_at(max(part.stamp_s, keyframes[0].stamp_s)))
         observer.add(returns)
     observer.finish()
     world = _world(accumulator.matter(), keyframes, observer.observed, grid, settings)
@@ -92,7 +96,7 @@ def _world(matter: SceneMatter, keyframes: list[Keyframe], observed: list[np.nda
     labels, weights = point_weights(matter.static, settings.label_radius_m)
     object_starts = np.searchsorted(matter.objects.groups, np.arange(len(matter.tracks) + 1))
     gap_m = settings.ground_gap_m if settings.visibility else 0.0
-    ground = ground_between(matter.static, labels, grid.voxel_size_m / settings.cells_per_voxel, gap_m)
+    ground = ground_between(matter.static, labels, grid.voxel_size_m / COLUMNS_PER_VOXEL, gap_m)
     ground = seen_from_above(ground, grid, [(mask, _ego_from_anchor(matter, keyframe))
                                             for keyframe, mask in zip(keyframes, observed) if mask is not None])
     return _World(matter, labels, weights, object_starts, ground)

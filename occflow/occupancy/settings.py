@@ -26,7 +26,8 @@ class OccupancySettings:
     """Settings of accumulation and labelling; the defaults are those of the demo.
 
     Args:
-        cells_per_voxel: points are kept as cells of a lattice this many times finer than a voxel.
+        cells_per_voxel: points are kept as cells of a lattice this many times finer than a voxel, each at the mean of
+            its points.
         min_points: returns that make a voxel occupied; fewer are noise.
         max_range_m: returns farther from the sensor are dropped: they are sparse and badly registered.
         ego_box_m: x and y from, x and y to, ego frame; returns inside are of the own vehicle and dropped.
@@ -48,7 +49,7 @@ class OccupancySettings:
         InputError: a value out of its range.
     """
 
-    cells_per_voxel: int = 2
+    cells_per_voxel: int = 4
     min_points: int = 2
     max_range_m: float = 60.0
     ego_box_m: tuple[float, float, float, float] = (-2.0, -1.2, 3.8, 1.2)
