@@ -13,6 +13,7 @@ from occflow.occupancy.returns import Returns
 from occflow.occupancy.settings import OccupancySettings
 
 STRAY = 254  # label of a point of a movable class that lies in no box; never leaves this module
+STRAY_VOXELS = 0.5  # edge of the cubes in which stray points decide about unlabelled ones
 WORLD_BITS = 18  # coordinates of the world lattice: 50 km each way at 0.4 m
 NO_TRACK = -1  # number of a box whose object is not named
 MOVES_M_PER_S = 0.5  # a box that is slower between two sweeps stands
@@ -50,7 +51,7 @@ class SceneAccumulator:
 
     def __init__(self, voxel_size_m: float, settings: OccupancySettings) -> None:
         cell_size_m = voxel_size_m / settings.cells_per_voxel
-        self._settings = settings
+        self._settings, self._stray_edge_m = settings, STRAY_VOXELS * voxel_size_m
         self._static, self._objects = CellCounter(cell_size_m, WORLD_BITS), CellCounter(cell_size_m, OBJECT_BITS)
         self._tracks: dict[str, int] = {}
         self._centres: dict[str, np.ndarray] = {}  # of the boxes [3], when they were met last
@@ -98,7 +99,8 @@ class SceneAccumulator:
 
     def matter(self) -> SceneMatter:
         """What the sweeps so far, one at least, have met."""
-        return SceneMatter(self._anchor_m, _without_strays(self._static.cells()), self._objects.cells(), self._tracks)
+        static = _without_strays(self._static.cells(), self._stray_edge_m)
+        return SceneMatter(self._anchor_m, static, self._objects.cells(), self._tracks)
 
 
 def assign_to_boxes(points: np.ndarray, boxes: list[Box], margin_m: float) -> tuple[np.ndarray, np.ndarray]:
@@ -166,9 +168,11 @@ def _part(labels: np.ndarray, owners: np.ndarray, local: np.ndarray, boxes: list
     return ~boxed | surroundings, boxed & ~surroundings & ~low
 
 
-def _without_strays(cells: Cells) -> Cells:
-    """Drop stray points, and whole cells whose labelled points are mostly stray (unannotated movers)."""
-    _, cell = np.unique(cells.cell_ids, return_inverse=True)
+def _without_strays(cells: Cells, edge_m: float) -> Cells:
+    """Drop stray points, and whole cubes of an edge whose labelled points are mostly stray (unannotated movers)."""
+    cubes = np.floor(cells.places_m.T / edge_m).astype(np.int64) + (1 << WORLD_BITS - 1)
+    cubes = (cubes[0] << WORLD_BITS | cubes[1]) << WORLD_BITS | cubes[2]
+    _, cube = np.unique(cubes, return_inverse=True)
     balance = np.where(cells.labels == STRAY, cells.counts, np.where(cells.labels == UNLABELLED, 0, -cells.counts))
-    strayed = np.bincount(cell, weights=balance, minlength=1) > 0
-    return cells.where((cells.labels != STRAY) & ~strayed[cell])
+    strayed = np.bincount(cube, weights=balance, minlength=1) > 0
+    return cells.where((cells.labels != STRAY) & ~strayed[cube])
