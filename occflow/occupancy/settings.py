@@ -32,7 +32,7 @@ class OccupancySettings:
         max_range_m: returns farther from the sensor are dropped: they are sparse and badly registered.
         ego_box_m: x and y from, x and y to, ego frame; returns inside are of the own vehicle and dropped.
         box_margin_m: annotated boxes are enlarged by this much on all sides, so that movers leave no trails.
-        mover_margin_m: unlabelled returns so near beyond the margin of a box that moves are dropped: boxes are interpolated
+        mover_margin_m: unlabelled returns so near beyond the margin of a moving box are dropped: boxes are interpolated
             between keyframes, and who brakes by 6 m/s^2 is 0.2 m beside his box half-way, who turns is farther off.
         box_floor_m: unlabelled returns less than this above a box's bottom are road, not object: dropped.
         label_radius_m: an unlabelled voxel takes the label of the nearest labelled place within this distance.

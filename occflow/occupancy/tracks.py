@@ -5,8 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import replace
 
-import numpy as np
-
 from occflow.logs.protocol import Box, DrivingLog, Keyframe
 
 

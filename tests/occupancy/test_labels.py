@@ -22,12 +22,13 @@ def test_cells_count_points_by_group_cell_and_label_and_lie_amid_their_points(mo
         counter.add(points, labels, groups)
         for point, label, group in zip(points, labels, groups, strict=True):
             cell = (int(group), *np.floor(point / 0.5).tolist())
-            expected[*cell, int(label)] = expected.get((*cell, int(label)), 0) + 1
+            key = (*cell, int(label))
+            expected[key] = expected.get(key, 0) + 1
             points_of.setdefault(cell, []).append(point)
     cells, found = counter.cells(), {}
     for group, place, label, count in zip(cells.groups, cells.places_m, cells.labels, cells.counts, strict=True):
         cell = (int(group), *np.floor(place / 0.5).tolist())
-        found[*cell, int(label)] = int(count)
+        found[(*cell, int(label))] = int(count)
         assert np.allclose(place, np.mean(points_of[cell], axis=0), atol=1e-6)  # of all labels
     assert found == expected
 
