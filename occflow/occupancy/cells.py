@@ -10,7 +10,7 @@ from occflow.errors import InputError
 
 LABEL_BITS = 8
 KEY_BITS = 63  # of a non-negative int64
-PENDING_CELLS = 2_000_000  # merged when so many cells wait: 32 MB
+PENDING_CELLS = 2_000_000  # merged when so many cells wait: 56 MB
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,15 @@ class Cells:
     """Cells with matter, one entry for each label that a cell was given.
 
     Args:
-        centres_m: [M, 3] float64, metres, frame of the lattice.
+        places_m: [M, 3] float64, metres, frame of the lattice: the mean of a cell's points, whatever their labels. A
+            surface at the border of two voxels stays on its side, where a cell's centre may lie on the other one.
         labels: [M] uint8.
         counts: [M] int64 points.
-        groups: [M] int64, increasing; within a group the cells are in the order of x.
+        groups: [M] int64, increasing; within a group the cells are in the order of x, those of one x in no order.
         cell_ids: [M] int64, equal for the entries of one cell, increasing.
     """
 
-    centres_m: np.ndarray
+    places_m: np.ndarray
     labels: np.ndarray
     counts: np.ndarray
     groups: np.ndarray
@@ -33,7 +34,7 @@ class Cells:
 
     def where(self, mask: np.ndarray) -> Cells:
         """The entries of a mask [M]."""
-        return Cells(self.centres_m[mask], self.labels[mask], self.counts[mask], self.groups[mask],
+        return Cells(self.places_m[mask], self.labels[mask], self.counts[mask], self.groups[mask],
                      self.cell_ids[mask])
 
 
@@ -50,7 +51,7 @@ class CellCounter:
         self._bits = coordinate_bits
         self._half = 1 << (coordinate_bits - 1)
         self._max_group = 1 << (KEY_BITS - LABEL_BITS - 3 * coordinate_bits)
-        self._pending: list[tuple[np.ndarray, np.ndarray]] = []
+        self._pending: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # keys, counts, sums [3, N] of offsets
         self._num_pending = 0
         self._num_merged = 0
 
@@ -62,39 +63,48 @@ class CellCounter:
         """
         if not len(points_m):
             return
-        index = np.floor(points_m / self.cell_size_m).astype(np.int64) + self._half
+        scaled = np.divide(points_m.T, self.cell_size_m, order="C")  # columns are fast
+        corners = np.floor(scaled)
+        index = corners.astype(np.int64) + self._half
         if (index < 0).any() or (index >= 2 * self._half).any():
             raise InputError(f"points lie more than {self._half * self.cell_size_m:.0f} m from where the scene or "
                              "their object begins; check the poses and boxes of the scene")
         if np.max(groups) >= self._max_group:
             raise InputError(f"more than {self._max_group} objects in one scene; cut it into shorter scenes")
         keys = np.zeros(len(points_m), dtype=np.int64) + groups
-        for axis in range(3):
-            keys = keys << self._bits | index[:, axis]
-        keys, counts = np.unique(keys << LABEL_BITS | labels, return_counts=True)
-        self._pending.append((keys, counts))
-        self._num_pending += len(keys)
+        for row in index:
+            keys = keys << self._bits | row
+        offsets = (scaled - corners - 0.5).astype(np.float32)  # of the points from their cell's centre, in cells
+        counted = _summed(keys << LABEL_BITS | labels, np.ones(len(keys), np.int64), offsets)
+        self._pending.append(counted)
+        self._num_pending += len(counted[0])
         if self._num_pending > PENDING_CELLS + 2 * self._num_merged:
             self._merge()
 
     def cells(self) -> Cells:
         """What was counted so far."""
         self._merge()
-        keys, counts = self._pending[0]
+        keys, counts, sums = self._pending[0]
         labels = (keys & ((1 << LABEL_BITS) - 1)).astype(np.uint8)
-        cell_ids = keys >> LABEL_BITS
-        mask = (1 << self._bits) - 1
-        index = np.stack([cell_ids >> 2 * self._bits & mask, cell_ids >> self._bits & mask, cell_ids & mask], axis=1)
-        centres_m = (index - self._half + 0.5) * self.cell_size_m
-        return Cells(centres_m, labels, counts, cell_ids >> 3 * self._bits, cell_ids)
+        cell_ids, mask = keys >> LABEL_BITS, (1 << self._bits) - 1
+        index = np.stack([cell_ids >> 2 * self._bits & mask, cell_ids >> self._bits & mask, cell_ids & mask])
+        of_cell = np.cumsum(np.diff(cell_ids, prepend=-1) != 0) - 1
+        points = np.bincount(of_cell, weights=counts)
+        means = np.stack([np.bincount(of_cell, weights=row) / points for row in sums])[:, of_cell]
+        places_m = np.ascontiguousarray((index - self._half + 0.5 + means).T) * self.cell_size_m
+        return Cells(places_m, labels, counts, cell_ids >> 3 * self._bits, cell_ids)
 
     def _merge(self) -> None:
-        keys = np.concatenate([np.zeros(0, np.int64), *(keys for keys, _ in self._pending)])
-        counts = np.concatenate([np.zeros(0, np.int64), *(counts for _, counts in self._pending)])
-        order = np.argsort(keys, kind="stable")
-        keys, counts = keys[order], counts[order]
-        starts = np.flatnonzero(np.diff(keys, prepend=-1))
-        if len(starts):
-            keys, counts = keys[starts], np.add.reduceat(counts, starts)
-        self._pending = [(keys, counts)]
-        self._num_pending = self._num_merged = len(keys)
+        empty = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((3, 0), np.float32)
+        self._pending = [_summed(*(np.concatenate(parts, axis=-1) for parts in zip(empty, *self._pending)))]
+        self._num_pending = self._num_merged = len(self._pending[0][0])
+
+
+def _summed(keys: np.ndarray, counts: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every key [N] once, increasing, with the sum of its counts [N] and of its sums [3, N]."""
+    order = np.argsort(keys, kind="stable")
+    keys, counts, sums = keys[order], counts[order], sums[:, order]
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    if not len(starts):
+        return keys, counts, sums
+    return keys[starts], np.add.reduceat(counts, starts), np.add.reduceat(sums, starts, axis=1)

@@ -28,8 +28,8 @@ def point_weights(cells: Cells, radius_m: float) -> tuple[np.ndarray, np.ndarray
     weights[~known] = 0.0
     if len(labelled_cells) and len(lacking) and radius_m > 0:
         donors = np.flatnonzero(known)[owner]
-        tree = cKDTree(cells.centres_m[donors], balanced_tree=False, compact_nodes=False)
-        distance, nearest = tree.query(cells.centres_m[lacking], distance_upper_bound=radius_m)
+        tree = cKDTree(cells.places_m[donors], balanced_tree=False, compact_nodes=False)
+        distance, nearest = tree.query(cells.places_m[lacking], distance_upper_bound=radius_m)
         found = np.isfinite(distance)
         labels[lacking[found]] = cells.labels[donors[nearest[found]]]
         weights[lacking[found]] = BORROWED_WEIGHT * cells.counts[lacking[found]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,10 +13,31 @@ from occflow.grid import VoxelGrid
 from occflow.logs.protocol import DrivingLog, Keyframe
 from occflow.occupancy.accumulate import SceneAccumulator, SceneMatter
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.labels import flat_voxels, point_weights, voxelise
+from occflow.occupancy.ground import Ground, ground_between, seen_from_above
+from occflow.occupancy.labels import BORROWED_WEIGHT, flat_voxels, point_weights, voxelise
 from occflow.occupancy.observe import Observer
 from occflow.occupancy.returns import in_turn, scene_returns
 from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.tracks import Tracks
+
+COLUMNS_PER_VOXEL = 2  # of the raster of ground, along x and y: however a grid is turned, no voxel falls between them
+
+
+@dataclass(frozen=True)
+class _World:
+    """What fills the frames of a scene.
+
+    Args:
+        matter: what the sweeps met; labels, weights: [M] votes of its static cells (point_weights).
+        object_starts: [T + 1] first entry of every track in the cells of objects.
+        ground: between returns, frame of the static cells.
+    """
+
+    matter: SceneMatter
+    labels: np.ndarray
+    weights: np.ndarray
+    object_starts: np.ndarray
+    ground: Ground
 
 
 def build_scene(log: DrivingLog, scene: str, grid: VoxelGrid, settings: OccupancySettings) -> list[OccupancyFrame]:
@@ -28,7 +50,7 @@ def build_scene_and_causal(log: DrivingLog, scene: str, grid: VoxelGrid,
     """Occupancy of every keyframe of a scene, each in the ego frame of its keyframe.
 
     A voxel that the scene's sweeps fill is occupied, also where a ray of the keyframe's own sweeps passed through it:
-    rays graze surfaces, and the mask says what was observed, not what is there.
+    rays graze surfaces, and the mask says what was observed, not what is there. Ground is filled between returns.
 
     Returns:
         full occupancy, labelled, from all sweeps; and causal occupancy, unlabelled, from the sweeps of
@@ -40,19 +62,18 @@ def build_scene_and_causal(log: DrivingLog, scene: str, grid: VoxelGrid,
     """
     keyframes = _keyframes(log, scene)
     accumulator, observer = SceneAccumulator(grid.voxel_size_m, settings), Observer(keyframes, grid, settings)
+    tracks = Tracks(log, scene, keyframes)
     for returns in scene_returns(log, scene, settings):
         for part in in_turn(returns):
-            boxes = log.boxes_at(scene, max(part.stamp_s, keyframes[0].stamp_s))
+            boxes = tracks.boxes_at(max(part.stamp_s, keyframes[0].stamp_s))
             try:
                 accumulator.add(part, boxes)
             except InputError as error:
                 raise InputError(f"{log.name}: scene {scene}: {error}") from None
         observer.add(returns)
     observer.finish()
-    matter = accumulator.matter()
-    labels, weights = point_weights(matter.static, settings.label_radius_m)
-    object_starts = np.searchsorted(matter.objects.groups, np.arange(len(matter.tracks) + 1))
-    frames = [_frame(keyframe, observed, matter, labels, weights, object_starts, grid, settings)
+    world = _world(accumulator.matter(), keyframes, observer.observed, grid, settings)
+    frames = [_frame(keyframe, observed, world, grid, settings)
               for keyframe, observed in zip(keyframes, observer.observed)]
     if not any(len(frame.flat) for frame in frames):
         warnings.warn(f"{log.name}: scene {scene}: no voxel of its {len(frames)} frames is occupied; see whether "
@@ -76,22 +97,40 @@ def _keyframes(log: DrivingLog, scene: str) -> list[Keyframe]:
     return keyframes
 
 
-def _frame(keyframe: Keyframe, observed: np.ndarray | None, matter: SceneMatter, static_labels: np.ndarray,
-           static_weights: np.ndarray, object_starts: np.ndarray, grid: VoxelGrid,
+def _world(matter: SceneMatter, keyframes: list[Keyframe], observed: list[np.ndarray | None], grid: VoxelGrid,
+           settings: OccupancySettings) -> _World:
+    """Label the static cells and go on with the ground between them; not without the rays' word for it."""
+    labels, weights = point_weights(matter.static, settings.label_radius_m)
+    object_starts = np.searchsorted(matter.objects.groups, np.arange(len(matter.tracks) + 1))
+    gap_m = settings.ground_gap_m if settings.visibility else 0.0
+    ground = ground_between(matter.static, labels, grid.voxel_size_m / COLUMNS_PER_VOXEL, gap_m)
+    ground = seen_from_above(ground, grid, [(mask, _ego_from_anchor(matter, keyframe))
+                                            for keyframe, mask in zip(keyframes, observed) if mask is not None])
+    return _World(matter, labels, weights, object_starts, ground)
+
+
+def _ego_from_anchor(matter: SceneMatter, keyframe: Keyframe) -> np.ndarray:
+    """Pose [4, 4] of the static cells in the grid of a keyframe."""
+    pose = invert(keyframe.world_from_ego)
+    pose[:3, 3] = transform(pose, matter.anchor_m[None])[0]
+    return pose
+
+
+def _frame(keyframe: Keyframe, observed: np.ndarray | None, world: _World, grid: VoxelGrid,
            settings: OccupancySettings) -> OccupancyFrame:
     """The grid of one keyframe: the static world, and its objects at their boxes."""
-    ego_from_world = invert(keyframe.world_from_ego)
-    near = _reachable(matter, keyframe, grid)
-    ego_from_anchor = ego_from_world.copy()
-    ego_from_anchor[:3, 3] = transform(ego_from_world, matter.anchor_m[None])[0]
-    flat = [flat_voxels(grid, ego_from_anchor, matter.static.centres_m[near])]
-    labels, weights, counts = [static_labels[near]], [static_weights[near]], [matter.static.counts[near]]
+    matter, ground, near = world.matter, world.ground, _reachable(world.matter, keyframe, grid)
+    ego_from_world, ego_from_anchor = invert(keyframe.world_from_ego), _ego_from_anchor(matter, keyframe)
+    flat = [flat_voxels(grid, ego_from_anchor, places) for places in (matter.static.places_m[near], ground.places_m)]
+    labels = [world.labels[near], ground.labels]
+    weights = [world.weights[near], np.full(len(ground.labels), BORROWED_WEIGHT)]
+    counts = [matter.static.counts[near], np.full(len(ground.labels), settings.min_points)]
     for box in keyframe.boxes:
         if box.track not in matter.tracks:
             continue
         number = matter.tracks[box.track]
-        part = slice(object_starts[number], object_starts[number + 1])
-        flat.append(flat_voxels(grid, ego_from_world @ box.world_from_box, matter.objects.centres_m[part]))
+        part = slice(world.object_starts[number], world.object_starts[number + 1])
+        flat.append(flat_voxels(grid, ego_from_world @ box.world_from_box, matter.objects.places_m[part]))
         labels.append(matter.objects.labels[part])
         counts.append(matter.objects.counts[part])
         weights.append(counts[-1].astype(np.float64))
@@ -104,8 +143,8 @@ def _frame(keyframe: Keyframe, observed: np.ndarray | None, matter: SceneMatter,
 def _reachable(matter: SceneMatter, keyframe: Keyframe, grid: VoxelGrid) -> np.ndarray:
     """Indices of the static cells that can lie in the grid of a keyframe: a square of the world about it."""
     corners = np.array(grid.origin_m), np.array(grid.origin_m) + np.array(grid.shape) * grid.voxel_size_m
-    reach_m = np.linalg.norm(np.maximum(*np.abs(corners)))
+    reach_m = np.linalg.norm(np.maximum(*np.abs(corners))) + grid.voxel_size_m  # cells of one x are in no order
     centre_m = keyframe.world_from_ego[:3, 3] - matter.anchor_m
-    x, y = matter.static.centres_m[:, 0], matter.static.centres_m[:, 1]
+    x, y = matter.static.places_m[:, 0], matter.static.places_m[:, 1]
     first, last = np.searchsorted(x, (centre_m[0] - reach_m, centre_m[0] + reach_m))  # cells are in the order of x
     return first + np.flatnonzero(np.abs(y[first:last] - centre_m[1]) <= reach_m)

@@ -26,13 +26,18 @@ class OccupancySettings:
     """Settings of accumulation and labelling; the defaults are those of the demo.
 
     Args:
-        cells_per_voxel: points are kept as cells of a lattice this many times finer than a voxel.
+        cells_per_voxel: points are kept as cells of a lattice this many times finer than a voxel, each at the mean of
+            its points.
         min_points: returns that make a voxel occupied; fewer are noise.
         max_range_m: returns farther from the sensor are dropped: they are sparse and badly registered.
         ego_box_m: x and y from, x and y to, ego frame; returns inside are of the own vehicle and dropped.
         box_margin_m: annotated boxes are enlarged by this much on all sides, so that movers leave no trails.
+        mover_margin_m: unlabelled returns so near beyond the margin of a moving box are dropped: boxes are interpolated
+            between keyframes, and who brakes by 6 m/s^2 is 0.2 m beside his box half-way, who turns is farther off.
         box_floor_m: unlabelled returns less than this above a box's bottom are road, not object: dropped.
         label_radius_m: an unlabelled voxel takes the label of the nearest labelled place within this distance.
+        ground_gap_m: ground of a flat class goes on between returns that are not farther apart than this, where rays
+            passed over it and none below; a spinning sensor meets the road in rings. 0: only where returns are.
         revolution_s: how long a revolution takes whose points nobody has corrected for the vehicle's motion (sensor as
             in nuScenes: clockwise from behind, stamped at its end); 0: the points of a sweep are of one instant.
         visibility: also find out, by following rays, which voxels were observed.
@@ -44,13 +49,15 @@ class OccupancySettings:
         InputError: a value out of its range.
     """
 
-    cells_per_voxel: int = 2
+    cells_per_voxel: int = 4
     min_points: int = 2
     max_range_m: float = 60.0
     ego_box_m: tuple[float, float, float, float] = (-2.0, -1.2, 3.8, 1.2)
     box_margin_m: float = 0.2
+    mover_margin_m: float = 0.4
     box_floor_m: float = 0.15
     label_radius_m: float = 1.5
+    ground_gap_m: float = 14.0
     revolution_s: float = 0.0
     visibility: bool = True
     visibility_window_s: float = 0.25
@@ -61,7 +68,7 @@ class OccupancySettings:
         for name in ("cells_per_voxel", "min_points", "causal_min_points"):
             if not 1 <= getattr(self, name) <= 100 or getattr(self, name) != int(getattr(self, name)):
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a whole number from 1 to 100")
-        for name in ("max_range_m", "box_margin_m", "box_floor_m", "label_radius_m"):
+        for name in ("max_range_m", "box_margin_m", "mover_margin_m", "box_floor_m", "label_radius_m", "ground_gap_m"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a distance in metres")
         for name in ("revolution_s", "visibility_window_s", "causal_window_s"):

@@ -8,6 +8,8 @@ from occflow.grid import VoxelGrid
 
 MAX_RETURN_M = 500.0  # no LiDAR reaches farther: such a point is an error, and its ray is not believed
 EDGE = 1e-3  # voxels: rays are cut this far inside the grid, so that rounding cannot carry them over its border
+SMALL_GRID = 512  # voxels along an axis up to which 32 bits hold a place
+SMALL_BITS, LARGE_BITS = 21, 40  # of a place, after the point: rounded slopes lead a ray at most 1e-4 voxels astray
 
 
 def mark_rays(mask: np.ndarray, grid: VoxelGrid, start_m: np.ndarray, ends_m: np.ndarray) -> None:
@@ -24,9 +26,8 @@ def mark_rays(mask: np.ndarray, grid: VoxelGrid, start_m: np.ndarray, ends_m: np
     way = ((ends_m - start_m[:, None]) / grid.voxel_size_m).astype(np.float32)
     starts, ends = _followed(start, way, grid)
     mask[_flat(starts, grid)] = True
-    strides = (grid.shape[1] * grid.shape[2], grid.shape[2], 1)
-    for axis in range(3):
-        _mark_entered(mask, starts, ends, axis, strides)
+    _mark_entered(mask, starts, ends, (0, 1), grid)
+    _mark_entered(mask, starts, ends, (2,), grid)
 
 
 def _followed(start: np.ndarray, way: np.ndarray, grid: VoxelGrid) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +43,7 @@ def _followed(start: np.ndarray, way: np.ndarray, grid: VoxelGrid) -> tuple[np.n
         at_low, at_high = inverse * np.float32(EDGE - begin), inverse * np.float32(length - EDGE - begin)
         np.maximum(enter, np.minimum(at_low, at_high), out=enter)
         np.minimum(leave, np.maximum(at_low, at_high), out=leave)
-    last_in = np.full(grid.num_voxels, -1)
+    last_in = np.full(grid.num_voxels, -1, np.int32)
     within = np.flatnonzero(enter < leave)
     last_in[_flat(_along(start, way[:, within], leave[within], grid), grid)] = within
     kept = last_in[last_in >= 0]
@@ -65,29 +66,54 @@ def _flat(places: np.ndarray, grid: VoxelGrid) -> np.ndarray:
     return (x * grid.shape[1] + y) * grid.shape[2] + z
 
 
-def _mark_entered(mask: np.ndarray, starts: np.ndarray, ends: np.ndarray, axis: int, strides: tuple) -> None:
-    """Mark the voxels that rays [3, N] (in voxels) enter through the faces across one axis.
+def _mark_entered(mask: np.ndarray, starts: np.ndarray, ends: np.ndarray, axes: tuple[int, ...],
+                  grid: VoxelGrid) -> None:
+    """Mark the voxels that rays [3, N] (in voxels) enter through the faces across some axes.
 
-    Step k of all rays at once: the rays are in the order of their number of faces, so those with more than k of
-    them are the first ones, and along the other two axes a ray moves on by its slope from face to face.
+    Step k of all crossings at once: they are in the order of their number of faces, so those with more than k of
+    them are the first ones, and along the other two axes a ray moves on by its slope from face to face. Places are
+    whole numbers of 2**-bits voxels: exact to add, and their voxel is a shift away.
     """
-    faces = np.abs(ends[axis].astype(np.int64) - starts[axis].astype(np.int64))
-    order = np.argsort(-faces, kind="stable")[:np.count_nonzero(faces)]
-    if not len(order):
-        return
-    faces, starts, way = faces[order], starts[:, order], (ends - starts)[:, order]
-    forward = way[axis] > 0
-    first = np.floor(starts[axis])
-    ahead = np.abs(np.where(forward, first + 1, first) - starts[axis]) / np.abs(way[axis])
-    step = np.where(forward, strides[axis], -strides[axis])
-    voxel = first.astype(np.int64) * strides[axis]
-    others = [other for other in range(3) if other != axis]
-    places = [starts[other] + ahead * way[other] for other in others]
-    slopes = [way[other] / np.abs(way[axis]) for other in others]
-    for active in len(faces) - np.searchsorted(faces[::-1], np.arange(faces[0]), side="right"):
+    columns = [np.concatenate(part) for part in zip(*(_crossings(starts, ends, axis, grid) for axis in axes))]
+    faces = columns[0].astype(np.int16 if max(grid.shape) <= SMALL_GRID else np.int64)  # short ones sort faster
+    order = np.argsort(-faces, kind="stable")
+    faces, voxel, step, place, slope, stride, other_place, other_slope, other_stride = (column[order]
+                                                                                        for column in columns)
+    entered, moved = np.empty(int(faces.sum()), voxel.dtype), np.empty(len(faces), voxel.dtype)
+    bits, filled = _bits(grid), 0
+    for active in len(faces) - np.searchsorted(faces[::-1], np.arange(faces.max(initial=0)), side="right"):
+        flat, offset = entered[filled:filled + active], moved[:active]
         voxel[:active] += step[:active]
-        flat = voxel[:active].copy()
-        for other, place, slope in zip(others, places, slopes):
-            flat += place[:active].astype(np.int64) * strides[other]
-            place[:active] += slope[:active]
-        mask[flat] = True
+        np.right_shift(place[:active], bits, out=flat)
+        flat *= stride[:active]
+        flat += voxel[:active]
+        np.right_shift(other_place[:active], bits, out=offset)
+        if axes == (2,):  # else the other axis is that of z, whose stride is 1
+            offset *= other_stride[:active]
+        flat += offset
+        place[:active] += slope[:active]
+        other_place[:active] += other_slope[:active]
+        filled += active
+    mask[entered] = True
+
+
+def _crossings(starts: np.ndarray, ends: np.ndarray, axis: int, grid: VoxelGrid) -> list[np.ndarray]:
+    """The K rays that cross faces across an axis: their number of faces, the flat index along the axis before the
+    first and its step from face to face; and for both other axes place at the first face, slope, stride."""
+    kind, scale = (np.int32 if _bits(grid) == SMALL_BITS else np.int64), 2.0 ** _bits(grid)
+    strides = (grid.shape[1] * grid.shape[2], grid.shape[2], 1)
+    faces = np.abs(ends[axis].astype(kind) - starts[axis].astype(kind))
+    crossing = np.flatnonzero(faces)
+    begin, length = starts[axis, crossing], ends[axis, crossing] - starts[axis, crossing]
+    first, pace, forward = np.floor(begin), 1 / np.abs(length), length > 0
+    ahead = np.abs(first + forward - begin) * pace
+    columns = [faces[crossing], first * strides[axis], np.where(forward, strides[axis], -strides[axis])]
+    for other in (other for other in range(3) if other != axis):
+        start, way = starts[other, crossing], ends[other, crossing] - starts[other, crossing]
+        slope = (way * pace).clip(-max(grid.shape), max(grid.shape))  # steeper: one face only, the slope is never used
+        columns += [(start + ahead * way) * scale, np.rint(slope * scale), np.full(len(crossing), strides[other])]
+    return [column.astype(kind) for column in columns]
+
+
+def _bits(grid: VoxelGrid) -> int:
+    return SMALL_BITS if max(grid.shape) <= SMALL_GRID else LARGE_BITS

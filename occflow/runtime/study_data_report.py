@@ -37,7 +37,8 @@ def _built(built: dict) -> str:
             f"{built.get('left', 0):,} observed voxels that movers have left, "
             f"**{_fine_share(built.get('without_trail'))}** have nothing false in them; of the "
             f"{built['left_claimed']} of them that are built as occupied above the ground, "
-            f"{_share(built['left_precision'])} are occupied indeed.\n\n| class | IoU |\n|---|---|\n{rows}")
+            f"{_share(built['left_precision'])} are occupied indeed. Errors by cause: "
+            f"[occupancy.md](occupancy.md).\n\n| class | IoU |\n|---|---|\n{rows}")
 
 
 def _logs(logs: dict[str, dict]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from occflow.errors import InputError
-from occflow.geometry import points_in_box
+from occflow.geometry import invert, points_in_box, transform
 from occflow.grid import CLASS_NAMES, MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
 from occflow.occupancy.scene_frames import build_scene, build_scene_and_causal
@@ -78,6 +80,26 @@ def test_movers_without_a_box_are_dropped(street_with, grid):
     street = street_with(extra_points=parked, extra_label=CAR)
     voxel = tuple(grid.indices(parked[:1])[0][0])
     assert build_scene(street, "street-1", grid, SETTINGS)[0].dense(grid)[voxel] == 17
+
+
+def test_what_sticks_out_of_a_moving_box_stays_nowhere(street_with, grid):
+    """Behind the car as it is interpolated, at one sweep between keyframes: it brakes, and the box does not know."""
+    street = street_with()
+    tail = np.repeat(street.car_pose(0.25)[None, :3, 3] + [[2.5, 0.1, 0.4]], 6, axis=0)
+    plain = street.sweeps
+
+    def sweeps(scene):
+        for sweep in plain(scene):
+            if sweep.stamp_s == 0.25:
+                points = transform(invert(sweep.world_from_sensor), tail).astype(np.float32)
+                sweep = replace(sweep, points_sensor=np.concatenate([sweep.points_sensor, points]))
+            yield sweep
+
+    street.sweeps = sweeps
+    voxel = tuple(grid.indices(transform(invert(street.ego_pose(1.0)), tail[:1]))[0][0])
+    assert build_scene(street, "street-1", grid, SETTINGS)[2].dense(grid)[voxel] == 17
+    loose = OccupancySettings(mover_margin_m=0.0)
+    assert build_scene(street, "street-1", grid, loose)[2].dense(grid)[voxel] != 17
 
 
 def test_own_returns_far_returns_and_single_returns_are_dropped(street_with, grid):

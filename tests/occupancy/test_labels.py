@@ -12,21 +12,34 @@ from occflow.occupancy.cells import CellCounter
 from occflow.occupancy.labels import flat_voxels, point_weights, voxelise
 
 
-def test_cells_count_points_by_group_cell_and_label(monkeypatch):
+def test_cells_count_points_by_group_cell_and_label_and_lie_amid_their_points(monkeypatch):
     monkeypatch.setattr("occflow.occupancy.cells.PENDING_CELLS", 10)  # merge again and again
     rng = np.random.default_rng(0)
-    counter, expected = CellCounter(0.5, 12), {}
+    counter, expected, points_of = CellCounter(0.5, 12), {}, {}
     for _ in range(20):
         points, labels = rng.uniform(-2, 2, (50, 3)), rng.integers(0, 3, 50).astype(np.uint8)
         groups = rng.integers(0, 4, 50)
         counter.add(points, labels, groups)
-        for point, label, group in zip(np.floor(points / 0.5), labels, groups, strict=True):
-            key = (int(group), *(point * 0.5 + 0.25).tolist(), int(label))
+        for point, label, group in zip(points, labels, groups, strict=True):
+            cell = (int(group), *np.floor(point / 0.5).tolist())
+            key = (*cell, int(label))
             expected[key] = expected.get(key, 0) + 1
-    cells = counter.cells()
-    found = {(int(group), *centre.tolist(), int(label)): int(count) for group, centre, label, count
-             in zip(cells.groups, cells.centres_m, cells.labels, cells.counts, strict=True)}
+            points_of.setdefault(cell, []).append(point)
+    cells, found = counter.cells(), {}
+    for group, place, label, count in zip(cells.groups, cells.places_m, cells.labels, cells.counts, strict=True):
+        cell = (int(group), *np.floor(place / 0.5).tolist())
+        found[(*cell, int(label))] = int(count)
+        assert np.allclose(place, np.mean(points_of[cell], axis=0), atol=1e-6)  # of all labels
     assert found == expected
+
+
+def test_a_wall_just_beyond_a_voxel_s_border_fills_that_voxel_only():
+    """A lattice that is not the grid's: a cell that the border cuts is where its points are, not at its centre."""
+    rng, counter = np.random.default_rng(4), CellCounter(0.2, 12)
+    wall = np.column_stack([np.full(500, 0.43), rng.uniform(0, 2, 500), rng.uniform(0, 2, 500)])
+    counter.add(wall, np.zeros(500, np.uint8))
+    cells, grid = counter.cells(), VoxelGrid((0.01, 0, 0), (4, 5, 5), 0.4)  # borders at 0.41, 0.81 ...
+    assert set(grid.unflatten(flat_voxels(grid, np.eye(4), cells.places_m))[:, 0]) == {1}
 
 
 def test_flat_voxels_are_the_grid_s_own():
@@ -57,5 +70,5 @@ def test_one_labelled_point_outvotes_any_number_of_borrowed_labels():
     counter.add(np.array([[3.0, 0.1, 0.1]] * 2), np.full(2, UNLABELLED, np.uint8))  # beyond the radius
     cells, grid = counter.cells(), VoxelGrid((0, 0, 0), (8, 1, 1), 0.8)
     labels, weights = point_weights(cells, radius_m=1.5)
-    flat, classes = voxelise(8, flat_voxels(grid, np.eye(4), cells.centres_m), labels, weights, cells.counts, 1)
+    flat, classes = voxelise(8, flat_voxels(grid, np.eye(4), cells.places_m), labels, weights, cells.counts, 1)
     assert flat.tolist() == [0, 1, 3] and classes.tolist() == [11, 15, 0]
