@@ -6,11 +6,12 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from occflow.distill.protocol import Method
 from occflow.models.forecaster import FlowForecaster
-from occflow.models.velocity import VelocityNetwork
+from occflow.models.student_networks import around
 from occflow.training.bound_networks import DistilledNetworks, EvaluationCount, method_batch
 from occflow.training.feeding import FlowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
@@ -19,15 +20,20 @@ from occflow.training.randomness import step_generator
 from occflow.training.run import TrainingRun
 
 
-def starting_at(teacher: FlowForecaster, values: Mapping, betas: tuple[float, float], **changes) -> Trainer:
-    """A network that starts at the teacher's velocity network, and its optimiser; `steps` 0 is a constant rate."""
-    network = copy.deepcopy(teacher.velocity).train().requires_grad_(True)
+def starting_at(teacher: FlowForecaster, parts: Mapping | None, seed: int, values: Mapping,
+                betas: tuple[float, float], **changes) -> Trainer:
+    """A network that starts at the teacher's velocity network, with parts around it, and its optimiser; `steps` 0 is a
+    constant rate. The parts' weights follow from the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = around(copy.deepcopy(teacher.velocity), parts).to(teacher.device)
+    network.train().requires_grad_(True)
     settings = OptimiserSettings.from_config(values, betas=betas, **changes)
     return Trainer(network, settings, decay=settings.steps > 0)
 
 
 def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: Mapping, seed: int,
-            run: TrainingRun, watch: Callable[[int, VelocityNetwork], None] = lambda updates, student: None
+            run: TrainingRun, watch: Callable[[int, nn.Module], None] = lambda updates, student: None
             ) -> FlowForecaster:
     """A copy of the forecaster whose velocity network is the student.
 
@@ -37,8 +43,9 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
     """
     forecaster.velocity.eval().requires_grad_(False)
     title, betas, device = values.get("checkpoint", "student"), tuple(values["betas"]), forecaster.device
-    student = starting_at(forecaster, values["student"], betas)
-    auxiliary = starting_at(forecaster, values["auxiliary"], betas, steps=0) if method.needs_auxiliary else None
+    student = starting_at(forecaster, method.student_network, seed, values["student"], betas)
+    auxiliary = starting_at(forecaster, method.auxiliary_network, seed, values["auxiliary"], betas, steps=0) \
+        if method.needs_auxiliary else None
     warmup = values["auxiliary_warmup"] if auxiliary else 0
     count = EvaluationCount()
     networks = DistilledNetworks(forecaster, student.module, auxiliary and auxiliary.module,
