@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -53,14 +52,12 @@ def trained_row(values: Mapping, name: str, seed: int, auxiliary_updates: int | 
     toy, start = started(False, seed)
     few_steps = METHODS[name].few_steps
     training = distillation(values, toy, start, METHODS[name], seed, auxiliary_updates)
-    noise, curve, seconds = noise_and_truth(toy, values["samples"])[0], [], 0.0
+    noise, curve = noise_and_truth(toy, values["samples"])[0], []
     for until in (values["updates"] // 12, values["updates"] // 6, values["updates"] // 3, values["updates"]):
-        began = time.process_time()
         student = training.run(until - training.student.count)
-        seconds += time.process_time() - began
         samples = student_samples(student, noise, 1, few_steps)
         curve.append([until, score(toy, samples)["energy"]])
-    row = {**score(toy, samples), "curve": curve, "seconds": round(seconds, 1)}
+    row = {**score(toy, samples), "curve": curve}
     if few_steps != "none":
         row["steps"] = {str(steps): score(toy, student_samples(student, noise, steps, few_steps)) for steps in (2, 4)}
     if seed == values["seeds"][0] and auxiliary_updates is None:

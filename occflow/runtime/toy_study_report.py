@@ -66,16 +66,13 @@ def ring_lines(rows: Mapping[str, list]) -> list[str]:
     def more(seeds: list, steps: str) -> str:
         return f"{mean(row['steps'][steps]['energy'] for row in seeds):.4f}" if "steps" in seeds[0] else "-"
 
-    def seconds(seeds: list) -> str:
-        return f"{mean(row['seconds'] for row in seeds):.0f}" if "seconds" in seeds[0] else "-"
-
     cells = [[name, cell([row["energy"] for row in seeds]), f"{mean(row['off'] for row in seeds):.3f}",
-              more(seeds, "2"), more(seeds, "4"), seconds(seeds)] for name, seeds in rows.items()]
+              more(seeds, "2"), more(seeds, "4")] for name, seeds in rows.items()]
     return ["## Eight Gaussians, one step", "",
             "Energy distance to exact data (0 is best; fresh data show the floor), mean and every seed; share of "
             "samples beyond four standard deviations of every mode; energy distance at two and four steps where the "
-            "method takes them (of `transition`: inner steps); seconds of processor time of a training.", "",
-            *table(["", "energy distance", "off the modes", "2 steps", "4 steps", "s"], cells), "",
+            "method takes them (of `transition`: inner steps).", "",
+            *table(["", "energy distance", "off the modes", "2 steps", "4 steps"], cells), "",
             "Samples of the first seed:", "", "![Samples of every method](toy.svg)"]
 
 
