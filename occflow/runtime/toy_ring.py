@@ -95,7 +95,8 @@ def exact_resampling(steps: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
         if steps == 0:
             return data_prediction(x_t, velocity(x_t, t), t, index)
-        return sample_flow(lambda y, s: posterior_velocity(velocity, y, s, x_t, t, index), noise, index, len(x_t), steps)
+        return sample_flow(lambda y, s: posterior_velocity(velocity, y, s, x_t, t, index), noise, index, len(x_t),
+                           steps)
 
     return resample
 

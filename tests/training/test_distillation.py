@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from one_window import VALUES, OneWindow
 
 from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
 from occflow.distill.dmd import DistributionMatching
@@ -17,12 +18,8 @@ from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.models.forecaster import FlowForecaster
 from occflow.training.bound_networks import method_batch
 from occflow.training.distillation import distill
-from occflow.training.feeding import FlowBatch
 from occflow.training.run import TrainingRun
 
-VALUES = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 1, "betas": [0.0, 0.99],
-          "student": {"steps": 3, "learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1.0, "ema_decay": 0.5},
-          "auxiliary": {"learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1.0, "ema_decay": 0.5}}
 MFD = MeanFlowDistillation(steps=2)
 # with the network evaluations of a student's update, one auxiliary update (two evaluations) included where there is one
 METHODS = [(VariationalScoreDistillation(draws=3), 2 + 1 + 6), (DiscreteConsistency(), 4), (ContinuousConsistency(), 4),
@@ -30,22 +27,6 @@ METHODS = [(VariationalScoreDistillation(draws=3), 2 + 1 + 6), (DiscreteConsiste
            (StabilisedMeanFlow(warmup=0.0), 2 + 4 + 3), (FreeFlow(), 2 + 4 + 3), (TerminalVelocityMatching(), 3),
            (TerminalVelocityMatching(from_data=True), 4), (MetaFlowMap(warmup=0.0), 4),
            (TransitionMatching(warmup=0.0), 2 + 2 + 3), (DistributionMatching(adversarial=1e-2), 2 + 2 + 3 + 1)]
-
-
-class OneWindow:
-    """A feed of one window."""
-
-    def __init__(self, forecaster: FlowForecaster, window) -> None:
-        observation = forecaster.observe(window, with_target=True)
-        with torch.no_grad():
-            condition = forecaster.condition(observation)
-        self.batch = FlowBatch(condition, condition.residual(observation.target))
-
-    def seek(self, draws: int) -> None:
-        pass
-
-    def next(self, windows: int) -> FlowBatch:
-        return self.batch
 
 
 def distilled(settings, window, run_dir, method=MFD, **changes) -> tuple[FlowForecaster, FlowForecaster, dict]:
