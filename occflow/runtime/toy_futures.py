@@ -30,7 +30,8 @@ def futures_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:
     longer = {"updates": values["updates"] * values["longer"]}
     both = ("mfd", "vsd")
     cases = {"mfd": {}, "vsd": {}, "mean flow (eulerian)": {},
-             **{f"{name}, {count} auxiliary updates": {"auxiliary_updates": count} for name in both for count in (1, 6)},
+             **{f"{name}, {count} auxiliary updates": {"auxiliary_updates": count}
+                for name in both for count in (1, 6)},
              **{f"{name}, longer": longer for name in both}, "mfd, auxiliary without condition": blind,
              "mfd, auxiliary with shuffled condition": mixed,
              **{f"{name}, teacher guided": guided for name in (*both, "mean flow (eulerian)")}}
