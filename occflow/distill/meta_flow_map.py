@@ -48,4 +48,6 @@ class MetaFlowMap(WithoutAuxiliary):
         """t [B] of the decided point."""
         t = uniform(batch.num_samples, generator, MIN_TIME)
         nothing_decided = torch.rand(batch.num_samples, generator=generator) < self.open_share
-        return (torch.ones_like(t) if batch.progress < self.warmup else t.masked_fill(nothing_decided, 1.0)).to(batch.data)
+        if batch.progress < self.warmup:
+            nothing_decided = torch.ones_like(nothing_decided)
+        return t.masked_fill(nothing_decided, 1.0).to(batch.data)
