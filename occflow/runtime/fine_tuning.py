@@ -14,7 +14,7 @@ from occflow.occupancy.windows import WindowKey
 from occflow.runtime.network import load_teacher
 from occflow.runtime.sources import configured_windows
 from occflow.training.checkpoint import save_checkpoint
-from occflow.training.feeding import CropSettings, ObservationFeed
+from occflow.training.feeding import ObservationFeed, Variety
 from occflow.training.run import TrainingRun
 from occflow.training.teacher import train_flow, train_mean
 
@@ -51,8 +51,8 @@ def fine_tuned(config: Mapping, teacher: Path, store: OccupancyStore, keys: list
     train, values, seed = config["train"], config["study"]["fine_tuning"], config["seed"]
     model = load_teacher(teacher).requires_grad_(True)
     model.autoencoder.requires_grad_(False)
-    crop = CropSettings(train["crop"]["voxels"], values["a_window"])
-    feed = ObservationFeed(configured_windows(config, store), keys, model, seed, crop)
+    variety = Variety(train["crop"]["voxels"], values["a_window"])
+    feed = ObservationFeed(configured_windows(config, store), keys, model, seed, variety)
     run = TrainingRun(run_dir)
     train_mean(model, feed, {**train["mean"], **values["mean"]}, run)
     train_flow(model, feed, {**train["teacher"], **values["teacher"]}, seed, run)

@@ -27,7 +27,7 @@ from occflow.runtime.sources import (
 from occflow.training import teacher as teacher_training
 from occflow.training.checkpoint import load_weights, save_checkpoint
 from occflow.training.distillation import distill
-from occflow.training.feeding import CropSettings, FlowFeed, ObservationFeed
+from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
 from occflow.training.processes import join_processes, rank, rank_zero_first, wait_for_all
 from occflow.training.regression import TwinFeed
 from occflow.training.regression import train_regression as twin_training
@@ -115,7 +115,8 @@ def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowForeca
         load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
     else:
         with timed_step(run.run_dir, "autoencoder"):
-            teacher_training.train_autoencoder(forecaster, store, config["train"]["autoencoder"], config["seed"], run)
+            teacher_training.train_autoencoder(forecaster, store, config["train"]["autoencoder"], config["seed"], run,
+                                               mirrored=config["train"]["mirrored_share"] > 0)
         save_once(path, forecaster.autoencoder, "autoencoder", settings, config)
     run.forget("autoencoder")
     forecaster.autoencoder.eval().requires_grad_(False)
@@ -166,4 +167,4 @@ def configured_feed(kind: type[Feed], config: Mapping, values: Mapping, store: O
                     forecaster: FlowForecaster) -> Feed:
     """The training windows of a store, drawn as group `values` (train or distill) asks."""
     return kind(configured_windows(config, store), training_keys(config, store, values["window_stride"]), forecaster,
-                config["seed"], CropSettings.from_config(values["crop"]), values["causal_share"])
+                config["seed"], Variety.from_config(values))

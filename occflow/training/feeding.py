@@ -15,6 +15,7 @@ from occflow.models.forecaster import Condition, FlowForecaster, Observation, jo
 from occflow.models.layout import join_layouts
 from occflow.models.mean import MeanForecast
 from occflow.models.settings import crop_step
+from occflow.occupancy.augmentation import mirrored
 from occflow.occupancy.crop import cropped, part_of, random_corner
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 from occflow.training.processes import rank, world_size
@@ -71,34 +72,36 @@ class WindowFeed:
 
 
 @dataclass(frozen=True)
-class CropSettings:
-    """Training on parts of windows: cheaper steps, and more of them in the same time.
+class Variety:
+    """What a training makes of a window.
 
     Args:
-        voxels: edge of a part along x and y; 0 for whole windows.
+        crop_voxels: edge of a part along x and y, cheaper steps and more of them in the same time; 0: whole windows.
         a_window: parts drawn of every window.
+        causal_share: of the windows have a causal history, whatever the input kind of their source.
+        mirrored_share: of the windows are mirrored, left for right.
     """
 
-    voxels: int = 0
+    crop_voxels: int = 0
     a_window: int = 1
+    causal_share: float = 0.0
+    mirrored_share: float = 0.0
 
     @classmethod
-    def from_config(cls, values: Mapping) -> CropSettings:
-        return cls(values["voxels"], values["a_window"] if values["voxels"] else 1)
+    def from_config(cls, values: Mapping) -> Variety:
+        """From group `train` or `distill`."""
+        voxels = values["crop"]["voxels"]
+        return cls(voxels, values["crop"]["a_window"] if voxels else 1, values["causal_share"],
+                   values["mirrored_share"])
 
 
 class ObservationFeed(WindowFeed):
-    """Batches of observed windows (or parts of them) with targets.
-
-    Args:
-        causal_share: share of the windows with causal history, whatever the input kind of `windows`.
-    """
+    """Batches of observed windows (or parts of them) with targets."""
 
     def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowForecaster, seed: int,
-                 crop: CropSettings = CropSettings(), causal_share: float = 0.0) -> None:
-        super().__init__(len(keys) * crop.a_window, seed, bytes_a_site=700)
-        self.windows, self.keys, self.forecaster, self.seed, self.crop = windows, keys, forecaster, seed, crop
-        self.causal_share = causal_share
+                 variety: Variety = Variety()) -> None:
+        super().__init__(len(keys) * variety.a_window, seed, bytes_a_site=700)
+        self.windows, self.keys, self.forecaster, self.seed, self.variety = windows, keys, forecaster, seed, variety
 
     def make(self, index: int) -> tuple[Observation, int]:
         window, region = self.window(index)
@@ -107,15 +110,17 @@ class ObservationFeed(WindowFeed):
 
     def window(self, index: int) -> tuple[Window, VoxelGrid]:
         """The window (or part of it) of an item, and the grid of its frames."""
-        rng = np.random.default_rng((self.seed, index))
-        window = self.windows.read(self.keys[index // self.crop.a_window],
-                                   "causal" if rng.random() < self.causal_share else None)
-        return self._part(window, rng) if self.crop.voxels else (window, self.forecaster.settings.grid)
+        rng, grid = np.random.default_rng((self.seed, index)), self.forecaster.settings.grid
+        window = self.windows.read(self.keys[index // self.variety.a_window],
+                                   "causal" if rng.random() < self.variety.causal_share else None)
+        if rng.random() < self.variety.mirrored_share:
+            window = mirrored(window, grid)
+        return self._part(window, rng) if self.variety.crop_voxels else (window, grid)
 
     def _part(self, window: Window, rng: np.random.Generator) -> tuple[Window, VoxelGrid]:
         """A random part of a window, and its grid."""
         grid = self.forecaster.settings.grid
-        size = tuple(min(self.crop.voxels, cells) for cells in grid.shape[:2])
+        size = tuple(min(self.variety.crop_voxels, cells) for cells in grid.shape[:2])
         first = random_corner(grid, size, crop_step(self.forecaster.settings), rng)
         part = part_of(grid, first, size)
         return cropped(window, grid, first, part), part

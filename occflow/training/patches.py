@@ -25,6 +25,11 @@ def frame_patches(frame: OccupancyFrame, grid: VoxelGrid, stride: Shape) -> np.n
     return patches
 
 
+def mirrored_patches(patches: np.ndarray, stride: Shape) -> np.ndarray:
+    """Patches [M, voxels] with left for right: reversed along y."""
+    return patches.reshape(-1, *stride)[:, :, ::-1].reshape(len(patches), -1)
+
+
 @dataclass(frozen=True)
 class PatchSet:
     """Distinct patches [P, voxels] uint8, and the probability [P] of drawing each.
@@ -38,12 +43,14 @@ class PatchSet:
     stride: Shape
 
     @classmethod
-    def from_store(cls, store: OccupancyStore, split: str, stride: Shape) -> PatchSet:
-        """All patches of a split."""
+    def from_store(cls, store: OccupancyStore, split: str, stride: Shape, mirrored: bool = False) -> PatchSet:
+        """All patches of a split; with `mirrored` also what they are where left is right."""
         found: dict[bytes, int] = {}
         for scene in store.scenes(split):
             patches = np.concatenate([frame_patches(store.frame(scene, index), store.grid, stride)
                                       for index in range(store.num_frames(scene))])
+            if mirrored:
+                patches = np.concatenate([patches, mirrored_patches(patches, stride)])
             for patch, count in zip(*np.unique(patches, axis=0, return_counts=True)):
                 found[patch.tobytes()] = found.get(patch.tobytes(), 0) + int(count)
         weight = np.sqrt(np.array(list(found.values()), dtype=np.float64))

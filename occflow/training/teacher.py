@@ -25,9 +25,9 @@ CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are meas
 
 
 def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values: Mapping, seed: int,
-                      run: TrainingRun) -> None:
-    """Fit the autoencoder to the patches of the training scenes; the moving average is kept."""
-    patches = PatchSet.from_store(store, "train", forecaster.settings.autoencoder.total_stride)
+                      run: TrainingRun, mirrored: bool = False) -> None:
+    """Fit the autoencoder to the patches of the training scenes (and mirrored ones); the moving average is kept."""
+    patches = PatchSet.from_store(store, "train", forecaster.settings.autoencoder.total_stride, mirrored)
     autoencoder = forecaster.autoencoder
 
     def draw(rng: np.random.Generator) -> tuple[Sites, Tensor]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.training.patches import PatchSet, frame_patches
+from occflow.training.patches import PatchSet, frame_patches, mirrored_patches
 
 GRID, STRIDE = VoxelGrid((0, 0, 0), (5, 4, 4), 1.0), (2, 2, 4)
 
@@ -51,3 +51,12 @@ def test_a_draw_is_a_batch_of_blocks():
     sites, labels = PatchSet.from_store(OneFrame(volume()), "train", STRIDE).draw(20, np.random.default_rng(0))
     assert sites.num_blocks == 20 and len(np.unique(sites.coords[:, 0])) == 20
     assert len(labels) == len(sites) and set(labels.tolist()) <= {7, 11}
+
+
+def test_mirrored_patches_are_the_patches_of_the_mirrored_volume():
+    patches = frame_patches(OccupancyFrame.from_dense(volume(), np.eye(4)), GRID, STRIDE)
+    other_way = frame_patches(OccupancyFrame.from_dense(volume()[:, ::-1], np.eye(4)), GRID, STRIDE)
+    mine, theirs = ({patch.tobytes() for patch in some} for some in (mirrored_patches(patches, STRIDE), other_way))
+    assert mine == theirs
+    both = PatchSet.from_store(OneFrame(volume()), "train", STRIDE, mirrored=True)
+    assert {patch.tobytes() for patch in both.patches} == theirs | {patch.tobytes() for patch in patches}

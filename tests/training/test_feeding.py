@@ -1,0 +1,67 @@
+"""What trainings make of windows."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from occflow.geometry import planar_pose
+from occflow.grid import VoxelGrid
+from occflow.occupancy.augmentation import mirrored
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.windows import Window, WindowKey
+from occflow.training.feeding import ObservationFeed, Variety
+
+GRID = VoxelGrid((-4.0, -4.0, -1.0), (8, 8, 4), 1.0)
+FORECASTER = SimpleNamespace(settings=SimpleNamespace(grid=GRID))  # all that a feed asks of it here
+
+
+@pytest.fixture()
+def window() -> Window:
+    """A drive round a bend past a wall on the left."""
+    volume = np.full(GRID.shape, 17, dtype=np.uint8)
+    volume[:, 6, :3] = 15
+    frames = tuple(OccupancyFrame.from_dense(volume, planar_pose(index, 0.1 * index, 0.1 * index))
+                   for index in range(3))
+    return Window(WindowKey("street", 0), frames[:2], frames[2:])
+
+
+class OneWindow:
+    """A source of a single window, whose history is unlabelled where it is causal."""
+
+    def __init__(self, window) -> None:
+        self.window, self.asked = window, []
+
+    def read(self, key, input_kind=None):
+        self.asked.append(input_kind)
+        return self.window
+
+
+def feed(window, **variety) -> ObservationFeed:
+    return ObservationFeed(OneWindow(window), [WindowKey("street", 0)] * 40, FORECASTER, 3, Variety(**variety))
+
+
+def same(one, other) -> bool:
+    return all(np.array_equal(a.flat, b.flat) and np.array_equal(a.labels, b.labels)
+               and np.allclose(a.world_from_grid, b.world_from_grid)
+               for a, b in zip((*one.history, *one.horizon), (*other.history, *other.horizon)))
+
+
+def test_a_share_of_the_windows_is_mirrored(window):
+    other_way = mirrored(window, GRID)
+    assert not same(window, other_way)
+    shown = [feed(window, mirrored_share=0.5).window(index)[0] for index in range(40)]
+    share = np.mean([same(one, other_way) for one in shown])
+    assert 0.2 < share < 0.8 and all(same(one, window) or same(one, other_way) for one in shown)
+
+
+def test_a_share_of_the_windows_has_a_causal_history(window):
+    windows = feed(window, causal_share=0.25)
+    for index in range(40):
+        windows.window(index)
+    assert 2 <= windows.windows.asked.count("causal") <= 20 and windows.windows.asked.count(None) >= 20
+
+
+def test_an_item_is_the_same_whenever_it_is_made(window):
+    windows = feed(window, mirrored_share=0.5)
+    assert all(same(windows.window(index)[0], windows.window(index)[0]) for index in range(10))
