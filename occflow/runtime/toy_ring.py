@@ -61,7 +61,7 @@ def trained_row(values: Mapping, name: str, seed: int, auxiliary_updates: int | 
     if few_steps != "none":
         row["steps"] = {str(steps): score(toy, student_samples(student, noise, steps, few_steps)) for steps in (2, 4)}
     if seed == values["seeds"][0] and auxiliary_updates is None:
-        row["points"] = samples[:DRAWN_POINTS].mul(100).round().int().flatten().tolist()
+        row["points"] = " ".join(map(str, samples[:DRAWN_POINTS].mul(100).round().int().flatten().tolist()))
     return row
 
 

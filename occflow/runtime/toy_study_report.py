@@ -19,9 +19,9 @@ def write_figure(path: Path, ring: Mapping[str, dict]) -> None:
         write_grid(path, [picture(name, points) for name, points in shown.items()], SIDE, SIDE + 18, COLUMNS)
 
 
-def picture(name: str, points: Sequence[int]) -> list[str]:
-    """One picture; points as x, y, x, y ... in hundredths of the toy's unit."""
-    pixels = [(value / 100 / REACH + 1) * SIDE / 2 for value in points]
+def picture(name: str, points: str) -> list[str]:
+    """One picture; points as "x y x y ..." in hundredths of the toy's unit."""
+    pixels = [(int(value) / 100 / REACH + 1) * SIDE / 2 for value in points.split()]
     inside = [(x, y) for x, y in zip(pixels[::2], pixels[1::2]) if 0 <= x <= SIDE and 0 <= y <= SIDE]
     marks = "".join(f"M{x:.1f} {SIDE - y:.1f}h0" for x, y in inside)
     return [f'<rect width="{SIDE}" height="{SIDE}" fill="none" stroke="#dddddd"/>',
@@ -43,7 +43,7 @@ def toy_markdown(found: Mapping) -> str:
     lines = ["# The methods on points", "",
              f"Written by `python tools/study_toy.py` ({settings}). Students start at a network that was fitted to the "
              "exact teacher's velocity, and see few updates. A toy checks that a method is built right. It does not "
-             "rank methods: only the forecaster can.", ""]
+             "rank methods: only the forecaster can. Where fewer figures stand in brackets, fewer seeds have been run.", ""]
     for part, write in WRITERS.items():
         if found.get(part):
             lines += [*write(by_name(found[part])), ""]

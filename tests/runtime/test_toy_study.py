@@ -34,7 +34,7 @@ def test_all_parts_have_all_seeds_and_no_training_is_begun_to_know(tmp_path):
 
 def test_what_is_there_is_kept_and_other_settings_are_refused(tmp_path, monkeypatch):
     made = []
-    jobs = {"mfd/0": lambda: made.append(0) or ring_row(0.01, points=[0, 0, 100, 50]),
+    jobs = {"mfd/0": lambda: made.append(0) or ring_row(0.01, points="0 0 100 50"),
             "mfd/1": lambda: made.append(1) or ring_row(0.03)}
     monkeypatch.setitem(toy_study.PARTS, "ring", lambda config: jobs)
     for _ in range(2):
