@@ -30,6 +30,7 @@ from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
 from occflow.runtime.checkpoint_rows import checkpoint_forecasters
+from occflow.runtime.consensus import ConsensusForecaster
 from occflow.runtime.network import load_student
 from occflow.runtime.occupancy_jobs import build_configured_store
 from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch, refuse_other_grid
@@ -83,6 +84,8 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     forecasters = in_ego_setting(values["ego"], forecasters)
     refuse_shared_names([*rules, *forecasters])
     shown = ShownWindow(run_dir / "forecast.npz", store.grid)
+    central = [ConsensusForecaster(one, values["consensus"]) for one in forecasters
+               if one.nfe and values.get("consensus")]  # no samples: they are not scored as distributions
     measures = configured_measures(values, store.grid, protocol, frames,
                                    open_log(config["log"]) if values["rays"] else None, seed)
 
@@ -91,7 +94,7 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
             one.watch(window, forecasts)
 
     with timed_step(run_dir, "evaluate"):
-        scores = evaluate(source, keys, [*rules, *forecasters], seed, watch)
+        scores = evaluate(source, keys, [*rules, *forecasters, *central], seed, watch)
         extra = {"support": support, **{name: one.report() for name, one in measures.items()}}
         if samples >= 2 and forecasters:
             extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
