@@ -43,7 +43,8 @@ def toy_markdown(found: Mapping) -> str:
     lines = ["# The methods on points", "",
              f"Written by `python tools/study_toy.py` ({settings}). Students start at a network that was fitted to the "
              "exact teacher's velocity, and see few updates. A toy checks that a method is built right. It does not "
-             "rank methods: only the forecaster can. Where fewer figures stand in brackets, fewer seeds have been run.", ""]
+             "rank methods: only the forecaster can. Where fewer figures stand in brackets, fewer seeds have been run.",
+             ""]
     for part, write in WRITERS.items():
         if found.get(part):
             lines += [*write(by_name(found[part])), ""]
