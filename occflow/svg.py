@@ -15,10 +15,17 @@ Points = Sequence[tuple[float, float]]
 
 def write_page(path: Path, panels: Sequence[Sequence[str]], width: int, height: int) -> None:
     """Write panels, each the parts that it is drawn of, side by side; each is `width` by `height`."""
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width * len(panels)}" height="{height}" '
+    write_grid(path, panels, width, height, len(panels))
+
+
+def write_grid(path: Path, panels: Sequence[Sequence[str]], width: int, height: int, columns: int) -> None:
+    """The same in rows of so many columns."""
+    rows = -(-len(panels) // columns)
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width * columns}" height="{height * rows}" '
              'font-family="sans-serif" font-size="11">', '<rect width="100%" height="100%" fill="white"/>']
     for index, panel in enumerate(panels):
-        parts += [f'<g transform="translate({width * index} 0)">', *panel, "</g>"]
+        parts += [f'<g transform="translate({width * (index % columns)} {height * (index // columns)})">', *panel,
+                  "</g>"]
     with atomic_file(Path(path)) as partial:
         partial.write_text("\n".join([*parts, "</svg>"]) + "\n")
 

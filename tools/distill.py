@@ -1,8 +1,8 @@
 """Distil RUN_DIR/teacher.safetensors into a few-step student by any method of the family: distill=NAME.
 
 Writes RUN_DIR/student_NAME.safetensors (distill=mfd: student.safetensors). docs/distillation.md says what the methods
-are: mfd, vsd, dmd, consistency, continuous_consistency, lagrangian, semigroup, mean_flow, mean_flow_data,
-stabilised_mean_flow, free_flow, terminal_velocity, terminal_velocity_data.
+are: mfd, vsd, vsd_draws, dmd, dmd_adversarial, consistency, continuous_consistency, lagrangian, semigroup, mean_flow,
+mean_flow_data, stabilised_mean_flow, free_flow, terminal_velocity, terminal_velocity_data, meta_flow_map, transition.
 """
 
 from occflow.command_line import run

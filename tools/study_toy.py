@@ -1,9 +1,9 @@
-"""The distillation methods on points in the plane, against exact teachers: minutes on one core.
+"""The distillation methods on points in the plane, against exact teachers: half an hour on one idle core.
 
     python tools/study_toy.py
-    python tools/study_toy.py toy.seeds=[0] toy.updates=100 toy.output=PATH
+    python tools/study_toy.py toy.seeds=[0] toy.updates=100 toy.output=PATH/NAME
 
-Writes toy.output/results.json after every training; what is there already is not made again.
+Writes toy.output.json after every training; what is there already is not made again.
 """
 
 from occflow.command_line import run

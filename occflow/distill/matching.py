@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from occflow.distill.protocol import Batch, Networks
+from occflow.distill.protocol import Batch, Networks, PlainNetworks
 from occflow.distill.weighting import sample_mean
 from occflow.flow.path import flow_matching_loss, noised, per_row
 from occflow.flow.times import uniform
@@ -19,7 +19,7 @@ Direction = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(x_t [N, C], r [B], t [B]) -> the teacher's and the auxiliary's (average) velocity there, [N, C] each."""
 
 
-class WithAuxiliary:
+class WithAuxiliary(PlainNetworks):
     """Mixin of the methods whose auxiliary learns the velocity of the student's samples."""
 
     needs_auxiliary: ClassVar[bool] = True
@@ -28,8 +28,13 @@ class WithAuxiliary:
         """Flow matching on fresh student samples: E || v_P(x_t, t) - (eps' - G(eps)) ||^2, t ~ U(0, 1)."""
         with torch.no_grad():
             samples = networks.student(batch.noise(generator))
-        t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME).to(samples.device)
-        return flow_matching_loss(networks.auxiliary, samples, t, batch.sample, generator, batch.weight)
+        return auxiliary_loss_of(samples, networks, batch, generator)
+
+
+def auxiliary_loss_of(samples: Tensor, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Flow matching of the auxiliary on given samples [N, C]."""
+    t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME).to(samples.device)
+    return flow_matching_loss(networks.auxiliary, samples, t, batch.sample, generator, batch.weight)
 
 
 def surrogate(samples: Tensor, batch: Batch, generator: torch.Generator,

@@ -6,19 +6,23 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
+from occflow.distill.dmd import DistributionMatching
 from occflow.distill.flow_maps import LagrangianMap, SemigroupMap, TerminalVelocityMatching
 from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
+from occflow.distill.meta_flow_map import MetaFlowMap
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.protocol import Method
+from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.errors import InputError
 
-METHODS = {"mfd": MeanFlowDistillation, "vsd": VariationalScoreDistillation, "dmd": VariationalScoreDistillation,
+METHODS = {"mfd": MeanFlowDistillation, "vsd": VariationalScoreDistillation, "dmd": DistributionMatching,
            "consistency": DiscreteConsistency, "continuous_consistency": ContinuousConsistency,
            "lagrangian": LagrangianMap, "semigroup": SemigroupMap, "mean_flow": MeanFlow,
            "stabilised_mean_flow": StabilisedMeanFlow, "free_flow": FreeFlow,
-           "terminal_velocity": TerminalVelocityMatching}
+           "terminal_velocity": TerminalVelocityMatching, "meta_flow_map": MetaFlowMap,
+           "transition": TransitionMatching}
 RENAMED = {"steps": "steps_a_mean_velocity"}  # `steps` alone would be taken for the number of updates
 
 

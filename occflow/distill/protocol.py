@@ -6,7 +6,7 @@ points are distilled by the same code. Networks are callables with the condition
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from occflow.errors import InputError
 from occflow.flow.path import AverageVelocity, Velocity
+from occflow.flow.posterior import PosteriorVelocity, Transition
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Networks:
         student: one-step sampler, noise [N, C] -> sample [N, C].
         average: the student's u(x, r, t), trained; needed by methods that learn a flow map.
         slow_average: moving average of the student's u(x, r, t), a quieter target; the student itself if None.
+        posterior: the student's u(y, r, s | x_t, t), trained; where it has the parts for it.
+        transition: the student's inner flow at (x_t, t), trained; likewise.
+        critic: logits [N] at (x_t, t) on the auxiliary's features, likewise.
     """
 
     teacher: Velocity
@@ -34,6 +38,9 @@ class Networks:
     student: Callable[[Tensor], Tensor]
     average: AverageVelocity | None = None
     slow_average: AverageVelocity | None = None
+    posterior: PosteriorVelocity | None = None
+    transition: Transition | None = None
+    critic: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,15 +63,22 @@ class Batch:
         return torch.randn(self.shape, generator=generator).to(self.sample.device)
 
 
-FEW_STEPS = ("none", "jumps", "renoised")  # one step only; flow.few_steps.sample_jumps; sample_renoised
+FEW_STEPS = ("none", "jumps", "renoised", "resampled", "inner")
+"""One step only; flow.few_steps.sample_jumps, sample_renoised, sample_resampled; inner steps of a light head."""
 
 
 class Method(Protocol):
-    """A distillation method with alternating updates; `few_steps` says how its student takes more than one step."""
+    """A distillation method with alternating updates.
+
+    `few_steps` says how its student takes more than one step. `student_network` and `auxiliary_network` are the parts
+    that these have beyond the teacher's network, as models.student_networks.around takes them; None for no parts.
+    """
 
     few_steps: ClassVar[str]
     needs_auxiliary: ClassVar[bool]
-    needs_data: ClassVar[bool]
+    needs_data: bool
+    student_network: Mapping | None
+    auxiliary_network: Mapping | None
 
     def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """Loss whose gradient updates the auxiliary."""
@@ -73,7 +87,14 @@ class Method(Protocol):
         """Loss whose gradient updates the student."""
 
 
-class WithoutAuxiliary:
+class PlainNetworks:
+    """Mixin: student and auxiliary have no parts beyond the teacher's network."""
+
+    student_network: ClassVar[Mapping | None] = None
+    auxiliary_network: ClassVar[Mapping | None] = None
+
+
+class WithoutAuxiliary(PlainNetworks):
     """Mixin of the methods whose student is the only network that learns."""
 
     needs_auxiliary: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Variational score distillation / Diff-Instruct / DMD without an adversarial head (DISTILLATION section 6)."""
+"""Variational score distillation / Diff-Instruct (DISTILLATION section 6)."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ class VariationalScoreDistillation(matching.WithAuxiliary):
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """mean((v_Q - v_P).detach() * x_t), t ~ U(0, 1)."""
+        return self.loss_of(networks.student(batch.noise(generator)), networks, batch, generator)
+
+    def loss_of(self, samples: Tensor, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The same of given samples of the student [N, C]."""
         def times() -> tuple[Tensor, Tensor]:
             t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME)
             return t, t
 
-        samples = networks.student(batch.noise(generator))
         return matching.surrogate(samples, batch, generator, times,
                                   lambda x_t, r, t: (networks.teacher(x_t, t), networks.auxiliary(x_t, t)),
                                   self.normalise, self.draws)

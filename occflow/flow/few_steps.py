@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from occflow.flow.path import AverageVelocity
+from occflow.flow.posterior import PosteriorVelocity
 from occflow.flow.solvers import time_grid
 
 
@@ -24,3 +26,27 @@ def sample_renoised(average: AverageVelocity, noise: list[Tensor], num_samples: 
         x_t = x if index == 0 else (1 - t) * x + t * noise[index]
         x = x_t - t * average(x_t, (0 * t).expand(num_samples), t.expand(num_samples))
     return x
+
+
+def following_noise(noise: Tensor, count: int) -> list[Tensor]:
+    """`count` more noises [N, C], a function of the given one: samples stay a function of their seed alone."""
+    seed = int(noise.detach().flatten()[:1].double().cpu().view(torch.int64)) & (2**62 - 1)
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(noise.shape, generator=generator).to(noise) for _ in range(count)]
+
+
+def sample_resampled(posterior: PosteriorVelocity, noise: list[Tensor], num_samples: int) -> Tensor:
+    """Data [N, C] by one posterior sample a noise [N, C], each noised to a smaller t with fresh noise before the next:
+    x_t keeps its distribution on any grid of times (Meta Flow Maps, arXiv 2601.14430)."""
+    grid = time_grid(len(noise)).to(noise[0])
+    x = torch.zeros_like(noise[0])
+    for t, fresh in zip(grid[:-1], noise):
+        [eps] = following_noise(fresh, 1)
+        x = resampled(posterior, (1 - t) * x + t * eps, t.expand(num_samples), fresh)
+    return x
+
+
+def resampled(posterior: PosteriorVelocity, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    """One step from noise [N, C] to a sample of p(x | x_t) [N, C]; t [B]."""
+    zeros = torch.zeros_like(t)
+    return noise - posterior(noise, zeros, zeros + 1, x_t, t)

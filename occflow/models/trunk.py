@@ -68,18 +68,19 @@ class Trunk(nn.Module):
     def forward(self, features: Tensor, layout: Layout, embedding: Tensor | None = None) -> Tensor:
         skips = []
         for depth, level in enumerate(layout.levels):
-            features = self._run(self.blocks_down[depth], features, layout, depth, embedding)
+            features = self.run_blocks(self.blocks_down[depth], features, layout, depth, embedding)
             if level.pooling is not None:
                 skips.append(features)
                 features = self.down[depth](features, level.pooling)
         for depth in reversed(range(len(layout.levels))):
             if layout.levels[depth].pooling is not None:
                 features = skips[depth] + self.up[depth](features, layout.levels[depth].pooling)
-            features = self._run(self.blocks_up[depth], features, layout, depth, embedding)
+            features = self.run_blocks(self.blocks_up[depth], features, layout, depth, embedding)
         return features
 
-    def _run(self, blocks: nn.ModuleList, features: Tensor, layout: Layout, depth: int,
-             embedding: Tensor | None) -> Tensor:
+    def run_blocks(self, blocks: nn.ModuleList, features: Tensor, layout: Layout, depth: int,
+                   embedding: Tensor | None) -> Tensor:
+        """Features [N, C] of one level through blocks on its sites."""
         level = layout.levels[depth]
         sample = level.sites.coords[:, 0].long() // layout.num_horizon
         for block in blocks:

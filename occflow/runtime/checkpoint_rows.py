@@ -32,7 +32,7 @@ def student_rows(path: Path, model: FlowForecaster, student_steps: Sequence[int]
     method = read_record(path)["config"].get("distill", {}).get("method", "mfd")
     few_steps = METHODS[method].few_steps if method in METHODS else "none"
     allowed = [steps for steps in student_steps if steps == 1 or few_steps != "none"]
-    return [StudentForecaster(model, steps, few_steps == "renoised") for steps in allowed or [1]]
+    return [StudentForecaster(model, steps, few_steps) for steps in allowed or [1]]
 
 
 def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler],

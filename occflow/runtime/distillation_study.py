@@ -123,7 +123,7 @@ class DistillationStudy:
             return same
         student, cost = self.train(name, seed, updates)
         few_steps = method_from_config(self.groups[name]).few_steps
-        rows = [StudentForecaster(student, steps, few_steps == "renoised") for steps in self.values["student_steps"]
+        rows = [StudentForecaster(student, steps, few_steps) for steps in self.values["student_steps"]
                 if steps == 1 or few_steps != "none"]
         return {"updates": updates, **cost, "rows": self.scoring.rows(rows)}
 

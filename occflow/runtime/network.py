@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from occflow.errors import InputError
-from occflow.flow.few_steps import sample_jumps, sample_renoised
 from occflow.flow.solvers import METHODS, sample_flow
 from occflow.models.forecaster import Condition, FlowForecaster
+from occflow.models.student_networks import sample_student
 from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
@@ -164,28 +164,17 @@ class StudentForecaster(NetworkForecaster):
     """The student: eps - u(eps, 0, 1), or more steps.
 
     Args:
-        renoised: fresh noise at every step (consistency models) in place of jumps along the flow.
+        few_steps: how it takes more than one, of occflow.distill.protocol.FEW_STEPS; "none" is taken as "jumps".
+            "inner" steps are of a light head: the network evaluations stay one.
     """
 
-    def __init__(self, model: FlowForecaster, steps: int = 1, renoised: bool = False) -> None:
-        super().__init__(model, f"student-{steps}", steps)
-        self.renoised = renoised
+    def __init__(self, model: FlowForecaster, steps: int = 1, few_steps: str = "jumps") -> None:
+        super().__init__(model, f"student-{steps}", 1 if few_steps == "inner" else steps)
+        self.steps, self.few_steps = steps, few_steps
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
-        num_samples = condition.layout.num_samples
-
-        def average(x: torch.Tensor, r: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            return self.model.velocity(x, r, t, condition.forecast, condition.layout)
-
-        if not self.renoised:
-            return sample_jumps(average, noise, num_samples, self.nfe)
-        return sample_renoised(average, [noise, *self._fresh(noise, self.nfe - 1)], num_samples)
-
-    def _fresh(self, noise: torch.Tensor, count: int) -> list[torch.Tensor]:
-        """More noises, that follow from the first one."""
-        seed = int(noise.flatten()[:1].double().cpu().view(torch.int64)) & (2**62 - 1)
-        generator = torch.Generator().manual_seed(seed)
-        return [torch.randn(noise.shape, generator=generator).to(noise) for _ in range(count)]
+        return sample_student(self.model.velocity, noise, condition.layout.num_samples, self.steps, self.few_steps,
+                              condition.forecast, condition.layout)
 
 
 class RegressionForecaster(NetworkForecaster):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from occflow.distill.protocol import Batch, Networks
 from occflow.flow.path import AverageVelocity, Velocity
 from occflow.models.forecaster import Condition, FlowForecaster
-from occflow.models.velocity import VelocityNetwork
 from occflow.training.feeding import FlowBatch
 from occflow.training.teacher import state_weight
 
@@ -19,7 +18,7 @@ from occflow.training.teacher import state_weight
 class EvaluationCount:
     """Counts network evaluations: passes of one network over one batch; a forward-mode derivative is one more.
 
-    Backward passes are not counted.
+    Backward passes are not counted, nor the light head of a transition: its heavy part alone is.
     """
 
     def __init__(self) -> None:
@@ -49,9 +48,9 @@ class DistilledNetworks:
     """
 
     teacher: FlowForecaster
-    student: VelocityNetwork
-    auxiliary: VelocityNetwork | None
-    slow_student: VelocityNetwork | None
+    student: nn.Module
+    auxiliary: nn.Module | None
+    slow_student: nn.Module | None
     guidance: float
     count: EvaluationCount
 
@@ -66,12 +65,20 @@ class DistilledNetworks:
         teacher = self.count.counted(self.teacher.velocity_field(condition, self.guidance),
                                      1 if self.guidance == 1 else 2)
         return Networks(teacher, self.auxiliary and self._velocity(self.auxiliary, condition), one_step, average,
-                        self.slow_student and self._average(self.slow_student, condition))
+                        self.slow_student and self._average(self.slow_student, condition),
+                        self._part(self.student, "posterior", condition),
+                        self._part(self.student, "transition", condition),
+                        self._part(self.auxiliary, "logits", condition))
 
-    def _average(self, network: VelocityNetwork, condition: Condition) -> AverageVelocity:
+    def _part(self, network: nn.Module | None, name: str, condition: Condition) -> Callable[..., Tensor] | None:
+        """A method that networks with parts of their own have (models.student_networks), condition bound."""
+        part = getattr(network, name, None)
+        return part and self.count.counted(lambda *inputs: part(*inputs, condition.forecast, condition.layout))
+
+    def _average(self, network: nn.Module, condition: Condition) -> AverageVelocity:
         return self.count.counted(lambda x, r, t: network(x, r, t, condition.forecast, condition.layout))
 
-    def _velocity(self, network: VelocityNetwork, condition: Condition) -> Velocity:
+    def _velocity(self, network: nn.Module, condition: Condition) -> Velocity:
         return self.count.counted(lambda x, t: network(x, t, t, condition.forecast, condition.layout))
 
 

@@ -14,6 +14,7 @@ from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.models.settings import settings_from_record, with_later_settings
+from occflow.models.student_networks import around
 
 FORMAT = 1
 
@@ -36,9 +37,15 @@ def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: Forecast
     """Write PATH (safetensors) and its .json: kind, settings of the networks, the whole resolved configuration."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     write_json(path.with_suffix(".json"), {"format": FORMAT, "kind": kind, "config": resolved,
-                                           "settings": relevant_settings(kind, settings)})
+                                           "settings": relevant_settings(kind, settings), **student_record(module)})
     with atomic_file(path) as partial:  # after its record, so that weights never stand without one
         save_file(tensors, str(partial))
+
+
+def student_record(module: nn.Module) -> dict:
+    """What parts a student's network has around the teacher's; nothing for the others."""
+    velocity = getattr(module, "velocity", None)
+    return {"network": velocity.record()} if hasattr(velocity, "record") else {}
 
 
 def read_record(path: Path) -> dict:
@@ -114,5 +121,6 @@ def load_forecaster(path: Path, kinds: tuple[str, ...]) -> FlowForecaster:
         raise InputError(f"{Path(path).with_suffix('.json')}: settings are incomplete; train the checkpoint again") \
             from None
     forecaster = FlowForecaster(settings)
+    forecaster.velocity = around(forecaster.velocity, record.get("network"))
     load_weights(path, forecaster, kinds, settings)
     return forecaster.eval()

@@ -11,47 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from occflow.distill.protocol import Batch, Method, Networks
-from occflow.flow.mean_velocity import mean_velocity, unit_gaussian_factor
+from occflow.flow.mean_velocity import mean_velocity
 from occflow.flow.path import noised
 from occflow.flow.times import intervals
-from occflow.sparse.layers import FourierEmbedding, zero_initialised
+from occflow.models.student_networks import around, sample_student
 from occflow.training.optimiser import OptimiserSettings, Trainer
-
-EMBEDDING_CHANNELS = 32
+from occflow.training.point_network import PointNetwork
 
 Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]
 """v(x [N, C], t [N], c [N]) -> [N, C]: an exact velocity under conditions c."""
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 """(count, generator) -> data [count, C] and their conditions [count]."""
-
-
-class PointNetwork(nn.Module):
-    """u(x, r, t | c) of points, built like the forecaster's velocity network: the average velocity of unit Gaussian
-    data plus a correction; the interval's embedding starts at zero, so that a student starts at its teacher."""
-
-    def __init__(self, channels: int = 2, width: int = 64) -> None:
-        super().__init__()
-        self.time, self.interval = FourierEmbedding(EMBEDDING_CHANNELS), FourierEmbedding(EMBEDDING_CHANNELS)
-        zero_initialised(self.interval.net[-1])
-        layers: list[nn.Module] = [nn.Linear(channels + 1 + EMBEDDING_CHANNELS, width), nn.SiLU()]
-        for _ in range(2):
-            layers += [nn.Linear(width, width), nn.SiLU()]
-        self.net = nn.Sequential(*layers, zero_initialised(nn.Linear(width, channels)))
-
-    def forward(self, x: Tensor, r: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """x [N, C], r, t and condition [N] -> u(x, r, t) [N, C]."""
-        embedding = self.time(t) + self.interval(t - r)
-        correction = self.net(torch.cat([x, condition[:, None], embedding], dim=1))
-        return unit_gaussian_factor(r, t)[:, None] * x + correction
-
-    def sample(self, noise: Tensor, condition: Tensor, steps: int = 1) -> Tensor:
-        """Data [N, C] by `steps` jumps of the flow map over equal intervals."""
-        x = noise
-        for index in range(steps, 0, -1):
-            t = noise.new_full((len(noise),), index / steps)
-            x = x - self(x, t - 1 / steps, t, condition) / steps
-        return x
 
 
 @dataclass(frozen=True)
@@ -93,6 +64,12 @@ def fitted(teacher: Teacher, draw: Draw, seed: int, updates: int = 2000, batch: 
     return trainer.average
 
 
+def bound(network: nn.Module, part: str, condition: Tensor) -> Callable[..., Tensor] | None:
+    """A method that networks with parts of their own have, condition bound; None for the others."""
+    method = getattr(network, part, None)
+    return method and (lambda *inputs: method(*inputs, condition))
+
+
 class PointDistillation:
     """A method on points: `run()` makes all updates; the networks can be looked at in between.
 
@@ -107,8 +84,11 @@ class PointDistillation:
         self.method, self.teacher, self.draw, self.settings, self.shown = method, teacher, draw, settings, shown
         self.generator = torch.Generator().manual_seed(seed)
         optimiser = OptimiserSettings(settings.updates, settings.learning_rate, 10, 1.0, 0.99, settings.betas)
-        self.student = Trainer(copy.deepcopy(start).requires_grad_(True), optimiser)
-        self.auxiliary = Trainer(copy.deepcopy(start).requires_grad_(True),
+        torch.manual_seed(seed)  # for the parts that some students have around the network that they start at
+        student, auxiliary = (around(copy.deepcopy(start), parts).requires_grad_(True)
+                              for parts in (method.student_network, method.auxiliary_network))
+        self.student = Trainer(student, optimiser)
+        self.auxiliary = Trainer(auxiliary,
                                  replace(optimiser, learning_rate=settings.auxiliary_learning_rate), decay=False)
 
     def batch(self, progress: float = 1.0) -> tuple[Networks, Batch]:
@@ -118,8 +98,11 @@ class PointDistillation:
         shown, index = self.shown(condition), torch.arange(count)
         student, auxiliary, average = self.student.module, self.auxiliary.module, self.student.average
         networks = Networks(lambda x, t: self.teacher(x, t, condition), lambda x, t: auxiliary(x, t, t, shown),
-                            lambda noise: student.sample(noise, condition),
-                            lambda x, r, t: student(x, r, t, condition), lambda x, r, t: average(x, r, t, condition))
+                            lambda noise: sample_student(student, noise, count, 1, self.method.few_steps, condition),
+                            lambda x, r, t: student(x, r, t, condition), lambda x, r, t: average(x, r, t, condition),
+                            *(bound(network, part, seen) for network, part, seen in (
+                                (student, "posterior", condition), (student, "transition", condition),
+                                (auxiliary, "logits", shown))))
         return networks, Batch(index, tuple(data.shape), count, None, data, progress)
 
     def update_auxiliary(self) -> None:

@@ -54,6 +54,15 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
+def from_rank_zero(value: float, device: torch.device) -> float:
+    """Rank 0's value, in every process: what all must decide alike."""
+    if not distributed.is_initialized():
+        return value
+    shared = torch.tensor(value, dtype=torch.float64, device=device)
+    distributed.broadcast(shared, 0)
+    return float(shared)
+
+
 class Loss(nn.Module):
     """A loss as a module that owns the trained network, so that DistributedDataParallel sees its whole forward."""
 

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
+from occflow.distill.dmd import DistributionMatching
 from occflow.distill.flow_maps import LagrangianMap, SemigroupMap, TerminalVelocityMatching
 from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
+from occflow.distill.meta_flow_map import MetaFlowMap
 from occflow.distill.methods import METHODS, method_from_config
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.protocol import Batch, Networks
+from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.errors import InputError
 from occflow.flow.closed_form import GaussianFlow
@@ -26,12 +29,14 @@ BATCH = Batch(INDEX, (COUNT, 1), COUNT, data=(DATA - DATA.mean()) / DATA.std() *
 FROM_TEACHER = {
     "mfd": MeanFlowDistillation(steps=2, solver="heun"), "mfd, 2 draws": MeanFlowDistillation(steps=2, draws=2),
     "vsd": VariationalScoreDistillation(), "vsd, 4 draws": VariationalScoreDistillation(draws=4),
-    "dmd": VariationalScoreDistillation(normalise=True), "consistency": DiscreteConsistency(intervals=32),
+    "dmd": DistributionMatching(), "consistency": DiscreteConsistency(intervals=32),
     "continuous consistency": ContinuousConsistency(), "mean flow": MeanFlow(),
     "mean flow, differences": MeanFlow(derivative="central"), "lagrangian": LagrangianMap(),
     "semigroup": SemigroupMap(), "stabilised": StabilisedMeanFlow(), "free flow": FreeFlow(),
-    "free flow, predictor": FreeFlow(correction=0.0), "terminal velocity": TerminalVelocityMatching()}
-FROM_DATA = {"mean flow, data": MeanFlow(from_data=True), "terminal velocity, data": TerminalVelocityMatching(True)}
+    "free flow, predictor": FreeFlow(correction=0.0), "terminal velocity": TerminalVelocityMatching(),
+    "meta flow map": MetaFlowMap(warmup=0.0), "transition": TransitionMatching()}
+FROM_DATA = {"mean flow, data": MeanFlow(from_data=True), "terminal velocity, data": TerminalVelocityMatching(True),
+             "transition, data": TransitionMatching(from_data=True, alignment=0.0)}
 EXACT_AT_TRUTH = [name for name in FROM_TEACHER if name not in ("consistency", "mean flow, differences")]
 
 
@@ -41,8 +46,24 @@ def networks_of(mean: torch.Tensor, std: torch.Tensor, teacher: GaussianFlow = T
     def average(x, r, t):
         return student.mean_velocity(x, r[INDEX][:, None], t[INDEX][:, None])
 
+    def posterior(y, r, s, x_t, t):
+        return posterior_of(student, x_t, t[:, None]).mean_velocity(y, r[:, None], s[:, None])
+
+    def transition(x_t, t):
+        left = posterior_of(student, x_t, t[:, None])
+        flow = GaussianFlow((x_t - left.mean) / t[:, None], left.std / t[:, None])
+        return lambda w, r, s: flow.mean_velocity(w, r[:, None], s[:, None])
+
     return Networks(lambda x, t: teacher.velocity(x, t[INDEX][:, None]),
-                    lambda x, t: own.velocity(x, t[INDEX][:, None]), lambda noise: mean + std * noise, average)
+                    lambda x, t: own.velocity(x, t[INDEX][:, None]), lambda noise: mean + std * noise, average,
+                    None, posterior, transition, lambda x, t: (x[:, 0] - 1.5))
+
+
+def posterior_of(flow: GaussianFlow, x_t: torch.Tensor, t: torch.Tensor) -> GaussianFlow:
+    """p(x | x_t) of Gaussian data; t [N, 1]."""
+    variance = (1 - t) ** 2 * flow.std**2 + t**2
+    return GaussianFlow(flow.mean + (1 - t) * flow.std**2 / variance * (x_t - (1 - t) * flow.mean),
+                        flow.std * t / variance.sqrt())
 
 
 def gradients(method, mean: float, std: float, teacher: GaussianFlow = TEACHER, batch: Batch = BATCH):

@@ -25,7 +25,8 @@ OPTIMISER = {"learning_rate": 1e-2, "warmup_steps": 2, "clip_norm": 1.0, "ema_de
 MEAN = {**OPTIMISER, "steps": 6, "windows": 1, "centre": "median", "scale_weight": 0.1}
 FLOW = {**OPTIMISER, "steps": 6, "windows": 1, "time_mean": 0.0, "time_scale": 1.0, "history_dropout": 0.5}
 DISTILL = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 2, "betas": [0.0, 0.99],
-           "student": {**OPTIMISER, "steps": 4}, "auxiliary": OPTIMISER}
+           "student": {**OPTIMISER, "steps": 4}, "auxiliary": OPTIMISER,
+           "stability": {"every": 1, "teacher_steps": 1, "patience": 3}}
 REGRESSION = {**OPTIMISER, "steps": 6}
 DISTILLATIONS = {"distillation": (MeanFlowDistillation(steps=1), DISTILL),
                  "distillation by slow targets": (TerminalVelocityMatching(from_data=True),

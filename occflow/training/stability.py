@@ -1,0 +1,133 @@
+"""What tells early that a distillation goes astray, and when to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from occflow.errors import InputError
+from occflow.flow.solvers import sample_flow
+from occflow.models.forecaster import FlowForecaster
+from occflow.models.student_networks import sample_student
+from occflow.training.feeding import FlowBatch
+from occflow.training.processes import from_rank_zero
+
+SMOOTHING = 0.9  # of the auxiliary's loss: the mean of some ten updates
+SEED = 20_240  # of the noises that are compared
+
+
+@dataclass(frozen=True)
+class StabilitySettings:
+    """How a distillation is watched.
+
+    Args:
+        every: student updates between two comparisons with the teacher; 0: none.
+        samples: of one condition, of student and teacher each; at least 2. teacher_steps: Euler steps of the teacher.
+        patience: comparisons without a lower energy after which the training stops; 0: never.
+        auxiliary_limit: the training stops where the auxiliary's loss is so many times its lowest; 0: never.
+    """
+
+    every: int = 20
+    samples: int = 2
+    teacher_steps: int = 5
+    patience: int = 0
+    auxiliary_limit: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.samples < 2 or min(self.every, self.patience, self.auxiliary_limit) < 0 or self.teacher_steps < 1:
+            raise InputError("distill.stability: wants samples >= 2, teacher_steps >= 1, and no negative numbers")
+        if self.patience and not self.every:
+            raise InputError("distill.stability: patience needs every > 0")
+
+
+class StabilityWatch:
+    """Compares the student's moving average with the teacher on one fixed condition, and follows the auxiliary's loss.
+
+    With `patience` or `auxiliary_limit` the weights of the lowest energy are what is kept. A state of it is saved and
+    loaded with those of the trainers; all processes follow rank 0's figures.
+    """
+
+    def __init__(self, settings: StabilitySettings, forecaster: FlowForecaster, batch: FlowBatch, few_steps: str
+                 ) -> None:
+        self.settings, self.condition, self.few_steps = settings, batch.condition, few_steps
+        self.context = (batch.condition.forecast, batch.condition.layout)
+        self.smoothed, self.lowest_loss, self.lowest_energy = (torch.tensor(math.inf, dtype=torch.float64)
+                                                               for _ in range(3))
+        self.best: dict[str, Tensor] = {}
+        self.count = 0  # comparisons since the lowest energy
+        self.noises = self._noises()
+        self.truth = self._of_teacher(forecaster) if settings.every else []
+
+    def _noises(self) -> list[Tensor]:
+        generator, like = torch.Generator().manual_seed(SEED), self.condition.forecast.mean
+        return [torch.randn(like.shape, generator=generator).to(like) for _ in range(2 * self.settings.samples)]
+
+    @torch.no_grad()
+    def _of_teacher(self, forecaster: FlowForecaster) -> list[Tensor]:
+        velocity, layout = forecaster.velocity_field(self.condition), self.condition.layout
+        return [sample_flow(velocity, noise, layout.sample, layout.num_samples, self.settings.teacher_steps)
+                for noise in self.noises[self.settings.samples:]]
+
+    def follow(self, loss: float) -> dict[str, float]:
+        """The auxiliary's smoothed loss relative to its lowest: a blow-up begins here."""
+        loss = from_rank_zero(loss, self.condition.forecast.mean.device)
+        self.smoothed = torch.lerp(self.smoothed.new_tensor(loss), self.smoothed, SMOOTHING) \
+            if self.smoothed.isfinite() else self.smoothed.new_tensor(loss)
+        self.lowest_loss = torch.minimum(self.lowest_loss, self.smoothed)
+        return {"auxiliary_ratio": float(self.smoothed / self.lowest_loss)}
+
+    @torch.no_grad()
+    def compare(self, updates: int, student: nn.Module) -> dict[str, float]:
+        """Every so many updates: the energy distance to the teacher's samples (root mean square distances of whole
+        residuals), and how varied the samples are, relative to the teacher's."""
+        if not self.settings.every or updates % self.settings.every:
+            return {}
+        own = [sample_student(student, noise, self.condition.layout.num_samples, 1, self.few_steps, *self.context)
+               for noise in self.noises[:self.settings.samples]]
+        between, among, teachers = distances(own, self.truth), distances(own, own), distances(self.truth, self.truth)
+        energy = from_rank_zero(2 * between - among - teachers, own[0].device)
+        self.count += 1
+        if not energy >= float(self.lowest_energy):
+            self.lowest_energy, self.count = torch.tensor(energy, dtype=torch.float64), 0
+            if self.stops_ever:
+                self.best = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+        return {"energy_to_teacher": energy, "spread": among / max(teachers, 1e-12)}
+
+    @property
+    def stops_ever(self) -> bool:
+        return self.settings.patience > 0 or self.settings.auxiliary_limit > 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the training should stop now."""
+        limit, patience = self.settings.auxiliary_limit, self.settings.patience
+        return bool(patience and self.count >= patience) or bool(
+            limit and self.smoothed.isfinite() and self.smoothed > limit * self.lowest_loss)
+
+    def chosen(self, student: nn.Module) -> nn.Module:
+        """The student with the weights that are kept: those of the lowest energy where it may stop, else its own."""
+        if self.best:
+            student.load_state_dict(self.best)
+        return student
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that `load` needs."""
+        figures = {name: getattr(self, name) for name in ("smoothed", "lowest_loss", "lowest_energy")}
+        return {**figures, **{f"best.{name}": tensor for name, tensor in self.best.items()}}
+
+    def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
+        """Go on from `tensors()`."""
+        for name in ("smoothed", "lowest_loss", "lowest_energy"):
+            setattr(self, name, tensors[name])
+        self.best = {name[len("best."):]: tensor for name, tensor in tensors.items() if name.startswith("best.")}
+        self.count = count
+
+
+def distances(first: list[Tensor], second: list[Tensor]) -> float:
+    """Mean root mean square distance of the samples [N, C] of two lists; pairs of a sample with itself are left out."""
+    found = [float((a - b).pow(2).mean().sqrt()) for a in first for b in second if a is not b]
+    return sum(found) / len(found)

@@ -1,0 +1,74 @@
+"""What tells a distillation that goes astray, and what is kept then."""
+
+import copy
+import json
+
+import pytest
+import torch
+from one_window import VALUES, OneWindow
+
+from occflow.distill.mfd import MeanFlowDistillation
+from occflow.errors import InputError
+from occflow.training.distillation import distill
+from occflow.training.run import TrainingRun
+from occflow.training.stability import StabilitySettings, StabilityWatch
+
+
+@pytest.fixture()
+def watch_of(small_forecaster, street_window):
+    """A watch of students of a teacher that differs from an untrained network, by settings."""
+    torch.nn.init.normal_(small_forecaster.velocity.out.weight, std=0.2)
+    small_forecaster.requires_grad_(False)
+    batch = OneWindow(small_forecaster, street_window).next(1)
+    return lambda **values: StabilityWatch(StabilitySettings(every=1, **values), small_forecaster, batch, "none")
+
+
+def test_energy_and_spread_tell_a_student_that_collapses_or_strays(watch_of, small_forecaster):
+    watch, teacher = watch_of(samples=3), small_forecaster.velocity
+    collapsed = torch.nn.Module()
+    collapsed.forward = lambda x, r, t, *context: x  # every noise ends at zero
+    strayed = copy.deepcopy(teacher)
+    strayed.out.bias.data += 3.0
+    like, flat, off = (watch.compare(1, student) for student in (teacher, collapsed, strayed))
+    assert flat["spread"] == 0 and like["spread"] == pytest.approx(1, abs=0.5)
+    assert like["energy_to_teacher"] < min(flat["energy_to_teacher"], off["energy_to_teacher"])
+
+
+def test_a_blow_up_of_the_auxiliary_is_told_and_stops_where_asked(watch_of):
+    watch = watch_of(auxiliary_limit=2.0)
+    quiet = [watch.follow(loss)["auxiliary_ratio"] for loss in (1.0, 0.8, 0.7)]
+    assert max(quiet) == 1 and not watch.over
+    while watch.follow(3.0)["auxiliary_ratio"] < 2:
+        assert not watch.over
+    assert watch.over and not watch_of().over
+
+
+def test_patience_keeps_the_best_student(watch_of, small_forecaster):
+    watch, good = watch_of(patience=2), copy.deepcopy(small_forecaster.velocity)
+    bad = copy.deepcopy(good)
+    bad.out.bias.data += 3.0
+    for student in (bad, good, bad, bad):
+        assert not watch.over
+        watch.compare(1, student)
+    assert watch.over
+    restored = watch_of(patience=2)
+    restored.load({name: tensor.clone() for name, tensor in watch.tensors().items()}, watch.count)
+    kept = restored.chosen(bad)
+    assert restored.over and torch.equal(kept.out.bias, good.out.bias)
+
+
+def test_a_training_stops_early_and_tells_why(small_forecaster, street_window, tmp_path):
+    """At this rate nothing can improve."""
+    values = {**VALUES, "student": {**VALUES["student"], "steps": 6, "learning_rate": 1.0},
+              "stability": {"every": 1, "teacher_steps": 1, "patience": 1}}
+    torch.nn.init.normal_(small_forecaster.velocity.out.weight, std=0.2)
+    distill(small_forecaster, OneWindow(small_forecaster, street_window), MeanFlowDistillation(steps=1), values, 0,
+            TrainingRun(tmp_path))
+    [line] = [json.loads(text) for text in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    assert line["step"] < 2 + 6 and {"auxiliary_ratio", "energy_to_teacher", "spread"} <= set(line)
+
+
+@pytest.mark.parametrize("values", [{"samples": 1}, {"patience": 2, "every": 0}, {"auxiliary_limit": -1.0}])
+def test_settings_that_cannot_be_are_refused(values):
+    with pytest.raises(InputError, match="distill.stability"):
+        StabilitySettings(**values)
