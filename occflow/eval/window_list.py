@@ -10,13 +10,13 @@ from occflow.occupancy.windows import WindowKey, window_keys
 
 def scored_windows(store: OccupancyStore, split: str, history: int, horizon: int, rule: str,
                    stride: int) -> list[WindowKey]:
-    """Every `stride`-th window of each scene, of those that the rule counts.
+    """Every `stride`-th window of each scene, of those that the rule counts; a published list keeps those across gaps.
 
     Raises:
         InputError: no such rule, or it leaves no window.
     """
     chosen = rule_named(rule)
-    keys = [key for key in window_keys(store, split, history, horizon, stride)
+    keys = [key for key in window_keys(store, split, history, horizon, stride, across_gaps=rule != "all")
             if key.start in chosen.starts(store.num_frames(key.scene), history, horizon)]
     if not keys:
         raise InputError(f"eval.window_rule: '{rule}' leaves no window of {store.path}; use 'all'")

@@ -47,16 +47,16 @@ class Window:
 
 
 def window_keys(store: OccupancyStore, split: str | None, history: int, horizon: int,
-                stride: int = 1) -> list[WindowKey]:
+                stride: int = 1, across_gaps: bool = False) -> list[WindowKey]:
     """All windows of a split (None: of all scenes), per scene from its first frame on, every `stride` frames.
 
-    Windows across a gap of the recording are left out with one counted warning: their frames are not where the
-    horizon says that they are.
+    Windows across a gap of the recording are left out with one counted warning, unless `across_gaps`: their frames
+    are not where the horizon says that they are.
 
     Raises:
         InputError: no scene of the split has a window.
     """
-    longest_s, keys, torn = LONGEST_GAP * usual_interval_s(store), [], []
+    longest_s, keys, torn = np.inf if across_gaps else LONGEST_GAP * usual_interval_s(store), [], []
     for scene in store.scenes(split):
         wide = np.diff(store.stamps_s(scene)) > longest_s
         for start in range(0, store.num_frames(scene) - history - horizon + 1, stride):

@@ -162,6 +162,7 @@ def test_windows_across_a_gap_are_left_out_and_counted(grid, tmp_path):
     store = OccupancyStore.open(folder)
     with pytest.warns(UserWarning, match="left out 2 windows across a gap .* first at frame 2 of scene s"):
         assert [key.start for key in window_keys(store, "val", 2, 1)] == [0, 1, 4]
+    assert [key.start for key in window_keys(store, "val", 2, 1, across_gaps=True)] == [0, 1, 2, 3, 4]
     with pytest.raises(InputError, match="3 [+] 2 frames of a window without a gap"):
         window_keys(store, "val", 3, 2)
 
