@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from small_logs import write_tiny_nuscenes
 
 __all__ = ["small_forecaster", "small_settings", "street_window"]  # fixtures
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, this run too, ignore Ctrl-C
 torch.set_num_threads(1)  # on a busy machine two threads mostly wait for each other, and tests are small
 
 REAL_LOGS = Path(os.environ.get("OCCFLOW_REAL_LOGS", "~/.cache/occflow/real_logs")).expanduser()
