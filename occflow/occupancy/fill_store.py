@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from occflow.errors import InputError
@@ -72,7 +72,8 @@ def fill_store(make: MakeScene, layout: StoreLayout, scenes: list[str], path: Pa
 
 def _make_in_turn(make: MakeScene, scenes: list[str], path: Path, workers: int) -> Iterator[str]:
     for scene in scenes:
-        write_scene(path, scene, *make(scene))
+        with threadpool_limits(1):  # products of points with poses: a second thread costs more than it brings
+            write_scene(path, scene, *make(scene))
         yield scene
 
 
@@ -94,7 +95,6 @@ def _make_in_parallel(make: MakeScene, scenes: list[str], path: Path, workers: i
 
 def _start_worker(make: MakeScene, path: Path) -> None:
     begin_worker()  # at Ctrl-C the scenes under way are finished and kept
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes already share the cores
     _worker.update(make=make, path=path)
 
 
