@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from occflow.errors import InputError
-from occflow.grid import CLASS_NAMES
+from occflow.grid import CLASS_NAMES, NUM_CLASSES
 from occflow.occupancy.forecast_file import ForecastRecord
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.cameras import preset
 from occflow.viewing.headless import renderer
 from occflow.viewing.meshes import Mesh
-from occflow.viewing.palette import CLASS_COLOURS, DIFFERENCE_COLOURS, DIFFERENCE_NAMES, EGO_BODY
+from occflow.viewing.palette import CLASS_COLOURS, DIFFERENCE_COLOURS, DIFFERENCE_NAMES, EGO_BODY, HIGH_RGB, LOW_RGB
 from occflow.viewing.picture import LegendEntry, blank, caption, frame_panel
 from occflow.viewing.scene import class_mesh, difference, difference_mesh, movers_iou, occupied_iou
 
@@ -57,9 +57,12 @@ class Panels:
         return blank(*self._size_px)
 
     def class_legend(self) -> list[LegendEntry]:
-        """The classes drawn so far, and the ego vehicle."""
+        """The classes drawn so far, how voxels without one are coloured, and the ego vehicle."""
         entries = [LegendEntry(CLASS_NAMES[label].replace("_", " "), tuple(CLASS_COLOURS[label].tolist()))
-                   for label in sorted(self.labels)]
+                   for label in sorted(self.labels) if label < NUM_CLASSES]
+        if any(label >= NUM_CLASSES for label in self.labels):
+            entries += [LegendEntry(f"no class, {height}", tuple(colour.tolist()))
+                        for height, colour in (("low", LOW_RGB), ("high", HIGH_RGB))]
         return [*entries, LegendEntry("ego vehicle (white roof)", EGO_BODY)]
 
     def difference_legend(self) -> list[LegendEntry]:

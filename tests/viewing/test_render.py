@@ -2,17 +2,23 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from occflow.errors import InputError
+from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.forecast_file import ForecastRecord
+from occflow.occupancy.scene_file import write_scene
+from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, start_store
 from occflow.viewing import headless
-from occflow.viewing.animation import gif_palette, render_animation
+from occflow.viewing.animation import gif_palette, render_animation, render_film
 from occflow.viewing.cameras import preset
+from occflow.viewing.film import film_of_store
 from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS
+from occflow.viewing.panels import Panels
 from occflow.viewing.picture import LegendEntry, legend
 from occflow.viewing.scene import class_mesh
 from occflow.viewing.sheet import render_sheet
@@ -94,3 +100,18 @@ def test_palette_of_the_animation_keeps_class_colours():
 def test_legend_wraps():
     entries = [LegendEntry(f"class {number}", (10, 20, 30)) for number in range(8)]
     assert legend(200, 12, "classes", entries).height > legend(2000, 12, "classes", entries).height
+
+
+def test_a_store_with_what_a_car_knew_then_is_drawn_and_explained(record, tmp_path):
+    frames = record.history
+    known = tuple(replace(frame, labels=np.full_like(frame.labels, UNLABELLED)) for frame in frames)
+    folder, layout = tmp_path / "store", StoreLayout(record.grid, None, "log", {"val": ["street"]})
+    start_store(folder, layout, ["street"])
+    finish_store(folder, layout, {"street": write_scene(folder, "street", frames, known)})
+    film = film_of_store(OccupancyStore.open(folder), "street")
+    render_film(film, VIEW, tmp_path / "street.gif")
+    assert Image.open(tmp_path / "street.gif").n_frames == len(frames)
+    panels = Panels(record, "chase", (60, 60))
+    for source in film.sources.values():
+        panels.frame(source[0])
+    assert {"no class, low", "no class, high", "manmade"} <= {entry.name for entry in panels.class_legend()}
