@@ -18,7 +18,7 @@ def study_markdown(found: Mapping) -> str:
                  "`python tools/study_forecaster.py`; the figures with all digits are in the .json beside this page.")
     if "seeds" in parts:
         lines += ["", "## Seeds", "", f"Mean over the seeds {', '.join(parts['seeds'])}, and in brackets the standard "
-                  "deviation.", "", *HEAD]
+                  "deviation; '(of n)': n of the seeds have it.", "", *HEAD]
         lines += [row_line(row) for row in mean_rows([one["rows"] for one in parts["seeds"].values()])]
     if "reconstruction" in parts:
         lines += ["", "## Reconstruction of held-out frames", "",
@@ -41,10 +41,11 @@ def study_markdown(found: Mapping) -> str:
 
 
 def mean_rows(tables: list[list[dict]]) -> list[dict]:
-    """One row a forecast: means over tables of the same forecasts, and "spread", their standard deviations."""
+    """One row a forecast: means over the tables that have it, and "spread", their standard deviations."""
     rows = []
-    for same in zip(*tables):
-        row = {"name": same[0]["name"], "spread": {}}
+    for name in dict.fromkeys(row["name"] for table in tables for row in table):
+        same = [row for table in tables for row in table if row["name"] == name]
+        row = {"name": name if len(same) == len(tables) else f"{name} (of {len(same)})", "spread": {}}
         for score in (*SCORES, "energy", "movable_energy"):
             values = [one.get(score) for one in same]
             if None not in values:

@@ -74,6 +74,11 @@ def test_rows_of_seeds_are_averaged():
     assert teacher["energy"] == pytest.approx(0.3) and "energy" not in persistence
 
 
+def test_a_mean_of_fewer_seeds_says_so():
+    both, one = result(0.2)["rows"], result(0.4)["rows"][:1]
+    assert [row["name"] for row in mean_rows([both, one])] == [both[0]["name"], f"{both[1]['name']} (of 1)"]
+
+
 def test_a_table_is_written_of_whatever_was_found():
     reconstruction = {"iou": 0.99, "miou": 0.9, "movable_iou": 0.95, "latent_numbers_a_frame": 100.0}
     found = {"parts": {"reconstruction": {"as it is": reconstruction}, "inputs": {"causal": result(0.1)},
