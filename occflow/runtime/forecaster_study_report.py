@@ -8,6 +8,7 @@ import numpy as np
 
 HEAD = ["| forecast | IoU 1/2/3 s | mIoU 1/2/3 s | movable IoU 1/2/3 s | energy | energy of movers |",
         "|---|---|---|---|---|---|"]
+LEAST_SPREAD = 1e-6  # of shares: below it the same figure has been added in another order
 SCORES = ("iou", "miou", "movable_iou")
 
 
@@ -72,4 +73,4 @@ def number(share: float | None, spread: float) -> str:
     """A share in percent, with its spread where it has one."""
     if share is None or share != share:
         return "-"
-    return f"{100 * share:.1f}" + (f" ({100 * spread:.1f})" if spread else "")
+    return f"{100 * share:.1f}" + (f" ({100 * spread:.1f})" if spread > LEAST_SPREAD else "")
