@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from occflow.grid import NUM_CLASSES
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.labels import voxelise
 
 Frames = tuple[OccupancyFrame, ...]
 
@@ -25,20 +25,10 @@ def consensus_frame(samples: Sequence[OccupancyFrame]) -> OccupancyFrame:
     Vorob'ev expectation of a random set (Molchanov, Theory of Random Sets, 2.2). A plain majority (k = K / 2) would
     lose whatever is uncertain about its place, since nothing makes up for what fewer than half of the samples fill.
     """
-    filled, votes = np.unique(np.concatenate([frame.flat for frame in samples]), return_counts=True)
-    sizes = np.bincount(votes, minlength=len(samples) + 2)[::-1].cumsum()[::-1]  # voxels of at least k votes, by k
-    mean_size = np.mean([len(frame.flat) for frame in samples])
-    levels = np.arange(1, len(samples) + 1)
-    level = levels[::-1][np.argmin(np.abs(sizes[levels[::-1]] - mean_size))]  # the higher of two as near
-    flat = filled[votes >= level]
-    return replace(samples[0], flat=flat, labels=_most_frequent(samples, flat))
-
-
-def _most_frequent(samples: Sequence[OccupancyFrame], flat: np.ndarray) -> np.ndarray:
-    """Labels [N] uint8 of the voxels `flat` [N]; the lower class of two as frequent."""
-    ballots = np.zeros((len(flat), NUM_CLASSES), dtype=np.int64)
-    for frame in samples:
-        place = np.searchsorted(flat, frame.flat)
-        kept = (place < len(flat)) & (flat[np.minimum(place, len(flat) - 1)] == frame.flat) if len(flat) else place < 0
-        ballots[place[kept], frame.labels[kept]] += 1
-    return ballots.argmax(axis=1).astype(np.uint8)
+    flat, labels = (np.concatenate([getattr(frame, name) for frame in samples]) for name in ("flat", "labels"))
+    votes, one = np.bincount(flat), np.ones(len(flat))
+    sizes = np.bincount(votes, minlength=len(samples) + 1)[::-1].cumsum()[::-1]  # voxels of at least k votes, by k
+    levels = np.arange(len(samples), 0, -1)  # the higher one first: it is taken of two as near
+    level = levels[np.abs(sizes[levels] - len(flat) / len(samples)).argmin()]
+    occupied, classes = voxelise(len(votes), flat, labels, one, one, level)
+    return replace(samples[0], flat=occupied, labels=classes)
