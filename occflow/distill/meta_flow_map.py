@@ -10,30 +10,25 @@ import torch
 from torch import Tensor
 
 from occflow.distill.flow_maps import LagrangianMap
-from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
+from occflow.distill.protocol import Batch, Networks
 from occflow.flow.path import noised
 from occflow.flow.posterior import MIN_TIME, posterior_velocity
 from occflow.flow.times import uniform
 
 
 @dataclass(frozen=True)
-class MetaFlowMap(WithoutAuxiliary):
+class MetaFlowMap(LagrangianMap):
     """The Lagrangian objective on the flow from noise to p(x | x_t), whose exact velocity is one evaluation of the
     teacher (flow.posterior). A flow map of every x_t at once; at t = 1 it is the map of `LagrangianMap`.
 
     Args:
         warmup: share of the updates in which nothing is decided, t = 1.
         open_share: probability of t = 1 after it; else t is uniform.
-        equal_share, power, derivative: of `LagrangianMap`.
     """
 
     warmup: float = 0.2
     open_share: float = 0.3
-    equal_share: float = 0.25
-    power: float = 0.0
-    derivative: str = "forward"
     few_steps: ClassVar[str] = "resampled"
-    needs_data: ClassVar[bool] = True
     student_network: ClassVar[Mapping | None] = {"kind": "posterior"}
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -42,7 +37,7 @@ class MetaFlowMap(WithoutAuxiliary):
         x_t = noised(batch.data, batch.noise(generator), t, sample).x_t
         inner = Networks(lambda y, s: posterior_velocity(networks.teacher, y, s, x_t, t, sample), None, None,
                          lambda y, r, s: networks.posterior(y, r, s, x_t, t))
-        return LagrangianMap(self.equal_share, self.power, self.derivative).student_loss(inner, batch, generator)
+        return super().student_loss(inner, batch, generator)
 
     def times(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """t [B] of the decided point."""
