@@ -34,6 +34,7 @@ def study_markdown(found: Mapping) -> str:
     curves = {place.split("/")[-1]: one for place, one in results.items() if place.startswith("stability/")}
     if curves:
         lines += ["", "## MFD trained longer", "", *curve_table(curves)]
+    lines += gradient_tables(results) + guidance_table(results, reference)
     lines += ["", f"Machine: {found['machine']['cpu']}, {found['machine']['cores']} cores, GPU: "
               f"{found['machine']['gpu']}. Commit {found['versions']['commit']}."]
     return "\n".join(lines) + "\n"
@@ -94,6 +95,56 @@ def curve_table(curves: Mapping[str, Mapping]) -> list[str]:
         lines.append(f"| {count} | " + " | ".join(f"{one['energy']:.4f} | {one['diversity']:.4f}" for one in points)
                      + " |")
     return lines
+
+
+def gradient_tables(results: Mapping) -> list[str]:
+    """Noise of the student's gradient, and its change by an error of the auxiliary, relative to VSD's."""
+    found = {place.split("/")[-1]: one for place, one in results.items() if place.startswith("gradients/")}
+    if not found:
+        return []
+    names = list(next(iter(found.values()))["noise"])
+    lines = ["", "## The student's gradient", "", "tr Cov / |mean|^2 of the gradient in the student's parameters under "
+             "one condition (its value for VSD in brackets), and the root mean square change of the gradient by an "
+             "error of the auxiliary of one size: the same everywhere, a wave in t of angular frequency 10 or 30, or "
+             "new at every call. Relative to VSD's. `mfd` (three Euler steps) and `vsd, 3 draws` ask the networks "
+             "equally often, `vsd` a third as often.", "",
+             "| student updates | | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    for updates, one in found.items():
+        noise = one["noise"]
+        cells = [f"{noise[name] / noise['vsd']:.2f}" + (f" ({noise[name]:.3g})" if name == "vsd" else "")
+                 for name in names]
+        lines.append(f"| {updates} | noise | " + " | ".join(cells) + " |")
+        for kind, change in one["change"].items():
+            lines.append(f"| {updates} | error: {kind} | "
+                         + " | ".join(f"{change[name] / change['vsd']:.2f}" for name in names) + " |")
+    return lines
+
+
+BRANCHES = {"coverage": "coverage", "precision": "precision", "energy_distance": "energy distance",
+            "parting_coverage": "coverage where they part", "parting_energy_distance": "energy distance there"}
+
+
+def guidance_table(results: Mapping, reference: Mapping | None) -> list[str]:
+    """What a guided teacher does to the forecasts of students, also against branching futures."""
+    found = {tuple(place.split("/")[1:]): one["rows"][0] for place, one in results.items()
+             if place.startswith("guidance/")}
+    if not found:
+        return []
+    reference = found.get(("teacher", "1"), reference)
+    first = next(iter(found.values()))
+    lines = ["", "## Guidance", "", "Classifier-free guidance of the teacher alone, of a teacher that was trained with "
+             f"dropped histories. Against the branching futures of {first['branch_windows']} windows (docs/scores.md); "
+             "diversity is relative to the unguided teacher's.", "",
+             "| | guidance | IoU 1/2/3 s | movable IoU 1/2/3 s | energy | energy of movers | diversity | "
+             + " | ".join(BRANCHES.values()) + " |", "|---|---|---|---|---|---|---|" + "---|" * len(BRANCHES)]
+    for (name, scale), row in found.items():
+        scores = [" / ".join(f"{100 * value:.1f}" for value in row[score]) for score in ("iou", "movable_iou")]
+        energies = [f"{row[key]:.4f}" for key in ("energy", "movable_energy")]
+        branches = [f"{row['branches'][key]:.3f}" for key in BRANCHES]
+        lines.append(f"| {name} | {scale} | " + " | ".join(
+            [*scores, *energies, spread([ratio(row, reference, "diversity")], 2), *branches]) + " |")
+    truth = " | ".join(f"{first['truth'][key]:.3f}" for key in BRANCHES)
+    return [*lines, f"| true futures | - | - | - | - | - | - | {truth} |"]
 
 
 def ratio(row: Mapping, reference: Mapping | None, name: str) -> float | None:

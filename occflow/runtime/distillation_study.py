@@ -12,15 +12,16 @@ from pathlib import Path
 from occflow.atomic import atomic_file, write_json
 from occflow.distill.methods import method_from_config
 from occflow.errors import InputError
+from occflow.eval.branching import PARTING, SCORES, TRUE, branch_windows, evaluate_branches
 from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.evaluate import evaluate
 from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import report_row
 from occflow.eval.window_list import scored_windows
 from occflow.models.forecaster import FlowForecaster
-from occflow.models.velocity import VelocityNetwork
 from occflow.occupancy.settings import refuse_unknown
 from occflow.run_record import machine, versions
+from occflow.runtime.distillation_gradients import gradient_results
 from occflow.runtime.distillation_report import study_markdown
 from occflow.runtime.network import (
     NetworkForecaster,
@@ -34,9 +35,10 @@ from occflow.runtime.sources import configured_windows, open_configured_store, p
 from occflow.runtime.train_jobs import distillation_feed
 from occflow.training.distillation import distill
 from occflow.training.feeding import FlowFeed
+from occflow.training.optimiser import Trainer
 from occflow.training.run import TrainingRun
 
-PARTS = ("teacher", "updates", "evaluations", "stability")
+PARTS = ("teacher", "updates", "evaluations", "stability", "gradients", "guidance")
 ENSEMBLE = ("energy", "diversity", "movable_energy", "movable_diversity")
 Job = Callable[[], dict]
 
@@ -104,6 +106,15 @@ class DistillationStudy:
             elif part == "stability":
                 for seed in self.values["seeds"]:
                     yield f"stability/mfd/{seed}", lambda seed=seed: self.stability(seed)
+            elif part == "gradients":
+                for updates in self.values["gradients"]["after"]:
+                    yield f"gradients/mfd/{updates}", lambda updates=updates: self.gradients(updates)
+            elif part == "guidance":
+                for scale in self.values["guidance"]["scales"]:
+                    yield f"guidance/teacher/{scale:g}", lambda scale=scale: {"rows": self.scoring.with_branches(
+                        [TeacherForecaster(self.teacher, Sampler(max(self.values["teacher_steps"]), guidance=scale))])}
+                    for name in self.values["guidance"]["methods"]:
+                        yield f"guidance/{name}/{scale:g}", lambda name=name, scale=scale: self.guided(name, scale)
             else:
                 for seed in self.values["seeds"]:
                     for name in self.values["methods"]:
@@ -143,9 +154,9 @@ class DistillationStudy:
         """MFD for `longer` times the updates: energy score and diversity along the way."""
         every, snapshots = self.values["curve_every"], {}
 
-        def watch(updates: int, network: VelocityNetwork) -> None:
-            if updates % every == 0:
-                snapshots[updates] = copy.deepcopy(network)
+        def watch(student: Trainer, auxiliary: Trainer | None) -> None:
+            if student.count % every == 0:
+                snapshots[student.count] = copy.deepcopy(student.average)
 
         updates = self.values["updates"] * self.values["longer"]
         student, cost = self.train("mfd", seed, updates, watch)
@@ -156,10 +167,26 @@ class DistillationStudy:
                                                            self.values["curve_window_every"])["student-1"]
         return {"updates": updates, **cost, "curve": points}
 
-    def train(self, name: str, seed: int, updates: int, watch=lambda updates, network: None
+    def gradients(self, updates: int) -> dict:
+        """Noise of the student's gradient so many updates into MFD, and what errors of the auxiliary do to it."""
+        asked, seed, values = self.values["gradients"], self.values["seeds"][0], copy.deepcopy(self.groups["mfd"])
+        values["student"]["steps"] = updates
+        feed = self.feed(seed, values["windows"] * (values["auxiliary_warmup"] + updates))
+        return gradient_results(self.teacher, feed, values, seed, asked["conditions"], asked["drawn"], asked["paired"])
+
+    def guided(self, name: str, scale: float) -> dict:
+        """A student of the guided teacher, on the held-out windows and against branching futures."""
+        student, cost = self.train(name, self.values["seeds"][0], self.values["updates"], guidance=scale)
+        return {"updates": self.values["updates"], **cost,
+                "rows": self.scoring.with_branches([StudentForecaster(student)])}
+
+    def train(self, name: str, seed: int, updates: int, watch=lambda student, auxiliary: None, **changes
               ) -> tuple[FlowForecaster, dict]:
-        """A student, and what an update costs: network evaluations and seconds, and the minutes of all."""
-        values = copy.deepcopy(self.groups[name])
+        """A student, and what an update costs: network evaluations and seconds, and the minutes of all.
+
+        `changes` replace values of the method's group.
+        """
+        values = {**copy.deepcopy(self.groups[name]), **changes}
         values["student"]["steps"] = updates
         feed = self.feed(seed, values["windows"] * (values["auxiliary_warmup"] + updates))
         with tempfile.TemporaryDirectory() as folder:
@@ -190,7 +217,8 @@ class Scoring:
             raise InputError(f"{config['run_dir']}/teacher.safetensors: made for another grid or window than "
                              f"{store.path} with data.history={data['history']} and data.horizon={data['horizon']}; "
                              "choose its data group and store")
-        self.values, self.seed = config["distillation_study"], config["seed"]
+        self.values, self.seed, self.branches = config["distillation_study"], config["seed"], values["branches"]
+        self.split = values["split"]
         self.source = configured_windows(config, store)
         self.protocol = protocol_named(values["protocol"])
         self.frames = horizon_frames(data["frame_interval_s"], data["horizon"])
@@ -207,6 +235,21 @@ class Scoring:
             rows.append({**{name: row[name] for name in ("name", "nfe", "iou", "miou", "movable_iou", "average")},
                          **ensembles[one.name]})
         return rows
+
+    def with_branches(self, forecasters: list[NetworkForecaster]) -> list[dict]:
+        """`rows`, and "branches": their scores against the branching futures of eval.branches.
+
+        Raises:
+            InputError: no folder of them is configured.
+        """
+        if not self.branches:
+            raise InputError("distillation_study.parts: 'guidance' needs branching futures: run "
+                             "tools/branch_futures.py and name eval.branches=LOG_ROOT/branches")
+        windows = branch_windows(self.source, Path(self.branches), self.source.keys(self.split))
+        found = evaluate_branches(self.source, windows, forecasters, self.values["guidance"]["samples"], self.seed)
+        scores = {row["name"]: {name: row[name] for name in (*SCORES, *PARTING)} for row in found["rows"]}
+        return [{**row, "branches": scores[row["name"]], "truth": scores[TRUE], "branch_windows": found["windows"]}
+                for row in self.rows(forecasters)]
 
     def distribution(self, forecasters: list[NetworkForecaster], every: int) -> dict[str, dict]:
         """Energy score and diversity by name, on every `every`-th window."""

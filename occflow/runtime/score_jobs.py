@@ -34,7 +34,7 @@ from occflow.runtime.consensus import ConsensusForecaster
 from occflow.runtime.network import load_student
 from occflow.runtime.occupancy_jobs import build_configured_store
 from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch, refuse_other_grid
-from occflow.training.checkpoint import refuse_other_settings
+from occflow.training.checkpoint import refuse_other_windows
 
 
 class ShownWindow:
@@ -183,7 +183,7 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     checkpoint, run_dir = Path(config["forecast"]["checkpoint"]), Path(config["forecast"]["run_dir"])
     student = load_student(checkpoint)
     settings = settings_from_config(config["data"], config["model"])
-    refuse_other_settings(checkpoint, student.model.settings, settings)
+    refuse_other_windows(checkpoint, student.model.settings, settings)
     with timed_step(run_dir, "build"):
         store = build_configured_store(config, run_dir / "occupancy")
         refuse_other_grid(store, config["data"])

@@ -24,6 +24,7 @@ def settings_record(settings: ForecasterSettings) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(settings)))
 
 
+WINDOW_SETTINGS = ("grid", "num_history", "num_horizon", "frame_interval_s")  # what windows a checkpoint is for
 AUTOENCODER_SETTINGS = ("grid", "autoencoder")  # what an autoencoder depends on; the rest may change around it
 
 
@@ -85,6 +86,14 @@ def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings
 def refuse_other_settings(path: Path, stored: ForecasterSettings, wanted: ForecasterSettings) -> None:
     """Raise InputError where a loaded checkpoint's settings are not the configured ones."""
     _refuse(path, first_difference(settings_record(stored), settings_record(wanted)))
+
+
+def refuse_other_windows(path: Path, stored: ForecasterSettings, wanted: ForecasterSettings) -> None:
+    """Raise InputError where a loaded checkpoint forecasts other windows than the configured ones; its networks may
+    be of another size than those that group `model` would train."""
+    stored, wanted = ({name: record[name] for name in WINDOW_SETTINGS}
+                      for record in (settings_record(stored), settings_record(wanted)))
+    _refuse(path, first_difference(stored, wanted))
 
 
 def _refuse_other_kind(path: Path, kind: str, wanted: tuple[str, ...]) -> None:

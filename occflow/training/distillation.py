@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from occflow.distill.protocol import Method
 from occflow.models.forecaster import FlowForecaster
@@ -36,14 +36,14 @@ def starting_at(teacher: FlowForecaster, parts: Mapping | None, seed: int, value
 
 
 def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: Mapping, seed: int,
-            run: TrainingRun, watch: Callable[[int, nn.Module], None] = lambda updates, student: None
+            run: TrainingRun, watch: Callable[[Trainer, Trainer | None], None] = lambda student, auxiliary: None
             ) -> FlowForecaster:
     """A copy of the forecaster whose velocity network is the student.
 
     A method with `needs_data` is shown true futures, the others conditions alone. stats.jsonl tells the network
     evaluations and the seconds of an update, those of its auxiliary updates among them, and what training.stability
-    watches, which may end the training early. `watch` is called after every student update with their number and the
-    student's moving average.
+    watches, which may end the training early. `watch` is called after every student update with the trainers of student
+    and auxiliary.
     """
     forecaster.velocity.eval().requires_grad_(False)
     title, betas, device = values.get("checkpoint", "student"), tuple(values["betas"]), forecaster.device
@@ -89,7 +89,7 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
             if step >= warmup:
                 loss = precise(run, device, student_loss, batch, progress_at(step), generator)
                 figures["gradient_norm"] = student.step(loss)
-                watch(student.count, student.average)
+                watch(student, auxiliary)
                 figures |= {"network_evaluations": count.total, "update_seconds": time.perf_counter() - start}
                 figures |= watched.compare(student.count, student.average)
             log.add(figures)

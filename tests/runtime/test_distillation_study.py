@@ -4,11 +4,12 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.runtime.distillation_report import study_markdown
-from occflow.runtime.distillation_study import DistillationStudy, cost_of
+from occflow.runtime.distillation_study import DistillationStudy, Scoring, cost_of
 from occflow.runtime.train_jobs import distill_mfd
 
 SETTINGS = {"updates": 60, "longer": 3, "curve_every": 30, "samples": 4, "sample_every": 3, "curve_window_every": 6}
@@ -76,3 +77,25 @@ def test_costs_leave_the_warm_up_out():
 def test_distill_mfd_refuses_another_method():
     with pytest.raises(InputError, match="not vsd; use tools/distill.py"):
         distill_mfd(compose_config(["distill=vsd"]))
+
+
+def test_the_page_tells_gradients_and_guidance():
+    made, branches = study(), dict.fromkeys(("coverage", "precision", "energy_distance", "parting_coverage",
+                                             "parting_energy_distance"), 0.5)
+    scored = {**row("student-1", 1, 0.2), "branches": branches, "truth": branches, "branch_windows": 9}
+    made.found["results"] = {
+        "gradients/mfd/6": {"noise": {"vsd": 4.0, "mfd": 2.0}, "change": {"white": {"vsd": 0.2, "mfd": 0.1}}},
+        "guidance/teacher/1": {"rows": [{**scored, "diversity": 0.4}]}, "guidance/mfd/2": {"rows": [scored]}}
+    text = study_markdown(made.found)
+    assert "| 6 | noise | 1.00 (4) | 0.50 |" in text and "| 6 | error: white | 1.00 | 0.50 |" in text
+    assert "| mfd | 2 | 80.0 / 70.0 / 60.0 | 40.0 / 30.0 / 20.0 | 0.2000 | 0.5000 | 0.50 | 0.500" in text
+
+
+def test_guidance_without_branches_is_one_line():
+    made = study(parts=["guidance"], guidance={"scales": [1.0], "methods": [], "samples": 2})
+    made.scoring, made.teacher = object.__new__(Scoring), torch.nn.Identity()
+    made.scoring.branches = None
+    [(place, job)] = made.jobs()
+    with pytest.raises(InputError, match="eval.branches="):
+        job()
+    assert place == "guidance/teacher/1"

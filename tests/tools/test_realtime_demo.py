@@ -26,7 +26,8 @@ def overrides(tiny_log_root, tmp_path) -> list[str]:
     """A tiny log, replayed without end to a small untrained student."""
     values = [*SMALL, "log=nuscenes", f"log.root={tiny_log_root}", "log.version=v1.0-tiny", f"run_dir={tmp_path}/run",
               f"stream.run_dir={tmp_path}/stream", "stream.loops=2000", "stream.display=false", "workers=1",
-              "stream.gif_forecasts=0", "stream.pace=0", "stream.deadline_s=60"]
+              "stream.gif_forecasts=0", "stream.pace=0", "stream.deadline_s=60",
+              f"stream.checkpoint={tmp_path}/run/student.safetensors"]
     config = compose_config(values)
     settings = settings_from_config(config["data"], config["model"])
     (tmp_path / "run").mkdir()
@@ -36,7 +37,13 @@ def overrides(tiny_log_root, tmp_path) -> list[str]:
 
 def test_a_missing_student_is_one_line_with_the_remedy(overrides):
     with pytest.raises(InputError, match="none/student.safetensors.*stream.checkpoint=PATH"):
-        assemble(compose_config([*overrides, "run_dir=none"]))
+        assemble(compose_config([*overrides, "run_dir=none", "stream.checkpoint=none/student.safetensors"]))
+
+
+def test_a_student_need_not_be_of_the_configured_networks_but_of_the_configured_windows(overrides):
+    assert assemble(compose_config([*overrides, "model=light"])).scenes
+    with pytest.raises(InputError, match="num_horizon: checkpoint 2, configured 4"):
+        assemble(compose_config([*overrides, "data.horizon=4"]))
 
 
 def test_on_the_embedded_log_a_missing_student_is_trained_first(overrides, tiny_log_root, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The student of a stream: the one that is named, or on the embedded log one that is trained first."""
+"""The student of a stream: the one that comes with the project, a named one, or the run's own, trained first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from occflow.models.settings import settings_from_config
 from occflow.runtime.network import load_student
 from occflow.runtime.sources import ensure_log, ensure_store
 from occflow.runtime.train_jobs import distill_mfd, train_teacher
-from occflow.training.checkpoint import refuse_other_settings
+from occflow.training.checkpoint import refuse_other_windows
 
 
 def ensure_student(config: Mapping) -> FlowForecaster:
@@ -27,7 +27,7 @@ def ensure_student(config: Mapping) -> FlowForecaster:
               "some ten minutes on two cores). After Ctrl-C the same command goes on where it stopped.", flush=True)
         _train(config)
     model = load_student(checkpoint).model
-    refuse_other_settings(checkpoint, model.settings, settings_from_config(config["data"], config["model"]))
+    refuse_other_windows(checkpoint, model.settings, settings_from_config(config["data"], config["model"]))
     return model
 
 
