@@ -68,8 +68,9 @@ def _time(point: dict) -> dict[str, float]:
 
 
 def _memory(point: dict) -> dict[str, float]:
-    return {f"{side} {kind.replace('_', ' ')}": value for side, kinds in point["memory_mib"].items()
-            for kind, value in kinds.items()}
+    sides = point["memory_mib"]  # kind by kind: inference has the colours that the sides have beside it
+    return {f"{side} {kind.replace('_', ' ')}": kinds[kind] for kind in sides[SIDES[0]]
+            for side, kinds in sides.items() if kind in kinds}
 
 
 def _lines(points: list[dict], key: str, read: Callable[[dict], dict[str, float]]
