@@ -10,7 +10,7 @@ from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.runtime.score_jobs import evaluate_run, forecast_log
 from occflow.runtime.sources import ensure_log, ensure_store
-from occflow.runtime.train_jobs import distill_mfd, train_teacher
+from occflow.runtime.train_jobs import distill_mfd, train_autoencoder, train_teacher
 
 FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.patches=512", "train.mean.steps=6",
              "train.mean.windows=1",
@@ -93,3 +93,10 @@ def test_a_real_recording(folder, real_log_root, tmp_path):
     rows = {row["name"]: row for row in report["rows"]}
     assert "student-1" in table and report["windows"]["count"] == 8
     assert rows["persistence"]["iou"][0] > 0.7 > rows["copy"]["iou"][0]
+
+
+def test_the_autoencoder_alone_is_judged_on_held_out_frames(folder):
+    path, table = train_autoencoder(config_in(folder))
+    found = json.loads((path.parent / "reconstruction.json").read_text())
+    assert list(found) == ["0", "0.3"] and found["0"]["iou"] > 0.5 and found["0"]["miou"] >= found["0.3"]["miou"]
+    assert f"| 0 | {100 * found['0']['iou']:.1f} |" in table

@@ -17,13 +17,12 @@ from occflow.runtime.checkpoint_rows import configured_samplers, rows_of
 from occflow.runtime.fine_tuning import fine_tuned, halves, recording_store
 from occflow.runtime.forecaster_study_report import study_markdown
 from occflow.runtime.network import load_teacher
-from occflow.runtime.reconstruction import reconstruction
+from occflow.runtime.reconstruction import held_out_frames, reconstruction
 from occflow.runtime.score_jobs import evaluate_run, score_store
 from occflow.runtime.sources import open_configured_store
 from occflow.runtime.train_jobs import train_regression, train_teacher
 
 Job = Callable[[], dict]
-RECONSTRUCTED_EVERY = 7  # frames of a held-out scene from one to the next that is reconstructed
 DECODER_NOISE = 0.3  # standard deviations
 
 
@@ -118,9 +117,7 @@ def seeds(config: Mapping) -> dict[str, Job]:
 def reconstructions(config: Mapping) -> dict[str, Job]:
     """Held-out frames through the autoencoder, as they are and with disturbed latents."""
     def job(noise: float) -> dict:
-        store = open_configured_store(config)
-        frames = [store.frame(scene, index) for scene in store.scenes("val")
-                  for index in range(0, store.num_frames(scene), RECONSTRUCTED_EVERY)]
+        frames = held_out_frames(open_configured_store(config))
         return reconstruction(load_teacher(first_seed(config) / "teacher.safetensors"), frames, noise)
 
     return {f"latents disturbed by {noise:g}": lambda noise=noise: job(noise) for noise in (0.0, DECODER_NOISE)}

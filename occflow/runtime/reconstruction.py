@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from occflow.eval.iou import IoUCounts
 from occflow.models.forecaster import FlowForecaster
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.store import OccupancyStore
+
+EVERY = 7  # frames of a held-out scene from one to the next that is reconstructed
 
 
 @torch.no_grad()
@@ -30,3 +33,19 @@ def reconstruction(model: FlowForecaster, frames: Sequence[OccupancyFrame], nois
     return {"iou": float(counts.iou()[0]), "miou": float(counts.miou(released_rule=False)[0]),
             "movable_iou": float(counts.movable_iou()[0]), "latent_numbers_a_frame": numbers / len(frames),
             "frames": len(frames)}
+
+
+def held_out_frames(store: OccupancyStore) -> list[OccupancyFrame]:
+    """Every 7th frame of the held-out scenes."""
+    return [store.frame(scene, index) for scene in store.scenes("val")
+            for index in range(0, store.num_frames(scene), EVERY)]
+
+
+def reconstruction_markdown(found: Mapping[str, Mapping]) -> str:
+    """A table of reconstructions by the standard deviations that the latents were disturbed by."""
+    lines = ["| latents disturbed by | IoU | mIoU | movable IoU | latent numbers a frame | frames |",
+             "|---|---|---|---|---|---|"]
+    for noise, one in found.items():
+        scores = [f"{100 * one[name]:.1f}" for name in ("iou", "miou", "movable_iou")]
+        lines.append(f"| {noise} | {' | '.join(scores)} | {one['latent_numbers_a_frame']:.0f} | {one['frames']} |")
+    return "\n".join(lines)

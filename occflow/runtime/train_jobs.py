@@ -10,12 +10,14 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from occflow.atomic import write_json
 from occflow.distill.methods import method_from_config
 from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.store import OccupancyStore
 from occflow.run_record import timed_step
+from occflow.runtime.reconstruction import held_out_frames, reconstruction, reconstruction_markdown
 from occflow.runtime.sources import (
     configured_windows,
     ensure_log,
@@ -85,6 +87,24 @@ def train_teacher(config: Mapping) -> Path:
     save_once(run.run_dir / "teacher.safetensors", forecaster, "teacher", settings, config)
     run.forget("mean", "teacher")
     return run.run_dir / "teacher.safetensors"
+
+
+def train_autoencoder(config: Mapping) -> tuple[Path, str]:
+    """The first stage alone -> RUN_DIR/autoencoder.safetensors (kept where it is there), RUN_DIR/reconstruction.json.
+
+    Returns:
+        the checkpoint, and a table of how well held-out frames are reconstructed.
+    """
+    device = training_device(config)
+    prepare_torch(config)
+    run, store = training_run(config, "train"), open_configured_store(config)
+    forecaster = FlowForecaster(settings_from_config(config["data"], config["model"])).to(device)
+    ensure_autoencoder(config, run, forecaster, store)
+    found = {f"{noise:g}": reconstruction(forecaster.eval(), held_out_frames(store), noise)
+             for noise in (0.0, config["train"]["autoencoder"]["latent_noise"])}
+    if rank() == 0:
+        write_json(run.run_dir / "reconstruction.json", found)
+    return run.run_dir / "autoencoder.safetensors", reconstruction_markdown(found)
 
 
 def train_regression(config: Mapping) -> Path:
