@@ -1,11 +1,12 @@
-# make demo: install into .venv and run the whole road on the embedded default; make test: install and test.
+# make stream: install into .venv and forecast the embedded log with the weights that come with the project;
+# make demo: install and run the whole road, training included; make test: install and test.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN ?= $(BIN)/python
 
-.PHONY: demo test lint clean
+.PHONY: stream demo test lint clean
 
 demo: $(INSTALLED)
 	$(RUN) tools/simulate_log.py
@@ -15,6 +16,9 @@ demo: $(INSTALLED)
 	$(RUN) tools/evaluate.py
 	$(RUN) viz/render.py
 	@echo "results: runs/demo/report.md, runs/demo/report.json, runs/demo/forecast.png, runs/demo/forecast.gif"
+
+stream: $(INSTALLED)
+	$(RUN) tools/realtime_demo.py
 
 test: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache

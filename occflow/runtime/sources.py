@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from occflow.errors import InputError
 from occflow.occupancy.settings import configured_grid
@@ -58,7 +59,9 @@ def training_keys(config: Mapping, store: OccupancyStore, stride: int) -> list[W
     return configured_windows(config, store).keys("train", stride)
 
 
-def prepare_torch(config: Mapping) -> None:
-    """Threads and seed."""
-    torch.set_num_threads(config["workers"])
+def prepare_torch(config: Mapping, threads: int | None = None) -> None:
+    """Seed, and threads of torch: `workers` unless told. NumPy's BLAS has one: its products here are small, and a
+    second thread takes time from torch's (laying out a window: 79 ms with two, 54 with one)."""
+    threadpool_limits(1, user_api="blas")
+    torch.set_num_threads(threads or config["workers"])
     seed_everything(config["seed"])

@@ -91,12 +91,13 @@ class Worker:
 
 
 def run_stream(source: Iterable[Arrival], worker: Worker, inbox: Inbox | None, tick: Callable[[], bool],
-               stop: threading.Event) -> None:
+               stop: threading.Event, begin: Callable[[], None] = lambda: None) -> None:
     """Run until the source ends, `tick` returns False or `stop` is set; threads have ended when this returns.
 
     Args:
         inbox: between reader and worker; None: the worker itself reads, so that nothing waits and nothing is dropped.
         tick: called in the caller's thread, every `TICK_S`.
+        begin: called in the worker's thread, before all else.
 
     Raises:
         what a thread raised; KeyboardInterrupt.
@@ -109,6 +110,7 @@ def run_stream(source: Iterable[Arrival], worker: Worker, inbox: Inbox | None, t
             inbox.put(arrival)
 
     def work() -> None:
+        begin()
         for batch in inbox.batches() if inbox else ([arrival] for arrival in source):
             if stop.is_set():
                 return

@@ -77,7 +77,10 @@ def test_the_inbox_is_bounded(parts):
 def test_a_stream_runs_to_its_end(parts, with_reader):
     inbox = Inbox(100, parts.record) if with_reader else None
     parts.forecaster.seconds = 0.0
-    run_stream(arrivals(parts.clock, *range(20)), parts.worker, inbox, lambda: True, threading.Event())
+    begun = []
+    run_stream(arrivals(parts.clock, *range(20)), parts.worker, inbox, lambda: True, threading.Event(),
+               lambda: begun.append((threading.current_thread().name, len(parts.forecaster.observed))))
+    assert begun == [("stream worker", 0)]
     assert parts.forecaster.observed == [index / 4 for index in range(20)]
     assert len(parts.sink) + parts.record.dropped.total() == 20
     assert with_reader or len(parts.sink) == 20  # without a reader nothing is ever dropped
