@@ -246,6 +246,7 @@ class Scoring:
             raise InputError("distillation_study.parts: 'guidance' needs branching futures: run "
                              "tools/branch_futures.py and name eval.branches=LOG_ROOT/branches")
         windows = branch_windows(self.source, Path(self.branches), self.source.keys(self.split))
+        windows = dict(list(windows.items())[::self.values["guidance"]["every"]])
         found = evaluate_branches(self.source, windows, forecasters, self.values["guidance"]["samples"], self.seed)
         scores = {row["name"]: {name: row[name] for name in (*SCORES, *PARTING)} for row in found["rows"]}
         return [{**row, "branches": scores[row["name"]], "truth": scores[TRUE], "branch_windows": found["windows"]}
