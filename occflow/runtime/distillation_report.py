@@ -138,11 +138,9 @@ def guidance_table(results: Mapping, reference: Mapping | None) -> list[str]:
              "| | guidance | IoU 1/2/3 s | movable IoU 1/2/3 s | energy | energy of movers | diversity | "
              + " | ".join(BRANCHES.values()) + " |", "|---|---|---|---|---|---|---|" + "---|" * len(BRANCHES)]
     for (name, scale), row in found.items():
-        scores = [" / ".join(f"{100 * value:.1f}" for value in row[score]) for score in ("iou", "movable_iou")]
-        energies = [f"{row[key]:.4f}" for key in ("energy", "movable_energy")]
+        _, _, _, _, iou, _, *others = cells([row], reference, {})[:10]
         branches = [f"{row['branches'][key]:.3f}" for key in BRANCHES]
-        lines.append(f"| {name} | {scale} | " + " | ".join(
-            [*scores, *energies, spread([ratio(row, reference, "diversity")], 2), *branches]) + " |")
+        lines.append(f"| {name} | {scale} | " + " | ".join([iou, *others, *branches]) + " |")
     truth = " | ".join(f"{first['truth'][key]:.3f}" for key in BRANCHES)
     return [*lines, f"| true futures | - | - | - | - | - | - | {truth} |"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from occflow.atomic import atomic_file, write_json
 from occflow.distill.methods import method_from_config
 from occflow.errors import InputError
-from occflow.eval.branching import PARTING, SCORES, TRUE, branch_windows, evaluate_branches
+from occflow.eval.branching import PARTING, SCORES, TRUE
 from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.evaluate import evaluate
 from occflow.eval.protocols import horizon_frames, protocol_named
@@ -31,8 +31,10 @@ from occflow.runtime.network import (
     TeacherForecaster,
     load_teacher,
 )
+from occflow.runtime.score_jobs import score_branches
 from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch
 from occflow.runtime.train_jobs import distillation_feed
+from occflow.training.bound_networks import DistilledNetworks, EvaluationCount
 from occflow.training.distillation import distill
 from occflow.training.feeding import FlowFeed
 from occflow.training.optimiser import Trainer
@@ -111,8 +113,7 @@ class DistillationStudy:
                     yield f"gradients/mfd/{updates}", lambda updates=updates: self.gradients(updates)
             elif part == "guidance":
                 for scale in self.values["guidance"]["scales"]:
-                    yield f"guidance/teacher/{scale:g}", lambda scale=scale: {"rows": self.scoring.with_branches(
-                        [TeacherForecaster(self.teacher, Sampler(max(self.values["teacher_steps"]), guidance=scale))])}
+                    yield f"guidance/teacher/{scale:g}", lambda scale=scale: self.guided_teacher(scale)
                     for name in self.values["guidance"]["methods"]:
                         yield f"guidance/{name}/{scale:g}", lambda name=name, scale=scale: self.guided(name, scale)
             else:
@@ -169,13 +170,24 @@ class DistillationStudy:
 
     def gradients(self, updates: int) -> dict:
         """Noise of the student's gradient so many updates into MFD, and what errors of the auxiliary do to it."""
-        asked, seed, values = self.values["gradients"], self.values["seeds"][0], copy.deepcopy(self.groups["mfd"])
-        values["student"]["steps"] = updates
-        feed = self.feed(seed, values["windows"] * (values["auxiliary_warmup"] + updates))
-        return gradient_results(self.teacher, feed, values, seed, asked["conditions"], asked["drawn"], asked["paired"])
+        asked, seed, trainers = self.values["gradients"], self.values["seeds"][0], []
+
+        def watch(student: Trainer, auxiliary: Trainer | None) -> None:
+            trainers[:] = student, auxiliary
+
+        self.train("mfd", seed, updates, watch)
+        student, auxiliary = (trainer.module.eval() for trainer in trainers)
+        batches = [self.feeds[seed].next(1) for _ in range(asked["conditions"])]  # those after the training's
+        networks = DistilledNetworks(self.teacher, student, auxiliary, None, 1.0, EvaluationCount())
+        return gradient_results(networks, batches, asked["drawn"], asked["paired"], seed)
+
+    def guided_teacher(self, scale: float) -> dict:
+        """The teacher with most steps and guidance, on the held-out windows and against branching futures."""
+        sampler = Sampler(max(self.values["teacher_steps"]), guidance=scale)
+        return {"rows": self.scoring.with_branches([TeacherForecaster(self.teacher, sampler)])}
 
     def guided(self, name: str, scale: float) -> dict:
-        """A student of the guided teacher, on the held-out windows and against branching futures."""
+        """A student of the guided teacher, likewise."""
         student, cost = self.train(name, self.values["seeds"][0], self.values["updates"], guidance=scale)
         return {"updates": self.values["updates"], **cost,
                 "rows": self.scoring.with_branches([StudentForecaster(student)])}
@@ -217,8 +229,7 @@ class Scoring:
             raise InputError(f"{config['run_dir']}/teacher.safetensors: made for another grid or window than "
                              f"{store.path} with data.history={data['history']} and data.horizon={data['horizon']}; "
                              "choose its data group and store")
-        self.values, self.seed, self.branches = config["distillation_study"], config["seed"], values["branches"]
-        self.split = values["split"]
+        self.config, self.values, self.seed = config, config["distillation_study"], config["seed"]
         self.source = configured_windows(config, store)
         self.protocol = protocol_named(values["protocol"])
         self.frames = horizon_frames(data["frame_interval_s"], data["horizon"])
@@ -242,12 +253,12 @@ class Scoring:
         Raises:
             InputError: no folder of them is configured.
         """
-        if not self.branches:
+        values, guidance = self.config["eval"], self.values["guidance"]
+        if not values["branches"]:
             raise InputError("distillation_study.parts: 'guidance' needs branching futures: run "
                              "tools/branch_futures.py and name eval.branches=LOG_ROOT/branches")
-        windows = branch_windows(self.source, Path(self.branches), self.source.keys(self.split))
-        windows = dict(list(windows.items())[::self.values["guidance"]["every"]])
-        found = evaluate_branches(self.source, windows, forecasters, self.values["guidance"]["samples"], self.seed)
+        chosen = {**values, "branch_every": guidance["every"], "branch_samples": guidance["samples"]}
+        found = score_branches({**self.config, "eval": chosen}, self.source, forecasters)
         scores = {row["name"]: {name: row[name] for name in (*SCORES, *PARTING)} for row in found["rows"]}
         return [{**row, "branches": scores[row["name"]], "truth": scores[TRUE], "branch_windows": found["windows"]}
                 for row in self.rows(forecasters)]

@@ -40,6 +40,12 @@ def noise_and_signal(gradients: Iterable[Tensor]) -> tuple[float, float]:
     return noise, mean_squared - noise / count
 
 
+def noise_to_signal(conditions: Iterable[Iterable[Tensor]]) -> float:
+    """Mean tr Cov over mean |E g|^2 of the gradients that were drawn under each condition."""
+    noise, signal = (sum(column) for column in zip(*map(noise_and_signal, conditions)))
+    return noise / max(signal, 1e-12)
+
+
 def change_by_error(method: Method, kind: str, draw: Draw, generator: torch.Generator, parameters: Sequence[Tensor],
                     pairs: int, seed: int) -> float:
     """Root mean square over `pairs` draws of |g with an error of the auxiliary - g without|, the same noise in both."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
+from torch import Tensor
+
 from occflow.distill.protocol import Method
-from occflow.runtime.gradient_noise import ERRORS, ESTIMATORS, change_by_error, gradient, noise_and_signal
+from occflow.runtime.gradient_noise import ERRORS, ESTIMATORS, change_by_error, gradient, noise_to_signal
 from occflow.runtime.toy_training import METHODS, distillation, started
 from occflow.training.points import PointDistillation
 
@@ -23,7 +25,7 @@ def variance_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:
 def variances(values: Mapping, share: float, seed: int) -> dict:
     """Noise-to-signal of the student's gradient, tr Cov / |mean|^2, by estimator, at one state of the networks."""
     training = trained(values, share, seed)
-    return {name: noise_to_signal(training, method) for name, method in ESTIMATORS.items()}
+    return {name: noise_to_signal([drawn(training, method)]) for name, method in ESTIMATORS.items()}
 
 
 def trained(values: Mapping, share: float, seed: int) -> PointDistillation:
@@ -34,11 +36,9 @@ def trained(values: Mapping, share: float, seed: int) -> PointDistillation:
     return training
 
 
-def noise_to_signal(training: PointDistillation, method: Method) -> float:
-    """tr Cov / |E g|^2 of the method's gradient in the student's parameters."""
-    noise, signal = noise_and_signal(gradient(method, *training.batch(), training.generator,
-                                              training.student.parameters) for _ in range(DRAWN))
-    return noise / max(signal, 1e-12)
+def drawn(training: PointDistillation, method: Method) -> Iterator[Tensor]:
+    """Gradients of the method in the student's parameters."""
+    return (gradient(method, *training.batch(), training.generator, training.student.parameters) for _ in range(DRAWN))
 
 
 def error_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:

@@ -72,19 +72,14 @@ def train_teacher(config: Mapping) -> Path:
 
     An interrupted run goes on where it stopped.
     """
-    device = training_device(config)
-    prepare_torch(config)
-    run, seed, values = training_run(config, "train"), config["seed"], config["train"]
-    settings = settings_from_config(config["data"], config["model"])
-    store = open_configured_store(config)
-    forecaster = FlowForecaster(settings).to(device)
-    ensure_autoencoder(config, run, forecaster, store)
+    seed, values = config["seed"], config["train"]
+    run, store, forecaster = with_autoencoder(config)
     feed = configured_feed(ObservationFeed, config, values, store, forecaster)
     with timed_step(run.run_dir, "mean"):
         teacher_training.train_mean(forecaster, feed, values["mean"], run)
     with timed_step(run.run_dir, "teacher"):
         teacher_training.train_flow(forecaster, feed, values["teacher"], seed, run)
-    save_once(run.run_dir / "teacher.safetensors", forecaster, "teacher", settings, config)
+    save_once(run.run_dir / "teacher.safetensors", forecaster, "teacher", forecaster.settings, config)
     run.forget("mean", "teacher")
     return run.run_dir / "teacher.safetensors"
 
@@ -95,12 +90,9 @@ def train_autoencoder(config: Mapping) -> tuple[Path, str]:
     Returns:
         the checkpoint, and a table of how well held-out frames are reconstructed.
     """
-    device = training_device(config)
-    prepare_torch(config)
-    run, store = training_run(config, "train"), open_configured_store(config)
-    forecaster = FlowForecaster(settings_from_config(config["data"], config["model"])).to(device)
-    ensure_autoencoder(config, run, forecaster, store)
-    found = {f"{noise:g}": reconstruction(forecaster.eval(), held_out_frames(store), noise)
+    run, store, forecaster = with_autoencoder(config)
+    frames = held_out_frames(store)
+    found = {f"{noise:g}": reconstruction(forecaster.eval(), frames, noise)
              for noise in (0.0, config["train"]["autoencoder"]["latent_noise"])}
     if rank() == 0:
         write_json(run.run_dir / "reconstruction.json", found)
@@ -113,19 +105,25 @@ def train_regression(config: Mapping) -> Path:
     It starts where the teacher's training does: from the run's autoencoder (trained first where it is missing) and
     an untrained mean network. An interrupted run goes on where it stopped.
     """
-    device = training_device(config)
-    prepare_torch(config)
-    run, values = training_run(config, "train"), config["train"]
-    settings = settings_from_config(config["data"], config["model"])
-    store = open_configured_store(config)
-    forecaster = FlowForecaster(settings).to(device)
-    ensure_autoencoder(config, run, forecaster, store)
+    values = config["train"]
+    run, store, forecaster = with_autoencoder(config)
     feed = configured_feed(TwinFeed, config, values, store, forecaster)
     with timed_step(run.run_dir, "regression"):
         twin = twin_training(forecaster, feed, values["regression"], run)
-    save_once(run.run_dir / "regression.safetensors", twin, "regression", settings, config)
+    save_once(run.run_dir / "regression.safetensors", twin, "regression", forecaster.settings, config)
     run.forget("regression")
     return run.run_dir / "regression.safetensors"
+
+
+def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowForecaster]:
+    """How every training of group `train` begins: its run, the store, an untrained forecaster with the run's
+    autoencoder."""
+    device = training_device(config)
+    prepare_torch(config)
+    run, store = training_run(config, "train"), open_configured_store(config)
+    forecaster = FlowForecaster(settings_from_config(config["data"], config["model"])).to(device)
+    ensure_autoencoder(config, run, forecaster, store)
+    return run, store, forecaster
 
 
 def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowForecaster, store: OccupancyStore) -> None:

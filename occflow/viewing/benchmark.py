@@ -21,7 +21,7 @@ REPEATS = 12
 
 
 def benchmark_player(voxels: int) -> str:
-    """A table: milliseconds of a new instant, of one that was seen before, of a picture from where the eye stands.
+    """A table: milliseconds of a new instant, of one that was seen before, of the same picture drawn anew.
 
     Raises:
         InputError: no display, or more voxels than the street has.
@@ -34,7 +34,7 @@ def benchmark_player(voxels: int) -> str:
     rows = {"a new instant (mesh and picture)": [milliseconds(lambda: step(window, "right"))
                                                 for _ in range(INSTANTS - 1)],
             "an instant seen before": [milliseconds(lambda: step(window, "left")) for _ in range(INSTANTS - 1)],
-            "a picture while turning": [milliseconds(window.redraw) for _ in range(REPEATS)]}
+            "the same picture anew": [milliseconds(window.redraw) for _ in range(REPEATS)]}
     lines = [f"{voxels} voxels, a window of {WINDOW_PX[0]} x {WINDOW_PX[1]} px; medians", "",
              "| what | ms | a second |", "|---|---|---|"]
     for name, values in rows.items():

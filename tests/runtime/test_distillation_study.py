@@ -94,7 +94,7 @@ def test_the_page_tells_gradients_and_guidance():
 def test_guidance_without_branches_is_one_line():
     made = study(parts=["guidance"], guidance={"scales": [1.0], "methods": [], "samples": 2})
     made.scoring, made.teacher = object.__new__(Scoring), torch.nn.Identity()
-    made.scoring.branches = None
+    made.scoring.config, made.scoring.values = {"eval": {"branches": None}}, made.values
     [(place, job)] = made.jobs()
     with pytest.raises(InputError, match="eval.branches="):
         job()

@@ -1,12 +1,15 @@
 """The student's gradient as an estimate, against figures that are known."""
 
+import copy
+
 import pytest
 import torch
-from one_window import VALUES, OneWindow
+from one_window import OneWindow
 
 from occflow.models.forecaster import FlowForecaster
 from occflow.runtime.distillation_gradients import gradient_results
 from occflow.runtime.gradient_noise import ERROR, ERRORS, ESTIMATORS, noise_and_signal, with_error
+from occflow.training.bound_networks import DistilledNetworks, EvaluationCount
 
 
 def test_noise_and_signal_of_known_vectors():
@@ -28,8 +31,10 @@ def test_gradients_of_a_forecaster(small_settings, street_window):
     torch.manual_seed(0)
     teacher = FlowForecaster(small_settings).eval()
     torch.nn.init.normal_(teacher.velocity.out.weight, std=0.2)
-    values = {**VALUES, "method": "mfd", "student": {**VALUES["student"], "steps": 1}}
-    found = gradient_results(teacher, OneWindow(teacher, street_window), values, 0, 1, 4, 2)
+    student, auxiliary = (copy.deepcopy(teacher.velocity) for _ in range(2))
+    torch.nn.init.normal_(auxiliary.out.weight, std=0.1)
+    networks = DistilledNetworks(teacher, student, auxiliary, None, 1.0, EvaluationCount())
+    found = gradient_results(networks, [OneWindow(teacher, street_window).next(1)], 4, 2, 0)
     assert set(found["noise"]) == set(ESTIMATORS) and all(value > 0 for value in found["noise"].values())
     assert set(found["change"]) == set(ERRORS)
     assert all(value > 0 for change in found["change"].values() for value in change.values())
