@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-from functools import lru_cache
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
@@ -123,7 +123,7 @@ def inside(root: Path, name: str) -> Path:
     return path
 
 
-@lru_cache(maxsize=None)
+@cache
 def _adapter(kind: type):
     from pydantic import TypeAdapter
 
