@@ -3,7 +3,7 @@
     python tools/realtime_demo.py [log=nuscenes log.root=PATH log.version=NAME] [stream.rate_hz=10] [stream.pace=2]
 
 Opens a window where there is a display; else stream.gif is drawn at the end. The latency report (report.md,
-report.json) and the last forecast (forecast.npz) go to stream.run_dir, also after Ctrl-C.
+report.json) and the last forecast (forecast.npz) go to stream.run_dir, also after Ctrl-C, SIGTERM and SIGHUP.
 """
 
 from occflow.command_line import run
@@ -12,8 +12,7 @@ from occflow.command_line import run
 def main(config: dict) -> None:
     from occflow.runtime.stream.jobs import realtime_demo
 
-    run_dir, table = realtime_demo(config)
-    print(f"{table}\nwrote {run_dir / 'report.md'} and report.json", flush=True)
+    realtime_demo(config)
 
 
 if __name__ == "__main__":

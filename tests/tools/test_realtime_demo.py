@@ -1,19 +1,27 @@
-"""tools/realtime_demo.py: one clear line where something is missing; Ctrl-C leaves a report."""
+"""tools/realtime_demo.py: one clear line where something is missing; a report, whatever ends the stream."""
 
+import errno
 import json
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from stream_world import Drive
 
 from occflow.command_line import compose_config
 from occflow.errors import InputError
+from occflow.logs.protocol import Sweep
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.settings import settings_from_config
+from occflow.occupancy.forecast_file import load_forecasts
 from occflow.runtime.stream import jobs as stream_jobs
-from occflow.runtime.stream import student
+from occflow.runtime.stream import results, student
 from occflow.runtime.stream.jobs import Demo, assemble
 from occflow.training.checkpoint import save_checkpoint
 
@@ -64,29 +72,151 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_stream(overrides,
         stream_jobs.realtime_demo(compose_config([*overrides, f"stream.run_dir={tmp_path}/file/stream"]))
 
 
-def test_ctrl_c_ends_cleanly_with_the_report_written(overrides, tmp_path, monkeypatch):
-    def assemble_and_interrupt(config: dict) -> Demo:
-        demo = assemble(config)
-        threading.Thread(target=interrupt_at_work, args=(demo,), daemon=True).start()
-        return demo
+@pytest.fixture
+def interrupt_at_work(monkeypatch):
+    """Makes the next demo of this process receive a signal once it has delivered a forecast of the student."""
+    def arm(number: int) -> None:
+        def assemble_and_interrupt(config: dict) -> Demo:
+            demo = assemble(config)
+            threading.Thread(target=interrupt, args=(demo,), daemon=True).start()
+            return demo
 
-    def interrupt_at_work(demo: Demo) -> None:
-        while not demo.record.delivered["student-1"]:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        def interrupt(demo: Demo) -> None:
+            while not demo.record.delivered["student-1"]:
+                time.sleep(0.01)
+            os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(stream_jobs, "assemble", assemble_and_interrupt)
+        monkeypatch.setattr(stream_jobs, "assemble", assemble_and_interrupt)
+    return arm
+
+
+def test_ctrl_c_ends_cleanly_with_the_report_written(overrides, interrupt_at_work, capsys):
+    interrupt_at_work(signal.SIGINT)
     run_dir, table = stream_jobs.realtime_demo(compose_config(overrides))
     assert not any("stream" in thread.name for thread in threading.enumerate())
     report = json.loads((run_dir / "report.json").read_text())
     assert report["interrupted"] and report["delivered"]["student-1"] and "| network |" in table
     assert table in (run_dir / "report.md").read_text() and (run_dir / "forecast.npz").is_file()
+    assert table in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_request_to_end_leaves_the_report_too(overrides, tmp_path, interrupt_at_work, capsys, number, status):
+    """And the status says that it was one; drawing the animation could take longer than who asked waits."""
+    interrupt_at_work(number)
+    with pytest.raises(SystemExit) as ended:
+        stream_jobs.realtime_demo(compose_config([*overrides, "stream.gif_forecasts=5"]))
+    assert ended.value.code == status and signal.getsignal(number) == signal.SIG_DFL
+    report = json.loads((tmp_path / "stream" / "report.json").read_text())
+    assert report["interrupted"] and report["signal"] == number.name and report["delivered"]["student-1"]
+    assert sorted(path.name for path in (tmp_path / "stream").iterdir()) == ["forecast.npz", "report.json", "report.md"]
+    assert f"ended by {number.name}: the report is in" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.fixture
+def demo_of(overrides, tmp_path, monkeypatch):
+    """Streams a drive once; returns the report."""
+    def run(log: Drive, *more: str) -> dict:
+        monkeypatch.setattr(stream_jobs, "open_log", lambda config: log)
+        stream_jobs.realtime_demo(compose_config([*overrides, "stream.loops=1", *more]))
+        return json.loads((tmp_path / "stream" / "report.json").read_text())
+    return run
+
+
+class UnluckyDrive(Drive):
+    """A short drive; what its `spoil` makes of each sweep is what is read."""
+
+    def __init__(self, spoil, num_sweeps: int = 7, names: tuple[str, ...] = ("one",)) -> None:
+        super().__init__(num_sweeps=num_sweeps, names=list(names))
+        self.spoil = spoil
+
+    def sweeps(self, scene: str) -> Iterator[Sweep]:
+        return map(self.spoil, super().sweeps(scene))
+
+
+def empty(sweep: Sweep) -> Sweep:
+    return replace(sweep, points_sensor=sweep.points_sensor[:0], labels=sweep.labels[:0])
+
+
+def test_an_unlucky_drive_comes_to_its_end_and_its_report_counts_what_befell_it(demo_of, tmp_path):
+    """An empty sweep, a stamp twice, a last one of 1e300, a NaN pose; a scene that would be a path."""
+    def spoil(sweep: Sweep) -> Sweep:
+        index = int(sweep.path.stem)
+        lost = replace(sweep, world_from_ego=np.full((4, 4), np.nan))
+        return {3: empty(sweep), 5: replace(sweep, stamp_s=1.0), 7: lost,
+                8: replace(sweep, stamp_s=1e300)}.get(index, sweep)
+
+    report = demo_of(UnluckyDrive(spoil, 9, ("../../out\x1b[2J",)), "stream.gif_forecasts=2")
+    assert {kind: report["notices"][kind] for kind in ("empty sweep", "out of order", "bad pose", "bad stamp")} == \
+        {"empty sweep": 1, "out of order": 1, "bad pose": 1, "bad stamp": 1}
+    assert report["sweeps"] == 6 and report["used"] == 5 and report["delivered"]["student-1"]
+    assert not report["interrupted"] and report["signal"] is None
+    assert sorted(path.name for path in (tmp_path / "stream").iterdir()) == ["forecast.npz", "report.json", "report.md",
+                                                                             "stream.gif"]
+
+
+def test_a_single_sweep_is_forecast_from_by_persistence(demo_of, tmp_path):
+    report = demo_of(Drive(num_sweeps=1, names=["one"]), "stream.gif_forecasts=2", "stream.pace=1")
+    assert report["delivered"] == {"persistence": 1} and (tmp_path / "stream" / "stream.gif").is_file()
+    assert not (tmp_path / "stream" / "forecast.npz").exists()
+
+
+@pytest.mark.parametrize(("log", "says"), [
+    (Drive(num_sweeps=0), "no sweep of 2 scenes is usable"), (UnluckyDrive(empty), "no sweep of 1 scenes is usable"),
+    (UnluckyDrive(lambda sweep: replace(sweep, points_sensor=sweep.points_sensor + 300)), "none of 7 sweeps is usable"),
+    (Drive(num_sweeps=40, broken=tuple(range(3, 40))), "truncated.*so are the 19")])
+def test_a_log_with_nothing_to_forecast_from_says_so_and_leaves_its_report(demo_of, tmp_path, log, says):
+    with pytest.raises(InputError, match=says):
+        demo_of(log)
+    assert json.loads((tmp_path / "stream" / "report.json").read_text())["notices"] or not log.num_sweeps
+
+
+@pytest.mark.parametrize("lost", ["report.json", "report.md", "forecast.npz", "stream.gif"])
+def test_a_disk_that_fills_takes_one_file_and_not_the_others(demo_of, tmp_path, monkeypatch, capsys, lost):
+    def full(write):
+        def write_unless_full(path, *arguments):
+            if path.name == lost:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return write(path, *arguments)
+        return write_unless_full
+
+    monkeypatch.setattr(results, "write_json", full(results.write_json))
+    monkeypatch.setattr(results, "atomic_file", full(results.atomic_file))
+    monkeypatch.setattr(stream_jobs.LastForecasts, "save", lambda kept, path, grid, save=stream_jobs.LastForecasts.save:
+                        full(lambda path: save(kept, path, grid))(path))
+    monkeypatch.setattr(results, "animate", lambda forecasts, path, *more, animate=results.animate:
+                        full(lambda path: animate(forecasts, path, *more))(path))
+    with pytest.raises(InputError, match=f"stream: {lost} could not be written.*make room"):
+        demo_of(Drive(num_sweeps=5, names=["one"]), "stream.gif_forecasts=1")
+    out = capsys.readouterr().out
+    assert f"{lost} (No space left on device)" in out and "| network |" in out
+    wanted = {"report.json", "report.md", "forecast.npz", "stream.gif"} - {lost}
+    assert {path.name for path in (tmp_path / "stream").iterdir()} == wanted
+
+
+def test_ctrl_c_while_the_results_are_written_leaves_the_report_and_ends_the_drawing(demo_of, tmp_path, monkeypatch,
+                                                                                     capsys):
+    monkeypatch.setattr(results, "machine", lambda: [os.kill(os.getpid(), signal.SIGINT)] * 2)
+    monkeypatch.setattr(results, "animate", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    report = demo_of(Drive(num_sweeps=5, names=["one"]), "stream.gif_forecasts=1")
+    assert report["delivered"]["student-1"] and "pictures are left out" in capsys.readouterr().out
+    assert load_forecasts(tmp_path / "stream" / "forecast.npz").forecasts
+
+
+def test_a_reader_of_the_output_that_leaves_takes_nothing_else_with_it(demo_of, tmp_path, monkeypatch):
+    """As in `realtime_demo.py | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert demo_of(Drive(num_sweeps=5, names=["one"]))["delivered"]["student-1"]
 
 
 @pytest.mark.parametrize(("override", "named"), [
     ("stream.rate_hz=3", "stream.rate_hz"), ("stream.pace=-1", "stream.pace"), ("stream.split=night", "stream.split"),
     ("stream.deadline_s=soon", "stream.deadline_s"), ("stream.display=true", "display"),
-    ("stream.max_scenes=0", "stream.max_scenes"), ("stream.labels=2", "stream.labels")])
+    ("stream.max_scenes=0", "stream.max_scenes"), ("stream.labels=2", "stream.labels"),
+    ("stream.rate_hz=1e9", "stream.rate_hz"), ("stream.loops=-1", "stream.loops")])
 def test_settings_that_are_not_usable_are_named(overrides, override, named, monkeypatch):
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)

@@ -26,4 +26,4 @@ class SystemClock:
     def wait_until(self, at_s: float, stop: threading.Event) -> None:
         left_s = at_s - self.now()
         if left_s > 0:
-            stop.wait(left_s)
+            stop.wait(min(left_s, threading.TIMEOUT_MAX))  # more is an error, not a longer wait

@@ -94,7 +94,10 @@ class StreamForecaster:
             self._start_s = arrival.sweep.stamp_s
             self._drive, self._due_s, self._last_s, self._was_whole = arrival.drive, -np.inf, np.inf, None
         with self._record.stage("accumulate"):
-            if not self._history.add(arrival.sweep) or not self._is_due(arrival.sweep.stamp_s):
+            if not self._history.add(arrival.sweep):
+                return None
+            self._record.used += 1
+            if not self._is_due(arrival.sweep.stamp_s):
                 return None
             present = self._history.make_frame()
         settings = self._settings
@@ -133,8 +136,8 @@ class StreamForecaster:
         early_s = min(since_last_s / 2, MOST_EARLY * period_s) if since_last_s > 0 else 0.0  # the next comes as late
         if stamp_s < self._due_s - early_s - SAME_STAMP_S:
             return False
-        while self._due_s <= stamp_s + early_s + SAME_STAMP_S:
-            self._due_s += period_s
+        overdue_s = stamp_s + early_s + SAME_STAMP_S - self._due_s  # >= 0
+        self._due_s += period_s * (np.floor(overdue_s / period_s) + 1)  # computed: a gap may hold any number of periods
         return True
 
     def _tell(self, task: Task) -> None:

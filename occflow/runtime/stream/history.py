@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from occflow.geometry import invert, is_rigid
+from occflow.geometry import invert
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Sweep
 from occflow.models.forecaster import Encoding
@@ -19,6 +19,7 @@ from occflow.occupancy.labels import flat_voxels, voxelise
 from occflow.occupancy.returns import revolution_begin, sweep_returns
 from occflow.occupancy.settings import OccupancySettings
 from occflow.runtime.stream.notices import Notices
+from occflow.runtime.stream.refusals import refusal
 from occflow.runtime.stream.settings import StreamSettings
 
 SAME_STAMP_S = 1e-6  # stamps are whole microseconds
@@ -68,12 +69,17 @@ class CausalHistory:
 
     def add(self, sweep: Sweep) -> bool:
         """Take a sweep; False where it is left out because it cannot be believed or comes too late."""
-        if not (is_rigid(sweep.world_from_sensor) and is_rigid(sweep.world_from_ego)):
-            self._notices.say("bad pose", f"{sweep.path}: pose is not finite and rigid; the sweep is left out")
+        fault = refusal(sweep)
+        if fault:
+            self._notices.say(*fault)
             return False
         if self._poses and not self._follows(sweep):
             return False
         returns, _ = sweep_returns(sweep, self._occupancy, self._revolution_begin(sweep))
+        if not len(returns.near):
+            self._notices.say("empty sweep", f"{sweep.path}: no return within {self._occupancy.max_range_m:g} m; the "
+                              "sweep is left out")
+            return False
         self._last = sweep
         labels = returns.labels if self._stream.labels else np.full_like(returns.labels, UNLABELLED)
         self._poses.append((sweep.stamp_s, sweep.world_from_ego))
@@ -142,7 +148,7 @@ class CausalHistory:
         """Whether a sweep goes on from the last one; forgets everything where its clock or its pose has jumped."""
         last_s, pose = self._poses[-1]
         step_s = sweep.stamp_s - last_s
-        if step_s <= 0:
+        if step_s < SAME_STAMP_S:
             if step_s > -self._stream.max_gap_s:
                 self._notices.say("out of order", f"{sweep.path}: {-step_s:.3f} s before the last sweep; left out")
                 return False

@@ -10,23 +10,23 @@ from tempfile import TemporaryFile
 
 import torch
 
-from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.logs.open import open_log
 from occflow.logs.protocol import DrivingLog
 from occflow.occupancy.settings import OccupancySettings
-from occflow.run_record import machine, versions
 from occflow.runtime.sources import ensure_log, prepare_torch
-from occflow.runtime.stream.animation import animate
 from occflow.runtime.stream.clock import SystemClock
+from occflow.runtime.stream.console import Console, printable
 from occflow.runtime.stream.forecaster import StreamForecaster
-from occflow.runtime.stream.latency import LatencyRecord, latency_markdown
+from occflow.runtime.stream.interruption import Interruption
+from occflow.runtime.stream.latency import LatencyRecord
 from occflow.runtime.stream.loop import Inbox, Worker, run_stream
 from occflow.runtime.stream.network import StreamNetwork
 from occflow.runtime.stream.notices import Notices
 from occflow.runtime.stream.progress import Progress
-from occflow.runtime.stream.settings import StreamSettings
+from occflow.runtime.stream.results import write_pictures, write_report
+from occflow.runtime.stream.settings import DemoSettings, StreamSettings
 from occflow.runtime.stream.sinks import LastForecasts
 from occflow.runtime.stream.source import Replay
 from occflow.runtime.stream.student import ensure_student
@@ -58,30 +58,68 @@ class Demo:
         self.progress.tick()
         return self.window is None or self.window.tick()
 
+    def close(self) -> None:
+        """End the progress line, close the window."""
+        self.progress.close()
+        if self.window:
+            self.window.close()
+
 
 def realtime_demo(config: Mapping) -> tuple[Path, str]:
-    """Replay the log to the student until it ends or Ctrl-C; the report is written in either case.
+    """Replay the log to the student until it ends or is ended: by Ctrl-C, SIGTERM or SIGHUP, by closing the window.
+
+    The report is written in any case, also after an error.
 
     Returns:
         the folder of the results (report.json, report.md, forecast.npz, stream.gif) and the table.
 
     Raises:
-        InputError: no student, a log that cannot be read, settings that are not usable.
+        InputError: no student, a log that cannot be read, settings that are not usable, results that cannot be written.
+        SystemExit: with status 128 + signal after SIGTERM and SIGHUP.
     """
+    settings = DemoSettings.from_dict(config["stream"])
+    StreamSettings.from_dict(config["stream"])  # before minutes of simulating and training
+    run_dir = writable_folder(Path(settings.run_dir))
     prepare_torch(config, threads=1)  # the worker has torch's threads; see `own_threads`
-    demo, run_dir, interrupted = assemble(config), writable_folder(Path(config["stream"]["run_dir"])), False
-    print(f"streaming {len(demo.scenes)} scenes of {demo.log_name}; Ctrl-C stops and writes the report", flush=True)
-    try:
-        run_stream(demo.source, demo.worker, demo.inbox, demo.tick, demo.stop, own_threads(config["workers"]))
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        demo.progress.close()
-        if demo.window:
-            demo.window.close()
-        table = _write_report(run_dir, demo, config["stream"], interrupted)
-    _write_pictures(run_dir, demo, config)
+    demo, console = assemble(config), Console()
+    with Interruption() as interruption:
+        console.write(f"streaming {len(demo.scenes)} scenes of {printable(demo.log_name)}; Ctrl-C stops and writes the "
+                      "report")
+        try:
+            with interruption.allowed():
+                run_stream(demo.source, demo.worker, demo.inbox, demo.tick, demo.stop, own_threads(config["workers"]))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            table, lost = write_report(run_dir, demo, config["stream"], interruption.first)
+            demo.close()
+            console.write(table)  # a full disk takes the files, not what was measured
+        try:
+            with interruption.allowed():
+                lost += write_pictures(run_dir, demo, config, interruption.status == 0)
+        except KeyboardInterrupt:
+            console.write("interrupted: the pictures are left out")
+    _end(run_dir, demo, lost, interruption)
     return run_dir, table
+
+
+def _end(run_dir: Path, demo: Demo, lost: list[str], interruption: Interruption) -> None:
+    """What there is to say once everything is written.
+
+    Raises:
+        InputError: results are missing, or there was nothing to forecast from.
+        SystemExit: after SIGTERM and SIGHUP.
+    """
+    if lost:
+        raise InputError(f"{run_dir}: {', '.join(lost)} could not be written, see above; make room there, or name "
+                         "another stream.run_dir")
+    if interruption.status:
+        Console().write(f"ended by {interruption.first.name}: the report is in {run_dir}, stream.gif is not drawn")
+        raise SystemExit(interruption.status)
+    if demo.record.sweeps and not demo.record.used:
+        raise InputError(f"{printable(demo.log_name)}: none of {demo.record.sweeps} sweeps is usable; "
+                         f"{run_dir / 'report.md'} says why")
+    Console().write(f"wrote {run_dir / 'report.md'} and report.json")
 
 
 def own_threads(count: int) -> Callable[[], None]:
@@ -115,21 +153,21 @@ def assemble(config: Mapping) -> Demo:
     Raises:
         InputError: as `realtime_demo`.
     """
-    values, data = config["stream"], config["data"]
+    settings, stream = DemoSettings.from_dict(config["stream"]), StreamSettings.from_dict(config["stream"])
     if not Path(config["log"]["root"]).exists():
         ensure_log(config)  # does nothing where another log than the embedded one is configured
-    stream, model, log = StreamSettings.from_dict(values), ensure_student(config), open_log(config["log"])
-    scenes, grid = streamed_scenes(log, values["split"], values["max_scenes"]), model.settings.grid
+    model, log = ensure_student(config), open_log(config["log"])
+    scenes, grid = streamed_scenes(log, settings.split, settings.max_scenes), model.settings.grid
     clock, stop = SystemClock(), threading.Event()
     record = LatencyRecord(clock)
-    progress = Progress(record, StreamNetwork.name, clock)
+    progress = Progress(record, StreamNetwork.name, clock, Console())
     notices = Notices(progress.tell)
-    forecaster = StreamForecaster(StreamNetwork(model, record), OccupancySettings.from_dict(data["occupancy"]), stream,
-                                  config["seed"], record, notices)
-    last, window = LastForecasts(values["gif_forecasts"]), open_window(values["display"], grid, config["view"])
+    occupancy = OccupancySettings.from_dict(config["data"]["occupancy"])
+    forecaster = StreamForecaster(StreamNetwork(model, record), occupancy, stream, config["seed"], record, notices)
+    last, window = LastForecasts(settings.gif_forecasts), open_window(settings.display, grid, config["view"])
     worker = Worker(forecaster, [last, window] if window else [last], stream.deadline_s, clock, record)
     inbox = Inbox(stream.max_waiting_sweeps, record) if stream.pace > 0 else None
-    source = Replay(log, scenes, stream.pace, values["loops"], clock, notices, stop)
+    source = Replay(log, scenes, stream.pace, settings.loops, clock, notices, stop, stream.longest_pause_s)
     return Demo(log.name, scenes, grid, record, notices, progress, worker, source, inbox, last, window, stop)
 
 
@@ -146,8 +184,6 @@ def streamed_scenes(log: DrivingLog, split: str | None, max_scenes: int | None) 
         raise InputError(f"stream.split: {log.name} has no scene of split '{split}'; one of "
                          f"{', '.join(name for name, scenes in splits.items() if scenes)}, or null for all")
     scenes = log.scenes() if split is None else splits[split]
-    if max_scenes is not None and max_scenes < 1:
-        raise InputError(f"stream.max_scenes: {max_scenes} is too small; null for all")
     return scenes[:max_scenes]
 
 
@@ -155,10 +191,8 @@ def open_window(display: bool | str, grid: VoxelGrid, view: Mapping) -> LiveWind
     """The live window, where `stream.display` asks for one and there is a display.
 
     Raises:
-        InputError: true without a display, or an unknown value.
+        InputError: true without a display.
     """
-    if display not in (True, False, "auto"):
-        raise InputError(f"stream.display: {display!r} is not known; known: auto, true, false")
     if display is False:
         return None
     try:
@@ -168,30 +202,3 @@ def open_window(display: bool | str, grid: VoxelGrid, view: Mapping) -> LiveWind
             raise
         return None
     return LiveWindow(grid, list(view["times_s"]))
-
-
-def _write_report(run_dir: Path, demo: Demo, settings: Mapping, interrupted: bool) -> str:
-    """Write report.json and report.md; returns the table."""
-    summary, counts = demo.record.summary(), dict(demo.notices.counts)
-    noticed = "; ".join(f"{count} x {kind}" for kind, count in counts.items()) or "nothing"
-    table = f"{latency_markdown(summary)}\n\nNoticed: {noticed}."
-    shown = ", ".join(f"{key} {settings[key]}" for key in ("pace", "rate_hz", "labels", "reuse", "loops"))
-    try:
-        write_json(run_dir / "report.json", {
-            "log": demo.log_name, "scenes": demo.scenes, "interrupted": interrupted, **summary, "notices": counts,
-            "last_notices": list(demo.notices.last), "settings": dict(settings), "machine": machine(),
-            "versions": versions()})
-        with atomic_file(run_dir / "report.md") as partial:
-            partial.write_text(f"# Stream of {demo.log_name}\n\nSettings: {shown}.\n\n{table}\n")
-    except OSError:
-        print(table, flush=True)  # a full disk takes the files, not what was measured
-        raise
-    return table
-
-
-def _write_pictures(run_dir: Path, demo: Demo, config: Mapping) -> None:
-    written = [demo.last.save(run_dir / "forecast.npz", demo.grid)]
-    if demo.window is None and config["stream"]["gif_forecasts"] > 0:
-        written.append(animate(demo.last.kept(), run_dir / "stream.gif", demo.grid, config["view"]))
-    for path in filter(None, written):
-        print(f"wrote {path}", flush=True)

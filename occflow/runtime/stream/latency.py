@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import numpy as np
 from occflow.runtime.stream.clock import Clock
 
 STAGES = ("accumulate", "encode", "propose", "network", "decode", "deliver")
+MEMORY_KEPT = 3_600  # samples of the resident memory: then every other one is given up and half as many are taken
 KEPT = 36_000  # measurements of a stage: an hour at 10 Hz, so that a stream's own record does not grow without bound
 MIB = 2.0**20
 
@@ -24,8 +26,9 @@ class LatencyRecord:
         self._start_s = clock.now()
         self._stages_ms: dict[str, deque[float]] = {name: deque(maxlen=KEPT) for name in STAGES}
         self._ages_ms: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=KEPT))
-        self.memory_mib: deque[float] = deque(maxlen=KEPT)
-        self.sweeps, self.delivered, self.dropped = 0, Counter[str](), Counter[str]()
+        self.memory_mib: list[float] = []  # from the start on, evenly
+        self.memory_peak_mib, self._memory_every_s, self._memory_due_s = 0.0, 1.0, self._start_s
+        self.sweeps, self.used, self.delivered, self.dropped = 0, 0, Counter[str](), Counter[str]()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -43,9 +46,18 @@ class LatencyRecord:
         self.dropped[reason] += 1
 
     def sample_memory(self) -> None:
-        """Note the resident memory; once a second of the clock, however often it is called."""
-        if self._clock.now() - self._start_s >= len(self.memory_mib):
-            self.memory_mib.append(resident_mib())
+        """Note the resident memory, once a second of the clock however often it is called, more seldom after hours."""
+        now_s = self._clock.now()
+        if now_s < self._memory_due_s:
+            return
+        memory_mib = resident_mib()
+        self.memory_mib.append(memory_mib)
+        self.memory_peak_mib = max(self.memory_peak_mib, memory_mib)  # of nan: what was
+        if len(self.memory_mib) > MEMORY_KEPT:
+            del self.memory_mib[1::2]
+            self._memory_every_s *= 2
+        periods = math.floor((now_s - self._memory_due_s) / self._memory_every_s) + 1
+        self._memory_due_s += periods * self._memory_every_s
 
     def ages(self, name: str) -> dict[str, float]:
         """Statistics of the ages of one forecaster's forecasts."""
@@ -53,11 +65,12 @@ class LatencyRecord:
 
     def summary(self) -> dict:
         """Everything, for JSON."""
-        return {"seconds": round(self._clock.now() - self._start_s, 2), "sweeps": self.sweeps,
+        return {"seconds": round(self._clock.now() - self._start_s, 2), "sweeps": self.sweeps, "used": self.used,
                 "delivered": dict(self.delivered), "dropped": dict(self.dropped),
                 "stage_ms": {name: statistics(values) for name, values in self._stages_ms.items()},
                 "age_ms": {name: self.ages(name) for name in list(self._ages_ms)},
-                "memory_mib": [round(value, 1) for value in self.memory_mib]}
+                "memory_mib": [None if math.isnan(value) else round(value, 1) for value in self.memory_mib],
+                "memory_every_s": self._memory_every_s, "memory_peak_mib": round(self.memory_peak_mib, 1)}
 
 
 def statistics(values_ms) -> dict[str, float]:
@@ -87,12 +100,13 @@ def latency_markdown(summary: dict) -> str:
     for name, values in rows:
         cells = ["-" if values[key] is None else f"{values[key]:.0f}" for key in ("p50", "p95", "p99", "jitter")]
         lines.append(f"| {name} | {values['count']} | {' | '.join(cells)} |")
-    counts = [f"{summary['sweeps']} sweeps in {summary['seconds']:.0f} s",
+    unused = summary["sweeps"] - summary["used"]
+    counts = [f"{summary['sweeps']} sweeps in {summary['seconds']:.0f} s" + (f", {unused} not used" if unused else ""),
               f"delivered {_counted(summary['delivered'])}",
               f"dropped {_counted(summary['dropped'])}"]
-    memory = [value for value in summary["memory_mib"] if value == value]
+    memory = [value for value in summary["memory_mib"] if value is not None]
     if memory:
-        counts.append(f"resident memory {memory[0]:.0f} MiB at the start, {max(memory):.0f} at most, "
+        counts.append(f"resident memory {memory[0]:.0f} MiB at the start, {summary['memory_peak_mib']:.0f} at most, "
                       f"{memory[-1]:.0f} at the end")
     return "\n".join([*lines, "", "; ".join(counts) + "."])
 

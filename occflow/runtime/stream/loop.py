@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
+from occflow.errors import InputError
 from occflow.runtime.stream.clock import Clock
 from occflow.runtime.stream.forecaster import StreamForecast, StreamForecaster
 from occflow.runtime.stream.latency import LatencyRecord
 from occflow.runtime.stream.source import Arrival
 
 TICK_S = 0.05  # how often the caller's thread looks after windows and its progress line
+GRACE_S = 10.0  # for a thread that is to end: many times what a forecast takes, or the reading of a scan
 
 
 class Sink(Protocol):
@@ -100,10 +103,9 @@ def run_stream(source: Iterable[Arrival], worker: Worker, inbox: Inbox | None, t
         begin: called in the worker's thread, before all else.
 
     Raises:
-        what a thread raised; KeyboardInterrupt.
+        what a thread raised; KeyboardInterrupt; InputError: a thread cannot be started, or does not end.
     """
     errors: list[BaseException] = []
-    worked = threading.Event()
 
     def read() -> None:
         for arrival in source:
@@ -116,32 +118,60 @@ def run_stream(source: Iterable[Arrival], worker: Worker, inbox: Inbox | None, t
                 return
             worker.step(batch)
 
-    threads = [_thread("worker", work, stop, errors, worked.set)]
+    jobs = [_Job("worker", work, stop, errors)]
     if inbox:
-        threads.append(_thread("reader", read, stop, errors, inbox.close))
+        jobs.append(_Job("reader", read, stop, errors, at_end=inbox.close))
     try:
-        for thread in threads:
-            thread.start()
-        while not worked.is_set() and tick():
-            worked.wait(TICK_S)  # Thread.join, interrupted by Ctrl-C, takes a running thread for an ended one
+        for job in jobs:
+            job.start()
+        while not jobs[0].ended.is_set() and tick():
+            jobs[0].ended.wait(TICK_S)  # Thread.join, interrupted by Ctrl-C, takes a running thread for an ended one
     finally:
         stop.set()
-        for thread in threads:
-            thread.join()
+        if inbox:
+            inbox.close()  # also where there is no reader to do it
+        running = _running_still(jobs)
     if errors:
         raise errors[0]
+    if running:
+        raise InputError(f"the stream's {' and '.join(running)} did not end within {GRACE_S:.0f} s and had to be left; "
+                         "see whether the disk or the network that holds the log still answers")
 
 
-def _thread(name: str, job: Callable[[], None], stop: threading.Event, errors: list[BaseException],
-            at_end: Callable[[], None]) -> threading.Thread:
+class _Job:
     """A thread that keeps its error for the caller, and stops the others with it."""
-    def run() -> None:
-        try:
-            job()
-        except BaseException as error:  # a thread has nobody else to tell
-            errors.append(error)
-            stop.set()
-        finally:
-            at_end()
 
-    return threading.Thread(target=run, name=f"stream {name}", daemon=True)
+    def __init__(self, name: str, job: Callable[[], None], stop: threading.Event, errors: list[BaseException],
+                 at_end: Callable[[], None] = lambda: None) -> None:
+        self.name, self._job, self._stop, self._errors, self._at_end = name, job, stop, errors, at_end
+        self.started, self.ended = False, threading.Event()
+        self.thread = threading.Thread(target=self._run, name=f"stream {name}", daemon=True)
+
+    def start(self) -> None:
+        try:
+            self.thread.start()
+        except RuntimeError as error:  # the system has no thread left
+            raise InputError(f"the stream's {self.name} cannot begin ({error}); end other processes, or raise the "
+                             "limit of processes or of memory (ulimit -u, ulimit -v)") from None
+        self.started = True
+
+    def _run(self) -> None:
+        try:
+            self._job()
+        except BaseException as error:  # a thread has nobody else to tell
+            self._errors.append(error)
+            self._stop.set()
+        finally:
+            self._at_end()
+            self.ended.set()
+
+
+def _running_still(jobs: list[_Job]) -> list[str]:
+    """Wait until the jobs have ended, for `GRACE_S` at most; the names of those that have not."""
+    until_s, running = time.monotonic() + GRACE_S, []
+    for job in jobs:
+        if job.started and not job.ended.wait(max(0.0, until_s - time.monotonic())):
+            running.append(job.name)
+        elif job.started:
+            job.thread.join()
+    return running

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from typing import TextIO
 
 from occflow.runtime.stream.clock import Clock
+from occflow.runtime.stream.console import Console
 from occflow.runtime.stream.latency import LatencyRecord
 
 TERMINAL_S, LOG_S = 0.5, 5.0  # between two lines: on a terminal they take each other's place
@@ -20,14 +19,14 @@ class Progress:
         name: of the network, whose ages are told.
     """
 
-    def __init__(self, record: LatencyRecord, name: str, clock: Clock, stream: TextIO = sys.stdout) -> None:
-        self._record, self._name, self._clock, self._stream = record, name, clock, stream
-        self._terminal, self._lock, self._next_s = stream.isatty(), threading.Lock(), 0.0
+    def __init__(self, record: LatencyRecord, name: str, clock: Clock, console: Console) -> None:
+        self._record, self._name, self._clock, self._console = record, name, clock, console
+        self._terminal, self._lock, self._next_s = console.is_terminal, threading.Lock(), 0.0
 
     def tell(self, text: str) -> None:
         """A line of its own; any thread may call."""
         with self._lock:
-            print(f"{CLEAR if self._terminal else ''}{text}", file=self._stream, flush=True)
+            self._console.write(f"{CLEAR if self._terminal else ''}{text}")
             self._next_s = min(self._next_s, self._clock.now() + TERMINAL_S) if self._terminal else self._next_s
 
     def tick(self) -> None:
@@ -38,7 +37,7 @@ class Progress:
         with self._lock:
             self._next_s = self._clock.now() + (TERMINAL_S if self._terminal else LOG_S)
             start, end = (CLEAR, "") if self._terminal else ("", "\n")
-            print(f"{start}{self.line()}", end=end, file=self._stream, flush=True)
+            self._console.write(f"{start}{self.line()}", end)
 
     def line(self) -> str:
         record, ages = self._record, self._record.ages(self._name)
@@ -51,4 +50,4 @@ class Progress:
     def close(self) -> None:
         """End the line."""
         if self._terminal:
-            print(file=self._stream, flush=True)
+            self._console.write("")

@@ -20,20 +20,23 @@ def shown_frames(forecast: StreamForecast, seconds: list[float]) -> list[Occupan
 
 
 class LastForecasts:
-    """Keeps the last forecasts of a stream."""
+    """Keeps the last forecasts of a stream, and the last one that the network made, however long ago."""
 
     def __init__(self, number: int) -> None:
         self._kept: deque[StreamForecast] = deque(maxlen=max(1, number))
+        self._made: StreamForecast | None = None
 
     def deliver(self, forecast: StreamForecast) -> None:
         self._kept.append(forecast)
+        if forecast.name != "persistence":
+            self._made = forecast
 
     def save(self, path: Path, grid: VoxelGrid) -> Path | None:
         """Write the last forecast that the network made, for viz/player.py and viz/render.py; None without one."""
-        made = [forecast for forecast in self._kept if forecast.name != "persistence"]
-        if not made:
+        made = self._made
+        if made is None:
             return None
-        save_forecasts(path, grid, map_frames(made[-1].window, known_labels), {made[-1].name: made[-1].frames})
+        save_forecasts(path, grid, map_frames(made.window, known_labels), {made.name: made.frames})
         return path
 
     def kept(self) -> list[StreamForecast]:

@@ -137,6 +137,14 @@ def test_what_has_no_label_reaches_the_network_so_and_nobody_else(forecaster, tm
     assert (record.history[-1].labels == 0).all() and list(record.forecasts) == ["student-1"]
 
 
+def test_the_last_forecast_of_the_network_is_kept_where_the_stream_ends_without_it(forecaster, tmp_path):
+    """In the first sweep of another scene, say."""
+    made, kept = list(forecasts(forecaster()[0], drive(5)).values()), LastForecasts(1)
+    for one in (made[-1], replace(made[0], name="persistence")):
+        kept.deliver(one)
+    assert list(load_forecasts(kept.save(tmp_path / "forecast.npz", GRID)).forecasts) == ["student-1"]
+
+
 def test_a_new_drive_starts_anew(forecaster):
     stream, _ = forecaster()
     forecasts(stream, drive(5))
@@ -220,3 +228,22 @@ def test_a_truncated_scan_is_told_and_the_stream_goes_on(forecaster):
     names = [stream.forecast(task).name for task in tasks]
     assert notices.counts["unreadable sweep"] == 2
     assert names.count("student-1") >= 3 and names[-1] == "student-1"
+
+
+@pytest.mark.parametrize("gap_s", [3600.0, 1e9])
+def test_a_gap_of_any_length_costs_no_time_and_one_history(forecaster, gap_s):
+    """At a hundred forecasts a second, a hundred billion of them would lie in the longer one."""
+    stream, notices = forecaster(rate_hz=100.0)
+    sweeps = drive(4) + [replace(sweep, stamp_s=sweep.stamp_s + gap_s) for sweep in drive(8)[4:]]
+    made = forecasts(stream, sweeps)
+    assert [one.name for one in made.values()] == ["persistence"] * 2 + ["student-1"] * 2 + \
+        ["persistence"] * 2 + ["student-1"] * 2
+    assert notices.counts["silence"] == 1
+
+
+def test_sweeps_that_are_not_used_are_counted(forecaster, network):
+    stream, notices = forecaster()
+    sweeps = [replace(sweep, points_sensor=sweep.points_sensor[:0], labels=sweep.labels[:0])
+              if index in (3, 4) else sweep for index, sweep in enumerate(drive(9))]
+    assert 1.0 not in forecasts(stream, sweeps)
+    assert (network._record.sweeps, network._record.used, notices.counts["empty sweep"]) == (9, 7, 2)

@@ -103,3 +103,20 @@ def test_a_clock_that_runs_back_starts_anew(history, told):
     stream.add(log.sweep(10))
     assert stream.add(log.sweep(0)) and "clock ran back" in told[0]
     assert stream.make_frame().frame.stamp_s == 0.0
+
+
+def test_a_sweep_without_a_return_near_enough_is_left_out_and_told(history, told):
+    """A covered sensor sees nothing, or only what is no matter: neither is an empty road."""
+    log, stream = Drive(), history()
+    assert stream.add(log.sweep(0))
+    for points in (np.zeros((0, 3), np.float32), np.full((9, 3), 300.0, np.float32), np.full((9, 3), np.nan)):
+        assert not stream.add(replace(log.sweep(1), points_sensor=points, labels=np.full(len(points), ROAD, np.uint8)))
+    assert [text.split(":")[0] for text in told] == ["empty sweep"] * 3
+    assert stream.add(log.sweep(2)) and len(told) == 3
+
+
+@pytest.mark.parametrize("after_s", [0.0, 1e-9])
+def test_the_same_stamp_again_is_out_of_order(history, told, after_s):
+    log, stream = Drive(), history()
+    stream.add(log.sweep(0))
+    assert not stream.add(replace(log.sweep(1), stamp_s=after_s)) and "out of order" in told[0]

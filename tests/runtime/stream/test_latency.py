@@ -1,10 +1,13 @@
 """The latency record: its figures, its bound, its table."""
 
+import json
+
 import numpy as np
 import pytest
 from stream_world import FakeClock
 
-from occflow.runtime.stream.latency import KEPT, LatencyRecord, latency_markdown, statistics
+from occflow.runtime.stream import latency
+from occflow.runtime.stream.latency import KEPT, MEMORY_KEPT, LatencyRecord, latency_markdown, statistics
 
 
 def test_figures():
@@ -41,3 +44,27 @@ def test_memory_is_sampled_once_a_second():
         record.sample_memory()
         clock.spend(0.1)
     assert len(record.memory_mib) == 5 and record.memory_mib[0] == pytest.approx(record.memory_mib[-1], rel=0.5)
+
+
+def test_memory_is_sampled_ever_more_seldom_and_from_the_start_on(monkeypatch):
+    """Twelve hours, two ticks a second: few samples are taken, fewer are kept, and the highest is not lost."""
+    clock, taken = FakeClock(), []
+    record = LatencyRecord(clock)
+    monkeypatch.setattr(latency, "resident_mib",
+                        lambda: taken.append(clock.now()) or (1e6 if len(taken) == 2 else taken[-1]))
+    for _ in range(2 * 12 * 3600):
+        record.sample_memory()
+        clock.spend(0.5)
+    summary = record.summary()
+    assert len(taken) < 4 * MEMORY_KEPT and MEMORY_KEPT / 2 < len(record.memory_mib) <= MEMORY_KEPT
+    assert summary["memory_mib"][0] == 100.0 and summary["memory_peak_mib"] == 1e6
+    assert summary["memory_mib"][-1] > taken[-1] - 2 * summary["memory_every_s"]
+    assert np.ptp(np.diff(record.memory_mib)) == 0
+
+
+def test_a_system_that_does_not_tell_its_memory_has_a_report_of_plain_json(monkeypatch):
+    monkeypatch.setattr(latency, "resident_mib", lambda: float("nan"))
+    record = LatencyRecord(FakeClock())
+    record.sample_memory()
+    assert json.loads(json.dumps(record.summary(), allow_nan=False))["memory_mib"] == [None]
+    assert "resident" not in latency_markdown(record.summary())

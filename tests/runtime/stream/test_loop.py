@@ -7,6 +7,7 @@ import pytest
 from stream_world import Drive, FakeClock
 
 from occflow.errors import InputError
+from occflow.runtime.stream import loop
 from occflow.runtime.stream.latency import LatencyRecord
 from occflow.runtime.stream.loop import Inbox, Worker, run_stream
 from occflow.runtime.stream.source import Arrival
@@ -117,3 +118,59 @@ def test_an_endless_stream_stops_cleanly(parts, ending):
     else:
         run_stream(source(), parts.worker, Inbox(4, parts.record), tick, stop)
     assert stop.is_set() and not any("stream" in one.name for one in threading.enumerate())
+
+
+@pytest.mark.parametrize("name", ["worker", "reader"])
+def test_a_thread_that_cannot_begin_is_one_line_and_the_other_ends(parts, name, monkeypatch):
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == f"stream {name}":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(InputError, match=f"stream's {name} cannot begin .can't start new thread.; .*ulimit -u"):
+        run_stream(arrivals(parts.clock, 0), parts.worker, Inbox(4, parts.record), lambda: True, threading.Event())
+    assert not any("stream" in one.name for one in threading.enumerate())
+
+
+@pytest.mark.parametrize("with_reader", [True, False])
+def test_a_log_that_does_not_answer_any_more_does_not_hold_the_stream(parts, with_reader, monkeypatch):
+    """The reader hangs in a read of a dead network drive; the window is closed."""
+    monkeypatch.setattr(loop, "GRACE_S", 0.05)
+    answers = threading.Event()
+
+    def source():
+        yield from arrivals(parts.clock, 0)
+        answers.wait()
+
+    inbox = Inbox(4, parts.record) if with_reader else None
+    ending = "reader" if with_reader else "worker"
+    with pytest.raises(InputError, match=f"stream's {ending} did not end within"):
+        run_stream(source(), parts.worker, inbox, lambda: not parts.sink, threading.Event())
+    answers.set()
+
+
+@pytest.mark.parametrize("who", ["reader", "worker", "sink", "begin"])
+def test_any_error_of_any_thread_ends_the_stream(parts, who):
+    """Also one that nobody foresaw, with an endless source."""
+    def fail(*_):
+        raise ZeroDivisionError(who)
+
+    stop = threading.Event()
+
+    def source():
+        while not stop.is_set():
+            yield from arrivals(parts.clock, 0)
+            if who == "reader":
+                fail()
+
+    if who == "worker":
+        parts.forecaster.forecast = fail
+    if who == "sink":
+        parts.sink.deliver = fail
+    with pytest.raises(ZeroDivisionError, match=who):
+        run_stream(source(), parts.worker, Inbox(4, parts.record), lambda: True, stop,
+                   fail if who == "begin" else lambda: None)
+    assert not any("stream" in one.name for one in threading.enumerate())

@@ -1,12 +1,17 @@
 """A log replayed: pace, loops, and sweeps that cannot be read."""
 
+import errno
 import threading
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from stream_world import Drive, FakeClock
 
 from occflow.errors import InputError
 from occflow.logs.nuscenes import NuScenesLog
+from occflow.logs.protocol import Sweep
 from occflow.runtime.stream.notices import Notices
 from occflow.runtime.stream.source import MAX_UNREADABLE, Replay
 
@@ -81,3 +86,57 @@ def test_a_log_of_which_nothing_can_be_read_is_refused():
     source, _, _ = replay(Drive(num_sweeps=3, broken=(0, 1, 2)), 0.0, loops=10**9)
     with pytest.raises(InputError, match="no sweep of 2 scenes"):
         list(source)
+
+
+class FaultyDrive(Drive):
+    """With a fault in the middle sweep of each scene, or in all."""
+
+    def __init__(self, fault, everywhere: bool = False) -> None:
+        super().__init__(num_sweeps=5)
+        self.fault, self.everywhere = fault, everywhere
+
+    def _read(self, index: int) -> Sweep:
+        return self.fault(self.sweep(index)) if self.everywhere or index == 2 else self.sweep(index)
+
+
+def eio(sweep: Sweep) -> Sweep:
+    raise OSError(errno.EIO, "Input/output error", str(sweep.path))
+
+
+FAULTS = {
+    "empty sweep": lambda sweep: replace(sweep, points_sensor=np.zeros((0, 3), np.float32), labels=None),
+    "bad pose": lambda sweep: replace(sweep, world_from_ego=np.full((4, 4), np.nan)),
+    "bad stamp": lambda sweep: replace(sweep, stamp_s=1e300),
+    "unreadable sweep": eio}
+
+
+@pytest.mark.parametrize("kind", list(FAULTS))
+def test_a_sweep_that_is_not_usable_is_told_and_left_out(kind):
+    told = []
+    source, _, _ = replay(FaultyDrive(FAULTS[kind]), 1.0, told=told)
+    assert [int(arrival.sweep.path.stem) for arrival in source] == [0, 1, 3, 4] * 2
+    assert [text.split(" s ")[0].split(".bin")[0] for text in told] == [f"{kind}: 2"] * 2
+
+
+@pytest.mark.parametrize("kind", list(FAULTS))
+def test_a_log_of_which_nothing_is_usable_is_refused(kind):
+    source, _, _ = replay(FaultyDrive(FAULTS[kind], everywhere=True), 0.0, loops=10**9)
+    with pytest.raises(InputError, match="no sweep of 2 scenes is usable"):
+        list(source)
+
+
+def test_a_pose_off_the_earth_is_not_believed():
+    far = np.eye(4)
+    far[0, 3] = 1e300
+    source, _, _ = replay(FaultyDrive(lambda sweep: replace(sweep, world_from_sensor=far)), 0.0)
+    assert Path("2.bin") not in [arrival.sweep.path for arrival in source]
+
+
+@pytest.mark.parametrize("num_sweeps", [0, 1])
+def test_a_log_that_ends_at_once(num_sweeps):
+    source, _, _ = replay(Drive(num_sweeps=num_sweeps, names=["one"]), 1.0)
+    if num_sweeps:
+        assert len(list(source)) == 1
+    else:
+        with pytest.raises(InputError, match="no sweep of 1 scenes"):
+            list(source)
