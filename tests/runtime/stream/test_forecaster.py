@@ -241,6 +241,15 @@ def test_a_gap_of_any_length_costs_no_time_and_one_history(forecaster, gap_s):
     assert notices.counts["silence"] == 1
 
 
+@pytest.mark.parametrize("stamp_s", [1e300, 1e17])
+def test_a_stamp_that_is_no_time_does_not_hold_the_forecaster(forecaster, stamp_s):
+    """Whoever its arrivals are from; a period added to such a stamp leaves it as it is."""
+    stream, notices = forecaster()
+    sweeps = drive(9)
+    made = forecasts(stream, [*sweeps[:5], replace(sweeps[5], stamp_s=stamp_s), *sweeps[5:]])
+    assert list(made) == [0.0, 0.5, 1.0, 1.5, 2.0] and notices.counts["bad stamp"] == 1
+
+
 def test_sweeps_that_are_not_used_are_counted(forecaster, network):
     stream, notices = forecaster()
     sweeps = [replace(sweep, points_sensor=sweep.points_sensor[:0], labels=sweep.labels[:0])
