@@ -15,6 +15,7 @@ from occflow.errors import InputError
 T = TypeVar("T")
 MAX_RECORD_BYTES = 64 << 20  # of JSON; the largest that occflow writes has some 100 kB (tables of nuScenes have more)
 MAX_DEPTH = 64               # of lists and objects in one another; the deepest that occflow writes has 8
+MAX_NAME = 200               # characters of a name that people read
 MAX_SHOWN = 160              # characters of somebody else's text in a message
 
 
@@ -89,6 +90,17 @@ def bounded(claimed: float, most: float, what: str, least: float = 0) -> float:
     if not (math.isfinite(claimed) and least <= claimed <= most):
         raise ValueError(f"{what} of {claimed:g} is not within {least:g} and {most:g}")
     return claimed
+
+
+def shown_name(name: str) -> str:
+    """`name` itself where it can stand in a line, a table or a picture: printable, not empty, not too long.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise ValueError(f"{repr(name)[:80]} is no name: 1 to {MAX_NAME} printable characters")
+    return name
 
 
 def file_name(name: str) -> str:

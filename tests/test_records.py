@@ -6,7 +6,7 @@ import pytest
 from typing_extensions import TypedDict
 
 from occflow.errors import InputError
-from occflow.records import bounded, conform, file_name, inside, parse_json, read_json
+from occflow.records import bounded, conform, file_name, inside, parse_json, read_json, shown_name
 
 
 class Record(TypedDict):
@@ -84,3 +84,10 @@ def test_names_lead_nowhere_but_into_their_folder(tmp_path):
 
 def test_json_numbers_are_finite():
     assert parse_json("[1, 2.5e3]") == [1, 2500.0]
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 300, "\ud800", None, 3])
+def test_names_that_cannot_be_shown_in_a_line_are_refused(name):
+    assert shown_name("teacher 10 / a") == "teacher 10 / a"
+    with pytest.raises(ValueError, match="is no name"):
+        shown_name(name)

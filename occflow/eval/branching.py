@@ -7,7 +7,6 @@ m and frame f from `mover_starts`[m * (F + 1) + f] on, before `static`; `origin_
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +20,21 @@ from occflow.eval.intervals import mean_row
 from occflow.eval.numbers import MeanCounts
 from occflow.eval.occupancy_quality import restricted
 from occflow.eval.scene_counts import SceneCounts
-from occflow.geometry import invert, transform
-from occflow.grid import VoxelGrid
+from occflow.eval.window_files import window_file
+from occflow.geometry import invert, is_rigid, transform
+from occflow.grid import NUM_CLASSES, VoxelGrid
+from occflow.npz_file import FLOATING, UNSIGNED, WHOLE, open_npz
 from occflow.occupancy.forecast import Forecaster
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
+from occflow.records import one_line
 
 FORMAT = 1
+KINDS = {"format": (WHOLE, ()), "world_from_grid": (FLOATING, (None, 4, 4)), "static": (UNSIGNED, (None,) * 4),
+         "mover_flat": (WHOLE, (None,)), "mover_labels": (UNSIGNED, (None,)), "mover_starts": (WHOLE, (None,)),
+         "origin_m": (FLOATING, (3,)), "voxel_size_m": (FLOATING, ())}
+MOST_BYTES = 1 << 30  # of the arrays; 64 branches of 20 frames in a crowded street have some 60 MB
+MAX_FRAMES, MAX_BRANCHES = 1000, 64  # of a branch, of a file
 SCORES = ("coverage", "precision", "energy_distance", "nearest")
 PARTING = tuple(f"parting_{score}" for score in SCORES)
 TRUE = "true futures"  # row: the branches themselves as samples
@@ -86,21 +93,32 @@ def read_branch_file(path: Path) -> BranchFile:
         InputError: no such file, or one that holds no branches.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        with open_npz(path, MOST_BYTES) as stored:
+            arrays = {name: stored.read(name, *kind) for name, kind in KINDS.items()}
+        arrays |= {name: arrays[name].astype(np.int64) for name in ("mover_flat", "mover_starts")}
         if int(arrays["format"]) != FORMAT:
             raise ValueError(f"format {int(arrays['format'])}, not {FORMAT}")
-        static, flat, labels, starts = map(arrays.__getitem__, ("static", "mover_flat", "mover_labels", "mover_starts"))
-        file = BranchFile(path, VoxelGrid(arrays["origin_m"], static.shape[1:], arrays["voxel_size_m"]), arrays)
-        whole = len(static) == file.num_frames and len(starts) == file.num_branches * file.num_frames + 1
-        if not whole or starts[0] != 0 or not len(flat) == len(labels) == starts[-1] or (np.diff(starts) < 0).any():
-            raise ValueError("its arrays do not agree in number")
-        if len(flat) and not (0 <= flat.min() and flat.max() < file.grid.num_voxels):
-            raise ValueError("voxels outside the grid")
+        file = BranchFile(path, VoxelGrid(arrays["origin_m"], arrays["static"].shape[1:], arrays["voxel_size_m"]),
+                          arrays)
+        _check(file)
         return file
-    except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile, InputError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: no branches can be read ({reason}); run tools/branch_futures.py") from None
+    except (OSError, ValueError, InputError) as error:
+        raise InputError(f"{path}: no branches can be read ({one_line(error)}); run tools/branch_futures.py") from None
+
+
+def _check(file: BranchFile) -> None:
+    poses, static, flat, labels, starts = (file.arrays[name] for name in (
+        "world_from_grid", "static", "mover_flat", "mover_labels", "mover_starts"))
+    if not (1 <= len(poses) <= MAX_FRAMES and 1 <= file.num_branches <= MAX_BRANCHES):
+        raise ValueError(f"{len(poses)} poses and {len(starts)} starts do not agree, or are of more than "
+                         f"{MAX_BRANCHES} branches of {MAX_FRAMES} frames")
+    whole = len(static) == len(poses) and len(starts) == file.num_branches * len(poses) + 1
+    if not whole or starts[0] != 0 or not len(flat) == len(labels) == starts[-1] or (np.diff(starts) < 0).any():
+        raise ValueError("its arrays do not agree in number")
+    if len(flat) and not (0 <= flat.min() and flat.max() < file.grid.num_voxels and labels.max() < NUM_CLASSES):
+        raise ValueError("voxels outside the grid, or of unknown classes")
+    if not all(map(is_rigid, poses)):
+        raise ValueError("a grid pose is not rigid")
 
 
 def branch_windows(source: WindowSource, folder: Path, keys: list[WindowKey]) -> dict[WindowKey, Path]:
@@ -110,7 +128,7 @@ def branch_windows(source: WindowSource, folder: Path, keys: list[WindowKey]) ->
         InputError: none has.
     """
     frame, present = source.store.frame, source.history - 1
-    found = {key: folder / key.scene / f"{frame(key.scene, key.start + present).token}.npz" for key in keys}
+    found = {key: window_file(folder, key.scene, frame(key.scene, key.start + present).token) for key in keys}
     found = {key: path for key, path in found.items() if path.is_file()}
     if not found:
         raise InputError(f"{folder}: no branching futures of these windows; run tools/branch_futures.py first")

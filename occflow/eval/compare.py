@@ -10,9 +10,9 @@ from occflow.errors import InputError
 from occflow.eval.counters_file import read_counters
 from occflow.eval.intervals import UNKNOWN, percentiles, resampled_scores
 from occflow.eval.protocols import PROTOCOLS
-from occflow.eval.report import read_report
+from occflow.eval.report_record import REMEDY, SCORES, read_report, read_section
+from occflow.records import one_line
 
-SCORES = ("iou", "miou", "movable_iou")
 SAME = ("protocol", "ego", "horizon_s", "windows")  # what two reports must share to be compared
 FURTHER = {  # section of a report -> what is compared in it, by separate intervals
     "present": ("iou_all", "movable_iou_all", "movable_miou_all"),
@@ -38,8 +38,8 @@ def compare_reports(first: Path, second: Path) -> str:
     reports = [read_report(path) for path in paths]
     for key in SAME:
         if reports[0].get(key) != reports[1].get(key):
-            raise InputError(f"{paths[1]}: its {key} is {reports[1].get(key)}, that of {paths[0]} is "
-                             f"{reports[0].get(key)}; only reports of the same task can be compared")
+            raise InputError(f"{paths[1]}: its {key} is {one_line(str(reports[1].get(key)))}, that of {paths[0]} is "
+                             f"{one_line(str(reports[0].get(key)))}; only reports of the same task can be compared")
     rows = [{row["name"]: row for row in report["rows"]} for report in reports]
     shared = [name for name in rows[0] if name in rows[1] and rows[0][name].get("ego") == rows[1][name].get("ego")]
     if not shared:
@@ -54,14 +54,20 @@ def compare_reports(first: Path, second: Path) -> str:
         cells = [_cell(rows[0][name], rows[1][name], score, spans) for score in SCORES]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for section, scores in FURTHER.items():
-        lines += _further(section, scores, *reports)
+        lines += _further(section, scores, [_section(*one, section, scores) for one in zip(paths, reports)])
     return "\n".join(lines)
 
 
-def _further(section: str, scores: tuple[str, ...], first: dict, second: dict) -> list[str]:
+def _section(path: Path, report: dict, section: str, scores: tuple[str, ...]) -> dict | None:
+    try:
+        return read_section(report, section, scores)
+    except ValueError as error:
+        raise InputError(f"{path}: section {section} is broken ({error}); {REMEDY}") from None
+
+
+def _further(section: str, scores: tuple[str, ...], found: list[dict | None]) -> list[str]:
     """A table of one section, where both reports have it and it rests on the same windows and samples."""
-    found = [report.get(section) for report in (first, second)]
-    if not all(found) or any(found[0].get(key) != found[1].get(key) for key in SETTING):
+    if None in found or any(found[0].get(key) != found[1].get(key) for key in SETTING):
         return []
     rows = [{row["name"]: row for row in one["rows"]} for one in found]
     lines = ["", f"{section}: differences as they are; * where the two intervals do not meet", "",
@@ -74,7 +80,7 @@ def _further(section: str, scores: tuple[str, ...], first: dict, second: dict) -
 
 
 def _difference(first: dict, second: dict, score: str) -> str:
-    if None in (first[score], second[score]):
+    if None in (first.get(score), second.get(score)):
         return "-"
     spans = [row.get("intervals", {}).get(score, UNKNOWN) for row in (first, second)]
     return f"{second[score] - first[score]:+.4f}{'*' if _apart(*spans) else ''}"
@@ -87,7 +93,8 @@ def _shared_counters(paths: list[Path]) -> list[dict[str, np.ndarray]]:
 
 def _paired_intervals(pair: list[np.ndarray], report: dict) -> dict[str, np.ndarray] | None:
     """Intervals [F, 2] of second - first by score."""
-    if pair[0].shape != pair[1].shape or report["protocol"] not in PROTOCOLS:
+    instants = len(report["horizon_s"])
+    if any(one.shape[1] != instants for one in pair) or report["protocol"] not in PROTOCOLS:
         return None
     first, second = (resampled_scores(one, PROTOCOLS[report["protocol"]], report.get("seed", 0)) for one in pair)
     return {score: np.array([percentiles(column) for column in (second[score] - first[score]).T]) for score in SCORES}
@@ -103,9 +110,14 @@ def _cell(first: dict, second: dict, score: str, spans: dict[str, np.ndarray] | 
             low, high = spans[score][index]
             clear = low > 0 or high < 0
         else:
-            clear = _apart(*(row.get("intervals", {}).get(score, [[None, None]] * 9)[index] for row in (first, second)))
+            clear = _apart(*(_span(row, score, index) for row in (first, second)))
         parts.append(f"{100 * (b - a):+.1f}{'*' if clear else ''}")
     return _slashed(parts)
+
+
+def _span(row: dict, score: str, index: int) -> list:
+    spans = row.get("intervals", {}).get(score)
+    return spans[index] if spans else UNKNOWN
 
 
 def _apart(one: list, other: list) -> bool:

@@ -8,8 +8,14 @@ import numpy as np
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
+from occflow.eval.iou import NUM_LABELS
+from occflow.npz_file import TEXT, WHOLE, open_npz
+from occflow.records import bounded, one_line
 
 COUNTERS = "counters.npz"
+MOST_BYTES = 256 << 20  # of the arrays; ten rows of 150 scenes have 12 MB
+MAX_SCENES = 10_000  # each is drawn a thousand times
+MAX_COUNT = 1 << 48  # of voxels: the sums over all scenes and draws stay whole numbers
 
 
 def write_counters(run_dir: Path, scenes: list[str], confusion: dict[str, np.ndarray]) -> None:
@@ -29,11 +35,15 @@ def read_counters(run_dir: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     if not path.is_file():
         return [], {}
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            scenes, names, confusion = (stored[name] for name in ("scenes", "names", "confusion"))
-        if len(names) and confusion.shape[:2] != (len(names), len(scenes)):
-            raise ValueError("its arrays do not agree")
-        return [str(scene) for scene in scenes], {str(name): one for name, one in zip(names, confusion)}
-    except Exception as error:  # a zip file breaks in many ways
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: counters cannot be read ({reason}); evaluate again") from None
+        with open_npz(path, MOST_BYTES) as arrays:
+            scenes, names = (arrays.read(name, TEXT, (None,)).tolist() for name in ("scenes", "names"))
+            shape = (len(names), len(scenes), None, NUM_LABELS, NUM_LABELS) if names else (0,)
+            confusion = arrays.read("confusion", WHOLE, shape)
+        bounded(len(scenes), MAX_SCENES, "number of scenes")
+        if confusion.size and not (0 <= confusion.min() and confusion.max() <= MAX_COUNT):
+            raise ValueError(f"counters beyond 0 to {MAX_COUNT}")
+        if len(set(names)) != len(names) or len(set(scenes)) != len(scenes):
+            raise ValueError("two rows or scenes have one name")
+        return scenes, dict(zip(names, confusion.astype(np.int64)))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: counters cannot be read ({one_line(error)}); evaluate again") from None

@@ -6,18 +6,20 @@ samples, [K, F, X, Y, Z] uint8 in the Occ3D layout (classes 0..16, 17 free), eac
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from occflow.errors import InputError
+from occflow.eval.window_files import window_file
 from occflow.grid import FREE, VoxelGrid
+from occflow.npz_file import UNSIGNED, Header, open_npz
 from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
+from occflow.records import one_line
 
 KEY = "semantics"
 MAX_SAMPLES = 64
@@ -57,7 +59,7 @@ class ImportedForecaster:
 
     def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
         """As many of the file's samples as there are seeds, from its first on; they repeat where it has fewer."""
-        path = self.folder / window.key.scene / f"{window.present.token}.npz"
+        path = window_file(self.folder, window.key.scene, window.present.token)
         volumes = read_prediction(path, (len(window.horizon), *self.grid.shape))
         kept = [Forecast(tuple(OccupancyFrame.from_dense(volume, target.world_from_grid, target.stamp_s)
                                for volume, target in zip(one, window.horizon))) for one in volumes[:len(seeds)]]
@@ -74,36 +76,23 @@ def read_prediction(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         InputError: missing, broken, of another shape or type, too large, or with an unknown class.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            member = archive.getinfo(f"{KEY}.npy")
-            with archive.open(member) as stream:
-                found, dtype = _header(stream)
-            _check(path, found, dtype, shape)
-            if member.file_size > np.prod(found, dtype=np.int64) + 4096:  # an .npy header is far smaller
-                raise ValueError("its size in the archive is not that of its shape")
-            with archive.open(member) as stream:
-                volumes = np.lib.format.read_array(stream, allow_pickle=False)
+        with open_npz(path, MAX_SAMPLES * math.prod(shape)) as arrays:
+            header = arrays.header(KEY)
+            _check(path, header, shape)
+            volumes = arrays.read(KEY, UNSIGNED, header.shape)
     except FileNotFoundError:
         raise InputError(f"{path}: no prediction of this window; write one a window, SCENE/TOKEN.npz") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError,
-            RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a usable prediction ({reason}); write it with np.savez_compressed(path, "
-                         f"{KEY}=classes)") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a usable prediction ({one_line(error)}); wanted is uint8 {shape}, "
+                         f"written with np.savez_compressed(path, {KEY}=classes)") from None
     if volumes.size and volumes.max() > FREE:
         raise InputError(f"{path}: {KEY} holds class {volumes.max()}; classes are 0..{FREE}, {FREE} is free")
     return volumes.reshape(-1, *shape)
 
 
-def _header(stream) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
-    return shape, dtype
-
-
-def _check(path: Path, found: tuple[int, ...], dtype: np.dtype, shape: tuple[int, ...]) -> None:
+def _check(path: Path, header: Header, shape: tuple[int, ...]) -> None:
+    found = header.shape
     samples = found[0] if len(found) == 5 else 1
-    if dtype != np.uint8 or found[-4:] != shape or len(found) not in (4, 5) or not 1 <= samples <= MAX_SAMPLES:
-        raise InputError(f"{path}: {KEY} is {dtype} {found}; wanted is uint8 {shape}, or up to {MAX_SAMPLES} samples "
-                         "of that")
+    if header.dtype != np.uint8 or found[-4:] != shape or len(found) not in (4, 5) or not 1 <= samples <= MAX_SAMPLES:
+        raise InputError(f"{path}: {KEY} is {header.dtype} {one_line(str(found))}; wanted is uint8 {shape}, or up to "
+                         f"{MAX_SAMPLES} samples of that")

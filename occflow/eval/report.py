@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from occflow.atomic import atomic_file, write_json
-from occflow.errors import InputError
 from occflow.eval.charts import report_panels, write_charts
 from occflow.eval.counters_file import write_counters
 from occflow.eval.ego_setting import EGO_SETTINGS
@@ -84,22 +82,6 @@ def write_report(run_dir: Path, report: Mapping) -> None:
         with atomic_file(Path(run_dir) / name) as partial:
             partial.write_text(text)
     write_charts(Path(run_dir) / "charts.svg", report_panels(report))
-
-
-def read_report(path: Path) -> dict:
-    """A report.json.
-
-    Raises:
-        InputError: missing or not a report.
-    """
-    try:
-        report = json.loads(Path(path).read_text())
-        report["protocol"], [(row["name"], row["iou"], row["miou"], row["ms"]) for row in report["rows"]]
-        return report
-    except OSError:
-        raise InputError(f"{path}: no such report; make one with tools/evaluate.py") from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is not a report; make it again with tools/evaluate.py") from None
 
 
 def table_markdown(report: Mapping) -> str:

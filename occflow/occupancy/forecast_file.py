@@ -9,21 +9,22 @@ boxes, these lie beside them in `i_box_counts`, `i_box_poses`, `i_box_sizes_m`, 
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.geometry import is_rigid
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import Box
+from occflow.npz_file import FLOATING, TEXT, UNSIGNED, WHOLE, NpzFile, open_npz
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.records import bounded, conform, one_line, parse_json, shown_name
 
 if TYPE_CHECKING:  # a reader of pictures needs no occupancy store
     from occflow.occupancy.windows import Window
@@ -32,8 +33,37 @@ FORMAT = "occflow-forecast-1"
 POSE_TOLERANCE_M = 0.01  # forecast and truth of one instant are compared voxel by voxel: one grid pose for both
 BOX_FIELDS = ("box_counts", "box_poses", "box_sizes_m", "box_labels", "box_tracks")
 FIELDS = ("flat", "labels", "counts", "poses", "stamps_s", "tokens")
+KINDS = {"flat": (WHOLE, (None,)), "labels": (UNSIGNED, (None,)), "counts": (WHOLE, (None,)),
+         "poses": (FLOATING, (None, 4, 4)), "stamps_s": (FLOATING, (None,)), "tokens": (TEXT, (None,)),
+         "box_counts": (WHOLE, (None,)), "box_poses": (FLOATING, (None, 4, 4)), "box_sizes_m": (FLOATING, (None, 3)),
+         "box_labels": (UNSIGNED, (None,)), "box_tracks": (TEXT, (None,))}
+
+MOST_BYTES = 2 << 30  # of all arrays; a window with 64 samples of ten forecasters at 200 x 200 x 16 has some 0.7 GB
+MAX_LAYOUT_BYTES = 4 << 20
+MAX_FRAMES = 20_000  # of all sequences; those 64 samples have 4000
+MAX_BOXES = 100_000
+MAX_PLACE_M = 1e9  # from the origin of the world; maps of the earth have 1e7
+MAX_BOX_M = 1000.0
+MAX_STAMP_S = 1e11  # some 3000 years
 
 Frames = tuple[OccupancyFrame, ...]
+
+
+class GridRecord(TypedDict):
+    """VoxelGrid.to_dict."""
+
+    origin_m: list[float]
+    shape: list[int]
+    voxel_size_m: float
+
+
+class Layout(TypedDict):
+    """What the array `layout` holds, as JSON."""
+
+    format: str
+    grid: GridRecord
+    scene: str
+    sequences: list[str]
 
 
 @dataclass(frozen=True)
@@ -82,21 +112,19 @@ def load_forecasts(path: Path) -> ForecastRecord:
     """Read what `save_forecasts` wrote.
 
     Raises:
-        InputError: no such file, or one that is truncated, corrupt or not a forecast file.
+        InputError: no such file, or one that is truncated, corrupt, too large or not a forecast file.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no forecast file; evaluate a model first, or name another run with view.source=PATH")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        record = _record(arrays)
+        with open_npz(path, MOST_BYTES) as arrays:
+            record = _record(arrays)
         _check(record)
         return record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, NotImplementedError,
-            zipfile.BadZipFile, zlib.error, InputError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: not a usable forecast file ({reason}); evaluate again to write a new one") from None
+    except (OSError, ValueError, InputError) as error:
+        raise InputError(f"{path}: not a usable forecast file ({one_line(error)}); evaluate again to write a new "
+                         "one") from None
 
 
 def _arrays(frames: Frames) -> dict[str, np.ndarray]:
@@ -123,47 +151,53 @@ def _box_arrays(frames: Frames) -> dict[str, np.ndarray]:
     }
 
 
-def _boxes(arrays: dict[str, np.ndarray], name: str, num_frames: int) -> list[tuple[Box, ...]]:
-    """The boxes of each frame of a sequence; none where it was written without."""
-    if "box_counts" not in arrays:
-        return [()] * num_frames
-    counts, *values = (arrays[field_name] for field_name in BOX_FIELDS)
-    poses, sizes_m, labels, _ = values
-    sound = len(counts) == num_frames and (counts >= 0).all() and all(len(one) == counts.sum() for one in values)
-    if not (sound and sizes_m.shape[1:] == (3,) and np.isfinite(sizes_m).all() and (labels < NUM_CLASSES).all()
-            and all(is_rigid(pose) for pose in poses)):
-        raise ValueError(f"sequence '{name}': its boxes are not usable")
-    boxes = [Box(str(track), int(label), pose, size_m) for pose, size_m, label, track in zip(*values, strict=True)]
-    return [tuple(boxes[end - count:end]) for end, count in zip(np.cumsum(counts), counts)]
-
-
-def _record(arrays: dict[str, np.ndarray]) -> ForecastRecord:
-    layout = json.loads(str(arrays["layout"]))
-    if layout["format"] != FORMAT:
-        raise ValueError(f"format {layout['format']!r}, not {FORMAT}")
-    grid = VoxelGrid.from_dict(layout["grid"])
-    sequences = {name: _frames(_sequence(arrays, number), name, grid)
-                 for number, name in enumerate(layout["sequences"])}
+def _record(arrays: NpzFile) -> ForecastRecord:
+    layout = _layout(arrays)
+    grid, names = VoxelGrid.from_dict(layout["grid"]), layout["sequences"]
+    bounded(_total(arrays, len(names), "poses"), MAX_FRAMES, "number of frames")
+    bounded(_total(arrays, len(names), "box_poses"), MAX_BOXES, "number of boxes")
+    sequences = {name: _frames(_sequence(arrays, number), name, grid) for number, name in enumerate(names)}
     forecasts = {name.removeprefix("forecast/"): frames for name, frames in sequences.items()
                  if name.startswith("forecast/")}
     samples: dict[str, tuple[Frames, ...]] = {}
     for name, frames in sequences.items():
         if name.startswith("samples/"):
-            forecaster = name.split("/", 2)[2]
+            forecaster = name.split("/", 2)[-1]
             samples[forecaster] = (*samples.get(forecaster, ()), frames)
-    return ForecastRecord(grid, sequences["history"], sequences["truth"], forecasts, str(layout["scene"]), samples)
+    return ForecastRecord(grid, sequences["history"], sequences["truth"], forecasts, layout["scene"], samples)
 
 
-def _sequence(arrays: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+def _layout(arrays: NpzFile) -> Layout:
+    if arrays.header("layout").nbytes > MAX_LAYOUT_BYTES:
+        raise ValueError(f"layout of more than {MAX_LAYOUT_BYTES} bytes")
+    layout = conform(parse_json(str(arrays.read("layout", TEXT, ()))), Layout, "layout")
+    if layout["format"] != FORMAT:
+        raise ValueError(f"format {layout['format']!r}, not {FORMAT}")
+    for name in (layout["scene"], *layout["sequences"]):
+        shown_name(name)
+    absent = [name for name in ("history", "truth") if name not in layout["sequences"]]
+    if absent or len(set(layout["sequences"])) != len(layout["sequences"]):
+        raise ValueError(f"no sequence '{absent[0]}'" if absent else "two sequences have one name")
+    return layout
+
+
+def _total(arrays: NpzFile, sequences: int, field_name: str) -> int:
+    """How many entries of a field all sequences claim to have; nothing of it is read."""
+    names = (f"{number}_{field_name}" for number in range(sequences))
+    present = set(arrays.names)
+    return sum(sum(arrays.header(name).shape[:1]) for name in names if name in present)
+
+
+def _sequence(arrays: NpzFile, number: int) -> dict[str, np.ndarray]:
     """The arrays of one sequence by field; those of boxes only where they were written."""
-    boxes = {one: arrays[f"{number}_{one}"] for one in BOX_FIELDS if f"{number}_box_counts" in arrays}
-    return {**{one: arrays[f"{number}_{one}"] for one in FIELDS}, **boxes}
+    fields = (*FIELDS, *(BOX_FIELDS if f"{number}_box_counts" in arrays.names else ()))
+    return {one: arrays.read(f"{number}_{one}", *KINDS[one]) for one in fields}
 
 
 def _frames(arrays: dict[str, np.ndarray], name: str, grid: VoxelGrid) -> Frames:
-    counts = arrays["counts"].astype(np.int64)
+    counts = _counts(arrays["counts"], grid.num_voxels, name)
     per_frame = (arrays["poses"], arrays["stamps_s"], arrays["tokens"])
-    if (counts < 0).any() or any(len(values) != len(counts) for values in per_frame):
+    if any(len(values) != len(counts) for values in per_frame):
         raise ValueError(f"sequence '{name}': its frames do not agree in number")
     if not counts.sum() == len(arrays["flat"]) == len(arrays["labels"]):
         raise ValueError(f"sequence '{name}': its voxels do not agree in number")
@@ -174,10 +208,42 @@ def _frames(arrays: dict[str, np.ndarray], name: str, grid: VoxelGrid) -> Frames
         ordered = count == 0 or (flat[0] >= 0 and flat[-1] < grid.num_voxels and (np.diff(flat) > 0).all())
         if not ordered or (labels >= NUM_CLASSES).any():
             raise ValueError(f"sequence '{name}': voxels outside the grid or unknown classes")
-        if not is_rigid(pose) or not np.isfinite(stamp_s):
+        if not _is_place(pose) or not abs(stamp_s) <= MAX_STAMP_S:
             raise ValueError(f"sequence '{name}': a grid pose or time stamp is not usable")
-        frames.append(OccupancyFrame(flat, labels.astype(np.uint8), pose, float(stamp_s), str(token), around))
+        frames.append(OccupancyFrame(flat, labels.astype(np.uint8), pose.astype(np.float64), float(stamp_s),
+                                     _name_or_none(token), around))
     return tuple(frames)
+
+
+def _boxes(arrays: dict[str, np.ndarray], name: str, num_frames: int) -> list[tuple[Box, ...]]:
+    """The boxes of each frame of a sequence; none where it was written without."""
+    if "box_counts" not in arrays:
+        return [()] * num_frames
+    counts, *values = (arrays[field_name] for field_name in BOX_FIELDS)
+    counts, (poses, sizes_m, labels, _) = _counts(counts, MAX_BOXES, name), values
+    sound = len(counts) == num_frames and all(len(one) == counts.sum() for one in values)
+    if not (sound and (sizes_m > 0).all() and (sizes_m <= MAX_BOX_M).all() and (labels < NUM_CLASSES).all()
+            and all(map(_is_place, poses))):
+        raise ValueError(f"sequence '{name}': its boxes are not usable")
+    boxes = [Box(_name_or_none(track), int(label), pose.astype(np.float64), size_m.astype(np.float64))
+             for pose, size_m, label, track in zip(*values, strict=True)]
+    return [tuple(boxes[end - count:end]) for end, count in zip(np.cumsum(counts), counts)]
+
+
+def _counts(counts: np.ndarray, most: int, name: str) -> np.ndarray:
+    """Lengths [F] int64 of the frames' parts."""
+    if len(counts) and not (0 <= counts.min() and counts.max() <= most):
+        raise ValueError(f"sequence '{name}': its frames do not agree in number")
+    return counts.astype(np.int64)
+
+
+def _is_place(pose: np.ndarray) -> bool:
+    return bool((np.abs(pose) <= MAX_PLACE_M).all()) and is_rigid(pose)
+
+
+def _name_or_none(name: np.str_) -> str:
+    """The name of a keyframe or an object, which may have none."""
+    return shown_name(str(name)) if len(name) else ""
 
 
 def _check(record: ForecastRecord) -> None:
@@ -187,6 +253,8 @@ def _check(record: ForecastRecord) -> None:
     for name, frames in made:
         if not frames:
             raise ValueError(f"forecast '{name}' has no frame")
+        if len(frames) != len(record.forecasts.get(name, frames)):
+            raise ValueError(f"a sample of '{name}' has {len(frames)} frames, its forecast another number")
         if not record.truth:
             continue
         if len(frames) != len(record.truth):

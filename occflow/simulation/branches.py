@@ -27,6 +27,8 @@ import numpy as np
 from occflow.atomic import atomic_folder
 from occflow.errors import InputError
 from occflow.grid import FREE
+from occflow.npz_file import open_npz
+from occflow.records import one_line
 from occflow.simulation.agents import Script
 from occflow.simulation.drive import Scene, read_record, record_of, run_scenes
 from occflow.simulation.exact import GRID, fill_boxes, static_occupancy
@@ -35,6 +37,7 @@ from occflow.simulation.settings import SimulationSettings
 from occflow.simulation.traffic import Traffic, touching
 
 FORMAT = 1  # of the file
+MOST_BYTES = 1 << 30  # of its arrays
 MAX_TRIES = 10  # to draw a branch in which nobody touches the ego
 KEYS = {"branches": (1, 64), "branch_every": (1, 1000), "branch_frames": (1, 20)}
 
@@ -69,12 +72,13 @@ def read_branches(path: Path) -> Branches:
         InputError: no such file, or one that holds no branches.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if int(arrays["format"]) != FORMAT:
-                raise ValueError(f"format {int(arrays['format'])}, not {FORMAT}")
-            return Branches({name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: no branches can be read ({error}); run tools/branch_futures.py") from None
+        with open_npz(path, MOST_BYTES) as stored:
+            arrays = {name: stored.read(name) for name in stored.names}
+        if int(arrays.get("format", np.zeros(()))) != FORMAT:
+            raise ValueError(f"not of format {FORMAT}")
+        return Branches(arrays)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: no branches can be read ({one_line(error)}); run tools/branch_futures.py") from None
 
 
 def branch_log(root: Path, version: str, simulation: Mapping, seed: int, workers: int) -> dict[str, float]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damage import edited_archive, edited_bytes
 
 from occflow.errors import InputError
 from occflow.eval.branching import (
@@ -126,3 +127,36 @@ def test_a_longer_horizon_than_the_branches_have_is_refused(tmp_path):
     window = Window(WindowKey("s", 0), (frame(0.0),), tuple(frame(0.5 * i) for i in (1, 2, 3)))
     with pytest.raises(InputError, match="2 future frames, the horizon has 3"):
         read_branch_file(write_branches(tmp_path)).futures(window, GRID)
+
+
+@pytest.mark.parametrize("changed", [
+    {"world_from_grid": np.zeros((0, 4, 4)), "static": np.zeros((0, *FINE.shape), np.uint8)},
+    {"world_from_grid": np.full((3, 4, 4), np.nan)}, {"mover_labels": np.full(80, 200, np.uint8)},
+    {"static": np.zeros((3, 10 ** 5, 1, 1), np.uint8), "voxel_size_m": np.array(1e9)},
+    {"origin_m": np.full(3, np.inf)}, {"origin_m": np.zeros(2)}, {"voxel_size_m": np.array("a")},
+    {"mover_starts": np.zeros(301 * 3 + 1, np.int64)}, {"mover_starts": np.array([[0]])},
+    {"format": np.array([1, 1])}, {"mover_flat": np.full(80, 2.5)}])
+@pytest.mark.filterwarnings("error")
+def test_odd_arrays_are_refused_in_one_line(tmp_path, changed):
+    path = write_branches(tmp_path, **changed)
+    with pytest.raises(InputError, match="no branches can be read") as refused:
+        read_branch_file(path)
+    assert str(path) in str(refused.value) and len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("error", "ignore:Duplicate name")
+def test_random_edits_are_refused_in_one_line_or_give_futures(tmp_path):
+    path, rng = write_branches(tmp_path), np.random.default_rng(0)
+    whole, window = path.read_bytes(), Window(WindowKey("s", 0), (frame(0.0, PARKED),), (frame(0.5), frame(1.0)))
+    for number in range(200):
+        path.write_bytes((edited_bytes if number % 2 else edited_archive)(whole, rng))
+        try:
+            read_branch_file(path).futures(window, GRID)
+        except InputError as error:
+            assert str(path) in str(error) and len(str(error).splitlines()) == 1
+
+
+def test_a_keyframe_that_is_no_file_name_is_refused(tmp_path):
+    write_branches(tmp_path)
+    with pytest.raises(InputError, match="cannot be a file name"):
+        branch_windows(SOURCE, tmp_path / "s", [WindowKey("../s", 0)])

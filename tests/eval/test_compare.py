@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from damage import edited_bytes, edited_json
 
 from occflow.errors import InputError
 from occflow.eval.compare import compare_reports
@@ -79,3 +80,75 @@ def test_other_tasks_are_refused(tmp_path):
     (tmp_path / "c" / "report.json").write_text(json.dumps(renamed))
     with pytest.raises(InputError, match="no row in common"):
         compare_reports(first, tmp_path / "c")
+
+
+def both(tmp_path):
+    """Two comparable reports with every section; the folder of the second, and its report."""
+    first, second = (written(tmp_path / name, EASY + shift, ensemble(0.3 + shift)) for name, shift in (("a", 0),
+                                                                                                   ("b", 0.01)))
+    section = {"windows": 3, "rows": [{"name": "x", "iou_all": 0.5, "l1_m": None, "coverage": 0.25, "flicker": 0.0,
+                                       "intervals": {"iou_all": [0.4, 0.6], "l1_m": [None, None]}}]}
+    for folder in (first, second):
+        report = json.loads((folder / "report.json").read_text())
+        report |= dict.fromkeys(("present", "rays", "branches", "coherence"), section)
+        (folder / "report.json").write_text(json.dumps(report))
+    return first, second, json.loads((second / "report.json").read_text())
+
+
+def one_line_or_table(first, second) -> None:
+    try:
+        assert compare_reports(first, second).startswith(str(second))
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1 and len(str(error)) < 1000
+
+
+@pytest.mark.parametrize("path, value, reason", [
+    (("rows", 0, "iou"), [0.5], "are not at the 3 instants"), (("rows", 0, "miou"), [1, 2, "3"], "rows.0.miou.2"),
+    (("rows", 0, "iou"), 0.5, "rows.0.iou"), (("rows", 0, "name"), None, "rows.0.name"),
+    (("rows", 0, "name"), "a\nb", "no name"), (("rows", 0, "intervals", "iou"), [[0, 1]], "are not at the 3 instants"),
+    (("rows", 0, "intervals"), [], "intervals"), (("rows", 0, "iou"), [1e300, 0, 0], "figure beyond"),
+    (("rows", 0, "intervals", "miou"), [[1]] * 4, "intervals.miou.0"), (("horizon_s",), [], "number of instants"),
+    (("seed",), -1, "seed"), (("seed",), None, "seed"), (("windows",), 3, "windows"), (("rows",), {}, "rows"),
+    (("ensembles", "rows"), 3, "section ensembles"), (("ensembles", "rows", 0, "energy"), "x", "section ensembles"),
+    (("rays", "rows", 0, "intervals", "l1_m"), [1], "section rays"), (("present",), [1], "section present")])
+def test_an_odd_field_is_named_in_one_line(tmp_path, path, value, reason):
+    first, second, report = both(tmp_path)
+    *way, last = path
+    place = report
+    for key in way:
+        place = place[key]
+    place[last] = value
+    (second / "report.json").write_text(json.dumps(report))
+    with pytest.raises(InputError, match=reason) as refused:
+        compare_reports(first, second)
+    assert str(second) in str(refused.value) and len(str(refused.value).splitlines()) == 1
+
+
+def test_deep_nesting_is_refused_in_one_line(tmp_path):
+    first, second, _ = both(tmp_path)
+    (second / "report.json").write_text('{"protocol": ' + "[" * 10_000_000)
+    with pytest.raises(InputError, match="deep"):
+        compare_reports(first, second)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.filterwarnings("error")
+def test_random_edits_give_a_table_or_one_line(tmp_path, seed, monkeypatch):
+    monkeypatch.setattr("occflow.eval.intervals.RESAMPLES", 10)
+    first, second, report = both(tmp_path)
+    rng, whole = np.random.default_rng(seed), json.dumps(report).encode()
+    for number in range(100):
+        content = edited_bytes(whole, rng) if number % 4 == 0 else json.dumps(edited_json(report, rng)).encode()
+        (second / "report.json").write_bytes(content)
+        if number == 50:
+            (second / COUNTERS).unlink()
+        one_line_or_table(first, second)
+
+
+@pytest.mark.filterwarnings("error")
+def test_counters_of_other_instants_or_rows_are_not_used(tmp_path):
+    first, second, _ = both(tmp_path)
+    scenes = np.array([f"s{number}" for number in range(6)])
+    np.savez(second / COUNTERS, scenes=scenes, names=np.array(["student-1"]),
+             confusion=np.ones((1, 6, 5, 18, 18), np.int64))
+    one_line_or_table(first, second)

@@ -104,3 +104,20 @@ def test_counters_come_back_and_broken_ones_are_refused(tmp_path):
     (tmp_path / COUNTERS).write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match="counters cannot be read"):
         read_counters(tmp_path)
+
+
+@pytest.mark.parametrize("changed", [
+    {"confusion": np.zeros((1, 2, 3, 18, 18))}, {"confusion": np.full((1, 2, 3, 18, 18), -1)},
+    {"confusion": np.full((1, 2, 3, 18, 18), 2 ** 60)}, {"confusion": np.zeros((1, 2, 3, 18, 17), np.int64)},
+    {"confusion": np.zeros((2, 2, 3, 18, 18), np.int64), "names": np.array(["copy", "copy"])},
+    {"scenes": np.array(["a", "a"])}, {"scenes": np.array([1, 2])}, {"names": np.array("copy")},
+    {"scenes": np.array([str(i) for i in range(20_000)]), "names": np.zeros(0, "<U1"), "confusion": np.zeros(0, int)},
+    {"confusion": np.array([None])}])
+@pytest.mark.filterwarnings("error")
+def test_odd_counters_are_refused_in_one_line(tmp_path, changed):
+    arrays = {"scenes": np.array(["a", "b"]), "names": np.array(["copy"]),
+              "confusion": np.zeros((1, 2, 3, 18, 18), np.int64), **changed}
+    np.savez(tmp_path / COUNTERS, **arrays)
+    with pytest.raises(InputError, match="counters cannot be read") as refused:
+        read_counters(tmp_path)
+    assert len(str(refused.value).splitlines()) == 1

@@ -1,7 +1,12 @@
 """Predictions made elsewhere, scored in place of a checkpoint."""
 
+import io
+import zipfile
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from damage import edited_archive, edited_bytes
 
 from occflow.errors import InputError
 from occflow.eval.distribution import DistributionCounts
@@ -99,3 +104,52 @@ def test_missing_and_truncated_files_are_refused(tmp_path):
     whole.write_bytes(content.replace(content[70:80], bytes(10)))
     with pytest.raises(InputError, match="not a usable prediction"):
         read_prediction(whole, SHAPE)
+
+
+def packed(header: bytes, body: bytes = b"", version: bytes = b"\1\0") -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        length = len(header).to_bytes(2 if version[0] == 1 else 4, "little")
+        archive.writestr("semantics.npy", b"\x93NUMPY" + version + length + header + body)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("content", [
+    packed(b"{'descr': '|u1', 'fortran_order': False, 'shape': (" + b"9" * 30 + b", 2, 5, 4, 3), }"),
+    packed(b"{'descr': '|u1', 'fortran_order': False, 'shape': (64, 2, 5, 4, 3), }", bytes(7)),
+    packed(b"{'descr': '|u1', 'fortran_order': False, 'shape': (2, 5, 4, 3), }" + bytes(3), bytes(120)),
+    packed(b"{'descr': '|u1', 'shape': (2, 5, 4, 3), }"), packed(b"(" * 900), packed(b"\xff"), packed(b"{1is 2}"),
+    packed(b"{'descr': '|u1', 'fortran_order': False, 'shape': (2, 5, 4, 3), }", bytes(120), b"\7\0"), packed(b"")])
+@pytest.mark.filterwarnings("error")
+def test_odd_headers_are_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as refused:
+        read_prediction(path, SHAPE)
+    assert str(refused.value).startswith(f"{path}: ") and len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("error", "ignore:Duplicate name")
+def test_random_edits_are_refused_in_one_line_or_change_nothing(tmp_path):
+    rng, truth = np.random.default_rng(0), volumes(2, seed=1)
+    path = folder_with(tmp_path, semantics=truth) / "scene-1" / "sample-7.npz"
+    whole = path.read_bytes()
+    for number in range(400):
+        path.write_bytes((edited_bytes if number % 2 else edited_archive)(whole, rng))
+        try:
+            found = read_prediction(path, SHAPE)
+        except InputError as error:
+            assert str(path) in str(error) and len(str(error).splitlines()) == 1
+        else:
+            assert found.shape[1:] == SHAPE and found.max() <= FREE
+            assert number % 2 == 0 or np.array_equal(found, truth)  # an archive's checksums tell
+
+
+def test_names_of_scenes_and_keyframes_do_not_lead_out_of_the_folder(tmp_path):
+    forecaster = ImportedForecaster(folder_with(tmp_path, semantics=volumes()), GRID, "G")
+    np.savez_compressed(tmp_path / "secret.npz", semantics=volumes())
+    truth = window(volumes())
+    for scene, token in (("..", "secret"), ("scene-1", "../../secret"), (str(tmp_path), "secret"), ("scene-1", "")):
+        present = replace(truth.present, token=token)
+        with pytest.raises(InputError, match="cannot be a file name"):
+            forecaster.forecast(Window(WindowKey(scene, 0), (present,), truth.horizon), 0)

@@ -9,7 +9,8 @@ from occflow.errors import InputError
 from occflow.eval.evaluate import ForecasterScores
 from occflow.eval.iou import IoUCounts
 from occflow.eval.protocols import PROTOCOLS
-from occflow.eval.report import make_report, quality_ratios, read_report, write_report
+from occflow.eval.report import make_report, quality_ratios, write_report
+from occflow.eval.report_record import read_report
 from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey

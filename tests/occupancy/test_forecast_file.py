@@ -1,11 +1,14 @@
 """The forecast file: what goes in comes out, and nothing else gets in."""
 
+import io
 import json
+import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from damage import edited_archive, edited_bytes, edited_json
 
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
@@ -149,3 +152,134 @@ def test_wrong_content_is_refused(tmp_path, key, change, reason):
     with pytest.raises(InputError, match=reason) as caught:
         load_forecasts(path)
     assert str(path) in str(caught.value)
+
+
+def with_arrays(path, **changed) -> None:
+    """The file with other arrays; None leaves one out."""
+    with np.load(path) as stored:
+        arrays = {**dict(stored), **changed}
+    np.savez(path, **{name: values for name, values in arrays.items() if values is not None})
+
+
+def with_layout(path, **changed) -> None:
+    with np.load(path) as stored:
+        layout = json.loads(str(stored["layout"]))
+    with_arrays(path, layout=np.array(json.dumps({**layout, **changed})))
+
+
+BOX = Box("car 1", 4, planar_pose(1, 2, 0.3), np.array([4.6, 1.9, 1.6]))
+
+
+def saved(path):
+    """A file with everything in it, and its bytes."""
+    window = make_window()
+    window.history = (window.history[0], replace(window.history[1], boxes=(BOX,)))
+    save_forecasts(path, GRID, window, {"student-1": window.horizon}, {"student-1": [window.horizon] * 2})
+    return path.read_bytes()
+
+
+def refused(path, reason: str | None = None) -> None:
+    with pytest.raises(InputError, match=reason) as caught:
+        load_forecasts(path)
+    assert str(caught.value).startswith(f"{path}: not a usable") and len(str(caught.value)) < len(str(path)) + 300
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("reason, changed", [
+    ("no array '5_flat'", {"sequences": ["history", "truth", *(f"forecast/{i}" for i in range(9))]}),
+    ("two sequences have one name", {"sequences": ["history", "truth", "forecast/a", "forecast/a"]}),
+    ("no sequence 'truth'", {"sequences": ["history"]}),
+    ("field 'sequences.1'", {"sequences": ["history", 3]}),
+    ("field 'scene'", {"scene": None}), ("is no name", {"scene": "x" * 5000}), ("is no name", {"scene": "a\nb"}),
+    ("field 'grid.shape.0'", {"grid": {**GRID.to_dict(), "shape": ["9", 8, 4]}}),
+    ("field 'grid'", {"grid": [1]}), ("voxels", {"grid": {**GRID.to_dict(), "shape": [10 ** 9, 8, 4]}}),
+    ("field 'format'", {"format": 1})])
+def test_odd_fields_of_the_layout_are_named(tmp_path, reason, changed):
+    path = tmp_path / "forecast.npz"
+    saved(path)
+    with_layout(path, **changed)
+    refused(path, reason)
+
+
+@pytest.mark.parametrize("name, values", [
+    ("0_flat", np.zeros(40)), ("0_flat", np.array(["a"] * 40)), ("0_flat", np.array([None] * 40)), ("0_flat", None),
+    ("0_labels", np.zeros(40, np.int64)), ("0_counts", np.array([2 ** 63, 2 ** 63], np.uint64)),
+    ("0_counts", np.array([2 ** 62, 2 ** 62])), ("0_counts", np.array([[20, 20]])), ("0_poses", np.eye(4)),
+    ("0_poses", np.full((2, 4, 4), np.nan)), ("0_poses", np.stack([planar_pose(1e300, 0, 0)] * 2)),
+    ("0_stamps_s", np.array([0, 1e300])), ("0_stamps_s", np.array(["1", "2"])), ("0_tokens", np.array([1, 2])),
+    ("0_tokens", np.array(["a" * 300, "b"])), ("0_tokens", np.zeros(2, "<U4").view(np.uint32) + 0x7fffffff),
+    ("0_box_counts", np.array([0, -1])), ("0_box_counts", np.array([0, 10 ** 9])), ("0_box_labels", np.uint8([17])),
+    ("0_box_sizes_m", np.array([[np.nan, 1, 1]])), ("0_box_sizes_m", np.array([[1e30, 1, 1]])), ("0_box_poses", None),
+    ("0_box_tracks", np.array([5])), ("3_stamps_s", np.zeros(0)),
+    ("layout", np.array("[" * 10_000_000)), ("layout", np.array("[" * 500_000)), ("layout", np.array(["a", "b"]))])
+@pytest.mark.filterwarnings("error")
+def test_odd_arrays_are_refused_in_one_line(tmp_path, name, values):
+    path = tmp_path / "forecast.npz"
+    saved(path)
+    with_arrays(path, **{name: values})
+    refused(path)
+
+
+def test_more_frames_or_boxes_than_there_can_be_are_refused_before_they_are_read(tmp_path):
+    path, frames = tmp_path / "forecast.npz", 10 ** 6
+    saved(path)
+    with_arrays(path, **{"1_poses": np.lib.stride_tricks.as_strided(np.eye(4), (frames, 4, 4), (0, 32, 8))[:30_000]})
+    refused(path, "number of frames of 30008")
+    saved(path)
+    with_arrays(path, **{"0_box_poses": np.zeros((200_000, 0, 0))})
+    refused(path, "number of boxes of 200000")
+
+
+def test_a_file_that_claims_400_gigabytes_or_inflates_to_many_is_refused(tmp_path, monkeypatch):
+    path, header = tmp_path / "forecast.npz", io.BytesIO()
+    whole = saved(path)
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i4", "fortran_order": False, "shape": (10 ** 11,)})
+    with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, header.getvalue() if name == "1_flat.npy" else old.read(name))
+    refused(path, "1_flat: its size in the archive is not that of its shape")
+    monkeypatch.setattr("occflow.occupancy.forecast_file.MOST_BYTES", 1 << 20)
+    path.write_bytes(whole)
+    load_forecasts(path)
+    with_arrays(path, **{"1_flat": np.zeros(1 << 20, np.int32)})
+    refused(path, "1_flat: would inflate beyond")
+
+
+def test_a_sample_of_another_length_than_its_forecast_is_refused(tmp_path):
+    path, window = tmp_path / "forecast.npz", make_window(horizon=0)
+    save_forecasts(path, GRID, window, {"a": (make_frame(2),)}, {"a": [(make_frame(2), make_frame(3))]})
+    refused(path, "a sample of 'a' has 2 frames")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_accidents_are_refused_or_change_nothing(tmp_path, seed):
+    path, rng = tmp_path / "forecast.npz", np.random.default_rng(seed)
+    whole = saved(path)
+    sound = load_forecasts(path)
+    for _ in range(100):
+        path.write_bytes(edited_bytes(whole, rng))
+        try:
+            found = load_forecasts(path)
+        except InputError as error:
+            assert str(path) in str(error) and len(str(error).splitlines()) == 1
+        else:
+            for one, other in ((found.history, sound.history), (found.truth, sound.truth),
+                               (found.forecasts["student-1"], sound.forecasts["student-1"])):
+                assert_same(one, other)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.filterwarnings("error", "ignore:Duplicate name")
+def test_edited_arrays_and_layouts_are_sound_or_refused_in_one_line(tmp_path, seed):
+    path, rng = tmp_path / "forecast.npz", np.random.default_rng(seed)
+    whole = saved(path)
+    with np.load(path) as stored:
+        layout = json.loads(str(stored["layout"]))
+    for number in range(100):
+        path.write_bytes(edited_archive(whole, rng) if number % 2 else whole)
+        if number % 2 == 0:
+            with_arrays(path, layout=np.array(json.dumps(edited_json([layout], rng)[:1])[1:-1]))
+        try:
+            load_forecasts(path)
+        except InputError as error:
+            assert str(path) in str(error) and len(str(error).splitlines()) == 1
