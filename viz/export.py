@@ -1,7 +1,8 @@
 """Write a run or a scene of a store for other programs: python viz/export.py RUN_OR_STORE [KEY=VALUE ...]
 
 view.formats names them: mcap (Foxglove; pip install 'occflow[export]'), rrd (Rerun; 'occflow[rerun]'), ply (a mesh of
-every source at view.ply_s). Files are called after the scene and go beside the run, or to view.folder.
+every source at view.ply_s). Files are called after the scene and its origin (SCENE.forecast.mcap of a run,
+SCENE.occupancy.mcap of a store) and go beside the run, or to view.folder.
 """
 
 from occflow.command_line import run

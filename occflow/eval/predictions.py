@@ -17,6 +17,7 @@ from occflow.eval.window_files import window_file
 from occflow.grid import FREE, VoxelGrid
 from occflow.npz_file import UNSIGNED, Header, open_npz
 from occflow.occupancy.forecast import Forecast
+from occflow.occupancy.forecast_file import OWN_NAMES
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
 from occflow.records import one_line
@@ -39,6 +40,8 @@ class ImportedForecaster:
         self.folder, self.grid, self.ego, self.name = Path(folder), grid, ego, name or Path(folder).name
         if not self.folder.is_dir():
             raise InputError(f"{self.folder}: no folder of predictions; name one with eval.predictions=[PATH]")
+        if self.name in OWN_NAMES:
+            raise InputError(f"eval.predictions: {folder}: '{self.name}' is no name for a forecast; give it another")
         if ego not in EGO:
             raise InputError(f"eval.predictions: {folder}: no ego setting '{ego}'; known: {', '.join(EGO)}")
 

@@ -38,6 +38,7 @@ KINDS = {"flat": (WHOLE, (None,)), "labels": (UNSIGNED, (None,)), "counts": (WHO
          "box_counts": (WHOLE, (None,)), "box_poses": (FLOATING, (None, 4, 4)), "box_sizes_m": (FLOATING, (None, 3)),
          "box_labels": (UNSIGNED, (None,)), "box_tracks": (TEXT, (None,))}
 
+OWN_NAMES = ("history", "truth")  # no forecast may be called so
 MOST_BYTES = 2 << 30  # of all arrays; a window with 64 samples of ten forecasters at 200 x 200 x 16 has some 0.7 GB
 MAX_LAYOUT_BYTES = 4 << 20
 MAX_FRAMES = 20_000  # of all sequences; those 64 samples have 4000
@@ -251,8 +252,8 @@ def _check(record: ForecastRecord) -> None:
         raise ValueError("no history frame")
     made = [*record.forecasts.items(), *((name, one) for name, futures in record.samples.items() for one in futures)]
     for name, frames in made:
-        if not frames:
-            raise ValueError(f"forecast '{name}' has no frame")
+        if not frames or name in OWN_NAMES:
+            raise ValueError(f"forecast '{name}' has " + ("the name of something else" if frames else "no frame"))
         if len(frames) != len(record.forecasts.get(name, frames)):
             raise ValueError(f"a sample of '{name}' has {len(frames)} frames, its forecast another number")
         if not record.truth:

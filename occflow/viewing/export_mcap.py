@@ -7,7 +7,7 @@ A forecast lies at the time it speaks of. Messages are protobuf.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,14 @@ from occflow.geometry import quaternion_wxyz
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.viewing.film import CAUSAL, HISTORY, OCCUPANCY, TRUTH, Film
+from occflow.viewing.film import CAUSAL, HISTORY, OCCUPANCY, Film
+from occflow.viewing.names import plain_names
 from occflow.viewing.palette import CLASS_COLOURS
 from occflow.viewing.scene import class_colours
 
 CELL = ("red", "green", "blue", "alpha", "label")  # one byte each; alpha 0 where nothing is
+MAX_STAMP_S = 9e9  # of nanoseconds in 63 bits
+OWN_TOPICS = ("tf", "ego", "objects")
 OPAQUE, BOX_ALPHA = 255, 0.25
 FREE_LABEL = 255
 
@@ -31,12 +34,17 @@ def write_mcap(path: Path, film: Film) -> None:
     """Write every source of a film at all its instants.
 
     Raises:
-        InputError: the packages of the extra "export" are missing.
+        InputError: the packages of the extra "export" are missing, or an instant that MCAP cannot hold.
     """
     writer_of, messages = _packages()
+    stamps_s = [film.anchor(index).stamp_s for index in range(len(film.seconds))]
+    if not all(0 <= stamp_s <= MAX_STAMP_S for stamp_s in stamps_s):
+        raise InputError(f"{film.scene}: its time stamps, {min(stamps_s):g} to {max(stamps_s):g} s, are not within 0 "
+                         f"and {MAX_STAMP_S:g}; MCAP holds no others, export to rrd or ply")
     with atomic_file(Path(path)) as partial, partial.open("wb") as stream, writer_of(stream) as writer:
+        topics = plain_names(film.sources, taken=OWN_TOPICS)
         for index in range(len(film.seconds)):
-            for topic, message, stamp_ns in _instant(messages, film, index):
+            for topic, message, stamp_ns in _instant(messages, film, index, topics):
                 writer.write_message(topic=topic, message=message, log_time=stamp_ns, publish_time=stamp_ns)
 
 
@@ -50,23 +58,19 @@ def _packages() -> tuple:
                     "scene": SceneUpdate_pb2.SceneUpdate, "voxels": VoxelGrid_pb2.VoxelGrid}
 
 
-def _instant(messages: dict, film: Film, index: int):
+def _instant(messages: dict, film: Film, index: int, topics: Mapping[str, str]):
     """(topic, message, nanoseconds) of everything at one instant."""
-    shown = {name: frames[index] for name, frames in film.sources.items()}
-    # The history stands still after the present: there the truth, or else a forecast, says where the car is.
-    anchor = next((shown[name] for name in (TRUTH, OCCUPANCY) if name in shown),
-                  list(shown.values())[-1 if index > film.now else 0])
+    anchor = film.anchor(index)
     stamp_ns = round(anchor.stamp_s * 1e9)
     yield "/tf", _transform(messages["tf"](), anchor, stamp_ns), stamp_ns
     yield "/ego", _ego(messages["pose"](), anchor, stamp_ns), stamp_ns
     if anchor.boxes:
         yield "/objects", _objects(messages["scene"](), anchor.boxes, stamp_ns), stamp_ns
-    for name, frame in shown.items():
+    for name, frames in film.sources.items():
         observed = name in (HISTORY, OCCUPANCY, CAUSAL)
         if observed and index > film.now or name not in (HISTORY, OCCUPANCY, CAUSAL) and index <= film.now:
             continue  # what was seen until the present, what is forecast after it
-        topic = "/" + re.sub(r"[^A-Za-z0-9_/-]+", "_", name)
-        yield topic, _voxels(messages["voxels"](), film.grid, frame, stamp_ns), stamp_ns
+        yield f"/{topics[name]}", _voxels(messages["voxels"](), film.grid, frames[index], stamp_ns), stamp_ns
 
 
 def _voxels(message, grid: VoxelGrid, frame: OccupancyFrame, stamp_ns: int):

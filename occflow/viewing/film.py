@@ -37,6 +37,20 @@ class Film:
     sources: dict[str, Frames]
     samples: dict[str, tuple[Frames, ...]] = field(default_factory=dict)
 
+    @property
+    def origin(self) -> str:
+        """Whether it shows the "forecast" of a run or the "occupancy" of a store."""
+        return "forecast" if HISTORY in self.sources else OCCUPANCY
+
+    def anchor(self, index: int) -> OccupancyFrame:
+        """The frame that says where the ego vehicle and the objects are at an instant.
+
+        The history stands still after the present: there it is the truth, or else a forecast.
+        """
+        shown = {name: frames[index] for name, frames in self.sources.items()}
+        known = next((shown[name] for name in (TRUTH, OCCUPANCY) if name in shown), None)
+        return list(shown.values())[-1 if index > self.now else 0] if known is None else known
+
     def has_truth(self, source: str, index: int) -> bool:
         """Whether what a source shows at an instant is a forecast that can be held against the truth."""
         return index > self.now and TRUTH in self.sources and source not in (HISTORY, TRUTH)

@@ -22,6 +22,7 @@ from occflow.viewing.film import Film
 from occflow.viewing.headless import apply_camera, load_open3d, open3d_mesh, plain_look
 from occflow.viewing.hud import Plate, ground_label, keys_plate, legend_plate, timeline_plate, title_plate
 from occflow.viewing.meshes import Mesh
+from occflow.viewing.names import UNFIT, film_path
 from occflow.viewing.orbit import pushed, turned, zoomed
 from occflow.viewing.overlay import Overlay, label_corners, plate_corners
 from occflow.viewing.panels import seconds_a_frame, view_value
@@ -290,7 +291,7 @@ class Window:
         pixels = np.asarray(self._visualizer.capture_screen_float_buffer(do_render=True))
         name = "_".join(self.stage.text().replace("+", "").split())
         taken = len(list(self._screenshots.glob("*.png"))) + 1  # so that none overwrites another
-        path = self._screenshots / f"{taken:03d}_{self.stage.film.scene}_{name}.png"
+        path = film_path(self._screenshots, self.stage.film, f"{UNFIT.sub('_', name)}.png", prefix=f"{taken:03d}_")
         with atomic_file(path) as partial:
             Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(partial, format="PNG")
         print(f"wrote {path}", flush=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from occflow.occupancy.forecast_file import load_forecasts
 from occflow.viewing.animation import render_animation, render_film
+from occflow.viewing.names import film_path
 from occflow.viewing.sheet import render_sheet
 from occflow.viewing.source import Source
 
@@ -26,6 +27,6 @@ def draw_source(source: Source, view: Mapping) -> Iterator[Path]:
         yield from draw_record(source.file, source.folder, view)
         return
     film = source.film()
-    path = source.folder / f"{film.scene}.gif"
+    path = film_path(source.folder, film, "gif")
     render_film(film, view, path)
     yield path

@@ -73,6 +73,7 @@ def test_a_row_says_what_its_makers_knew_of_the_ego(tmp_path):
     assert in_ego_setting(EXTRAPOLATED, [named]) == [named]  # its own forecast stays what it is
     for entry, reason in (({"folder": str(folder), "ego": "X"}, "no ego setting 'X'"), ({"name": "x"}, "needs folder"),
                           ({"folder": str(folder), "pose": 1}, "may have name and ego"),
+                          ({"folder": str(folder), "name": "truth"}, "no name for a forecast"),
                           (str(tmp_path / "none"), "no folder of predictions")):
         with pytest.raises(InputError, match=reason):
             ImportedForecaster.configured(entry, GRID, "G")
@@ -134,7 +135,7 @@ def test_random_edits_are_refused_in_one_line_or_change_nothing(tmp_path):
     rng, truth = np.random.default_rng(0), volumes(2, seed=1)
     path = folder_with(tmp_path, semantics=truth) / "scene-1" / "sample-7.npz"
     whole = path.read_bytes()
-    for number in range(400):
+    for number in range(200):
         path.write_bytes((edited_bytes if number % 2 else edited_archive)(whole, rng))
         try:
             found = read_prediction(path, SHAPE)
