@@ -42,7 +42,8 @@ OWN_NAMES = ("history", "truth")  # no forecast may be called so
 MOST_BYTES = 2 << 30  # of all arrays; a window with 64 samples of ten forecasters at 200 x 200 x 16 has some 0.7 GB
 MAX_LAYOUT_BYTES = 4 << 20
 MAX_FRAMES = 20_000  # of all sequences; those 64 samples have 4000
-MAX_BOXES = 100_000
+MAX_BOXES = 100_000  # of all frames
+MAX_FRAME_BOXES = 2000  # of one; a crowded crossing has some 200
 MAX_PLACE_M = 1e9  # from the origin of the world; maps of the earth have 1e7
 MAX_BOX_M = 1000.0
 MAX_STAMP_S = 1e11  # some 3000 years
@@ -221,7 +222,7 @@ def _boxes(arrays: dict[str, np.ndarray], name: str, num_frames: int) -> list[tu
     if "box_counts" not in arrays:
         return [()] * num_frames
     counts, *values = (arrays[field_name] for field_name in BOX_FIELDS)
-    counts, (poses, sizes_m, labels, _) = _counts(counts, MAX_BOXES, name), values
+    counts, (poses, sizes_m, labels, _) = _counts(counts, MAX_FRAME_BOXES, name), values
     sound = len(counts) == num_frames and all(len(one) == counts.sum() for one in values)
     if not (sound and (sizes_m > 0).all() and (sizes_m <= MAX_BOX_M).all() and (labels < NUM_CLASSES).all()
             and all(map(_is_place, poses))):

@@ -13,12 +13,15 @@ from occflow.occupancy.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.film import Film, shown_forecasts
 from occflow.viewing.palette import (
+    AGREED,
     BACKGROUND,
     CLASS_COLOURS,
     DIFFERENCE_COLOURS,
     EGO_BODY,
     FAINT_INK,
+    HIGH_RGB,
     INK,
+    LOW_RGB,
     PALE_DIFFERENCE_COLOURS,
 )
 from occflow.viewing.panels import Panels, panel_size, require_something, seconds_a_frame, view_value
@@ -28,6 +31,7 @@ GAP_PX = 4
 MARGIN_PX = 8
 LAST_FRAME_HOLD = 3  # the end stays for so many frames before the loop starts again
 SHADES = (1.0, 0.93, 0.85, 0.76, 0.66, 0.56, 0.45)  # of every colour in the GIF's palette: the light of the meshes
+HEIGHTS = 11  # of the colours of voxels without a class
 GREYS = 40  # and so many greys, for text and for what agrees
 PALE_NOTE = "pale colours: the ground"
 
@@ -83,12 +87,15 @@ def _pictures(record: ForecastRecord, sequences: dict[str, Frames], panels: Pane
 def gif_palette() -> Image.Image:
     """The palette of every animation, as PIL wants it.
 
-    Fixed, since a palette fitted to the pictures would spend itself on roads and lose the few pixels of a car.
+    Fixed, since a palette fitted to the pictures would spend itself on roads and lose the few pixels of a car. Every
+    colour of a legend is in it as it is.
     """
     colours = np.concatenate([CLASS_COLOURS, DIFFERENCE_COLOURS[1:], PALE_DIFFERENCE_COLOURS[1:]]).astype(float)
-    shades = np.concatenate([colours * shade for shade in SHADES])
+    heights = np.linspace(LOW_RGB, HIGH_RGB, HEIGHTS)
+    shades = [*(colours * shade for shade in SHADES), *(heights * shade for shade in SHADES[::2])]
     greys = np.linspace(0, 255, GREYS)[:, None].repeat(3, axis=1)
-    entries = np.rint(np.concatenate([shades, greys, [BACKGROUND, INK, FAINT_INK, EGO_BODY]])).astype(np.uint8)
+    plain = [BACKGROUND, INK, FAINT_INK, EGO_BODY, DIFFERENCE_COLOURS[AGREED]]
+    entries = np.rint(np.concatenate([*shades, greys, plain])).astype(np.uint8)
     palette = Image.new("P", (1, 1))
     palette.putpalette(entries.tobytes())
     return palette

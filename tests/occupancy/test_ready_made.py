@@ -52,6 +52,16 @@ def test_an_array_that_claims_more_than_it_holds_is_refused_before_memory_is_tak
         next(open_sequences(occ3d).frames("tiny-1"))
 
 
+@pytest.mark.parametrize("table, key, name", [("scene", "name", "tiny-1"), ("sample", "token", "tiny-1-sample0")])
+def test_names_of_the_tables_do_not_lead_out_of_the_folder(occ3d, table, key, name):
+    """What lies at ../elsewhere is a sound volume, and none of this data set."""
+    (occ3d["gts"] / "tiny-1").rename(occ3d["gts"].parent / "elsewhere") if key == "name" else None
+    for path in occ3d["root"].glob("v*/*.json"):
+        path.write_text(path.read_text().replace(f'"{name}"', '"../elsewhere"'))
+    with pytest.raises(InputError, match="cannot be a file name"):
+        list(open_sequences(occ3d).frames("../elsewhere" if key == "name" else "tiny-1"))
+
+
 def test_corrupt_bytes_of_a_volume_are_refused(occ3d):
     path = occ3d["gts"] / "tiny-1/tiny-1-sample0/labels.npz"
     data = bytearray(path.read_bytes())
