@@ -12,7 +12,8 @@ from occflow.viewing.palette import CLASS_COLOURS, DIFFERENCE_COLOURS, EGO_BODY,
 from occflow.viewing.picture import LegendEntry, legend
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-LEGEND_COLOURS = [tuple(map(int, colour)) for colour in (*CLASS_COLOURS, *DIFFERENCE_COLOURS, EGO_BODY, LOW_RGB, HIGH_RGB)]
+LEGEND_COLOURS = [tuple(map(int, colour))
+                  for colour in (*CLASS_COLOURS, *DIFFERENCE_COLOURS, EGO_BODY, LOW_RGB, HIGH_RGB)]
 MOVERS = ("bicycle", "car", "motorcycle", "pedestrian", "truck")
 
 
