@@ -21,7 +21,7 @@ from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.geometry import is_rigid
 from occflow.grid import NUM_CLASSES, VoxelGrid
-from occflow.logs.protocol import Box
+from occflow.logs.protocol import UNLABELLED, Box
 from occflow.npz_file import FLOATING, TEXT, UNSIGNED, WHOLE, NpzFile, open_npz
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.records import bounded, conform, one_line, parse_json, shown_name
@@ -208,7 +208,8 @@ def _frames(arrays: dict[str, np.ndarray], name: str, grid: VoxelGrid) -> Frames
         flat = arrays["flat"][end - count:end].astype(np.int64)
         labels = arrays["labels"][end - count:end]
         ordered = count == 0 or (flat[0] >= 0 and flat[-1] < grid.num_voxels and (np.diff(flat) > 0).all())
-        if not ordered or (labels >= NUM_CLASSES).any():
+        known = (labels < NUM_CLASSES) | ((labels == UNLABELLED) & (name == "history"))  # a car sees no classes
+        if not (ordered and known.all()):
             raise ValueError(f"sequence '{name}': voxels outside the grid or unknown classes")
         if not _is_place(pose) or not abs(stamp_s) <= MAX_STAMP_S:
             raise ValueError(f"sequence '{name}': a grid pose or time stamp is not usable")

@@ -13,7 +13,7 @@ from damage import edited_archive, edited_bytes, edited_json
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
-from occflow.logs.protocol import Box
+from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.forecast_file import load_forecasts, save_forecasts
 from occflow.occupancy.frame import OccupancyFrame
 
@@ -74,6 +74,18 @@ def test_samples_and_boxes_come_back(tmp_path):
     for box, expected in zip(record.history[1].boxes, boxes, strict=True):
         np.testing.assert_array_equal(box.world_from_box, expected.world_from_box)
         np.testing.assert_array_equal(box.size_lwh_m, expected.size_lwh_m)
+
+
+def test_a_history_without_classes_comes_back_and_nothing_else_may_lack_them(tmp_path):
+    """What a car saw has no labels (data.input=causal); what is forecast, and the truth, have."""
+    window, path = make_window(), tmp_path / "forecast.npz"
+    window.history = tuple(replace(frame, labels=np.full_like(frame.labels, UNLABELLED)) for frame in window.history)
+    save(path, window, student=window.horizon)
+    assert_same(load_forecasts(path).history, window.history)
+    window.horizon = tuple(replace(frame, labels=np.full_like(frame.labels, UNLABELLED)) for frame in window.horizon)
+    save(path, window, student=window.horizon)
+    with pytest.raises(InputError, match="'truth': .*unknown classes"):
+        load_forecasts(path)
 
 
 def test_same_content_same_bytes(tmp_path):
