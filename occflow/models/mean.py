@@ -30,7 +30,7 @@ class MeanForecast:
 class MeanNetwork(nn.Module):
     """History encoder, motion-compensated mixing, trunk, and two zero-initialised heads.
 
-    Untrained, the mean is the history moved by ego motion (persistence).
+    Untrained, the mean is the base: by default the present moved by the ego motion, its tracked movers by theirs too.
     """
 
     def __init__(self, state_channels: int, latent_channels: int, history_channels: int, num_history: int,
@@ -52,7 +52,7 @@ class MeanNetwork(nn.Module):
         return features + functional.gelu(self.history_conv(functional.gelu(features), layout.history))
 
     def forward(self, history_latents: Tensor, base: Tensor, layout: Layout) -> MeanForecast:
-        """history_latents [M, C], base (persistence) state [N, C + 1] -> MeanForecast."""
+        """history_latents [M, C], base state [N, C + 1] (`Observation.base`) -> MeanForecast."""
         history = self.encode_history(history_latents, layout)
         present = (layout.history_table < len(layout.history)).float()
         remainder = layout.history_remainder.flatten(1)

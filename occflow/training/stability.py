@@ -48,8 +48,9 @@ class StabilitySettings:
 class StabilityWatch:
     """Compares the student's moving average with the teacher on one fixed condition, and follows the auxiliary's loss.
 
-    The teacher is guided as the one that is distilled. With `patience` or `auxiliary_limit` the weights of the lowest energy are what is kept. A state of it is saved and
-    loaded with those of the trainers; all processes follow rank 0's figures.
+    The teacher is guided as the one that is distilled. With `patience` or `auxiliary_limit` the weights of the lowest
+    energy are what is kept. A state of it is saved and loaded with those of the trainers; all processes follow rank 0's
+    figures.
     """
 
     def __init__(self, settings: StabilitySettings, forecaster: FlowForecaster, batch: FlowBatch, few_steps: str,

@@ -6,6 +6,7 @@ import pytest
 
 from occflow.command_line import compose_config
 from occflow.distill.methods import METHODS as NAMES
+from occflow.distill.methods import method_from_config
 from occflow.errors import InputError
 from occflow.runtime import toy_study
 from occflow.runtime.toy_study import PARTS, run_toy_study
@@ -23,6 +24,17 @@ def ring_row(energy: float, **more) -> dict:
 
 def test_every_method_of_the_family_is_studied():
     assert {type(method) for method in METHODS.values()} == set(NAMES.values())
+
+
+PRODUCTS = {"mean flow (eulerian)": "mean_flow", "mean flow, data": "mean_flow_data", "vsd, 3 draws": "vsd_draws",
+            "dmd, adversarial": "dmd_adversarial", "terminal velocity, data": "terminal_velocity_data"}
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "plain" not in name])
+def test_a_method_has_the_settings_on_points_that_it_has_on_the_forecaster(name):
+    chosen = compose_config([f"distill={PRODUCTS.get(name, name.replace(' ', '_'))}"])["distill"]
+    chosen |= {"head_blocks": 2}  # on points: the size of a network
+    assert METHODS[name] == method_from_config(chosen)
 
 
 def test_all_parts_have_all_seeds_and_no_training_is_begun_to_know(tmp_path):
