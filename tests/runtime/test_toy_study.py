@@ -55,6 +55,11 @@ def test_what_is_there_is_kept_and_other_settings_are_refused(tmp_path, monkeypa
     assert (tmp_path / "toy.md").read_text() == page and ">mfd<" in (tmp_path / "toy.svg").read_text()
     with pytest.raises(InputError, match="other settings"):
         run_toy_study(values(tmp_path, parts=["ring"], updates=7))
+    found = json.loads((tmp_path / "toy.json").read_text()) | {"outdated": "Of old methods: `mfd`"}
+    assert "\n*Of old methods: `mfd`.*\n" in toy_markdown(found)
+    (tmp_path / "toy.json").write_text(json.dumps(found))
+    with pytest.raises(InputError, match="toy.json: outdated"):
+        run_toy_study(values(tmp_path, parts=["ring"]))
     with pytest.raises(InputError, match="toy.parts"):
         run_toy_study(values(tmp_path, parts=["dance"]))
 
