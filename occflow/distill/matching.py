@@ -55,10 +55,18 @@ def surrogate(samples: Tensor, batch: Batch, generator: torch.Generator,
 
 def weighted(teacher: Tensor, auxiliary: Tensor, x_t: Tensor, samples: Tensor, t: Tensor, batch: Batch,
              normalise: bool) -> Tensor:
-    """u_Q - u_P [N, C], divided by the sample's mean distance to the teacher's data prediction if `normalise`
-    (DMD, arXiv 2311.18828, eq. 8), times the batch's weight."""
+    """u_Q - u_P [N, C], or what DMD makes of it if `normalise`; times the batch's weight.
+
+    DMD (arXiv 2311.18828, eq. 7 and 8) takes a difference of data predictions, divided by the sample's mean distance to
+    the teacher's: (D_P - D_Q) / mean|x - D_Q|, with D = x_t - t v; the path's (1 - t) follows from x_t. In velocities,
+    D_P - D_Q = t (v_Q - v_P), and x - D_Q = t (v_Q - (eps - x)): the factor t cancels, and small times count no more
+    than others. An average velocity over [r, t] predicts D = x_t - t u: where the straight line of that slope ends. At
+    r = t that is DMD's, at r = 0 the end of the flow itself, and at any r the quotient has no unit.
+    """
     direction = teacher - auxiliary
     if normalise:
-        distance = samples - (x_t - per_row(t, batch.sample) * teacher)
-        direction = direction / per_row(sample_mean(distance.abs(), batch), batch.sample).clamp(min=1e-3)
+        row_t = per_row(t, batch.sample)
+        distance = samples - (x_t - row_t * teacher)
+        share = row_t / per_row(sample_mean(distance.abs(), batch), batch.sample).clamp(min=1e-3)
+        direction = direction * share
     return direction if batch.weight is None else direction * batch.weight

@@ -23,8 +23,8 @@ class MeanFlowDistillation(matching.WithAuxiliary):
         steps: solver steps a mean velocity; the paper's 0.02 (17 on average) buys nothing on toys.
         solver: "euler" or "heun".
         equal_share: probability of r = t; 1 gives VSD with t the larger of two uniforms.
-        normalise: divide each sample's gradient by its mean distance to the teacher's data prediction,
-            as DMD does (arXiv 2311.18828, eq. 8), so that noisy times do not drown the others.
+        normalise: a difference of data predictions over the sample's mean distance to the teacher's, as DMD has it
+            (matching.weighted); false is the paper's own code.
         draws: intervals and noises a student sample; the gradient is their mean.
     """
 

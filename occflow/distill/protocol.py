@@ -13,7 +13,6 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from occflow.errors import InputError
 from occflow.flow.path import AverageVelocity, Velocity
 from occflow.flow.posterior import PosteriorVelocity, Transition
 
@@ -81,7 +80,7 @@ class Method(Protocol):
     auxiliary_network: Mapping | None
 
     def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Loss whose gradient updates the auxiliary."""
+        """Loss whose gradient updates the auxiliary; of methods with `needs_auxiliary` alone."""
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """Loss whose gradient updates the student."""
@@ -95,15 +94,6 @@ class PlainNetworks:
 
 
 class WithoutAuxiliary(PlainNetworks):
-    """Mixin of the methods whose student is the only network that learns."""
+    """Mixin of the methods whose student is the only network that learns: they have no `auxiliary_loss`."""
 
     needs_auxiliary: ClassVar[bool] = False
-
-    def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Refused.
-
-        Raises:
-            InputError: always; the configuration asks for updates of a network that is not there.
-        """
-        raise InputError(f"{type(self).__name__} has no auxiliary: set distill.auxiliary_warmup=0 and "
-                         "distill.auxiliary_updates=0")

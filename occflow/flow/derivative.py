@@ -14,6 +14,10 @@ def directional_derivative(function: Callable[..., Tensor], inputs: Sequence[Ten
                            mode: str = "forward") -> tuple[Tensor, Tensor]:
     """f(inputs) and its derivative along the tangents, both differentiable in the parameters of f.
 
+    In mode "forward" that holds if f consists of operations whose forward-mode derivative torch differentiates in turn.
+    It does not of all, and is silent where it does not: `nn.LayerNorm` is one, for which occflow.sparse.layers has
+    another. A new kind of layer belongs into a test against central differences (tests/sparse/test_derivatives.py).
+
     Args:
         mode: "forward" (exact, about two evaluations) or "central" (differences, three evaluations).
     """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,10 +32,14 @@ def sample_renoised(average: AverageVelocity, noise: list[Tensor], num_samples: 
 
 
 def following_noise(noise: Tensor, count: int) -> list[Tensor]:
-    """`count` more noises [N, C], a function of the given one: samples stay a function of their seed alone."""
-    seed = int(noise.detach().flatten()[:1].double().cpu().view(torch.int64)) & (2**62 - 1)
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(noise.shape, generator=generator).to(noise) for _ in range(count)]
+    """`count` more noises [N, C], a function of the given one: samples stay a function of their seed alone.
+
+    All of its bits are hashed to a seed of 128, and numpy draws: torch's generator on CPUs takes 32 bits of any seed.
+    """
+    content = noise.detach().cpu().contiguous().view(torch.uint8).numpy()
+    seed = int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "little")
+    generator = np.random.default_rng(seed)
+    return [torch.from_numpy(generator.standard_normal(noise.shape, np.float32)).to(noise) for _ in range(count)]
 
 
 def sample_resampled(posterior: PosteriorVelocity, noise: list[Tensor], num_samples: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from occflow.errors import InputError
 from occflow.models.layout import Layout
 from occflow.models.trunk import Trunk, TrunkSettings, place_features
-from occflow.sparse.layers import SubmanifoldConv, TableMix, zero_initialised
+from occflow.sparse.layers import LayerNorm, SubmanifoldConv, TableMix, zero_initialised
 
 MEDIAN_SOFTENING = 0.02  # standard deviations of the state below which a distance is squared, so that it has a slope
 MIN_SCALE, MAX_SCALE = 0.05, 2.0  # standard deviations of the state, whose channels have unit variance
@@ -30,7 +30,7 @@ class MeanForecast:
 class MeanNetwork(nn.Module):
     """History encoder, motion-compensated mixing, trunk, and two zero-initialised heads.
 
-    Untrained, the mean is the history moved by ego motion (persistence).
+    Untrained, the mean is the base: by default the present moved by the ego motion, its tracked movers by theirs too.
     """
 
     def __init__(self, state_channels: int, latent_channels: int, history_channels: int, num_history: int,
@@ -42,7 +42,7 @@ class MeanNetwork(nn.Module):
         own = state_channels + 3 + num_horizon + 1 + 4 * num_history
         self.mix = TableMix(own, history_channels, num_history, width)
         self.trunk = Trunk(trunk, num_slots, num_horizon)
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         self.mean_head = zero_initialised(nn.Linear(width, state_channels))
         self.scale_head = zero_initialised(nn.Linear(width, state_channels))
 
@@ -52,7 +52,7 @@ class MeanNetwork(nn.Module):
         return features + functional.gelu(self.history_conv(functional.gelu(features), layout.history))
 
     def forward(self, history_latents: Tensor, base: Tensor, layout: Layout) -> MeanForecast:
-        """history_latents [M, C], base (persistence) state [N, C + 1] -> MeanForecast."""
+        """history_latents [M, C], base state [N, C + 1] (`Observation.base`) -> MeanForecast."""
         history = self.encode_history(history_latents, layout)
         present = (layout.history_table < len(layout.history)).float()
         remainder = layout.history_remainder.flatten(1)

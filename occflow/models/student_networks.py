@@ -13,7 +13,7 @@ from occflow.flow.few_steps import following_noise, sample_jumps, sample_renoise
 from occflow.flow.mean_velocity import unit_gaussian_factor
 from occflow.flow.path import AverageVelocity, per_row
 from occflow.flow.posterior import joined, joined_share, unit_gaussian_posterior, unit_gaussian_transition
-from occflow.sparse.layers import FourierEmbedding, zero_initialised
+from occflow.sparse.layers import FourierEmbedding, LayerNorm, zero_initialised
 
 
 class PosteriorNetwork(nn.Module):
@@ -67,7 +67,7 @@ class TransitionNetwork(nn.Module):
         self.join = nn.Linear(base.state_channels + base.width, base.width)
         self.time, self.interval = (FourierEmbedding(base.embedding_channels) for _ in range(2))
         self.blocks = base.new_blocks(blocks)
-        self.norm, self.out = nn.LayerNorm(base.width), zero_initialised(nn.Linear(base.width, base.state_channels))
+        self.norm, self.out = LayerNorm(base.width), zero_initialised(nn.Linear(base.width, base.state_channels))
 
     def forward(self, x: Tensor, r: Tensor, t: Tensor, *context) -> Tensor:
         """A velocity [N, C] sampled at (x, t) by `inner_steps` steps, whatever r; its noise follows from x."""

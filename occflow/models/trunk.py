@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from occflow.models.layout import Layout
-from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv, TableMix, zero_initialised
+from occflow.sparse.layers import LayerNorm, PatchDown, PatchUp, SubmanifoldConv, TableMix, zero_initialised
 from occflow.sparse.sites import Sites
 
 
@@ -30,7 +30,7 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, num_horizon: int, embedding_channels: int = 0) -> None:
         super().__init__()
-        self.mix_norm, self.conv_norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.mix_norm, self.conv_norm = LayerNorm(channels), LayerNorm(channels)
         self.mix = TableMix(channels, channels, num_horizon, channels)
         self.conv = SubmanifoldConv(channels, channels)
         self.out = zero_initialised(nn.Linear(channels, channels))

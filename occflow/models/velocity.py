@@ -10,7 +10,7 @@ from occflow.flow.path import per_row
 from occflow.models.layout import Layout
 from occflow.models.mean import MeanForecast
 from occflow.models.trunk import Block, Trunk, TrunkSettings
-from occflow.sparse.layers import FourierEmbedding, zero_initialised
+from occflow.sparse.layers import FourierEmbedding, LayerNorm, zero_initialised
 
 EMBEDDING_CHANNELS = 64
 
@@ -35,7 +35,7 @@ class VelocityNetwork(nn.Module):
         self.interval = FourierEmbedding(EMBEDDING_CHANNELS)
         zero_initialised(self.interval.net[-1])
         self.trunk = Trunk(trunk, num_slots, num_horizon, EMBEDDING_CHANNELS)
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         self.out = zero_initialised(nn.Linear(width, state_channels))
 
     def forward(self, x: Tensor, r: Tensor, t: Tensor, forecast: MeanForecast, layout: Layout) -> Tensor:

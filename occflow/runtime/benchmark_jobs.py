@@ -63,7 +63,7 @@ class SparseJobs:
     """The forecaster on one window; untrained, with the existence decisions of the scene.
 
     Stages are those of a stream: "encode" is for one new frame; "layout" proposes the support, builds its tables and
-    encodes persistence, which the mean starts from; "velocity" is one network evaluation of the flow.
+    encodes the base, which the mean starts from; "velocity" is one network evaluation of the flow.
     """
 
     def __init__(self, settings: ForecasterSettings, window: Window, device: torch.device) -> None:

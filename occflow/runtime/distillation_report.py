@@ -23,6 +23,7 @@ def study_markdown(found: Mapping) -> str:
     lines = ["# Distillation, studied", "", f"{found['windows']} held-out windows, {settings['samples']} samples of "
              f"every {ordinal(settings['sample_every'])} for the distribution. {BEFORE} Made by "
              "`python tools/study_distillation.py`; all digits are in the .json beside this page."]
+    lines += ["", f"*{found['outdated']}.*"] if "outdated" in found else []
     if "teacher" in results:
         lines += ["", "## Teacher and regression", "", *table([[*cells([row], reference, {})]
                                                               for row in results["teacher"]["rows"]])]

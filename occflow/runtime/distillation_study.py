@@ -53,7 +53,7 @@ def run_study(config: Mapping, groups: Mapping[str, Mapping]) -> str:
 
     Raises:
         InputError: an unknown part or method, no teacher, a store or teacher of another window or grid, results of
-            another teacher in OUTPUT.json.
+            another teacher or of outdated methods in OUTPUT.json.
     """
     for part in config["distillation_study"]["parts"]:
         refuse_unknown("distillation_study.parts", part, PARTS)
@@ -89,6 +89,9 @@ class DistillationStudy:
         if not path.is_file():
             return fresh
         found = json.loads(path.read_text())
+        if "outdated" in found:
+            raise InputError(f"{path}: outdated, nothing is added to it; remove it or name another "
+                             "distillation_study.output")
         if (found["teacher"], found["settings"]) != (digest, settings):
             raise InputError(f"{path}: results of another teacher or other settings of distillation_study; remove it "
                              "or name another distillation_study.output")

@@ -29,7 +29,7 @@ def variances(values: Mapping, share: float, seed: int) -> dict:
 
 
 def trained(values: Mapping, share: float, seed: int) -> PointDistillation:
-    """MFD's training on two futures, a share of the way."""
+    """MFD's training on the ring, a share of the way."""
     toy, start = started(False, seed)
     training = distillation(values, toy, start, METHODS["mfd"], seed)
     training.run(max(1, int(share * values["updates"])))

@@ -16,7 +16,7 @@ from occflow.flow.toys import energy_distance, ring
 from occflow.models.student_networks import sample_student
 from occflow.runtime.toy_training import METHODS, distillation, noise_and_truth, score, started
 
-LAGGING = ("mfd", "vsd", "vsd, 3 draws", "mfd, normalised", "dmd")
+LAGGING = ("mfd", "vsd", "vsd, 3 draws", "mfd, plain", "vsd, plain", "dmd")
 DRAWN_POINTS = 400  # of a picture
 
 

@@ -29,7 +29,7 @@ def run_toy_study(values: Mapping) -> str:
     """Make what is missing of all parts; returns the report. OUTPUT.json, .md and .svg are written after each result.
 
     Raises:
-        InputError: an unknown part, or results of other settings in OUTPUT.json.
+        InputError: an unknown part, or results of other settings or of outdated methods in OUTPUT.json.
     """
     output = Path(values["output"])
     for part in values["parts"]:
@@ -54,6 +54,8 @@ def results(path: Path, values: Mapping) -> dict:
         path.parent.mkdir(parents=True, exist_ok=True)
         return {"settings": settings}
     found = json.loads(path.read_text())
+    if "outdated" in found:
+        raise InputError(f"{path}: outdated, nothing is added to it; remove it or name another toy.output")
     if found["settings"] != settings:
         raise InputError(f"{path}: results of other settings of group toy ({found['settings']}); remove it or name "
                          "another toy.output")

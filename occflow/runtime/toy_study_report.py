@@ -45,6 +45,7 @@ def toy_markdown(found: Mapping) -> str:
              "exact teacher's velocity, and see few updates. A toy checks that a method is built right. It does not "
              "rank methods: only the forecaster can. Where fewer figures stand in brackets, fewer seeds have been run.",
              ""]
+    lines += [f"*{found['outdated']}.*", ""] if "outdated" in found else []
     for part, write in WRITERS.items():
         if found.get(part):
             lines += [*write(by_name(found[part])), ""]

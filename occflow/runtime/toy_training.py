@@ -23,15 +23,17 @@ from occflow.training.point_network import PointNetwork
 from occflow.training.points import PointDistillation, PointTraining, fitted
 
 METHODS: dict[str, Method] = {
-    "mfd": MeanFlowDistillation(normalise=False), "mfd, normalised": MeanFlowDistillation(),
-    "vsd": VariationalScoreDistillation(), "vsd, 3 draws": VariationalScoreDistillation(draws=3),
+    "mfd": MeanFlowDistillation(), "mfd, plain": MeanFlowDistillation(normalise=False),
+    "vsd": VariationalScoreDistillation(normalise=True), "vsd, plain": VariationalScoreDistillation(),
+    "vsd, 3 draws": VariationalScoreDistillation(draws=3, normalise=True),
     "dmd": DistributionMatching(), "dmd, adversarial": DistributionMatching(adversarial=3e-3),
     "consistency": DiscreteConsistency(), "continuous consistency": ContinuousConsistency(),
-    "mean flow (eulerian)": MeanFlow(), "mean flow, data": MeanFlow(from_data=True),
+    "mean flow (eulerian)": MeanFlow(), "mean flow, data": MeanFlow(True, 0.75),
     "stabilised mean flow": StabilisedMeanFlow(), "lagrangian": LagrangianMap(), "semigroup": SemigroupMap(),
     "free flow": FreeFlow(), "terminal velocity": TerminalVelocityMatching(),
     "terminal velocity, data": TerminalVelocityMatching(True), "meta flow map": MetaFlowMap(),
     "transition": TransitionMatching(head_blocks=2)}
+"""With the settings of configs/distill, but for the size of a head; "plain" is without the normaliser."""
 REGRESSION_BETAS = (0.9, 0.99)  # methods with an auxiliary forget at once, (0, 0.99): their target moves
 
 

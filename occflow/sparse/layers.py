@@ -6,8 +6,10 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from occflow.sparse.convolution import submanifold_convolution, weight_holder
+from occflow.sparse.reference import layer_norm_by_definition
 from occflow.sparse.sites import Pooling, Sites
 
 
@@ -90,6 +92,21 @@ class TableMix(nn.Module):
         mapped = nn.functional.linear(padded, weight).view(-1, hidden)  # [(M + 1) * K, hidden]
         places = table * entries + torch.arange(entries, device=table.device)
         return nn.functional.embedding_bag(places, mapped, mode="sum")
+
+
+class LayerNorm(nn.LayerNorm):
+    """torch's, but where a forward-mode derivative passes: there of elementary operations, to the same values.
+
+    torch's own layer has the right derivative, whose gradient in parameters is wrong in silence (2.13): the derivative
+    takes the saved mean and deviation for constants (github.com/pytorch/pytorch/issues/196700). Elsewhere torch's is
+    right, and three to seven times as fast in training.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[..., C] -> [..., C]."""
+        if all(forward_ad.unpack_dual(one).tangent is None for one in (features, self.weight, self.bias)):
+            return super().forward(features)
+        return layer_norm_by_definition(features, self.weight, self.bias, self.eps)
 
 
 class FourierEmbedding(nn.Module):

@@ -1,6 +1,7 @@
 """Plain-torch twins of the sparse layers: short enough to be read, differentiable in every mode.
 
-The fast layers are tested against these; `gather_matmul_scatter` also stands in for spconv-triton on a CPU.
+The fast layers are tested against these; `gather_matmul_scatter` also stands in for spconv-triton on a CPU,
+and `layer_norm_by_definition` for torch's where a forward-mode derivative passes.
 """
 
 from __future__ import annotations
@@ -100,3 +101,10 @@ def table_mix_by_loops(own: Tensor, source: Tensor, table: Tensor, gathered_weig
                 hidden = hidden + kernel @ source[entry]
         rows.append(out_layer(functional.gelu(hidden)))
     return torch.stack(rows) if rows else own.new_zeros(0, out_layer.out_features)
+
+
+def layer_norm_by_definition(features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last axis (Ba et al., arXiv 1607.06450); [..., C]."""
+    features = features.to(weight.dtype)  # autocast may have halved them
+    centred = features - features.mean(dim=-1, keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(dim=-1, keepdim=True) + eps) * weight + bias

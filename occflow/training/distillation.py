@@ -51,10 +51,9 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
     auxiliary = starting_at(forecaster, method.auxiliary_network, seed, values["auxiliary"], betas, steps=0) \
         if method.needs_auxiliary else None
     warmup = values["auxiliary_warmup"] if auxiliary else 0
-    count = EvaluationCount()
+    guidance, count = values.get("guidance", 1.0), EvaluationCount()
     networks = DistilledNetworks(forecaster, student.module, auxiliary and auxiliary.module,
-                                 student.average if values.get("slow_targets") else None,
-                                 values.get("guidance", 1.0), count)
+                                 student.average if values.get("slow_targets") else None, guidance, count)
 
     def progress_at(step: int) -> float:
         return max(0, step - warmup) / max(1, student.settings.steps)
@@ -67,7 +66,7 @@ def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: 
     auxiliary_loss = loss_of(auxiliary, method.auxiliary_loss) if auxiliary else None
     log = run.log(title, warmup + student.settings.steps, values["windows"])
     watched = StabilityWatch(StabilitySettings(**values.get("stability", UNWATCHED)), forecaster,
-                             feed.next(values["windows"]), method.few_steps)
+                             feed.next(values["windows"]), method.few_steps, guidance)
     trainers = {"student": student, **({"auxiliary": auxiliary} if auxiliary else {}), "stability": watched}
     state = run.state(log, trainers, forecaster)
     try:

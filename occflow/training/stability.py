@@ -14,6 +14,7 @@ from occflow.flow.solvers import sample_flow
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.student_networks import sample_student
 from occflow.training.feeding import FlowBatch
+from occflow.training.optimiser import NonFiniteLoss
 from occflow.training.processes import from_rank_zero
 
 SMOOTHING = 0.9  # of the auxiliary's loss: the mean of some ten updates
@@ -47,12 +48,13 @@ class StabilitySettings:
 class StabilityWatch:
     """Compares the student's moving average with the teacher on one fixed condition, and follows the auxiliary's loss.
 
-    With `patience` or `auxiliary_limit` the weights of the lowest energy are what is kept. A state of it is saved and
-    loaded with those of the trainers; all processes follow rank 0's figures.
+    The teacher is guided as the one that is distilled. With `patience` or `auxiliary_limit` the weights of the lowest
+    energy are what is kept. A state of it is saved and loaded with those of the trainers; all processes follow rank 0's
+    figures.
     """
 
-    def __init__(self, settings: StabilitySettings, forecaster: FlowForecaster, batch: FlowBatch, few_steps: str
-                 ) -> None:
+    def __init__(self, settings: StabilitySettings, forecaster: FlowForecaster, batch: FlowBatch, few_steps: str,
+                 guidance: float = 1.0) -> None:
         self.settings, self.condition, self.few_steps = settings, batch.condition, few_steps
         self.context = (batch.condition.forecast, batch.condition.layout)
         self.smoothed, self.lowest_loss, self.lowest_energy = (torch.tensor(math.inf, dtype=torch.float64)
@@ -60,15 +62,15 @@ class StabilityWatch:
         self.best: dict[str, Tensor] = {}
         self.count = 0  # comparisons since the lowest energy
         self.noises = self._noises()
-        self.truth = self._of_teacher(forecaster) if settings.every else []
+        self.truth = self._of_teacher(forecaster, guidance) if settings.every else []
 
     def _noises(self) -> list[Tensor]:
         generator, like = torch.Generator().manual_seed(SEED), self.condition.forecast.mean
         return [torch.randn(like.shape, generator=generator).to(like) for _ in range(2 * self.settings.samples)]
 
     @torch.no_grad()
-    def _of_teacher(self, forecaster: FlowForecaster) -> list[Tensor]:
-        velocity, layout = forecaster.velocity_field(self.condition), self.condition.layout
+    def _of_teacher(self, forecaster: FlowForecaster, guidance: float) -> list[Tensor]:
+        velocity, layout = forecaster.velocity_field(self.condition, guidance), self.condition.layout
         return [sample_flow(velocity, noise, layout.sample, layout.num_samples, self.settings.teacher_steps)
                 for noise in self.noises[self.settings.samples:]]
 
@@ -83,15 +85,22 @@ class StabilityWatch:
     @torch.no_grad()
     def compare(self, updates: int, student: nn.Module) -> dict[str, float]:
         """Every so many updates: the energy distance to the teacher's samples (root mean square distances of whole
-        residuals), and how varied the samples are, relative to the teacher's."""
+        residuals), and how varied the samples are, relative to the teacher's.
+
+        Raises:
+            NonFiniteLoss: a sample of the student is not finite.
+        """
         if not self.settings.every or updates % self.settings.every:
             return {}
         own = [sample_student(student, noise, self.condition.layout.num_samples, 1, self.few_steps, *self.context)
                for noise in self.noises[:self.settings.samples]]
         between, among, teachers = distances(own, self.truth), distances(own, own), distances(self.truth, self.truth)
         energy = from_rank_zero(2 * between - among - teachers, own[0].device)
+        if not math.isfinite(energy):
+            raise NonFiniteLoss(f"the student's samples are not finite after {updates} updates (distance to the "
+                                f"teacher: {energy}); lower distill.student.learning_rate")
         self.count += 1
-        if not energy >= float(self.lowest_energy):
+        if energy < float(self.lowest_energy):
             self.lowest_energy, self.count = torch.tensor(energy, dtype=torch.float64), 0
             if self.stops_ever:
                 self.best = {name: tensor.clone() for name, tensor in student.state_dict().items()}

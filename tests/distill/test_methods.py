@@ -6,7 +6,9 @@ samples, the teacher the velocity of N(2, 0.5^2).
 
 import pytest
 import torch
+import yaml
 
+from occflow.command_line import CONFIG_DIR, compose_config
 from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
 from occflow.distill.dmd import DistributionMatching
 from occflow.distill.flow_maps import LagrangianMap, SemigroupMap, TerminalVelocityMatching
@@ -175,6 +177,19 @@ def test_every_name_of_a_configuration_makes_its_method():
         method_from_config({"method": "fancy"})
 
 
-def test_a_method_without_an_auxiliary_refuses_to_train_one():
-    with pytest.raises(InputError, match="auxiliary_updates=0"):
-        MeanFlow().auxiliary_loss(networks_of(TEACHER.mean, TEACHER.std), BATCH, torch.Generator())
+def test_every_configuration_that_is_offered_is_a_methods():
+    """What methods share is no option of the group: it has no method."""
+    offered = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIG_DIR / "distill").glob("*.yaml")}
+    assert len(offered) == 17
+    for values in offered.values():
+        while "method" not in values:
+            values = offered[values["defaults"][0]]
+        assert values["method"] in METHODS
+    with pytest.raises(InputError, match="Could not find 'distill/shared'"):
+        compose_config(["distill=shared"])
+
+
+@pytest.mark.parametrize("name", [*FROM_TEACHER, *FROM_DATA])
+def test_a_method_has_a_loss_of_an_auxiliary_exactly_if_it_needs_one(name):
+    method = {**FROM_TEACHER, **FROM_DATA}[name]
+    assert hasattr(method, "auxiliary_loss") == method.needs_auxiliary

@@ -67,6 +67,17 @@ def test_the_page_tells_seeds_costs_and_aims():
     assert study_markdown(study().found)  # before anything was found
 
 
+def test_outdated_results_are_marked_and_nothing_is_added_to_them(tmp_path):
+    made = study()
+    made.output = tmp_path / "study"
+    made.found["outdated"] = "Of old methods: `mfd`"
+    made.write()
+    assert "\n*Of old methods: `mfd`.*\n" in (tmp_path / "study.md").read_text()
+    made.scoring.keys = []
+    with pytest.raises(InputError, match="study.json: outdated"):
+        made._read("digest")
+
+
 def test_costs_leave_the_warm_up_out():
     lines = [json.loads(line) for line in (
         '{"training": "student", "step": 25, "seconds": 9, "network_evaluations": 11, "update_seconds": 0.4}',

@@ -6,6 +6,7 @@ import pytest
 
 from occflow.command_line import compose_config
 from occflow.distill.methods import METHODS as NAMES
+from occflow.distill.methods import method_from_config
 from occflow.errors import InputError
 from occflow.runtime import toy_study
 from occflow.runtime.toy_study import PARTS, run_toy_study
@@ -23,6 +24,18 @@ def ring_row(energy: float, **more) -> dict:
 
 def test_every_method_of_the_family_is_studied():
     assert {type(method) for method in METHODS.values()} == set(NAMES.values())
+
+
+PRODUCTS = {"mean flow (eulerian)": "mean_flow", "mean flow, data": "mean_flow_data", "vsd, 3 draws": "vsd_draws",
+            "dmd, adversarial": "dmd_adversarial", "terminal velocity, data": "terminal_velocity_data"}
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "plain" not in name])
+def test_a_method_has_the_settings_on_points_that_it_has_on_the_forecaster(name):
+    group = f"distill/{PRODUCTS.get(name, name.replace(' ', '_'))}"
+    chosen = compose_config(["+train={crop: {}, causal_share: 0, mirrored_share: 0}"], group)["distill"]
+    chosen |= {"head_blocks": 2}  # on points: the size of a network
+    assert METHODS[name] == method_from_config(chosen)
 
 
 def test_all_parts_have_all_seeds_and_no_training_is_begun_to_know(tmp_path):
@@ -43,6 +56,11 @@ def test_what_is_there_is_kept_and_other_settings_are_refused(tmp_path, monkeypa
     assert (tmp_path / "toy.md").read_text() == page and ">mfd<" in (tmp_path / "toy.svg").read_text()
     with pytest.raises(InputError, match="other settings"):
         run_toy_study(values(tmp_path, parts=["ring"], updates=7))
+    found = json.loads((tmp_path / "toy.json").read_text()) | {"outdated": "Of old methods: `mfd`"}
+    assert "\n*Of old methods: `mfd`.*\n" in toy_markdown(found)
+    (tmp_path / "toy.json").write_text(json.dumps(found))
+    with pytest.raises(InputError, match="toy.json: outdated"):
+        run_toy_study(values(tmp_path, parts=["ring"]))
     with pytest.raises(InputError, match="toy.parts"):
         run_toy_study(values(tmp_path, parts=["dance"]))
 

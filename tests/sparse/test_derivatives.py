@@ -5,8 +5,11 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch.func import functional_call, jvp
 
+from occflow.flow.identities import terminal_velocity
 from occflow.models.forecaster import FlowForecaster
+from occflow.models.student_networks import around
 from occflow.sparse.convolution import submanifold_convolution
+from occflow.sparse.layers import LayerNorm
 from occflow.sparse.reference import gather_matmul_scatter
 from occflow.sparse.sites import Sites, sites_from_keys
 
@@ -101,6 +104,70 @@ def test_velocity_network_derivative_equals_central_differences(velocity_case):
         differences = central_difference(lambda x, r, t: network(x, r, t, forecast, layout), inputs, tangents)
     assert derivative.abs().max() > 0.1
     assert torch.allclose(derivative, differences, atol=1e-6, rtol=1e-6)
+
+
+KINDS = {"norms": ("norm.",), "times": ("time", "interval", "modulation"), "convolutions": ("conv.",),
+         "mixing": (".mix.",), "all": ("",)}
+RECORDS = {"plain": None, "posterior": {"kind": "posterior"}, "transition": {"kind": "transition"}}
+
+
+def average_velocity(network, part, context, x):
+    """u(x, r, t) of the network, or of the flow that one with parts of its own has beside it."""
+    decided = torch.tensor([0.6], dtype=x.dtype)
+    if part == "posterior":
+        return lambda y, r, s: network.posterior(y, r, s, x.flip(0), decided, *context)
+    return network.transition(x.flip(0), decided, *context) if part == "transition" else (
+        lambda x, r, t: network(x, r, t, *context))
+
+
+@pytest.mark.parametrize("part", RECORDS)
+@pytest.mark.parametrize("along", ["the later time", "the flow"])
+def test_gradients_of_a_derivative_equal_central_differences(velocity_case, part, along):
+    """The gradient of <w, du> in the parameters, along a random direction in those of each kind. `terminal_velocity` is
+    trained by it."""
+    base, forecast, layout, inputs, tangents = velocity_case
+    network, context, w = around(base, RECORDS[part]).double(), (forecast, layout), torch.randn_like(inputs[0])
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    tangents = tangents if along == "the flow" else (0 * inputs[0], torch.ones(1).double(), torch.zeros(1).double())
+
+    def moved() -> torch.Tensor:
+        return (w * jvp(average_velocity(network, part, context, inputs[0]), inputs, tangents)[1]).sum()
+
+    parameters = dict(network.named_parameters())
+    gradients = dict(zip(parameters, torch.autograd.grad(moved(), parameters.values(), allow_unused=True)))
+    for kind, words in KINDS.items():
+        directions = {name: torch.randn_like(parameter) for name, parameter in parameters.items()
+                      if any(word in name for word in words)}
+        touched = [name for name in directions if gradients[name] is not None]
+        found = sum((gradients[name] * directions[name]).sum().item() for name in touched)
+        size = sum(gradients[name].pow(2).sum().item() for name in touched) ** 0.5  # of `found`, which may be near zero
+        sums = []
+        for step in (STEP, -2 * STEP, STEP):
+            for name, direction in directions.items():
+                parameters[name].data += step * direction
+            with torch.no_grad():
+                sums.append(moved().item())
+        assert abs(found - (sums[0] - sums[1]) / (2 * STEP)) < 1e-5 * size, kind
+
+
+def test_the_objective_of_terminal_velocity_has_the_gradient_of_its_differences(velocity_case):
+    """As it is trained, |u - (t - r) d/dr u|^2, in the weights of each norm along their gradient."""
+    network, forecast, layout, inputs, _ = velocity_case
+
+    def loss() -> torch.Tensor:
+        _, _, moving = terminal_velocity(lambda x, r, t: network(x, r, t, forecast, layout), *inputs, layout.sample)
+        return moving.pow(2).mean()
+
+    for norm in (module for module in network.modules() if isinstance(module, LayerNorm)):
+        [gradient] = torch.autograd.grad(loss(), [norm.weight])
+        before, differences = norm.weight.data.clone(), []
+        for sign in (1, -1):
+            norm.weight.data = before + sign * STEP * gradient / gradient.norm()
+            with torch.no_grad():
+                differences.append(loss().item())
+        norm.weight.data = before
+        assert gradient.norm().item() == pytest.approx((differences[0] - differences[1]) / (2 * STEP), rel=1e-5)
 
 
 def test_every_parameter_is_trained_by_a_loss_on_the_derivative(velocity_case):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from occflow.geometry import planar_pose
 from occflow.sparse import convolution, reference
-from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv, TableMix
+from occflow.sparse.layers import LayerNorm, PatchDown, PatchUp, SubmanifoldConv, TableMix
 from occflow.sparse.sites import Sites, distinct_rows, lookup, pool, sites_from_keys
 from occflow.sparse.tables import CellGrid, index_volume, motion_compensated_table
 
@@ -182,3 +182,37 @@ def test_table_of_equal_poses_is_the_identity_and_of_a_moved_grid_a_shift():
     assert (table[:8, 0] == 64).all()  # x = 0 lies behind the other grid
     assert table[8 * 5, 0] == 8 * 4  # cell 5 has its centre at 1.5 m, 0.25 m in the other grid: its cell 4
     assert remainder[8 * 5, 0] == pytest.approx([-0.25, 0, 0])
+
+
+@pytest.fixture()
+def norms():
+    """A norm of random weights and torch's own, loaded from it."""
+    own, torchs = LayerNorm(7).double(), torch.nn.LayerNorm(7).double()
+    for parameter in own.parameters():
+        torch.nn.init.normal_(parameter)
+    torchs.load_state_dict(own.state_dict())
+    return own, torchs
+
+
+def test_a_layer_norm_has_torchs_values_and_gradients_also_where_a_derivative_passes(norms):
+    own, torchs = norms
+    features, tangent = (3 + torch.randn(2, 50, 7)).double()
+    features.requires_grad_()
+    inputs = (features, own.weight, own.bias)
+    assert torch.equal(own(features), torchs(features))
+    assert_all_close(gradients(own(features), *inputs), gradients(torchs(features), features, *torchs.parameters()))
+    value, derivative = torch.func.jvp(own, (features,), (tangent,))
+    assert torch.allclose(value, torchs(features), rtol=1e-12, atol=1e-12)
+    assert torch.allclose(derivative, torch.func.jvp(torchs, (features,), (tangent,))[1], rtol=1e-10, atol=1e-10)
+    assert_all_close(gradients(value, *inputs), gradients(torchs(features), features, *torchs.parameters()))
+
+
+def test_the_derivative_of_a_layer_norm_has_the_right_gradient():
+    """Of features (p, 0) with eps = 1/4 the sum is -p / sqrt(1 + p^2). torch's own of 2.13 has another sign here
+    (github.com/pytorch/pytorch/issues/196700)."""
+    norm = LayerNorm(2, eps=0.25).double()
+    norm.weight.data = torch.tensor([1.0, 2.0]).double()
+    p = torch.tensor(0.7).double().requires_grad_()
+    _, slope = torch.func.jvp(lambda x: norm(torch.stack([x, 0 * x])).sum(), (p,), (torch.ones_like(p),))
+    assert slope.item() == pytest.approx(-(1 + 0.7**2) ** -1.5)
+    assert torch.autograd.grad(slope, p)[0].item() == pytest.approx(3 * 0.7 * (1 + 0.7**2) ** -2.5)

@@ -9,7 +9,9 @@ from one_window import VALUES, OneWindow
 
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.errors import InputError
+from occflow.flow.solvers import sample_flow
 from occflow.training.distillation import distill
+from occflow.training.optimiser import NonFiniteLoss
 from occflow.training.run import TrainingRun
 from occflow.training.stability import StabilitySettings, StabilityWatch
 
@@ -55,6 +57,33 @@ def test_patience_keeps_the_best_student(watch_of, small_forecaster):
     restored.load({name: tensor.clone() for name, tensor in watch.tensors().items()}, watch.count)
     kept = restored.chosen(bad)
     assert restored.over and torch.equal(kept.out.bias, good.out.bias)
+
+
+def test_a_student_that_is_not_finite_is_never_the_best_and_ends_the_training(watch_of, small_forecaster):
+    watch, good = watch_of(patience=2), copy.deepcopy(small_forecaster.velocity)
+    watch.compare(1, good)
+    lowest = float(watch.lowest_energy)
+    for value in (float("nan"), float("inf")):
+        broken = copy.deepcopy(good)
+        broken.out.bias.data[0] = value
+        with pytest.raises(NonFiniteLoss, match="7 updates"):
+            watch.compare(7, broken)
+    assert float(watch.lowest_energy) == lowest and torch.equal(watch.chosen(broken).out.bias, good.out.bias)
+
+
+def test_a_student_is_compared_with_the_teacher_that_it_is_distilled_from(small_forecaster, street_window, tmp_path,
+                                                                          monkeypatch):
+    """Guided: its samples are those of the guided velocity, not of the plain one."""
+    torch.nn.init.normal_(small_forecaster.velocity.out.weight, std=0.2)
+    made, values = [], {**VALUES, "student": {**VALUES["student"], "steps": 1},
+                        "stability": {"every": 1, "teacher_steps": 2}, "guidance": 3.0}
+    monkeypatch.setattr(StabilityWatch, "compare", lambda watch, *inputs: made.append(watch) or {})
+    distill(small_forecaster, OneWindow(small_forecaster, street_window), MeanFlowDistillation(steps=1), values, 0,
+            TrainingRun(tmp_path))
+    [watch] = made
+    guided, plain = (sample_flow(small_forecaster.velocity_field(watch.condition, scale), watch.noises[-1],
+                                 watch.condition.sample, 1, 2) for scale in (3.0, 1.0))
+    assert torch.equal(watch.truth[-1], guided) and not torch.allclose(guided, plain, atol=1e-3)
 
 
 def test_a_training_stops_early_and_tells_why(small_forecaster, street_window, tmp_path):
