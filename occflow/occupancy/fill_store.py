@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from occflow.errors import InputError
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.scene_file import write_scene
 from occflow.occupancy.store import (
@@ -23,12 +19,10 @@ from occflow.occupancy.store import (
     finished_scenes,
     start_store,
 )
-from occflow.worker_process import begin_worker
+from occflow.worker_process import each
 
 SceneFrames = tuple[list[OccupancyFrame], "list[OccupancyFrame] | None"]  # full, and causal where it is kept
 MakeScene = Callable[[str], SceneFrames]
-
-_worker: dict = {}  # make and path of a worker process, set when it starts
 
 
 def fill_store(make: MakeScene, layout: StoreLayout, scenes: list[str], path: Path, workers: int = 1,
@@ -54,9 +48,9 @@ def fill_store(make: MakeScene, layout: StoreLayout, scenes: list[str], path: Pa
     if done is None:
         return OccupancyStore.open(path)
     waiting = [scene for scene in scenes[first::every] if scene not in done]
-    make_all = _make_in_turn if min(workers, len(waiting)) <= 1 else _make_in_parallel
+    job, remedy = partial(_make_scene, make, path), "run it again: it goes on where it stopped"
     try:
-        with closing(make_all(make, waiting, path, workers)) as finished:  # no worker goes on beyond here
+        with closing(each(job, waiting, workers, remedy)) as finished:  # at Ctrl-C the scenes under way are kept
             for _ in tqdm(finished, total=len(waiting), desc=title, unit="scene", disable=not waiting):
                 pass
     except BaseException:
@@ -70,33 +64,5 @@ def fill_store(make: MakeScene, layout: StoreLayout, scenes: list[str], path: Pa
     return OccupancyStore.open(path)
 
 
-def _make_in_turn(make: MakeScene, scenes: list[str], path: Path, workers: int) -> Iterator[str]:
-    for scene in scenes:
-        with threadpool_limits(1):  # products of points with poses: a second thread costs more than it brings
-            write_scene(path, scene, *make(scene))
-        yield scene
-
-
-def _make_in_parallel(make: MakeScene, scenes: list[str], path: Path, workers: int) -> Iterator[str]:
-    """Scenes in the order in which worker processes finish them."""
-    context = multiprocessing.get_context("spawn")  # safe beside threads, and the same on every system
-    pool = ProcessPoolExecutor(min(workers, len(scenes)), context, _start_worker, (make, path))
-    try:
-        tasks = {pool.submit(_make_in_worker, scene): scene for scene in scenes}
-        for task in as_completed(tasks):
-            task.result()
-            yield tasks[task]
-    except BrokenProcessPool:
-        raise InputError(f"{path}: a worker process ended early (out of memory?); run again, it goes on where it "
-                         "stopped, with fewer workers=N") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker(make: MakeScene, path: Path) -> None:
-    begin_worker()  # at Ctrl-C the scenes under way are finished and kept
-    _worker.update(make=make, path=path)
-
-
-def _make_in_worker(scene: str) -> None:
-    write_scene(_worker["path"], scene, *_worker["make"](scene))
+def _make_scene(make: MakeScene, path: Path, scene: str) -> None:
+    write_scene(path, scene, *make(scene))

@@ -16,6 +16,8 @@ ROOT/branches/SCENE/TOKEN.npz, one of a chosen keyframe, without pickles; frame 
 from __future__ import annotations
 
 import copy
+import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,16 +32,20 @@ from occflow.grid import FREE
 from occflow.npz_file import open_npz
 from occflow.records import one_line
 from occflow.simulation.agents import Script
-from occflow.simulation.drive import Scene, read_record, record_of, run_scenes
+from occflow.simulation.drive import BRANCHES, LOG, Scene, record_of, run_scenes
 from occflow.simulation.exact import GRID, fill_boxes, static_occupancy
 from occflow.simulation.nuscenes_writer import scene_name, token
 from occflow.simulation.settings import SimulationSettings
+from occflow.simulation.standing import Output
 from occflow.simulation.traffic import Traffic, touching
 
 FORMAT = 1  # of the file
 MOST_BYTES = 1 << 30  # of its arrays
 MAX_TRIES = 10  # to draw a branch in which nobody touches the ego
+RECORD = f"{BRANCHES}.json"  # in their folder: what they were made with
 KEYS = {"branches": (1, 64), "branch_every": (1, 1000), "branch_frames": (1, 20)}
+NAMES = re.compile(rf"scene-\d{{4,}}/[0-9a-f]{{32}}\.npz|{re.escape(RECORD)}")
+FUTURES = Output("branching futures", RECORD, lambda record: NAMES, "move the folder away")
 
 
 @dataclass(frozen=True)
@@ -82,39 +88,51 @@ def read_branches(path: Path) -> Branches:
 
 
 def branch_log(root: Path, version: str, simulation: Mapping, seed: int, workers: int) -> dict[str, float]:
-    """Write the branching futures of the held-out scenes of the simulated log at `root`.
+    """Write the branching futures of the held-out scenes of the simulated log at `root`; those that are there already
+    are left as they are, others replaced only where `simulation` says "replace".
 
     Returns:
         {"keyframes", "branches", "seconds"}.
 
     Raises:
-        InputError: settings that make no branches, or another log than that of these settings at `root`.
+        InputError: settings that make no branches, another log than that of these settings at `root`, or other
+            branches.
     """
     start, root, settings = time.perf_counter(), Path(root), SimulationSettings.from_config(simulation)
     for key, (least, most) in KEYS.items():
         value = simulation.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise InputError(f"simulation.{key}: {value!r} is not a whole number from {least} to {most}")
-    if read_record(root) != record_of(version, settings, seed):
+    log = record_of(version, settings, seed)
+    if LOG.read(root) != log:
         raise InputError(f"{root}: is not the log of these settings; run tools/simulate_log.py with them first")
+    record = {"format": FORMAT, **{key: simulation[key] for key in KEYS}, "log": log}
     numbers = range(settings.train_scenes, settings.train_scenes + settings.val_scenes)
-    with atomic_folder(root / "branches") as partial_root:
+    chosen = chosen_keyframes(settings, simulation["branch_every"], simulation["branch_frames"])
+    summary = {"keyframes": len(numbers) * len(chosen), "branches": len(numbers) * len(chosen) * simulation["branches"]}
+    replace = simulation.get("replace", False)
+    if FUTURES.stands(root / BRANCHES, record, replace):
+        return {**summary, "seconds": 0.0}
+    with atomic_folder(root / BRANCHES, replace) as partial_root:
         job = partial(_branch_scene, partial_root, settings, seed, *(simulation[key] for key in KEYS))
-        keyframes = sum(run_scenes(job, numbers, workers, "branches"))
-    return {"keyframes": keyframes, "branches": keyframes * simulation["branches"],
-            "seconds": time.perf_counter() - start}
+        run_scenes(job, numbers, workers, "branches")
+        (partial_root / RECORD).write_text(json.dumps(record))
+    return {**summary, "seconds": time.perf_counter() - start}
+
+
+def chosen_keyframes(settings: SimulationSettings, every: int, frames: int) -> range:
+    """Every `every`-th keyframe of a scene that has a whole future."""
+    return range(0, settings.num_keyframes - frames, every)
 
 
 def _branch_scene(root: Path, settings: SimulationSettings, seed: int, branches: int, every: int, frames: int,
-                  number: int) -> int:
-    """Write the branches of every `every`-th keyframe of a scene that has a whole future; returns their number."""
+                  number: int) -> None:
+    """Write the branches of the chosen keyframes of a scene."""
     scene, folder = Scene(settings, seed, number), root / scene_name(number)
     folder.mkdir()
-    chosen = range(0, settings.num_keyframes - frames, every)
-    for sample in chosen:
+    for sample in chosen_keyframes(settings, every, frames):
         arrays = branch_keyframe(scene, settings, (seed, number), sample, branches, frames)
         np.savez_compressed(folder / f"{token(seed, number, 'sample', sample)}.npz", **arrays)
-    return len(chosen)
 
 
 def branch_keyframe(scene: Scene, settings: SimulationSettings, key: tuple[int, int], sample: int, branches: int,

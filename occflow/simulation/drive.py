@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,31 @@ from occflow.errors import InputError
 from occflow.simulation.boxes import Triangles
 from occflow.simulation.exact import fill_boxes, static_occupancy, write_occ3d
 from occflow.simulation.lidar import Lidar
-from occflow.simulation.nuscenes_writer import LIDAR_MOUNT, SceneWriter, make_folders, write_log
+from occflow.simulation.nuscenes_writer import LIDAR_MOUNT, TABLES, SceneWriter, make_folders, write_log
 from occflow.simulation.populate import populate
 from occflow.simulation.settings import SimulationSettings
+from occflow.simulation.standing import Output
 from occflow.simulation.town import Town, build_town
 from occflow.simulation.traffic import TICK_S, Traffic
-from occflow.worker_process import begin_worker
+from occflow.worker_process import each
 
 RECORD = "simulation.json"  # beside the log: what it was made with
+BRANCHES = "branches"  # folder in the log that tools/branch_futures.py writes
 WORLD = 2  # number of the procedural world; counted up when the same settings make another log
+
+
+def log_names(record: Mapping) -> re.Pattern:
+    """What the files of the log of a record are called, relative to its root; futures that branch from it included."""
+    version, scene, token = re.escape(str(record.get("version"))), r"scene-\d{4,}", "[0-9a-f]{32}"
+    tables = "|".join((*TABLES, "splits"))
+    return re.compile("|".join((
+        re.escape(RECORD), rf"{version}/({tables})\.json", rf"maps/{scene}\.png",
+        rf"(samples|sweeps)/LIDAR_TOP/{scene}__LIDAR_TOP__\d+\.pcd\.bin",
+        rf"lidarseg/{version}/{token}_lidarseg\.bin", rf"gts/{scene}/{token}/labels\.npz",
+        rf"(\.{BRANCHES}\.partial\.[^/]*|{BRANCHES})/({scene}/{token}\.npz|{BRANCHES}\.json)")))
+
+
+LOG = Output("log", RECORD, log_names, "name another log.root")
 
 
 class Scene:
@@ -78,23 +93,23 @@ def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed:
 def simulate_log(root: Path, version: str, simulation: Mapping, seed: int, workers: int) -> dict[str, float]:
     """Write a log of `simulation` settings to `root`; one that is already there is left as it is.
 
+    Another log is replaced only where `simulation` says "replace", and never with files that are not its own.
+
     Returns:
         {"scenes", "keyframes", "sweeps", "seconds"}; seconds are 0 where nothing was to be done.
 
     Raises:
-        InputError: settings that make no world, or a root that holds something else than a simulated log.
+        InputError: settings that make no world, or a root that holds another log or something else.
     """
     settings, start, root = SimulationSettings.from_config(simulation), time.perf_counter(), Path(root)
     _refuse_names(version, seed)
     record = record_of(version, settings, seed)
     scenes = settings.train_scenes + settings.val_scenes
     summary = {"scenes": scenes, "keyframes": scenes * settings.num_keyframes, "sweeps": scenes * settings.num_sweeps}
-    if root.exists() and any(root.iterdir()):
-        if read_record(root) == record:
-            return {**summary, "seconds": 0.0}
-        if not (root / RECORD).is_file():
-            raise InputError(f"{root}: is not empty and holds no simulated log; name another log.root")
-    with atomic_folder(root) as partial_root:
+    replace = simulation.get("replace", False)
+    if LOG.stands(root, record, replace):
+        return {**summary, "seconds": 0.0}
+    with atomic_folder(root, replace) as partial_root:
         make_folders(partial_root, version)
         job = partial(simulate_scene, partial_root, version, settings, seed)
         rows = run_scenes(job, range(scenes), workers, "simulation")
@@ -117,31 +132,8 @@ def record_of(version: str, settings: SimulationSettings, seed: int) -> dict:
     return {"world": WORLD, "version": version, "seed": seed, "settings": settings.to_dict()}
 
 
-def read_record(root: Path) -> dict | None:
-    """The record of the log at `root`, None where there is none."""
-    try:
-        return json.loads((root / RECORD).read_text())
-    except (OSError, ValueError):
-        return None
-
-
 def run_scenes(job: Callable[[int], Any], numbers: Sequence[int], workers: int, title: str) -> list:
     """What `job` returns for every scene number, in their order, whatever the number of workers."""
-    results: dict[int, Any] = {}
-    with tqdm(total=len(numbers), desc=title, unit="scene", dynamic_ncols=True) as bar:
-        if workers <= 1 or len(numbers) <= 1:
-            for number in numbers:
-                results[number] = job(number)
-                bar.update()
-        else:
-            context = multiprocessing.get_context("spawn")  # Open3D's threads do not survive a fork
-            with ProcessPoolExecutor(min(workers, len(numbers)), context, begin_worker) as pool:
-                futures = {pool.submit(job, number): number for number in numbers}
-                try:
-                    for future in as_completed(futures):
-                        results[futures[future]] = future.result()
-                        bar.update()
-                except BaseException:
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise
+    with closing(each(job, numbers, workers)) as finished:
+        results = dict(tqdm(finished, desc=title, total=len(numbers), unit="scene", dynamic_ncols=True))
     return [results[number] for number in numbers]
