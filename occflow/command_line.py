@@ -1,4 +1,4 @@
-"""How every tool starts: Hydra configuration in, one job called, errors as one line.
+"""How every tool starts: Hydra configuration in and checked, one job called, errors and warnings as one line each.
 
 The only place where hydra is imported.
 """
@@ -7,62 +7,201 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any, NoReturn
 
+from occflow.configuration import BOOL_TOO, TEXT_OR_NULL, check, check_key, find
 from occflow.errors import InputError
+from occflow.records import one_line
+from occflow.warning_line import show_warnings_as_lines
 
-KEYED = re.compile(r"[~+]{0,2}[A-Za-z_][\w./@]*=|~")  # what Hydra takes for an override
+KEYED = re.compile(r"[~+]{0,2}[A-Za-z_][\w./@]*=")  # what Hydra takes for an override
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs"
+HELP = ("-h", "--help")
+SEE_HELP = "(--help shows every key)"
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal asked the process to end: what Ctrl-C would clean up is cleaned up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def compose_config(overrides: list[str], config_name: str = "config") -> dict:
     """The resolved configuration for Hydra overrides such as `log.root=PATH`, as plain dictionaries and lists.
 
     Raises:
-        InputError: an unknown key, group or malformed override.
+        InputError: an unknown key or group, a malformed override, a value of another kind or out of its key's range.
     """
+    groups, values = _parsed(overrides)
+    config, default = _composed(config_name, tuple(groups))
+    config = config.copy()
+    for override in values:
+        _apply(override, config, default)
+    plain = _plain(config)
+    for override in values:  # first: a value that others are made of is wrong in itself
+        check_key(plain, default, override.key_or_group)
+    check(plain, default)
+    return plain
+
+
+def _parsed(overrides: list[str]) -> tuple[list[str], list[Any]]:
+    """The overrides that choose groups, as they are, and Hydra's objects of the others."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    groups, values, parser = [], [], OverridesParser.create()
+    for text in overrides:
+        if not KEYED.match(text):
+            raise InputError(_unkeyed(text))
+        with _hydra_errors():
+            override = parser.parse_override(text)
+        if override.is_delete() or override.is_sweep_override() or override.package is not None:
+            raise InputError(f"{one_line(text)}: gives no single value to a key; write {override.key_or_group}=VALUE")
+        group = override.key_or_group
+        if (CONFIG_DIR / group).is_dir():
+            if not isinstance(override.value(), str) and not (group == "experiment" and override.value() is None):
+                raise InputError(f"{one_line(text)}: names none of the files in configs/{group}")
+            groups.append(f"{group}={text.partition('=')[2]}")
+        else:
+            values.append(override)
+    return groups, values
+
+
+def _unkeyed(text: str) -> str:
+    """What is wrong with an argument that has no key, or dashes before it."""
+    name, _, value = text.lstrip("-").partition("=")
+    wanted = f"{name}={value or 'VALUE'}" if text.startswith("-") and name else "KEY=VALUE, such as run_dir=PATH"
+    return f"{one_line(text)}: is no setting; write {one_line(wanted)} {SEE_HELP}"
+
+
+@cache
+def _composed(config_name: str, groups: tuple[str, ...]) -> tuple[Any, dict]:
+    """The configuration of the chosen groups, and its plain values without those of an experiment, which are checked
+    against it."""
     import hydra
-    from hydra.errors import HydraException
+    from omegaconf import open_dict
+
+    with _hydra_errors(), hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = hydra.compose(config_name, list(groups), return_hydra_config=True)
+        choices = {name: choice for name, choice in config.hydra.runtime.choices.items() if "/" not in name}
+        experiment = choices.pop("experiment", None)
+        with open_dict(config):
+            del config["hydra"]
+        default = config if experiment is None else hydra.compose(
+            config_name, [f"{name}={choice}" for name, choice in choices.items()])
+        plain = _plain(default)
+        check(_plain(config), plain)
+    return config, plain
+
+
+def _apply(override: Any, config: Any, default: dict) -> None:
+    """Put the value of an override into a configuration, whatever + signs stand before its key."""
     from omegaconf import OmegaConf
+
+    key, value = override.key_or_group, override.value()
+    text = isinstance(find(default, key), str) or key in TEXT_OR_NULL
+    if text and isinstance(value, bool | int | float) and not (key in BOOL_TOO and isinstance(value, bool)):
+        value = override.input_line.partition("=")[2]  # log.version=1.10 is a name, not 1.1
+    with _hydra_errors():
+        _unfold(config, key)
+        OmegaConf.update(config, key, value, merge=True, force_add=True)
+
+
+def _unfold(config: Any, key: str) -> None:
+    """Where a group on the way to a key stands for another (crop: ${train.crop}), let its keys stand for the other's,
+    so that one of them can be changed."""
+    from omegaconf import OmegaConf
+
+    group = config
+    for part in key.split("."):
+        if not OmegaConf.is_dict(group) or part not in group:
+            return
+        if OmegaConf.is_interpolation(group, part) and OmegaConf.is_dict(group[part]):
+            other = OmegaConf.to_container(group, resolve=False)[part].removeprefix("${").removesuffix("}")
+            OmegaConf.update(group, part, {name: f"${{{other}.{name}}}" for name in group[part]}, force_add=True)
+        group = group[part]
+
+
+def _plain(config: Any) -> dict:
+    from omegaconf import OmegaConf
+
+    with _hydra_errors():
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+@contextmanager
+def _hydra_errors() -> Iterator[None]:
+    """What Hydra and OmegaConf raise comes out as one line."""
+    from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            config = hydra.compose(config_name, overrides)
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        yield
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"configuration: {reason} (--help shows every key)") from None
-    return plain
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split()).partition(" Config search path:")[0]
+        raise InputError(f"configuration: {reason} {SEE_HELP}") from None
 
 
 def run(job: Callable[[dict], None], description: str | None = None, argument: str | None = None) -> None:
     """Compose the configuration from the command line and run `job(config)`.
 
+    SIGTERM and SIGHUP end it as Ctrl-C does; a job that handles them itself sets its own handlers.
+
     Args:
         argument: the key that a first argument without a key stands for (python viz/player.py RUN).
 
-    Exit status: 0 success, 2 bad input (one line on stderr), 130 interrupted.
+    Exit status: 0 success, 2 bad input (one line on stderr), 130 interrupted, 143 and 129 by SIGTERM and SIGHUP.
     """
     arguments = sys.argv[1:]
+    show_warnings_as_lines()
     try:
-        if arguments and arguments[0] in ("-h", "--help"):
-            print((description or "").strip())
-            print(f"\nUsage: {Path(sys.argv[0]).name} [KEY=VALUE ...]   (Hydra overrides)\n\nConfiguration:")
-            print(json.dumps(compose_config(arguments[1:]), indent=2))
-            return
-        if argument and arguments and not KEYED.match(arguments[0]):
-            quoted = arguments[0].replace("\\", "\\\\").replace("'", "\\'")  # Hydra's own quoting
-            arguments[0] = f"{argument}='{quoted}'"
-        job(compose_config(arguments))
+        with _signals_interrupt():
+            if arguments and arguments[0] in HELP:
+                print((description or "").strip())
+                print(f"\nUsage: {Path(sys.argv[0]).name} [KEY=VALUE ...]   (Hydra overrides)\n\nConfiguration:")
+                print(json.dumps(compose_config(arguments[1:]), indent=2))
+                return
+            if argument and arguments and not arguments[0].startswith("-") and not KEYED.match(arguments[0]):
+                quoted = arguments[0].replace("\\", "\\\\").replace("'", "\\'")  # Hydra's own quoting
+                arguments[0] = f"{argument}='{quoted}'"
+            job(compose_config(arguments))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: nothing half-written was left behind", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT
+        word = "interrupted" if number == signal.SIGINT else "terminated"
+        print(f"{word}: nothing half-written was left behind", file=sys.stderr)
+        sys.exit(128 + number)
     except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or 'no file named'}", file=sys.stderr)
+        place = "" if error.filename is None else f": {error.filename}"
+        print(f"error: {error.strerror or one_line(error)}{place}", file=sys.stderr)
         sys.exit(2)
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """In the block SIGTERM and SIGHUP raise Terminated, unless they are ignored (nohup)."""
+    def interrupt(number: int, frame: Any) -> NoReturn:
+        raise Terminated(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP) if main}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,5 +1,7 @@
 """Measure the data: built against exact occupancy, real recordings, speeds -> study_data.output/data.{json,md}.
 
+The copy in docs/studies/ is put there by hand.
+
 Simulates a log with the settings of group `simulation` below run_dir and builds it with those of group `data`:
 
     python tools/study_data.py data=occ3d simulation=hdl32e simulation.train_scenes=1 simulation.val_scenes=2 \\

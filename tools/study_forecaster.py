@@ -3,9 +3,10 @@
     python tools/study_forecaster.py                                  about two hours on two idle cores
     python tools/study_forecaster.py study.parts=[seeds,reconstruction] study.seeds=[0]
     python tools/study_forecaster.py study.parts=[recordings] \
-        "+study.recordings.pandaset={kind: nuscenes, root: PATH, version: v1.0-pandaset}"
+        "study.recordings.pandaset={kind: nuscenes, root: PATH, version: v1.0-pandaset}"
 
-Writes study.output.json and .md, after every part; what is there already is not made again.
+Writes study.output.json and .md, after every part; what is there already is not made again. The copy in docs/studies/
+is put there by hand.
 """
 
 from occflow.command_line import run

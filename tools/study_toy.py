@@ -3,7 +3,8 @@
     python tools/study_toy.py
     python tools/study_toy.py toy.seeds=[0] toy.updates=100 toy.output=PATH/NAME
 
-Writes toy.output.json after every training; what is there already is not made again.
+Writes toy.output.json after every training; what is there already is not made again. The copy in docs/studies/ is put
+there by hand; no study reads it or writes to it.
 """
 
 from occflow.command_line import run

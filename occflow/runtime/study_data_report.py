@@ -1,4 +1,4 @@
-"""docs/studies/data.md from the figures of the data study."""
+"""The page data.md from the figures of the data study."""
 
 from __future__ import annotations
 

@@ -1,0 +1,197 @@
+"""The check of a composed configuration, before anything runs: every key is known, and its value of the right kind.
+
+What kind a key is of follows from the value that the files in configs/ give it: a whole number, a number, true or
+false, text, or a list of these. What range it has follows from its name, below; keys that mean more than one kind are
+listed. Which values go together, and which names are known, is the jobs' to say.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from occflow.errors import InputError
+from occflow.records import one_line
+
+LARGEST = 2**31 - 1
+
+OPEN = ("study.ablations", "study.recordings")  # whatever names and keys the user gives
+NULL_TOO = ("stream.max_scenes", "stream.split", "view.forecasts")
+BOOL_TOO = ("stream.display",)
+TEXT_OR_NULL = ("benchmark.store", "eval.branches", "view.folder", "view.scene")  # null by default
+LENGTHS = {"origin_m": 3, "shape": 3, "ego_box_m": 4, "betas": 2, "panel_px": 2, "animation_px": 2,
+           "strides": 3, "level_strides": 3}  # of lists, or of the lists in them
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `least` (above it, where `open`) to `most`, finite."""
+
+    least: float
+    most: float = math.inf
+    open: bool = False
+
+    def holds(self, value: float) -> bool:
+        return math.isfinite(value) and (self.least < value if self.open else self.least <= value) \
+            and value <= self.most
+
+    def __str__(self) -> str:
+        if self.least == -math.inf:
+            return ""
+        if self.most == math.inf:
+            return f" above {self.least:g}" if self.open else f" from {self.least:g} on"
+        return f" {'above' if self.open else 'from'} {self.least:g} {'up ' if self.open else ''}to {self.most:.12g}"
+
+
+WHOLE_RANGES = (  # by what a key ends in, the first that fits
+    (r"workers", Range(1, 256)),
+    (r"seeds?", Range(0, LARGEST)),
+    (r"grid\.shape", Range(1, 100_000)),
+    (r"(cells_per_voxel|(causal_)?min_points)", Range(1, 100)),
+    (r"(train_scenes|val_scenes|vehicles|pedestrians)", Range(0, 100_000)),
+    (r"(steps|warmup_steps|auxiliary_warmup|save_seconds|crop\.voxels|blocks)", Range(0, LARGEST)),
+    (r"(inspect\.frame|resample\.window|stability\.(every|patience)|stream\.gif_forecasts)", Range(0, LARGEST)),
+    (r"eval\.(samples|shown_samples|consensus)", Range(0, LARGEST)),
+    (r".*", Range(1, LARGEST)),
+)
+RANGES = (  # likewise
+    (r"(learning_rate|clip_norm|time_scale|huber|voxel_sizes?_m|dense_from_m|frame_interval_s|duration_s)",
+     Range(0, open=True)),
+    (r"betas", Range(0, 0.999999)),
+    (r"(.*share|.*dropout|ema_decay|warmup|times)", Range(0, 1)),
+    (r"(origin_m|ego_box_m|time_mean)", Range(-math.inf)),
+    (r".*", Range(0)),
+)
+
+
+def check(config: Mapping, default: Mapping, before: str = "") -> None:
+    """Compare a composed configuration with that of the same groups before any value was given.
+
+    Raises:
+        InputError: the first key that is not known, or whose value is of another kind or out of its range.
+    """
+    for name, value in config.items():
+        if name not in default:
+            refuse_unknown_key(f"{before}{name}", default)
+        _check_entry(f"{before}{name}", value, default[name])
+
+
+def check_key(config: Mapping, default: Mapping, key: str) -> None:
+    """As `check`, of one dotted key alone."""
+    parent, _, name = key.rpartition(".")
+    if not any(f"{key}.".startswith(f"{open_key}.") for open_key in OPEN) and isinstance(find(default, parent), Mapping):
+        _check_entry(key, find(config, parent)[name], find(default, key))
+
+
+def find(default: Mapping, key: str) -> Any:
+    """The value of a dotted key in a configuration; of a key below an open one, that one's.
+
+    Raises:
+        InputError: no such key.
+    """
+    value: Any = default
+    parts = key.split(".") if key else []
+    for count, part in enumerate(parts):
+        if ".".join(parts[:count]) in OPEN:
+            return value
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, Mapping) and part in value:
+            value = value[part]
+        else:
+            refuse_unknown_key(".".join(parts[:count + 1]), value if isinstance(value, Mapping) else {})
+    return value
+
+
+def refuse_unknown_key(key: str, siblings: Mapping) -> NoReturn:
+    """Raises InputError: `key` is none of its group's."""
+    group = key.rpartition(".")[0] or "the configuration"
+    known = f"{group} has {_names(siblings)}" if siblings else f"{group} has no keys"
+    raise InputError(f"{one_line(key)}: no such key; {known} (--help shows every key)")
+
+
+def _check_entry(key: str, value: Any, default: Any) -> None:
+    if key in OPEN or not isinstance(default, Mapping):
+        _check_value(key, value, default)
+    elif isinstance(value, Mapping):
+        check(value, default, f"{key}.")
+    else:
+        raise InputError(f"{key}: {_shown(value)} stands for a group; set one of its keys: {_names(default)}")
+
+
+def _check_value(key: str, value: Any, default: Any) -> None:
+    if value is None:
+        if default is not None and key not in NULL_TOO:
+            raise InputError(f"{key}: null is not {_wanted(key, default)}")
+    elif key in OPEN:
+        if not isinstance(value, Mapping):
+            raise InputError(f"{key}: {_shown(value)} is not a group of names, such as {{NAME: ...}}")
+    elif key in TEXT_OR_NULL:
+        if not isinstance(value, str):
+            raise InputError(f"{key}: {_shown(value)} is not text, or null")
+    elif default is not None and not (key in BOOL_TOO and isinstance(value, bool)) and not _fits(key, value, default):
+        raise InputError(f"{key}: {_shown(value)} is not {_wanted(key, default)}")
+
+
+def _fits(key: str, value: Any, default: Any) -> bool:
+    if isinstance(default, list):
+        length = LENGTHS.get(key.rpartition(".")[2])
+        return isinstance(value, list) and _right_length(value, default, length) and \
+            (not default or all(_fits(key, one, _like(default)) for one in value))
+    if isinstance(default, Mapping):  # an entry of a list, whose keys are the job's to say
+        return isinstance(value, Mapping)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, int | float):
+        return isinstance(value, int if isinstance(default, int) else (int, float)) and \
+            _range(key, default).holds(value)
+    return isinstance(value, str)
+
+
+def _right_length(value: list, default: list, length: int | None) -> bool:
+    return length is None or bool(default) and isinstance(default[0], list) or len(value) == length
+
+
+def _like(default: list) -> Any:
+    """What all entries of a list are like: a number that is not whole, where one is."""
+    return next((one for one in default if isinstance(one, float)), default[0])
+
+
+def _range(key: str, default: float) -> Range:
+    ranges = WHOLE_RANGES if isinstance(default, int) else RANGES
+    return next(found for name, found in ranges if re.search(rf"(?:^|\.){name}$", key))
+
+
+def _wanted(key: str, default: Any) -> str:
+    """What a key takes, in words."""
+    if isinstance(default, list):
+        length = LENGTHS.get(key.rpartition(".")[2])
+        if default and isinstance(default[0], list):
+            return f"a list of lists of {length} {_plural(key, default[0])}"
+        return f"a list of {f'{length} ' if length else ''}{_plural(key, default)}"
+    if isinstance(default, bool):
+        return "true or false"
+    if isinstance(default, int | float):
+        return f"a {'whole ' if isinstance(default, int) else ''}number{_range(key, default)}"
+    return "text"
+
+
+def _plural(key: str, default: list) -> str:
+    if not default:
+        return "entries"
+    if isinstance(default[0], Mapping):
+        return "groups of settings"
+    if isinstance(default[0], str):
+        return "texts"
+    return _wanted(key, _like(default)).removeprefix("a ").replace("number", "numbers", 1)
+
+
+def _names(group: Mapping) -> str:
+    return ", ".join(map(str, group))
+
+
+def _shown(value: Any) -> str:
+    return one_line(repr(value))
