@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
 
@@ -76,6 +78,19 @@ def write_json(path: Path, values: dict) -> None:
     """Write a dictionary as indented JSON, atomically."""
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Write arrays as a compressed .npz file, atomically.
+
+    The archive is made in memory: NumPy leaves a half-written one open where the disk is full.
+    """
+    import numpy as np
+
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays)
+    with atomic_file(path) as partial:
+        partial.write_bytes(archive.getbuffer())
 
 
 def sync(path: Path) -> None:

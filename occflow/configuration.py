@@ -82,7 +82,8 @@ def check(config: Mapping, default: Mapping, before: str = "") -> None:
 def check_key(config: Mapping, default: Mapping, key: str) -> None:
     """As `check`, of one dotted key alone."""
     parent, _, name = key.rpartition(".")
-    if not any(f"{key}.".startswith(f"{open_key}.") for open_key in OPEN) and isinstance(find(default, parent), Mapping):
+    below_open = any(f"{key}.".startswith(f"{one}.") for one in OPEN)
+    if not below_open and isinstance(find(default, parent), Mapping):
         _check_entry(key, find(config, parent)[name], find(default, key))
 
 

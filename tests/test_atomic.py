@@ -102,6 +102,43 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path):
     assert (tmp_path / "out").is_symlink() and names(tmp_path / "disk") == ["whole"]
 
 
+FULL = textwrap.dedent("""
+    import resource, sys
+    from pathlib import Path
+    import numpy as np
+    from occflow.atomic import atomic_file, write_npz
+    from occflow.command_line import run
+    from PIL import Image
+
+    def write(path):
+        noise = np.random.default_rng(0).integers(0, 255, (100, 100, 3), dtype=np.uint8)
+        if path.suffix == ".npz":
+            write_npz(path, noise=noise)
+        else:
+            with atomic_file(path) as partial:
+                partial.write_text("x" * 9000) if path.suffix == ".md" else Image.fromarray(noise).save(partial, "PNG")
+
+    def job(config):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # as a disk with no more room
+        for suffix in (".npz", ".md", ".png"):
+            try:
+                write(Path(config["run_dir"]) / f"out{suffix}")
+            except OSError as error:
+                print(f"{error.strerror}: {error.filename}", flush=True)
+
+    sys.argv[0] = "tool.py"
+    run(job)
+""")
+
+
+def test_files_that_do_not_fit_are_named_and_nothing_else_is_said(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", FULL, f"run_dir={tmp_path}"], env=environment, capture_output=True,
+                          text=True, timeout=60)
+    assert done.stdout.splitlines() == [f"File too large: {tmp_path}/out{end}" for end in (".npz", ".md", ".png")]
+    assert done.stderr == "" and names(tmp_path) == []
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_a_full_disk_names_the_file(kind, tmp_path):
     with pytest.raises(OSError) as caught, (atomic_file if kind == "file" else atomic_folder)(tmp_path / "out"):

@@ -36,7 +36,8 @@ REFUSED = {
     "data.grid.shape=[1,2]": "[1, 2] is not a list of 3", "data.grid.shape=[1,2,0]": "is not a list of 3 whole numbers",
     "data.grid.origin_m=[a,b,c]": "is not a list of 3 numbers", "data.grid.voxel_size_m=-1": "voxel_size_m: -1",
     "model.autoencoder.strides=[2,2,4]": "is not a list of lists of 3 whole numbers",
-    "model.mean_trunk.widths=[a]": "is not a list of whole numbers", "eval.teacher_steps=[0]": "eval.teacher_steps: [0]",
+    "model.mean_trunk.widths=[a]": "is not a list of whole numbers",
+    "eval.teacher_steps=[0]": "eval.teacher_steps: [0]",
     "eval.checkpoints=student": "eval.checkpoints: 'student' is not a list of texts",
     "data.occupancy.visibility=1": "data.occupancy.visibility: 1 is not true or false",
     "run_dir=null": "run_dir: null is not text", "eval.branches=[a]": "eval.branches: ['a'] is not text, or null",
@@ -45,9 +46,11 @@ REFUSED = {
     "train.mean.lr=1": "train.mean.lr: no such key; train.mean has steps,",
     "+train.mean.lr=1": "train.mean.lr: no such key", "++fancy=1": "fancy: no such key",
     "seed.x=1": "seed.x: no such key", "hydra.run.dir=x": "hydra: no such key", "seed=1,2": "seed=1,2: gives no single",
-    "~seed": "is no setting", "runs/demo": "runs/demo: is no setting; write KEY=VALUE", "--run_dir": "write run_dir=VALUE",
-    "--run_dir=x": "write run_dir=x", "log=null": "log=null: names none of the files in configs/log", "log=[a,b]": "configs/log", "log=fancy": "Available options", "distill=shared": "distill",
-    "run_dir=${nope}": "nope", "log.root=a'b": "configuration",
+    "~seed": "is no setting", "runs/demo": "runs/demo: is no setting; write KEY=VALUE",
+    "--run_dir": "write run_dir=VALUE", "--run_dir=x": "write run_dir=x",
+    "log=null": "log=null: names none of the files in configs/log", "log=[a,b]": "configs/log",
+    "log=fancy": "Available options", "distill=shared": "distill", "run_dir=${nope}": "nope",
+    "log.root=a'b": "configuration",
 }
 
 
@@ -63,7 +66,8 @@ ACCEPTED = {
     "log.version=1.10": "1.10", "log.root=2024": "2024", "data.inspect.scene=0001": "0001", "view.scene=7": "7",
     "train.mean.learning_rate=1": 1, "++train.mean.steps=0": 0, "stream.display=true": True, "stream.split=null": None,
     "stream.max_scenes=null": None, "view.folder=null": None, "eval.baselines=[]": [], "data.grid.shape.0=50": 50,
-    "study.recordings.one={kind: nuscenes}": {"kind": "nuscenes"}, "+study.ablations.x={model.base: a}": {"model.base": "a"},
+    "study.recordings.one={kind: nuscenes}": {"kind": "nuscenes"},
+    "+study.ablations.x={model.base: a}": {"model.base": "a"},
     "eval.predictions=[a,{folder: b}]": ["a", {"folder": "b"}], "seed=${workers}": 2,
     "distill.crop.voxels=0": 0, "distill.crop={voxels: 0}": {"voxels": 0, "a_window": 4},
 }

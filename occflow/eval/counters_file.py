@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from occflow.atomic import atomic_file
+from occflow.atomic import write_npz
 from occflow.errors import InputError
 from occflow.eval.iou import NUM_LABELS
 from occflow.npz_file import TEXT, WHOLE, open_npz
@@ -20,9 +20,8 @@ MAX_COUNT = 1 << 48  # of voxels: the sums over all scenes and draws stay whole 
 
 def write_counters(run_dir: Path, scenes: list[str], confusion: dict[str, np.ndarray]) -> None:
     """RUN_DIR/counters.npz: `scenes` [S], `names` [N] of the rows, `confusion` [N, S, F, 18, 18] int64."""
-    with atomic_file(Path(run_dir) / COUNTERS) as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, scenes=np.array(scenes, dtype=np.str_), names=np.array(list(confusion), np.str_),
-                            confusion=np.stack(list(confusion.values())) if confusion else np.zeros(0, np.int64))
+    write_npz(Path(run_dir) / COUNTERS, scenes=np.array(scenes, dtype=np.str_),
+              names=np.array(list(confusion), dtype=np.str_), confusion=np.stack(list(confusion.values())) if confusion else np.zeros(0, np.int64))
 
 
 def read_counters(run_dir: Path) -> tuple[list[str], dict[str, np.ndarray]]:

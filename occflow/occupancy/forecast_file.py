@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from typing_extensions import TypedDict
 
-from occflow.atomic import atomic_file
+from occflow.atomic import write_npz
 from occflow.errors import InputError
 from occflow.geometry import is_rigid
 from occflow.grid import NUM_CLASSES, VoxelGrid
@@ -106,8 +106,7 @@ def save_forecasts(path: Path, grid: VoxelGrid, window: Window, forecasts: Mappi
     arrays = {"layout": np.array(json.dumps(layout))}
     for number, frames in enumerate(sequences.values()):
         arrays.update({f"{number}_{name}": values for name, values in _arrays(frames).items()})
-    with atomic_file(Path(path)) as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+    write_npz(Path(path), **arrays)
 
 
 def load_forecasts(path: Path) -> ForecastRecord:

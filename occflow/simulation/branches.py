@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from occflow.atomic import atomic_folder
+from occflow.atomic import atomic_folder, write_npz
 from occflow.errors import InputError
 from occflow.grid import FREE
 from occflow.npz_file import open_npz
@@ -132,7 +132,7 @@ def _branch_scene(root: Path, settings: SimulationSettings, seed: int, branches:
     folder.mkdir()
     for sample in chosen_keyframes(settings, every, frames):
         arrays = branch_keyframe(scene, settings, (seed, number), sample, branches, frames)
-        np.savez_compressed(folder / f"{token(seed, number, 'sample', sample)}.npz", **arrays)
+        write_npz(folder / f"{token(seed, number, 'sample', sample)}.npz", **arrays)
 
 
 def branch_keyframe(scene: Scene, settings: SimulationSettings, key: tuple[int, int], sample: int, branches: int,

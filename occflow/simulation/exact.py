@@ -88,9 +88,11 @@ def write_occ3d(path: Path, volume: np.ndarray) -> None:
     """Write a volume in the layout of Occ3D's labels.npz; both masks are ones: everything is known."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seen = np.ones(volume.shape, dtype=np.uint8)
-    with zipfile.ZipFile(path, "w") as archive:
+    whole = io.BytesIO()  # a full disk is then met by one write
+    with zipfile.ZipFile(whole, "w") as archive:
         for name, values in (("semantics", volume), ("mask_lidar", seen), ("mask_camera", seen)):
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, values, allow_pickle=False)
             member = zipfile.ZipInfo(f"{name}.npy")  # its date is a constant
             archive.writestr(member, buffer.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
+    path.write_bytes(whole.getbuffer())

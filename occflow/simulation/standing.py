@@ -1,4 +1,4 @@
-"""What stands already where something is to be written: left as it is, replaced where that was asked for, or refused."""
+"""What stands already where the simulator is to write: left as it is, replaced where that was asked for, or refused."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Output:
         names = self.names(found or wanted)
         for name in _files(folder):
             if not names.fullmatch(name):
-                raise InputError(f"{folder / name}: is not of the simulated {self.kind} and would be lost; move it away, "
-                                 f"or {self.remedy}")
+                raise InputError(f"{folder / name}: is not of the simulated {self.kind} and would be lost; move it "
+                                 f"away, or {self.remedy}")
         return False
 
     def read(self, folder: Path) -> dict | None:

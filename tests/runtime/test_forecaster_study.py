@@ -36,6 +36,15 @@ def test_every_part_is_kept_and_made_once(tmp_path, monkeypatch):
     assert "| teacher-10 | 80.0 / 70.0 / 60.0 | 50.0 / 40.0 / 30.0 | 40.0 / - / 20.0 | 0.300 (0.100) | - |" in table
 
 
+def test_results_of_other_trainings_are_not_taken_for_one_s_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(forecaster_study.PARTS, "seeds", lambda config: {"0": lambda: result(0.2)})
+    run_study(config_for(tmp_path, "study.parts=[seeds]"))
+    run_study(config_for(tmp_path, "study.parts=[seeds]", "train.save_seconds=5"))
+    for other in ("train.mean.steps=7", "model=light"):
+        with pytest.raises(InputError, match="study.json: results of other networks, data or trainings"):
+            run_study(config_for(tmp_path, "study.parts=[seeds]", other))
+
+
 def test_unknown_parts_and_keys_and_missing_networks_are_refused(tmp_path):
     with pytest.raises(InputError, match="'speed' is not known"):
         run_study(config_for(tmp_path, "study.parts=[speed]"))

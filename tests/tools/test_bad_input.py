@@ -26,6 +26,10 @@ CASES = {
     "missing store": ("tools/evaluate.py", ["run_dir=none"], "none/teacher.safetensors"),
     "missing forecast": ("viz/render.py", ["run_dir=none"], "none/forecast.npz"),
     "impossible world": ("tools/simulate_log.py", ["simulation.sweep_hz=3"], "simulation.sweep_hz"),
+    "no workers": ("tools/build_occupancy.py", ["workers=0"], "workers: 0"),
+    "no number": ("tools/train_teacher.py", ["train.mean.learning_rate=abc"], "train.mean.learning_rate: 'abc'"),
+    "appended key": ("tools/train_teacher.py", ["+train.mean.lr=1"], "train.mean.lr: no such key"),
+    "dashes": ("tools/evaluate.py", ["--run_dir", "x"], "write run_dir=VALUE"),
     "absurd grid": ("tools/build_occupancy.py", ["data.grid.voxel_size_m=0"], "grid"),
 }
 
