@@ -1,7 +1,8 @@
 """Continue held-out scenes of the simulated log at log.root in many ways: exact occupancy of true futures.
 
 Writes log.root/branches/SCENE/KEYFRAME.npz (arrays: occflow/simulation/branches.py); simulation.branches futures from
-every simulation.branch_every-th keyframe, simulation.branch_frames frames each. The log must be there.
+every simulation.branch_every-th keyframe, simulation.branch_frames frames each. The log must be there; other
+futures there are refused, or replaced with simulation.replace=true.
 """
 
 from occflow.command_line import run

@@ -1,6 +1,7 @@
 """Simulate a drive through procedural towns and write it as a nuScenes log to log.root.
 
-A log that was made with the same settings and seed is left as it is.
+A log that was made with the same settings and seed is left as it is; another one is refused, or replaced with
+simulation.replace=true.
 """
 
 from occflow.command_line import run

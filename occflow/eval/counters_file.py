@@ -20,8 +20,9 @@ MAX_COUNT = 1 << 48  # of voxels: the sums over all scenes and draws stay whole 
 
 def write_counters(run_dir: Path, scenes: list[str], confusion: dict[str, np.ndarray]) -> None:
     """RUN_DIR/counters.npz: `scenes` [S], `names` [N] of the rows, `confusion` [N, S, F, 18, 18] int64."""
+    arrays = np.stack(list(confusion.values())) if confusion else np.zeros(0, np.int64)
     write_npz(Path(run_dir) / COUNTERS, scenes=np.array(scenes, dtype=np.str_),
-              names=np.array(list(confusion), dtype=np.str_), confusion=np.stack(list(confusion.values())) if confusion else np.zeros(0, np.int64))
+              names=np.array(list(confusion), dtype=np.str_), confusion=arrays)
 
 
 def read_counters(run_dir: Path) -> tuple[list[str], dict[str, np.ndarray]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.logs.nuscenes import NuScenesLog
 from occflow.occupancy.scene_frames import build_scene_and_causal
@@ -61,9 +62,13 @@ def in_own_process(root: Path, grid: VoxelGrid, settings: OccupancySettings) -> 
     worker = context.Process(target=_build, args=(sender, root, grid, settings))
     worker.start()
     sender.close()
-    found = receiver.recv()
-    worker.join()
-    return found
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise InputError(f"{root}: the process that builds its first scene was killed (out of memory?) or failed; "
+                         "run it again") from None
+    finally:
+        worker.join()
 
 
 def _build(sender: Connection, root: Path, grid: VoxelGrid, settings: OccupancySettings) -> None:
