@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from typing import TextIO
 
 ABOUT_CODE = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)  # of a dependency: nothing to do about it
 
 
 def show_warnings_as_lines() -> None:
     """From here on a warning is `warning: MESSAGE` on stderr, in this process; those about code are not shown."""
-    warnings.showwarning = _show
+    warnings.formatwarning = _line
 
 
-def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
-          line: str | None = None) -> None:
-    if not issubclass(category, ABOUT_CODE):
-        print(f"warning: {' '.join(str(message).split())}", file=file or sys.stderr, flush=True)
+def _line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    return "" if issubclass(category, ABOUT_CODE) else f"warning: {' '.join(str(message).split())}\n"

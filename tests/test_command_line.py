@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
-import warnings
 from collections.abc import Callable
 
 import pytest
@@ -30,14 +31,22 @@ def ended(monkeypatch, capsys) -> Callable[..., tuple[int, str]]:
     return run_job
 
 
-def test_a_warning_is_one_line_and_those_about_code_are_none(ended):
-    def job(_: dict) -> None:
-        warnings.warn("scene a: 3 sweeps\nare missing", stacklevel=1)
-        warnings.warn("use another function", FutureWarning, stacklevel=1)
+WARNING = """
+import warnings
+from occflow.command_line import run
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        assert ended(job) == (0, "warning: scene a: 3 sweeps are missing\n")
+def job(config):
+    warnings.warn("scene a: 3 sweeps\\nare missing")
+    warnings.warn("use another function", FutureWarning)
+
+run(job)
+"""
+
+
+def test_a_warning_is_one_line_and_those_about_code_are_none():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # its own process: here pytest collects them
+    done = subprocess.run([sys.executable, "-c", WARNING], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "warning: scene a: 3 sweeps are missing\n")
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
