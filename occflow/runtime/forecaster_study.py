@@ -24,16 +24,19 @@ from occflow.runtime.train_jobs import train_regression, train_teacher
 
 Job = Callable[[], dict]
 DECODER_NOISE = 0.3  # standard deviations
+IRRELEVANT = ("inspect", "shard", "replace", "save_seconds", "tensorboard")  # keys that change no result
 
 
 def run_study(config: Mapping) -> str:
     """Make the missing results of all parts; after each, OUTPUT.json and OUTPUT.md are written. Returns the latter.
 
     Raises:
-        InputError: an unknown part, or one that needs the first seed's networks before they are there.
+        InputError: an unknown part, one that needs the first seed's networks before they are there, or results of
+            other networks, data or trainings in OUTPUT.json.
     """
     output = Path(config["study"]["output"])
     found = read_results(output.with_suffix(".json"))
+    refuse_other_results(output.with_suffix(".json"), found, config)
     for part in config["study"]["parts"]:
         refuse_unknown("study.parts", part, tuple(PARTS))
     for part in config["study"]["parts"]:
@@ -51,6 +54,17 @@ def run_study(config: Mapping) -> str:
 def read_results(path: Path) -> dict:
     """What an earlier call found; nothing where there was none."""
     return json.loads(path.read_text()) if path.is_file() else {"parts": {}}
+
+
+def refuse_other_results(path: Path, found: dict, config: Mapping) -> None:
+    """Raises InputError where results at `path` are of other networks, data or trainings; notes those of new ones."""
+    settings = {group: {name: value for name, value in config[group].items() if name not in IRRELEVANT}
+                for group in ("data", "model", "train")}
+    if not found["parts"]:
+        found["settings"] = settings
+    if found.get("settings") != settings:
+        raise InputError(f"{path}: results of other networks, data or trainings; remove it or name another "
+                         "study.output")
 
 
 def changed(config: Mapping, changes: Mapping) -> dict:
