@@ -23,6 +23,7 @@ from occflow.warning_line import show_warnings_as_lines
 
 KEYED = re.compile(r"[~+]{0,2}[A-Za-z_][\w./@]*=")  # what Hydra takes for an override
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs"
+CONFIG = "config"  # the file in it that names the groups
 HELP = ("-h", "--help")
 SEE_HELP = "(--help shows every key)"
 
@@ -35,14 +36,14 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
-def compose_config(overrides: list[str], config_name: str = "config") -> dict:
+def compose_config(overrides: list[str]) -> dict:
     """The resolved configuration for Hydra overrides such as `log.root=PATH`, as plain dictionaries and lists.
 
     Raises:
         InputError: an unknown key or group, a malformed override, a value of another kind or out of its key's range.
     """
     groups, values = _parsed(overrides)
-    config, default = _composed(config_name, tuple(groups))
+    config, default = _composed(tuple(groups))
     config = config.copy()
     for override in values:
         _apply(override, config, default)
@@ -83,20 +84,20 @@ def _unkeyed(text: str) -> str:
 
 
 @cache
-def _composed(config_name: str, groups: tuple[str, ...]) -> tuple[Any, dict]:
+def _composed(groups: tuple[str, ...]) -> tuple[Any, dict]:
     """The configuration of the chosen groups, and its plain values without those of an experiment, which are checked
     against it."""
     import hydra
     from omegaconf import open_dict
 
     with _hydra_errors(), hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = hydra.compose(config_name, list(groups), return_hydra_config=True)
+        config = hydra.compose(CONFIG, list(groups), return_hydra_config=True)
         choices = {name: choice for name, choice in config.hydra.runtime.choices.items() if "/" not in name}
         experiment = choices.pop("experiment", None)
         with open_dict(config):
             del config["hydra"]
         default = config if experiment is None else hydra.compose(
-            config_name, [f"{name}={choice}" for name, choice in choices.items()])
+            CONFIG, [f"{name}={choice}" for name, choice in choices.items()])
         plain = _plain(default)
         check(_plain(config), plain)
     return config, plain

@@ -32,8 +32,7 @@ PRODUCTS = {"mean flow (eulerian)": "mean_flow", "mean flow, data": "mean_flow_d
 
 @pytest.mark.parametrize("name", [name for name in METHODS if "plain" not in name])
 def test_a_method_has_the_settings_on_points_that_it_has_on_the_forecaster(name):
-    group = f"distill/{PRODUCTS.get(name, name.replace(' ', '_'))}"
-    chosen = compose_config(["+train={crop: {}, causal_share: 0, mirrored_share: 0}"], group)["distill"]
+    chosen = compose_config([f"distill={PRODUCTS.get(name, name.replace(' ', '_'))}"])["distill"]
     chosen |= {"head_blocks": 2}  # on points: the size of a network
     assert METHODS[name] == method_from_config(chosen)
 
