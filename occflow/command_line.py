@@ -67,7 +67,7 @@ def _parsed(overrides: list[str]) -> tuple[list[str], list[Any]]:
         if override.is_delete() or override.is_sweep_override() or override.package is not None:
             raise InputError(f"{one_line(text)}: gives no single value to a key; write {override.key_or_group}=VALUE")
         group = override.key_or_group
-        if (CONFIG_DIR / group).is_dir():
+        if group in _group_names():
             if not isinstance(override.value(), str) and not (group == "experiment" and override.value() is None):
                 raise InputError(f"{one_line(text)}: names none of the files in configs/{group}")
             groups.append(f"{group}={text.partition('=')[2]}")
@@ -84,6 +84,15 @@ def _unkeyed(text: str) -> str:
 
 
 @cache
+def _group_names() -> frozenset[str]:
+    """The groups that a file can be chosen for; other folders hold what the files of a group share."""
+    from omegaconf import OmegaConf
+
+    entries = OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / f"{CONFIG}.yaml"))["defaults"]
+    return frozenset(name for entry in entries if isinstance(entry, dict) for name in entry)
+
+
+@cache
 def _composed(groups: tuple[str, ...]) -> tuple[Any, dict]:
     """The configuration of the chosen groups, and its plain values without those of an experiment, which are checked
     against it."""
@@ -92,7 +101,8 @@ def _composed(groups: tuple[str, ...]) -> tuple[Any, dict]:
 
     with _hydra_errors(), hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = hydra.compose(CONFIG, list(groups), return_hydra_config=True)
-        choices = {name: choice for name, choice in config.hydra.runtime.choices.items() if "/" not in name}
+        choices = {name: choice for name, choice in config.hydra.runtime.choices.items()
+                   if name in _group_names()}
         experiment = choices.pop("experiment", None)
         with open_dict(config):
             del config["hydra"]

@@ -9,9 +9,8 @@ import pytest
 from occflow.command_line import CONFIG_DIR, compose_config
 from occflow.errors import InputError
 
-SHARED = {"shared", "regression"}  # of group distill: what its methods have in common
-CHOICES = {group.name: sorted(file.stem for file in group.glob("*.yaml") if group.name != "distill"
-                              or file.stem not in SHARED) for group in CONFIG_DIR.iterdir() if group.is_dir()}
+CHOICES = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in CONFIG_DIR.iterdir()
+           if group.is_dir() and group.name != "distill_shared"}  # what files of group distill begin with
 GROUPS = [name for name in CHOICES if name != "experiment"]
 ROUNDS = [[f"{name}={choice}" for name, choice in zip(GROUPS, row) if choice]
           for row in zip_longest(*(CHOICES[name] for name in GROUPS))]  # every choice in one of them
@@ -49,7 +48,7 @@ REFUSED = {
     "~seed": "is no setting", "runs/demo": "runs/demo: is no setting; write KEY=VALUE",
     "--run_dir": "write run_dir=VALUE", "--run_dir=x": "write run_dir=x",
     "log=null": "log=null: names none of the files in configs/log", "log=[a,b]": "configs/log",
-    "log=fancy": "Available options", "distill=shared": "distill", "run_dir=${nope}": "nope",
+    "log=fancy": "Available options", "distill_shared=all": "distill_shared: no such key", "run_dir=${nope}": "nope",
     "log.root=a'b": "configuration",
 }
 
