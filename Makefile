@@ -1,12 +1,13 @@
 # make stream: install into .venv and forecast the embedded log with the weights that come with the project;
-# make demo: install and run the whole road, training included; make test: install and test.
+# make demo: install and run the whole road, training included; make test: install and test; make test-variants: the
+# tests whose outcome differs from processor to processor, in what stands in for other processors.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN ?= $(BIN)/python
 
-.PHONY: stream demo test lint clean
+.PHONY: stream demo test test-variants lint clean
 
 demo: $(INSTALLED)
 	$(RUN) tools/simulate_log.py
@@ -23,6 +24,12 @@ stream: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
 	$(RUN) -m pytest
+
+test-variants: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m chaotic
+	OMP_NUM_THREADS=2 $(RUN) -m pytest -m chaotic
+	ATEN_CPU_CAPABILITY=default $(RUN) -m pytest -m chaotic
+	ATEN_CPU_CAPABILITY=avx2 $(RUN) -m pytest -m chaotic
 
 $(INSTALLED): pyproject.toml constraints.txt tools/install.sh
 	PYTHON=$(PYTHON) sh tools/install.sh $(VENV)

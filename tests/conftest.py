@@ -1,22 +1,44 @@
-"""Driving logs to test with: a tiny hand-made one in the nuScenes schema, and a real one where it is installed."""
+"""What all tests share: a tiny hand-made log, real recordings where they are installed, threads and seeds, figures."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from real_recordings import REAL_LOGS, recording_in
 from small_forecaster import small_forecaster, small_settings, street_window
 from small_logs import write_tiny_nuscenes
 
 __all__ = ["small_forecaster", "small_settings", "street_window"]  # fixtures
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, this run too, ignore Ctrl-C
-torch.set_num_threads(1)  # on a busy machine two threads mostly wait for each other, and tests are small
 
-REAL_LOGS = Path(os.environ.get("OCCFLOW_REAL_LOGS", "~/.cache/occflow/real_logs")).expanduser()
+# one where nothing else is asked for: on a busy machine two mostly wait for each other, and tests are small
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0])
+
+
+@pytest.fixture(autouse=True)
+def same_start() -> None:
+    """Threads and torch's seed, whatever ran before: trainings set both for the whole process."""
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """figure(name, value, above=, below=): assert that a training's figure lies between its bounds, and note all three
+    for margins.py, which measures how near it comes to them."""
+    def noted(name: str, value: float, above: float | None = None, below: float | None = None) -> None:
+        record_property(f"figure:{name}", f"{float(value)!r} {above} {below}")
+        assert above is None or value > above, f"{name}: {value} is not above {above}"
+        assert below is None or value < below, f"{name}: {value} is not below {below}"
+
+    return noted
 
 
 @pytest.fixture
@@ -26,9 +48,12 @@ def tiny_log_root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_log_root() -> Path:
+def recording() -> Callable[[str], Path]:
+    """recording(name): the folder of a real recording, or a skip that says what is lacking."""
+    return partial(recording_in, REAL_LOGS)
+
+
+@pytest.fixture(scope="session")
+def real_log_root(recording: Callable[[str], Path]) -> Path:
     """Root of a real recording in the nuScenes schema, version v1.0-pandaset."""
-    root = REAL_LOGS / "pandaset_nuscenes"
-    if not root.is_dir():
-        pytest.skip(f"no real recording at {root}; set OCCFLOW_REAL_LOGS")
-    return root
+    return recording("pandaset_nuscenes")

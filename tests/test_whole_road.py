@@ -37,7 +37,8 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_report_has_every_row(folder):
+@pytest.mark.chaotic
+def test_report_has_every_row(folder, figure):
     report = json.loads((folder / "run" / "report.json").read_text())
     assert [row["name"] for row in report["rows"]] == ["copy", "persistence", "tracked_velocity", "constant_velocity",
                                                        "regression", "teacher-10", "teacher-1", "student-1"]
@@ -46,17 +47,20 @@ def test_report_has_every_row(folder):
     for row in report["rows"]:
         assert all(0 <= value <= 1 for value in row["iou"] + row["miou"])
     assert {"autoencoder", "mean", "teacher", "distill", "evaluate"} <= set(report["seconds"])
-    assert report["support"]["recall"] > 0.9
+    figure("recall", report["support"]["recall"], above=0.9)
     rows = {row["name"]: row for row in report["ensembles"]["rows"]}
-    assert rows["regression"]["diversity"] == 0 < rows["teacher-10"]["diversity"]
+    assert rows["regression"]["diversity"] == 0
+    figure("diversity", rows["teacher-10"]["diversity"], above=0.0)
 
 
+@pytest.mark.chaotic
 def test_statistics_are_finite(folder):
     lines = [json.loads(line) for line in (folder / "run" / "stats.jsonl").read_text().splitlines()]
     assert {line["training"] for line in lines} == {"autoencoder", "mean", "teacher", "student"}
     assert all(math.isfinite(value) for line in lines for value in line.values() if not isinstance(value, str))
 
 
+@pytest.mark.chaotic
 def test_forecasts_repeat(folder):
     """The same seed gives the same table, to the last digit."""
     before = json.loads((folder / "run" / "report.json").read_text())["rows"]
@@ -95,8 +99,11 @@ def test_a_real_recording(folder, real_log_root, tmp_path):
     assert rows["persistence"]["iou"][0] > 0.7 > rows["copy"]["iou"][0]
 
 
-def test_the_autoencoder_alone_is_judged_on_held_out_frames(folder):
+@pytest.mark.chaotic
+def test_the_autoencoder_alone_is_judged_on_held_out_frames(folder, figure):
     path, table = train_autoencoder(config_in(folder))
     found = json.loads((path.parent / "reconstruction.json").read_text())
-    assert list(found) == ["0", "0.3"] and found["0"]["iou"] > 0.5 and found["0"]["miou"] >= found["0.3"]["miou"]
+    assert list(found) == ["0", "0.3"]
+    figure("IoU", found["0"]["iou"], above=0.5)
+    figure("mIoU with noise less that without", found["0.3"]["miou"] - found["0"]["miou"], below=1e-9)
     assert f"| 0 | {100 * found['0']['iou']:.1f} |" in table

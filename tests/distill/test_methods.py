@@ -26,8 +26,8 @@ from occflow.flow.closed_form import GaussianFlow
 COUNT = 1024
 INDEX = torch.arange(COUNT)
 TEACHER = GaussianFlow(torch.tensor([2.0]), torch.tensor([0.5]))
-DATA = TEACHER.mean + TEACHER.std * torch.randn(COUNT, 1, generator=torch.Generator().manual_seed(7))
-BATCH = Batch(INDEX, (COUNT, 1), COUNT, data=(DATA - DATA.mean()) / DATA.std() * TEACHER.std + TEACHER.mean)
+DATA = torch.special.ndtri((INDEX[:, None] + 0.5) / COUNT)  # a unit Gaussian's quantiles: no luck of a draw
+BATCH = Batch(INDEX, (COUNT, 1), COUNT, data=DATA / DATA.std() * TEACHER.std + TEACHER.mean)
 FROM_TEACHER = {
     "mfd": MeanFlowDistillation(steps=2, solver="heun"), "mfd, 2 draws": MeanFlowDistillation(steps=2, draws=2),
     "vsd": VariationalScoreDistillation(), "vsd, 4 draws": VariationalScoreDistillation(draws=4),
@@ -87,19 +87,21 @@ def test_mean_moves_towards_the_teacher_from_either_side(name):
     assert gradients(method, 1.0, 0.5)[0] < 0 < gradients(method, 3.0, 0.5)[0]
 
 
+@pytest.mark.chaotic
 @pytest.mark.parametrize("name", [*FROM_TEACHER, *FROM_DATA])
-def test_learning_reaches_the_teacher(name):
+def test_learning_reaches_the_teacher(name, figure):
     method = {**FROM_TEACHER, **FROM_DATA}[name]
     mean, std = torch.tensor([0.5], requires_grad=True), torch.tensor([1.0], requires_grad=True)
     optimiser, generator = torch.optim.Adam([mean, std], lr=0.05), torch.Generator().manual_seed(1)
-    for step in range(150):
+    steps = 450 if name in FROM_DATA else 150  # single data are noisy targets
+    for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = 0.05 * (1 - step / 150)
+            group["lr"] = 0.05 * (1 - step / steps)
         optimiser.zero_grad()
         method.student_loss(networks_of(mean, std), BATCH, generator).backward()
         optimiser.step()
-    assert mean.item() == pytest.approx(2.0, abs=0.05)
-    assert std.item() == pytest.approx(0.5, abs=0.05)
+    figure("mean", mean.item(), above=1.95, below=2.05)
+    figure("std", std.item(), above=0.45, below=0.55)
 
 
 def test_vsd_gradient_is_that_of_the_weighted_kl():

@@ -26,8 +26,9 @@ def parameters(mean: float, std: float) -> tuple[torch.Tensor, torch.Tensor]:
 TEACHER = GaussianFlow(torch.tensor([2.0]), torch.tensor([0.5]))
 
 
+@pytest.mark.chaotic
 @pytest.mark.parametrize("equal_share", [0.0, 1.0], ids=["mfd", "vsd"])
-def test_gradient_flow_converges_to_the_teacher(equal_share):
+def test_gradient_flow_converges_to_the_teacher(equal_share, figure):
     mean, std = parameters(0.0, 1.0)
     method = MeanFlowDistillation(steps=4, solver="heun", equal_share=equal_share, normalise=False)
     optimiser = torch.optim.Adam([mean, std], lr=0.03)
@@ -37,8 +38,8 @@ def test_gradient_flow_converges_to_the_teacher(equal_share):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert mean.item() == pytest.approx(2.0, abs=0.02)
-    assert std.item() == pytest.approx(0.5, abs=0.02)
+    figure("mean", mean.item(), above=1.98, below=2.02)
+    figure("std", std.item(), above=0.48, below=0.52)
 
 
 def test_sign_moves_the_mean_towards_the_teacher():
@@ -79,7 +80,8 @@ def test_direction_is_the_exact_difference_of_mean_velocities():
     assert torch.allclose(direction, expected, atol=2e-3)
 
 
-def test_auxiliary_learns_the_students_samples():
+@pytest.mark.chaotic
+def test_auxiliary_learns_the_students_samples(figure):
     """An affine auxiliary fitted by the method's loss approaches the student's own velocity."""
     student_mean, student_std = torch.tensor([1.0]), torch.tensor([0.7])
     own = GaussianFlow(torch.tensor([0.0], requires_grad=True), torch.tensor([1.0], requires_grad=True))
@@ -87,10 +89,11 @@ def test_auxiliary_learns_the_students_samples():
     networks = Networks(None, lambda x, t: own.velocity(x, t[INDEX][:, None]),
                         lambda noise: student_mean + student_std * noise)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(300):
+    for step in range(300):
+        optimiser.param_groups[0]["lr"] = 0.02 * (1 - step / 300)
         loss = MeanFlowDistillation().auxiliary_loss(networks, BATCH, generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert own.mean.item() == pytest.approx(1.0, abs=0.05)
-    assert abs(own.std.item()) == pytest.approx(0.7, abs=0.05)
+    figure("mean", own.mean.item(), above=0.95, below=1.05)
+    figure("std", abs(own.std.item()), above=0.65, below=0.75)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import REAL_LOGS
 from small_logs import LABEL_LINE, TRACKLETS, write_drive, write_semantickitti, write_tracking
 
 from occflow.errors import InputError
@@ -82,9 +81,8 @@ def test_a_changed_drive_has_another_name(tmp_path, change):
     assert KittiRawLog(tmp_path).name != name
 
 
-@pytest.mark.skipif(not (REAL_LOGS / "kitti_raw_0001").is_dir(), reason="no real recording; set OCCFLOW_REAL_LOGS")
-def test_poses_bring_a_real_drive_together():
-    log = KittiRawLog(REAL_LOGS / "kitti_raw_0001")
+def test_poses_bring_a_real_drive_together(recording):
+    log = KittiRawLog(recording("kitti_raw_0001"))
     scene = log.scenes()[0]
     sweeps = [sweep for sweep, _ in zip(log.sweeps(scene), range(6))]
     shares = []

@@ -7,7 +7,6 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import REAL_LOGS
 from small_logs import write_occ3d, write_uniocc
 
 from occflow.errors import InputError
@@ -109,9 +108,8 @@ def test_a_missing_step_is_refused(tmp_path):
         next(UniOccSequences(tmp_path / "Carla-10Hz-val").frames("scene-1"))
 
 
-@pytest.mark.skipif(not (REAL_LOGS / "semantickitti_mini").is_dir(), reason="no real recording; set OCCFLOW_REAL_LOGS")
-def test_semantickitti_voxels_are_those_of_the_scan():
-    root = REAL_LOGS / "semantickitti_mini"
+def test_semantickitti_voxels_are_those_of_the_scan(recording):
+    root = recording("semantickitti_mini")
     log, voxels = SemanticKittiLog(root), SemanticKittiVoxels(root)
     frames = {frame.token: frame for frame in voxels.frames("00")}
     for sweep in log.sweeps("00"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from conftest import REAL_LOGS
 
 from occflow.eval.agreement import scan_agreement, static_iou
 from occflow.grid import VoxelGrid
@@ -20,11 +19,9 @@ RECORDINGS = {  # frames, and the least share of cells that consecutive keyframe
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_a_recording_is_built_and_its_frames_agree(name, tmp_path):
-    if not (REAL_LOGS / name).is_dir():
-        pytest.skip(f"no real recording at {REAL_LOGS / name}; set OCCFLOW_REAL_LOGS")
+def test_a_recording_is_built_and_its_frames_agree(name, recording, tmp_path):
     config, num_frames, share = RECORDINGS[name]
-    log = open_log({**config, "root": REAL_LOGS / name})
+    log = open_log({**config, "root": recording(name)})
     store = build_store(log, GRID, OccupancySettings(causal_window_s=0.0), tmp_path / "store")
     assert store.summary().frames == num_frames and 0.02 < store.summary().occupied_share < 0.2
     scene = log.scenes()[0]

@@ -101,7 +101,8 @@ def test_half_precision_features_are_convolved_in_the_precision_of_the_weight():
     assert torch.equal(result, layer(features.bfloat16().float(), sites))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.skipif(not torch.cuda.is_available(),
+                    reason="no CUDA device is visible to torch: needs an NVIDIA GPU and a CUDA build of torch")
 def test_submanifold_convolution_on_cuda_equals_the_cpu():
     sites, layer = random_sites(share=0.6), SubmanifoldConv(16, 32)
     features, tangent = torch.randn(2, len(sites), 16).unbind()

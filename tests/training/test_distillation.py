@@ -20,6 +20,7 @@ from occflow.training.bound_networks import method_batch
 from occflow.training.distillation import distill
 from occflow.training.run import TrainingRun
 
+pytestmark = pytest.mark.chaotic
 MFD = MeanFlowDistillation(steps=2)
 # with the network evaluations of a student's update, one auxiliary update (two evaluations) included where there is one
 METHODS = [(VariationalScoreDistillation(draws=3), 2 + 1 + 6), (DiscreteConsistency(), 4), (ContinuousConsistency(), 4),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -23,7 +24,8 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def test_two_processes_train_as_one_with_the_joint_batch(tmp_path, monkeypatch):
+@pytest.mark.chaotic
+def test_two_processes_train_as_one_with_the_joint_batch(tmp_path, monkeypatch, figure):
     together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
     other = subprocess.Popen([sys.executable, str(SCRIPT), str(tmp_path)],
                              env={**os.environ, **together, "RANK": "1", "LOCAL_RANK": "1", "OMP_NUM_THREADS": "1",
@@ -44,8 +46,7 @@ def test_two_processes_train_as_one_with_the_joint_batch(tmp_path, monkeypatch):
     finally:
         other.kill()
     others = load_file(str(tmp_path / "average-1.safetensors"))
-    for name, weight in joint.items():
-        assert torch.equal(mine[name], others[name])
-        assert torch.allclose(mine[name], weight, atol=1e-5)
+    assert all(torch.equal(mine[name], others[name]) for name in joint)
+    figure("difference", max(float((mine[name] - weight).abs().max()) for name, weight in joint.items()), below=1e-5)
     steps = [json.loads(line)["step"] for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     assert steps == [25, 30]  # rank 0 alone writes

@@ -21,6 +21,7 @@ from occflow.training.regression import train_regression
 from occflow.training.run import TrainingRun
 from occflow.training.teacher import train_flow, train_mean
 
+pytestmark = pytest.mark.chaotic
 OPTIMISER = {"learning_rate": 1e-2, "warmup_steps": 2, "clip_norm": 1.0, "ema_decay": 0.9}
 MEAN = {**OPTIMISER, "steps": 6, "windows": 1, "centre": "median", "scale_weight": 0.1}
 FLOW = {**OPTIMISER, "steps": 6, "windows": 1, "time_mean": 0.0, "time_scale": 1.0, "history_dropout": 0.5}

@@ -55,7 +55,7 @@ def occupied_world(message) -> dict[tuple, int]:
 
 
 def test_mcap_read_back_holds_voxels_poses_and_objects(film, tmp_path):
-    pytest.importorskip("mcap_protobuf", reason="the extra 'export' is not installed")
+    pytest.importorskip("mcap_protobuf", reason="the extra 'export' is not installed: pip install 'occflow[export]'")
     from mcap_protobuf.reader import read_protobuf_messages
 
     (path,) = export_film(film, tmp_path, {"formats": ["mcap"]})
@@ -127,7 +127,7 @@ def test_objects_that_are_gone_are_gone_from_the_rerun_recording(film):
 
 @pytest.mark.filterwarnings("error")
 def test_rerun_recording_read_back_holds_voxels_turns_and_objects(film, tmp_path):
-    pytest.importorskip("rerun", reason="the extra 'rerun' is not installed")
+    pytest.importorskip("rerun", reason="the extra 'rerun' is not installed: pip install 'occflow[rerun]'")
     frames = {name: tuple(replace(frame, boxes=()) if name == "student-1" and index > film.now else frame
                           for index, frame in enumerate(frames)) for name, frames in film.sources.items()}
     (path,) = export_film(replace(film, sources=frames), tmp_path, {"formats": "rrd"})
@@ -190,7 +190,7 @@ def test_a_run_and_a_store_do_not_write_over_each_other(film, tmp_path):
 
 
 def test_instants_that_mcap_cannot_hold_are_refused(film, tmp_path):
-    pytest.importorskip("mcap_protobuf", reason="the extra 'export' is not installed")
+    pytest.importorskip("mcap_protobuf", reason="the extra 'export' is not installed: pip install 'occflow[export]'")
     early = tuple(replace(frame, stamp_s=frame.stamp_s - 5000) for frame in film.sources["truth"])
     with pytest.raises(InputError, match="time stamps, -4000 to -3998 s"):
         list(export_film(replace(film, sources={"truth": early}), tmp_path, {"formats": ["mcap"]}))

@@ -135,7 +135,7 @@ def test_the_eye_stays_above_the_ground(stage):
     np.testing.assert_allclose(moved.eye_m - moved.target_m, camera.eye_m - camera.target_m)
 
 
-@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is not installed: apt-get install xvfb")
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="no program Xvfb on the PATH: apt-get install xvfb")
 def test_window_on_a_virtual_display(tmp_path):
     reading, writing = os.pipe()
     with subprocess.Popen(["Xvfb", "-displayfd", str(writing), "-screen", "0", "1400x1000x24"], pass_fds=[writing],
