@@ -42,6 +42,14 @@ class Scan:
                      for box in self.boxes_velodyne)
 
 
+@dataclass(frozen=True)
+class PointLabels:
+    """Labels of a scan's points: classes [N] uint8 and which of them belong to something that moves, [N] bool."""
+
+    classes: np.ndarray
+    moving: np.ndarray
+
+
 class KittiScenes(ABC):
     """The part of a DrivingLog that does not depend on where a drive keeps its poses and boxes.
 
@@ -59,8 +67,8 @@ class KittiScenes(ABC):
     def scans(self, scene: str) -> list[Scan]:
         """Scans of a drive in the order of time."""
 
-    def labels(self, scan: Scan, num_points: int) -> np.ndarray | None:
-        """Classes [num_points] uint8; None where the scan has none."""
+    def labels(self, scan: Scan, num_points: int) -> PointLabels | None:
+        """Labels of a scan of `num_points`; None where it has none."""
         return None
 
     def labelled(self, scene: str) -> bool:
@@ -88,8 +96,8 @@ class KittiScenes(ABC):
             labels = self.labels(scan, len(cloud))
             if labels is None and self.labelled(scene):
                 points.unlabelled(scan.path)
-            return Sweep(scan.stamp_s, cloud, labels, scan.world_from_velodyne,
-                         scan.world_from_ego, scan.path.stem if number in keyframes else None, scan.path)
+            return Sweep(scan.stamp_s, cloud, labels and labels.classes, scan.world_from_velodyne, scan.world_from_ego,
+                         scan.path.stem if number in keyframes else None, scan.path, labels and labels.moving)
 
         return SweepReader(scene, range(len(scans)), read)
 

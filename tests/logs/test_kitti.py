@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import REAL_LOGS
-from small_logs import LABEL_LINE, TRACKLETS, write_drive, write_semantickitti, write_tracking
+from small_logs import LABEL_LINE, SCAN, TRACKLETS, write_drive, write_semantickitti, write_tracking
 
 from occflow.errors import InputError
 from occflow.geometry import invert, is_rigid, transform
@@ -13,7 +13,7 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.kitti_files import keyframe_numbers, read_scan
 from occflow.logs.kitti_raw import KittiRawLog, oxts_poses
 from occflow.logs.kitti_tracking import KittiTrackingLog
-from occflow.logs.semantickitti import SemanticKittiLog, read_classes
+from occflow.logs.semantickitti import SemanticKittiLog, read_labels
 from occflow.occupancy.scene_frames import build_scene
 from occflow.occupancy.settings import OccupancySettings
 
@@ -38,7 +38,7 @@ def test_truncated_scans_and_labels_of_another_length_are_refused(tmp_path):
     with pytest.raises(InputError, match="truncated"):
         read_scan(tmp_path / "a.bin")
     with pytest.raises(InputError, match="3 points"):
-        read_classes(tmp_path / "a.label", 3)
+        read_labels(tmp_path / "a.label", 3)
 
 
 def test_tracklets_are_boxes_at_their_scans_and_between(tmp_path):
@@ -188,3 +188,21 @@ def test_scans_and_labels_that_are_not_there_are_counted(tmp_path):
     assert [sweep.path.stem for sweep in sweeps if sweep.labels is None] == ["000005"] and len(sweeps) == 10
     said = " ".join(str(warning.message) for warning in caught)
     assert len(caught) == 2 and "skipped 1 sweeps" in said and "1 sweeps without labels" in said
+
+
+def test_semantickittis_standing_cars_accumulate_and_moving_ones_stay_at_their_own_keyframe(tmp_path):
+    root = write_semantickitti(tmp_path)
+    right = SCAN[:, 1] < -0.5
+    left = SCAN[:, 1] > 0.5
+    for number in range(11):  # to the right a car that stands (10), to the left one that is there at scan 5 (252)
+        labels = np.full(len(SCAN), 50, "<u4")
+        labels[right], labels[left] = 10, 252 if number == 5 else 1
+        labels.tofile(root / f"sequences/00/labels/{number:06d}.label")
+    log, grid = SemanticKittiLog(root), VoxelGrid((-8, -8, -3), (20, 20, 8), 0.8)
+    assert [sweep.moving.any() for sweep in log.sweeps("00")] == [number == 5 for number in range(11)]
+    with pytest.warns(UserWarning, match=rf"00: {left.sum()} points of movers lie in no box \(car {left.sum()}\)"):
+        frames = build_scene(log, "00", grid, OccupancySettings())
+    cars = [grid.centres(grid.unflatten(frame.flat[frame.labels == CLASS_NAMES.index("car")]))[:, 1]
+            for frame in frames]
+    assert all((places < 0).any() for places in cars)
+    assert [bool((places > 0).any()) for places in cars] == [False, True, False]
