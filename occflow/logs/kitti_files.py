@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
+from occflow.logs.scan_points import MAX_SCAN_BYTES
 
+MAX_TEXT_BYTES = 64 << 20  # poses of the longest sequence have 1 MB
 POINT_BYTES = 16  # float32 x, y, z, reflectance
 VELODYNE_HEIGHT_M = 1.73  # above the road, by KITTI's setup page
 KEYFRAME_PERIOD_S = 0.5
@@ -19,9 +21,11 @@ def read_scan(path: Path) -> np.ndarray:
     """Points [N, 3] float32, metres, Velodyne frame; N > 0, non-finite ones included.
 
     Raises:
-        InputError: a missing, empty or truncated file.
+        InputError: a missing, empty, truncated or impossibly large file.
     """
     size = path.stat().st_size if path.is_file() else 0
+    if size > MAX_SCAN_BYTES:
+        raise InputError(f"{path}: {size} bytes are more than a scan can have; copy the file again")
     if size == 0 or size % POINT_BYTES:
         reason = "missing or empty scan" if size == 0 else f"truncated scan, {size} bytes are no multiple of 16"
         raise InputError(f"{path}: {reason}; copy the file again")
@@ -32,10 +36,12 @@ def read_text(path: Path) -> str:
     """The contents of a text file.
 
     Raises:
-        InputError: a missing file, or one that is no text.
+        InputError: a missing or impossibly large file, or one that is no text.
     """
     if not path.is_file():
         raise InputError(f"{path}: missing file; unpack the drive and its calibration again")
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise InputError(f"{path}: {path.stat().st_size} bytes are more than a drive's text can have; unpack it again")
     try:
         return path.read_text()
     except UnicodeDecodeError:

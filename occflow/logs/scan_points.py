@@ -14,6 +14,7 @@ from occflow.errors import InputError
 from occflow.logs.protocol import Sweep
 
 Record = TypeVar("Record")
+MAX_SCAN_BYTES = 1 << 30  # a revolution of 128 beams has some 50 MB
 FARTHEST_M = 1000.0  # no LiDAR of a car reaches farther: such a coordinate is a fault
 
 

@@ -14,11 +14,12 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.scene_file import META, SceneFile, scene_path
 from occflow.occupancy.settings import OccupancySettings
+from occflow.records import one_line
 
 FORMAT = "occflow-occupancy-2"
 KEPT_BYTES = 512 << 20  # of frames in memory: trainings draw them from all scenes; one at 200 x 200 x 16 has 0.4 MB
 SCENE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # it becomes a file name
-REMEDY = "remove the folder, or name another with data.store=PATH"
+REMEDY = "remove the folder to have it built anew, or name another with data.store=PATH"
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ def start_store(path: Path, layout: StoreLayout, scenes: list[str], alone: bool 
     meta = _read_meta(path)
     for key, wanted in layout.identity().items():
         if meta.get(key) != wanted:
-            raise InputError(f"{path}: this store was built with another {key.replace('_', ' ')}; {REMEDY}")
+            found = f" or another state of it ({one_line(str(meta.get(key)))}, now {wanted})" if key == "log" else ""
+            raise InputError(f"{path}: this store was built with another {key.replace('_', ' ')}{found}; {REMEDY}")
     if meta["scenes"] is not None:
         return None
     if alone:

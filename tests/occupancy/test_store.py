@@ -178,6 +178,15 @@ def test_a_store_of_something_else_is_refused(street_with, grid, store, change_o
         build_store(log, change_of.get("grid", grid), change_of.get("settings", SETTINGS), store.path)
 
 
+def test_a_store_of_the_former_state_of_a_log_is_refused_with_the_remedy(tiny_log_root, tmp_path):
+    grid = VoxelGrid((-8, -8, -1), (20, 20, 8), 0.8)
+    build_store(NuScenesLog(tiny_log_root, "v1.0-tiny"), grid, SETTINGS, tmp_path / "store")
+    scan = tiny_log_root / "samples/LIDAR_TOP/tiny-2-sweep2.pcd.bin"
+    scan.write_bytes(scan.read_bytes()[:20 * 40])
+    with pytest.raises(InputError, match="another log or another state of it .*remove the folder to have it built"):
+        build_store(NuScenesLog(tiny_log_root, "v1.0-tiny"), grid, SETTINGS, tmp_path / "store")
+
+
 def test_a_folder_that_is_no_store_is_left_alone(street, grid, tmp_path):
     (tmp_path / "thesis.txt").write_text("chapter one")
     with pytest.raises(InputError, match="no occupancy store"):
