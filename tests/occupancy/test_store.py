@@ -211,6 +211,35 @@ def test_a_damaged_scene_file_is_refused_with_one_line(store, damage, message):
     assert "\n" not in str(error.value)
 
 
+def test_two_scene_files_that_were_swapped_are_refused(store):
+    one, two = (store.path / f"street-{number}.occ" for number in (1, 2))
+    one.rename(store.path / "third"), two.rename(one), (store.path / "third").rename(two)
+    for scene, other in (("street-1", "street-2"), ("street-2", "street-1")):
+        with pytest.raises(InputError, match=f"{scene}.occ: broken scene file .of scene {other}, under another name"):
+            OccupancyStore.open(store.path).frame(scene, 0)
+
+
+@pytest.mark.parametrize("fields, message", [
+    ({"scenes": {"street-1": 10 ** 18, "street-2": 4}}, "frames of scene street-1 of 1e"),
+    ({"scenes": {"street-1": -1, "street-2": 4}}, "frames of scene street-1 of -1"),
+    ({"scenes": {"street-1": "4", "street-2": 4}}, "scenes.street-1"), ({"splits": {"val": "all"}}, "splits.val"),
+    ({"settings": 3}, "settings"), ({"log": ["x"]}, "log"), ({"grid": {"shape": [1e9, 1, 1]}}, "grid|origin"),
+])
+def test_a_description_that_lies_is_refused_with_one_line(store, fields, message):
+    path = store.path / "meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    with pytest.raises(InputError, match=f"meta.json: broken field .*{message}") as error:
+        OccupancyStore.open(store.path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_scene_that_was_deleted_of_a_finished_store_is_built_again(street, grid, store):
+    kept = (store.path / "street-1.occ").read_bytes()
+    (store.path / "street-1.occ").unlink()
+    again = build_store(street, grid, SETTINGS, store.path)
+    assert (store.path / "street-1.occ").read_bytes() == kept and again.num_frames("street-1") == 4
+
+
 def rewrite_header(path, **fields) -> None:
     """Write a scene's file with some fields of the header changed, and its checksum with them."""
     data = path.read_bytes()
@@ -223,7 +252,10 @@ def rewrite_header(path, **fields) -> None:
 
 @pytest.mark.parametrize("fields, message", [
     ({"stamps_s": lambda stamps: stamps[::-1]}, "increase"),
-    ({"stamps_s": lambda stamps: stamps[:-1] + [float("nan")]}, "increase"),
+    ({"stamps_s": lambda stamps: stamps[:-1] + [float("nan")]}, "NaN is not a number"),
+    ({"stamps_s": lambda stamps: ["0.0", *stamps[1:]]}, "stamps_s.0"), ({"scene": lambda name: 3}, "scene"),
+    ({"blocks": lambda marks: [[1 << 60, 0], *marks[1:]]}, "bytes of 1.15"),
+    ({"tracks": lambda tracks: json.loads("[" * 200 + "]" * 200)}, "nested"),
     ({"tokens": lambda tokens: tokens[1:]}, "length"), ({"causal": lambda marks: marks[1:]}, "length"),
     ({"grid": lambda grid: {**grid, "voxel_size_m": 9.0}}, "grid"),
     ({"class_names": lambda names: names[::-1]}, "classes"),
@@ -326,8 +358,9 @@ def test_missing_parts_are_named(store):
 @pytest.mark.parametrize("text, message", [
     ("{", "broken"), ("[]", "broken"), ("\udcff", "broken"), ('{"format": "occflow-occupancy-9"}', "broken"),
     ('{"format": "occflow-occupancy-9", "scenes": {}, "log": ""}', "format 'occflow-occupancy-9'"),
-    ('{"format": "occflow-occupancy-2", "scenes": {}, "log": ""}', "broken field"),
-    ('{"format": "occflow-occupancy-1", "scenes": {}, "log": ""}', "format 'occflow-occupancy-1'.*remove"),
+    ('{"format": "occflow-occupancy-3", "scenes": {}, "log": ""}', "broken field"),
+    ('{"format": "occflow-occupancy-2", "scenes": {}, "log": ""}', "format 'occflow-occupancy-2'.*remove.*built anew"),
+    ("[" * 10_000_000, "broken record .*nested"), ('{"scenes": NaN}', "broken record .*NaN"),
 ])
 def test_a_broken_description_is_refused(store, text, message):
     (store.path / "meta.json").write_bytes(text.encode(errors="surrogateescape"))
