@@ -109,7 +109,11 @@ def refuse_scans_beyond(folder: Path, count: int, what: str) -> None:
 
 def keyframe_numbers(stamps_s: np.ndarray) -> list[int]:
     """Positions of the stamps [N] nearest to a 2 Hz raster from the first on, each once, none farther than 0.25 s."""
-    ticks = np.arange(stamps_s[0], stamps_s[-1] + KEYFRAME_PERIOD_S / 2, KEYFRAME_PERIOD_S)
-    nearest = np.abs(stamps_s[None] - ticks[:, None]).argmin(axis=1)
-    near = np.abs(stamps_s[nearest] - ticks) <= KEYFRAME_PERIOD_S / 2
+    before = np.floor((stamps_s - stamps_s[0]) / KEYFRAME_PERIOD_S)
+    ticks = stamps_s[0] + KEYFRAME_PERIOD_S * np.unique([before, before + 1])  # of the raster, those beside a stamp
+    ticks = ticks[ticks < stamps_s[-1] + KEYFRAME_PERIOD_S / 2]
+    after = np.searchsorted(stamps_s, ticks).clip(1, max(len(stamps_s) - 1, 1))
+    last, following = np.abs(stamps_s[after - 1] - ticks), np.abs(stamps_s[after % len(stamps_s)] - ticks)
+    nearest = np.where(last <= following, after - 1, after)
+    near = np.minimum(last, following) <= KEYFRAME_PERIOD_S / 2
     return sorted({int(number) for number in nearest[near]})

@@ -21,6 +21,13 @@ from occflow.occupancy.settings import OccupancySettings
 def test_keyframes_are_nearest_to_two_hertz():
     assert keyframe_numbers(np.arange(21) * 0.1) == [0, 5, 10, 15, 20]
     assert keyframe_numbers(np.array([0.0, 0.5, 0.9])) == [0, 1, 2]
+    assert keyframe_numbers(np.array([0.0, 0.3, 1.6, 1.76, 2.1])) == [0, 1, 2, 4]
+    assert keyframe_numbers(np.zeros(1)) == [0]
+
+
+def test_a_stamp_of_a_far_future_takes_no_memory():
+    stamps_s = np.append(np.arange(20) * 0.1, 1e15)
+    assert keyframe_numbers(stamps_s) == [0, 5, 10, 15, 19, 20]
 
 
 def test_oxts_north_is_y_east_is_x():
