@@ -8,6 +8,7 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.logs.scan_points import MAX_SCAN_BYTES
+from occflow.records import one_line
 
 MAX_TEXT_BYTES = 64 << 20  # poses of the longest sequence have 1 MB
 POINT_BYTES = 16  # float32 x, y, z, reflectance
@@ -58,14 +59,14 @@ def read_rows(path: Path, columns: int) -> np.ndarray:
     try:
         rows = np.array([[float(word) for word in line.split()] for line in text.splitlines() if line.strip()])
     except ValueError as error:
-        raise InputError(f"{path}: not a table of numbers ({error}); unpack the drive again") from None
+        raise InputError(f"{path}: not a table of numbers ({one_line(error)}); unpack the drive again") from None
     if rows.ndim != 2 or rows.shape[1] != columns or not np.isfinite(rows).all():
         raise InputError(f"{path}: needs rows of {columns} finite numbers; unpack the drive again")
     return rows
 
 
 def read_calibration(path: Path, names: dict[str, int]) -> list[np.ndarray]:
-    """The numbers of lines `NAME: v v v` or `NAME v v v`, by name and number of values.
+    """The numbers of lines `NAME: v v v` or `NAME v v v`, by name and number of values; `A|B` is either name.
 
     Raises:
         InputError: a missing file or line.
@@ -73,9 +74,12 @@ def read_calibration(path: Path, names: dict[str, int]) -> list[np.ndarray]:
     entries = [line.replace(":", " ", 1).split(None, 1) for line in read_text(path).splitlines()]
     lines = dict(entry for entry in entries if len(entry) == 2)
     try:
-        values = [np.array(lines[name].split(), dtype=np.float64) for name in names]
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{path}: no usable line {error}; unpack the calibration again") from None
+        found = [next((lines[name] for name in either.split("|") if name in lines), None) for either in names]
+        if None in found:
+            raise ValueError(list(names)[found.index(None)].replace("|", " or "))
+        values = [np.array(line.split(), dtype=np.float64) for line in found]
+    except ValueError as error:
+        raise InputError(f"{path}: no usable line {one_line(error)}; unpack the calibration again") from None
     if any(len(value) != size or not np.isfinite(value).all() for value, size in zip(values, names.values())):
         raise InputError(f"{path}: lines {', '.join(names)} are incomplete; unpack the calibration again")
     return values

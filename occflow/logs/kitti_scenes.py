@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -57,11 +58,34 @@ class KittiScenes(ABC):
     """
 
     name: str
+    left_out: tuple[str, ...] = ()  # drives that cannot be read
+    _scenes: list[str]
     _kept: tuple[str, list[Scan], list[int]] | None = None  # the scene read last, its scans and keyframes
 
-    @abstractmethod
     def scenes(self) -> list[str]:
         """Names of the drives."""
+        return list(self._scenes)
+
+    def leave_out_broken(self) -> None:
+        """Leave out the drives whose stamps, poses, calibration or boxes cannot be read, with a warning each.
+
+        Raises:
+            InputError: none is left; the reason of the first.
+        """
+        broken: dict[str, InputError] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is skipped within a drive is told when it is read for good
+            for scene in self.scenes():
+                try:
+                    self._checked(scene)
+                except InputError as error:
+                    broken[scene] = error
+        self._kept = None
+        if len(broken) == len(self._scenes):
+            raise next(iter(broken.values()))
+        for scene, error in broken.items():
+            warnings.warn(f"scene {scene} is left out: {error}", stacklevel=2)
+        self._scenes, self.left_out = [scene for scene in self._scenes if scene not in broken], tuple(broken)
 
     @abstractmethod
     def scans(self, scene: str) -> list[Scan]:

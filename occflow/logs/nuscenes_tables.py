@@ -21,7 +21,7 @@ def broken_records(tables: Path) -> Iterator[None]:
     """Turns what a broken record raises inside into an InputError that names the table folder."""
     try:
         yield
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         reason = one_line(f"{type(error).__name__}: {error}")
         raise InputError(f"{tables}: a record is broken or refers to one that is missing ({reason}); "
                          "unpack the tables again") from None

@@ -47,9 +47,6 @@ class SemanticKittiLog(KittiScenes):
         files = [path for folder in FOLDERS for path in self.root.glob(f"sequences/*/{folder}") if path.is_file()]
         self.name = f"semantickitti@{self.root.name}-{fingerprint_of(self.root, files)}"
 
-    def scenes(self) -> list[str]:
-        return list(self._scenes)
-
     def splits(self) -> dict[str, list[str]]:
         return {"train": [scene for scene in self._scenes if scene not in VAL_SEQUENCES + TEST_SEQUENCES],
                 "val": [scene for scene in self._scenes if scene in VAL_SEQUENCES],

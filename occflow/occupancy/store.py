@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Meta(TypedDict):
     settings: dict | None
     log: str
     splits: dict[str, list[str]]
+    left_out: list[str]
     scenes: dict[str, int] | None
 
 
@@ -56,17 +58,20 @@ class StoreLayout:
         settings: how its occupancy is made; None where it was made by somebody else.
         log: name of the log.
         splits: scene names by split.
+        left_out: scenes of the log that could not be read.
     """
 
     grid: VoxelGrid
     settings: OccupancySettings | None
     log: str
     splits: dict[str, list[str]]
+    left_out: tuple[str, ...] = ()
 
     def identity(self) -> dict:
         """The part of meta.json that must agree for a store to be the wanted one."""
         return {"format": FORMAT, "grid": self.grid.to_dict(), "grid_pose": "ego", "class_names": list(CLASS_NAMES),
-                "settings": self.settings and self.settings.to_dict(), "log": self.log, "splits": self.splits}
+                "settings": self.settings and self.settings.to_dict(), "log": self.log, "splits": self.splits,
+                "left_out": list(self.left_out)}
 
 
 class OccupancyStore:
@@ -77,14 +82,16 @@ class OccupancyStore:
         grid: grid of every frame.
         log: name of the log it was built from.
         settings: how it was built, plain values; None where it was made by somebody else.
+        left_out: scenes of the log that could not be read.
     """
 
     def __init__(self, path: Path, grid: VoxelGrid, log: str, splits: dict[str, list[str]],
-                 num_frames: dict[str, int], settings: dict | None = None) -> None:
+                 num_frames: dict[str, int], settings: dict | None = None, left_out: Sequence[str] = ()) -> None:
         self.path = Path(path)
         self.grid = grid
         self.log = log
         self.settings = settings
+        self.left_out = tuple(left_out)
         self._splits = splits
         self._num_frames = num_frames
         self._files: dict[str, SceneFile] = {}
@@ -113,7 +120,7 @@ class OccupancyStore:
         unknown = sorted({name for names in splits.values() for name in names} - set(num_frames))
         if unknown or not all(SCENE_NAME.fullmatch(scene) for scene in num_frames):
             raise InputError(f"{path / META}: its splits and scenes do not agree; {REMEDY}")
-        return cls(path, grid, meta["log"], splits, num_frames, meta["settings"])
+        return cls(path, grid, meta["log"], splits, num_frames, meta["settings"], meta["left_out"])
 
     def scenes(self, split: str | None = None) -> list[str]:
         """Scene names of a split, or of all.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from conftest import REAL_LOGS
@@ -13,6 +15,7 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.kitti_files import keyframe_numbers, read_scan
 from occflow.logs.kitti_raw import KittiRawLog, oxts_poses
 from occflow.logs.kitti_tracking import KittiTrackingLog
+from occflow.logs.open import open_log
 from occflow.logs.semantickitti import SemanticKittiLog, read_labels
 from occflow.occupancy.scene_frames import build_scene
 from occflow.occupancy.settings import OccupancySettings
@@ -184,6 +187,74 @@ def test_a_broken_drive_is_refused(tmp_path, name, damage, message):
     damage(folder / name)
     with pytest.raises(InputError, match=message):
         build_scene(KittiRawLog(tmp_path), folder.name, VoxelGrid((-8, -8, -3), (20, 20, 8), 0.8), OccupancySettings())
+
+
+def empty_lines(path, numbers) -> None:
+    """Make lines of a file of stamps empty."""
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{'' if number in numbers else line}\n" for number, line in enumerate(lines)))
+
+
+def test_instants_without_a_stamp_and_a_scan_are_skipped_and_counted(tmp_path):
+    """As in the published drive 2011_09_26_drive_0009, with four of them."""
+    folder = write_drive(tmp_path, tracklets=TRACKLETS)
+    for number in (3, 4):
+        (folder / f"velodyne_points/data/{number:010d}.bin").unlink()
+    empty_lines(folder / "velodyne_points/timestamps.txt", (3, 4))
+    log = open_log({"kind": "kitti_raw", "root": tmp_path})
+    with pytest.warns(UserWarning, match="0001_sync: skipped 2 instants without scan and time stamp") as caught:
+        keyframes, sweeps = log.keyframes(folder.name), list(log.sweeps(folder.name))
+    assert len(caught) == 1 and [int(keyframe.token) for keyframe in keyframes] == [0, 5, 10]
+    assert [int(sweep.path.stem) for sweep in sweeps] == [0, 1, 2, 5, 6, 7, 8, 9, 10]
+    assert len(log.boxes_at(folder.name, sweeps[2].stamp_s)) == 1 and not log.boxes_at(folder.name, sweeps[3].stamp_s)
+    (folder / "velodyne_points/data/0000000004.bin").write_bytes(SCAN.tobytes())
+    with pytest.raises(InputError, match="0000000004.bin: line 5 of timestamps.txt, which is its time, is empty"):
+        open_log({"kind": "kitti_raw", "root": tmp_path})
+
+
+def test_a_drive_that_cannot_be_read_is_left_out_and_the_others_stay(tmp_path):
+    sound = write_drive(tmp_path)
+    broken = sound.parent / sound.name.replace("0001", "0002")
+    shutil.copytree(sound, broken)
+    (broken / "oxts/data/0000000004.txt").write_text("")
+    before = KittiRawLog(tmp_path).name
+    with pytest.warns(UserWarning, match=f"scene {broken.name} is left out: .*0004.txt: needs rows") as caught:
+        log = open_log({"kind": "kitti_raw", "root": tmp_path})
+    assert len(caught) == 1 and log.scenes() == [sound.name] == log.splits()["val"] and log.left_out == (broken.name,)
+    (sound / "oxts/data/0000000004.txt").write_text("")
+    with pytest.raises(InputError, match="0001_sync.*0004.txt: needs rows"):
+        open_log({"kind": "kitti_raw", "root": tmp_path})
+    shutil.copy(sound / "oxts/data/0000000005.txt", broken / "oxts/data/0000000004.txt")
+    assert KittiRawLog(tmp_path).name != before  # a store that lacks the drive is not used once it is repaired
+
+
+def test_sequences_that_cannot_be_read_are_left_out(tmp_path):
+    root = write_tracking(tmp_path)
+    for part, suffix in (("oxts", ".txt"), ("calib", ".txt"), ("velodyne", "")):
+        source = root / f"{part}/0000{suffix}"
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, root / f"{part}/0001{suffix}")
+    (root / "calib/0001.txt").write_text("R_rect 1 0 0\n")
+    with pytest.warns(UserWarning, match="scene 0001 is left out: .*calib/0001.txt"):
+        assert open_log({"kind": "kitti_tracking", "root": root}).scenes() == ["0000"]
+    root = write_semantickitti(tmp_path)
+    shutil.copytree(root / "sequences/00", root / "sequences/01")
+    (root / "sequences/01/times.txt").write_text("0\n")
+    with pytest.warns(UserWarning, match="scene 01 is left out: .*1 times and 11 poses"):
+        assert open_log({"kind": "semantickitti", "root": root}).splits()["train"] == ["00"]
+
+
+@pytest.mark.parametrize("mark", ["", ":"])
+@pytest.mark.parametrize("old, new", [("R_rect", "R0_rect"), ("Tr_velo_cam", "Tr_velo_to_cam"),
+                                      ("Tr_imu_velo", "Tr_imu_to_velo")])
+def test_the_calibration_may_have_either_of_its_usual_names(tmp_path, old, new, mark):
+    root = write_tracking(tmp_path)
+    calib = root / "calib/0000.txt"
+    expected = KittiTrackingLog(root).scans("0000")[0].boxes()[0].world_from_box
+    calib.write_text(calib.read_text().replace(f"{old} ", f"{new}{mark} "))
+    assert np.array_equal(KittiTrackingLog(root).scans("0000")[0].boxes()[0].world_from_box, expected)
+    calib.write_text(calib.read_text().replace(new, "R"))
+    with pytest.raises(InputError, match=f"calib/0000.txt: no usable line {old} or {new}"):
+        KittiTrackingLog(root).scans("0000")
 
 
 def test_scans_and_labels_that_are_not_there_are_counted(tmp_path):
