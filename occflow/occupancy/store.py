@@ -192,7 +192,8 @@ class OccupancyStore:
     def _frame(self, scene: str, index: int, causal: bool) -> OccupancyFrame:
         self._refuse_unknown(scene)
         if not 0 <= index < self._num_frames[scene]:
-            raise InputError(f"{self.path}: scene {scene} has frames 0 to {self._num_frames[scene] - 1}, not {index}")
+            has = f"frames 0 to {self._num_frames[scene] - 1}, not {index}" if self._num_frames[scene] else "no frames"
+            raise InputError(f"{self.path}: scene {scene} has {has}")
         key = scene, index, causal
         if key not in self._kept:
             frame = self.scene_file(scene).frame(index, causal)

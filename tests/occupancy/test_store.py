@@ -22,6 +22,7 @@ from occflow.occupancy import build
 from occflow.occupancy.build import build_store
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.frame_block import read_block, write_block
+from occflow.occupancy.inspect import describe, inspect_store
 from occflow.occupancy.scene_file import SceneFile, write_scene
 from occflow.occupancy.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings
@@ -90,6 +91,30 @@ def test_a_frame_and_a_scene_without_anything_are_kept(street_with, tmp_path):
         store = build_store(street_with(boxed=False), sky, SETTINGS, tmp_path / "sky")
     frame = store.frame("street-1", 0)
     assert len(frame.flat) == 0 and frame.boxes == () and store.summary().occupied_share == 0
+
+
+@pytest.mark.parametrize("scenes", [{}, {"a": 0}, {"a": 0, "b": 4}])
+def test_scenes_without_frames_and_frames_without_voxels_are_kept_and_described(grid, tmp_path, scenes):
+    folder, layout = tmp_path / "store", StoreLayout(grid, None, "log", {"val": list(scenes)})
+    start_store(folder, layout, list(scenes))
+    counts = {}
+    for scene, count in scenes.items():
+        free = [OccupancyFrame(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.eye(4), index / 2)
+                for index in range(count)]
+        counts[scene] = write_scene(folder, scene, free, free)
+    finish_store(folder, layout, counts)
+    store = OccupancyStore.open(folder)
+    figures = inspect_store(store)
+    assert (figures.scenes, figures.frames) == (len(scenes), sum(scenes.values())) and describe(store, figures)
+    if scenes.get("b"):
+        window = read_window(store, window_keys(store, "val", 2, 2)[0], 2, 2, "causal", "anchored")
+        assert not any(len(frame.flat) for frame in (*window.history, *window.horizon))
+    else:
+        with pytest.raises(InputError, match="no scene of split 'val' has the 2 [+] 2 frames"):
+            window_keys(store, "val", 2, 2)
+    if scenes:
+        with pytest.raises(InputError, match="scene a has no frames"):
+            store.frame("a", 0)
 
 
 def test_a_finished_store_is_not_built_again(street, grid, store, monkeypatch):
