@@ -59,6 +59,6 @@ def test_a_store_without_frames_has_figures_and_no_picture(tmp_path, monkeypatch
     folder, layout = tmp_path / "store", StoreLayout(GRID, None, "made-up", {"val": ["one"]})
     start_store(folder, layout, ["one"])
     finish_store(folder, layout, {"one": write_scene(folder, "one", [])})
-    monkeypatch.setattr(sys, "argv", [str(TOOL), f"data.store={folder}", f"data.inspect.picture={tmp_path / 'map.png'}"])
+    monkeypatch.setattr(sys, "argv", [str(TOOL), f"data.store={folder}", f"data.inspect.picture={tmp_path}/map.png"])
     runpy.run_path(str(TOOL), run_name="__main__")
     assert "picture    none" in capsys.readouterr().out and not (tmp_path / "map.png").exists()
