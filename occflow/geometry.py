@@ -60,9 +60,16 @@ def points_in_box(points: np.ndarray, frame_from_box: np.ndarray, size_lwh_m: np
 
 
 def is_rigid(pose: np.ndarray, tolerance: float = 1e-4) -> bool:
-    """True where a [4, 4] matrix is finite and its rotation part orthonormal and right-handed."""
+    """True where a matrix [4, 4] is finite, its rotation orthonormal and right-handed, its last row (0, 0, 0, 1)."""
     pose = np.asarray(pose)
-    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+    return pose.shape == (4, 4) and all_rigid(pose[None], tolerance)
+
+
+def all_rigid(poses: np.ndarray, tolerance: float = 1e-4) -> bool:
+    """Whether all of the matrices [B, 4, 4] are rigid: a frame may have hundreds of boxes."""
+    if not np.isfinite(poses).all():
         return False
-    rotation = pose[:3, :3]
-    return bool(np.abs(rotation @ rotation.T - np.eye(3)).max() < tolerance and np.linalg.det(rotation) > 0)
+    rotations, last_rows = poses[:, :3, :3], poses[:, 3]
+    errors = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3))
+    return bool((errors < tolerance).all() and (np.linalg.det(rotations) > 0).all()
+                and (np.abs(last_rows - (0, 0, 0, 1)) < tolerance).all())

@@ -6,7 +6,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from occflow.geometry import interpolate, invert, is_rigid, planar_pose, pose_matrix, quaternion_wxyz, transform
+from occflow.geometry import (
+    all_rigid,
+    interpolate,
+    invert,
+    is_rigid,
+    planar_pose,
+    pose_matrix,
+    quaternion_wxyz,
+    transform,
+)
 
 
 @st.composite
@@ -59,5 +68,8 @@ def test_what_is_not_rigid_is_told(pose):
     mirrored[:3, 0] *= -1
     scaled[:3, :3] *= 1.01
     broken[0, 3] = np.nan
+    skewed = pose.copy()
+    skewed[3, 0] = 0.5  # a projection, not a motion
+    assert not is_rigid(skewed) and all_rigid(np.stack([pose, pose])) and not all_rigid(np.stack([pose, skewed]))
     assert not (is_rigid(mirrored) or is_rigid(scaled) or is_rigid(broken) or is_rigid(pose[:3]))
     assert is_rigid(planar_pose(1, 2, 3))

@@ -2,6 +2,7 @@
 
 Goes on where an interrupted run stopped; a finished store of the same log and settings is left as it is.
 With data.shard=i/n it builds one of n shares of the scenes; n machines that share a disk make one store.
+Scenes that cannot be read are left out with a warning each; the exit status is then 3, and 2 where none can.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from occflow.command_line import run
 from occflow.occupancy.settings import configured_shard
 from occflow.runtime.occupancy_jobs import build_configured_store
+
+SOME_LEFT_OUT = 3  # exit status: the store is finished, but lacks scenes of the log
 
 
 def main(config: dict) -> None:
@@ -24,6 +27,9 @@ def main(config: dict) -> None:
     summary = store.summary()
     print(f"{store.path}: {summary.scenes} scenes, {summary.frames} frames, {summary.occupied_share:.2%} occupied, "
           f"{summary.megabytes:.1f} MB, {time.perf_counter() - started_s:.1f} s")
+    if store.left_out:
+        print(f"left out {len(store.left_out)} scenes that cannot be read: {', '.join(store.left_out)}")
+        raise SystemExit(SOME_LEFT_OUT)
 
 
 if __name__ == "__main__":

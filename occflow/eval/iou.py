@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from occflow.grid import FREE, MOVABLE_CLASSES, NUM_CLASSES
+from occflow.grid import FREE, MOVABLE_CLASSES, NUM_CLASSES, OTHERS
 from occflow.occupancy.frame import OccupancyFrame
 
 BINARY, MOVABLE = NUM_CLASSES, NUM_CLASSES + 1  # columns after the classes: any occupied, any movable (GMO)
@@ -68,19 +68,30 @@ class IoUCounts:
         """[F, NUM_COLUMNS] int64, columns as those of the intersections."""
         return _totals(self.confusion.sum(2)) + _totals(self.confusion.sum(1)) - self.intersections
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the truth names classes: that of a log without labels is "others" throughout, so that a mean over
+        classes would be the IoU of a baseline that says "others", too, and next to nothing of a network."""
+        truth = self.confusion.sum((0, 1))[:FREE]
+        return bool(truth[OTHERS] == 0 or truth.sum() > truth[OTHERS])
+
     def _ratio(self) -> np.ndarray:
-        return ratio(self.intersections, self.unions)
+        """[F, NUM_COLUMNS] IoU; nan where nothing was occupied, and in the columns of classes without labels."""
+        ratios = ratio(self.intersections, self.unions)
+        if not self.labelled:
+            ratios[:, [*range(NUM_CLASSES), MOVABLE]] = np.nan
+        return ratios
 
     def iou(self) -> np.ndarray:
         """[F] IoU of occupied against free; nan where nothing was occupied."""
         return self._ratio()[:, BINARY]
 
     def class_iou(self) -> np.ndarray:
-        """[F, 17] IoU a class; nan where the class is absent from prediction and truth."""
+        """[F, 17] IoU a class; nan where the class is absent from prediction and truth, or the truth has no labels."""
         return self._ratio()[:, :NUM_CLASSES]
 
     def miou(self, released_rule: bool) -> np.ndarray:
-        """[F] mean over the classes.
+        """[F] mean over the classes; nan where the truth has no labels.
 
         Args:
             released_rule: a class that the truth lacks counts as 1, even where it was forecast (OccWorld,
@@ -88,7 +99,7 @@ class IoUCounts:
                 that only the forecast has counts as 0.
         """
         classes = self.class_iou()
-        if released_rule:
+        if released_rule and self.labelled:
             classes = np.where(self.confusion.sum(1)[:, :FREE] == 0, 1.0, classes)
         return nan_mean(classes)
 

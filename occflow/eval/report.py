@@ -18,6 +18,8 @@ from occflow.grid import CLASS_NAMES
 
 GRID_POSES = {"ego": "each target in its own ego grid", "anchored": "all frames in the grid of the present (so not the "
               "benchmark's targets)"}
+NO_LABELS = ("mIoU and movable IoU are not measured: the true occupancy has no classes, as it was built from a log "
+             "without labels and boxes. IoU is.")
 ROW_MEANINGS = {
     "copy": "the last input grid repeated, not moved (the field's Copy & Paste)",
     "persistence": "the last input moved by the ego motion (static world)",
@@ -61,8 +63,10 @@ def unmeasured_row(name: str) -> dict:
 def make_report(scores: list[ForecasterScores], protocol: Protocol, frames: list[int], windows: Mapping, ego: str,
                 seed: int, versions: Mapping, machine: Mapping, seconds: Mapping, **extra) -> dict:
     """The contract of report.json; fractions, null where nothing was measured."""
-    num_frames = max((one.total().num_horizon for one in scores if one.by_scene), default=0)
+    totals = [one.total() for one in scores if one.by_scene]
+    num_frames = max((one.num_horizon for one in totals), default=0)
     return {"protocol": protocol.name, "windows": dict(windows), "ego": ego, "horizon_s": list(HORIZONS_S),
+            "labelled": all(one.labelled for one in totals),
             "frame_s": [round((i + 1) / (frames[0] + 1), 6) for i in range(num_frames)],
             "seed": seed, "versions": dict(versions), "machine": dict(machine),
             "rows": [report_row(one, protocol, frames, seed) for one in scores], "seconds": dict(seconds), **extra}
@@ -94,7 +98,7 @@ def table_markdown(report: Mapping) -> str:
         cells = [row["name"] + own, str(row["nfe"]), _percent(row["iou"]), _percent(row["miou"]),
                  _percent(row["movable_iou"]), *ms]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join(lines if report.get("labelled", True) else [*lines, "", NO_LABELS])
 
 
 def report_markdown(report: Mapping) -> str:

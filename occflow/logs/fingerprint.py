@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-TEXT_SUFFIXES = (".txt", ".xml")  # poses, calibration, time stamps: their contents count
-TEXT_BYTES = 1 << 24  # poses of a long sequence have 1 MB; larger ones and all others count by name and size
+TEXT_SUFFIXES = (".txt", ".xml", ".json")  # poses, calibration, stamps, tables: their contents count
+TEXT_BYTES = 4 << 30  # larger ones, which no reader takes, count by name and size alone
+BLOCK_BYTES = 1 << 20
 
 
-def fingerprint_of(root: Path, files: Iterable[Path]) -> str:
-    """Eight characters that change with the names, sizes and (where they are short texts) contents of files."""
+def fingerprint_of(root: Path, files: Iterable[Path | str]) -> str:
+    """Eight characters that change with the names and sizes of files, and with the contents of the texts among them.
+
+    Args:
+        root: the folder that names are relative to.
+        files: below it; one that is not there counts as missing. Hundreds of thousands of scans take seconds.
+    """
     digest = hashlib.sha256()
-    for path in sorted(files):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(root)}:{size}\n".encode())
-        if path.suffix in TEXT_SUFFIXES and size <= TEXT_BYTES:
-            digest.update(path.read_bytes())
+    for name in sorted(os.path.relpath(path, root) for path in files):
+        path = os.path.join(root, name)
+        size = os.stat(path).st_size if os.path.isfile(path) else "missing"
+        digest.update(f"{name}:{size}\n".encode(errors="surrogateescape"))
+        if name.endswith(TEXT_SUFFIXES) and size != "missing" and size <= TEXT_BYTES:
+            for block in _blocks(path):
+                digest.update(block)
     return digest.hexdigest()[:8]
+
+
+def _blocks(path: str) -> Iterator[bytes]:
+    with open(path, "rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            yield block

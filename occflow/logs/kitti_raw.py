@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.kitti_files import read_calibration, read_rows, read_text, refuse_scans_beyond, rigid
 from occflow.logs.kitti_scenes import KittiScenes, Scan
 from occflow.logs.kitti_tracklets import read_tracklets
+from occflow.records import one_line
 
 EARTH_RADIUS_M = 6378137.0
 OXTS_COLUMNS = 30
@@ -36,31 +38,30 @@ class KittiRawLog(KittiScenes):
         if not folders or len(self._folders) != len(folders):
             raise InputError(f"{root}: no KITTI raw drive, or two of one name; point log.root at DATE_drive_N_sync "
                              "or a folder of drives (see data/README.md)")
+        self._scenes = list(self._folders)
         files = [path for folder in folders for part in PARTS for path in folder.glob(part) if path.is_file()]
         calibrations = {folder.parent / "calib_imu_to_velo.txt" for folder in folders}
         state = fingerprint_of(root.parent, [*files, *(path for path in calibrations if path.is_file())])
         self.name = f"kitti_raw@{root.name}-{state}"
 
-    def scenes(self) -> list[str]:
-        return list(self._folders)
-
     def scans(self, scene: str) -> list[Scan]:
         folder = self._folders[scene]
-        stamps_s = _read_stamps(folder / "velodyne_points/timestamps.txt")
-        oxts_s = _read_stamps(folder / "oxts/timestamps.txt")
+        stamps_s, oxts_s = (_read_stamps(folder / part / "timestamps.txt") for part in ("velodyne_points", "oxts"))
         if len(stamps_s) != len(oxts_s):
             raise InputError(f"{folder}: {len(stamps_s)} scan stamps and {len(oxts_s)} oxts stamps; these must be "
                              "synced drives, unpack it again")
         refuse_scans_beyond(folder / "velodyne_points/data", len(stamps_s), "time stamps")
+        paths = [folder / f"velodyne_points/data/{i:010d}.bin" for i in range(len(stamps_s))]
+        stamped = _stamped(scene, stamps_s, paths)
         rotation, translation = read_calibration(folder.parent / "calib_imu_to_velo.txt", {"R": 9, "T": 3})
         imu_from_velodyne = invert(rigid(rotation, translation, folder.parent / "calib_imu_to_velo.txt"))
         oxts = np.concatenate([read_rows(folder / f"oxts/data/{i:010d}.txt", OXTS_COLUMNS)[:1]
-                               for i in range(len(stamps_s))])
+                               for i in stamped])
         boxes = [()] * len(stamps_s)
         if (folder / "tracklet_labels.xml").is_file():
             boxes = read_tracklets(folder / "tracklet_labels.xml", len(stamps_s))
-        return [Scan(folder / f"velodyne_points/data/{i:010d}.bin", stamp_s, pose @ imu_from_velodyne, boxes[i])
-                for i, (stamp_s, pose) in enumerate(zip(stamps_s, oxts_poses(oxts)))]
+        return [Scan(paths[i], stamps_s[i], pose @ imu_from_velodyne, boxes[i])
+                for i, pose in zip(stamped, oxts_poses(oxts))]
 
 
 def oxts_poses(oxts: np.ndarray) -> np.ndarray:
@@ -79,12 +80,30 @@ def oxts_poses(oxts: np.ndarray) -> np.ndarray:
     return poses
 
 
-def _read_stamps(path: Path) -> list[float]:
-    """Seconds of lines such as 2011-09-26 13:02:25.964389445 (kept to the microsecond)."""
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    if not lines:
+def _read_stamps(path: Path) -> list[float | None]:
+    """Seconds of lines such as 2011-09-26 13:02:25.964389445 (kept to the microsecond); None of an empty line."""
+    lines = [line.strip() for line in read_text(path).rstrip().splitlines()]
+    if not any(lines):
         raise InputError(f"{path}: no time stamp in it; unpack the drive again")
     try:
-        return [datetime.fromisoformat(f"{line[:26]}+00:00").timestamp() for line in lines]
+        return [datetime.fromisoformat(f"{line[:26]}+00:00").timestamp() if line else None for line in lines]
     except ValueError as error:
-        raise InputError(f"{path}: not a list of time stamps ({error}); unpack the drive again") from None
+        raise InputError(f"{path}: not a list of time stamps ({one_line(error)}); unpack the drive again") from None
+
+
+def _stamped(scene: str, stamps_s: list[float | None], paths: list[Path]) -> list[int]:
+    """Numbers of the instants with a stamp; the others, which published drives have where a scan is missing, are
+    counted in a warning.
+
+    Raises:
+        InputError: a scan without a stamp.
+    """
+    empty = [number for number, stamp_s in enumerate(stamps_s) if stamp_s is None]
+    timeless = [paths[number] for number in empty if paths[number].is_file()]
+    if timeless:
+        raise InputError(f"{timeless[0]}: line {paths.index(timeless[0]) + 1} of timestamps.txt, which is its time, is "
+                         "empty; unpack the drive again, or remove the scan")
+    if empty:
+        warnings.warn(f"scene {scene}: skipped {len(empty)} instants without scan and time stamp, first {empty[0]}",
+                      stacklevel=2)
+    return [number for number in range(len(stamps_s)) if stamps_s[number] is not None]

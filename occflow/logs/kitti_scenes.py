@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -42,6 +43,14 @@ class Scan:
                      for box in self.boxes_velodyne)
 
 
+@dataclass(frozen=True)
+class PointLabels:
+    """Labels of a scan's points: classes [N] uint8 and which of them belong to something that moves, [N] bool."""
+
+    classes: np.ndarray
+    moving: np.ndarray
+
+
 class KittiScenes(ABC):
     """The part of a DrivingLog that does not depend on where a drive keeps its poses and boxes.
 
@@ -49,18 +58,41 @@ class KittiScenes(ABC):
     """
 
     name: str
+    left_out: tuple[str, ...] = ()  # drives that cannot be read
+    _scenes: list[str]
     _kept: tuple[str, list[Scan], list[int]] | None = None  # the scene read last, its scans and keyframes
 
-    @abstractmethod
     def scenes(self) -> list[str]:
         """Names of the drives."""
+        return list(self._scenes)
+
+    def leave_out_broken(self) -> None:
+        """Leave out the drives whose stamps, poses, calibration or boxes cannot be read, with a warning each.
+
+        Raises:
+            InputError: none is left; the reason of the first.
+        """
+        broken: dict[str, InputError] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is skipped within a drive is told when it is read for good
+            for scene in self.scenes():
+                try:
+                    self._checked(scene)
+                except InputError as error:
+                    broken[scene] = error
+        self._kept = None
+        if len(broken) == len(self._scenes):
+            raise next(iter(broken.values()))
+        for scene, error in broken.items():
+            warnings.warn(f"scene {scene} is left out: {error}", stacklevel=2)
+        self._scenes, self.left_out = [scene for scene in self._scenes if scene not in broken], tuple(broken)
 
     @abstractmethod
     def scans(self, scene: str) -> list[Scan]:
         """Scans of a drive in the order of time."""
 
-    def labels(self, scan: Scan, num_points: int) -> np.ndarray | None:
-        """Classes [num_points] uint8; None where the scan has none."""
+    def labels(self, scan: Scan, num_points: int) -> PointLabels | None:
+        """Labels of a scan of `num_points`; None where it has none."""
         return None
 
     def labelled(self, scene: str) -> bool:
@@ -88,8 +120,8 @@ class KittiScenes(ABC):
             labels = self.labels(scan, len(cloud))
             if labels is None and self.labelled(scene):
                 points.unlabelled(scan.path)
-            return Sweep(scan.stamp_s, cloud, labels, scan.world_from_velodyne,
-                         scan.world_from_ego, scan.path.stem if number in keyframes else None, scan.path)
+            return Sweep(scan.stamp_s, cloud, labels and labels.classes, scan.world_from_velodyne, scan.world_from_ego,
+                         scan.path.stem if number in keyframes else None, scan.path, labels and labels.moving)
 
         return SweepReader(scene, range(len(scans)), read)
 

@@ -19,6 +19,7 @@ from occflow.logs.protocol import Box
 RATE_HZ = 10  # the benchmark has no time stamps; its scans come at 10 Hz
 LABEL_COLUMNS = (17, 18)  # without and with the score that only results have
 NOT_AN_OBJECT = "DontCare"  # a region of the image
+MOUNTS = {"R_rect|R0_rect": 9, "Tr_velo_cam|Tr_velo_to_cam": 12, "Tr_imu_velo|Tr_imu_to_velo": 12}  # both are in use
 PARTS = ("velodyne/*/*.bin", "oxts/*.txt", "calib/*.txt", "label_02/*.txt")  # what a store may be made of
 OBJECT_FROM_BOX = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # KITTI's objects: x along, y down, z across
 
@@ -41,9 +42,6 @@ class KittiTrackingLog(KittiScenes):
         files = [path for part in PARTS for path in self.root.glob(part) if path.is_file()]
         self.name = f"kitti_tracking@{self.root.name}-{fingerprint_of(self.root, files)}"
 
-    def scenes(self) -> list[str]:
-        return list(self._scenes)
-
     def scans(self, scene: str) -> list[Scan]:
         poses = oxts_poses(read_rows(self.root / f"oxts/{scene}.txt", OXTS_COLUMNS))
         velodyne_from_camera, imu_from_velodyne = read_mounts(self.root / f"calib/{scene}.txt")
@@ -60,7 +58,7 @@ def read_mounts(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: a missing or broken file.
     """
-    rectified, camera, imu = read_calibration(path, {"R_rect": 9, "Tr_velo_cam": 12, "Tr_imu_velo": 12})
+    rectified, camera, imu = read_calibration(path, MOUNTS)
     rectified_from_velodyne = rigid(rectified, np.zeros(3), path) @ _pose_of_rows(camera, path)
     return invert(rectified_from_velodyne), invert(_pose_of_rows(imu, path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,22 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.logs.boxes import interpolate_boxes
+from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.nuscenes_classes import box_class, class_of_index
 from occflow.logs.nuscenes_files import read_labels, read_points
 from occflow.logs.nuscenes_tables import (
     broken_records,
-    fingerprint,
     read_splits,
     read_table,
     record_pose,
     record_size,
     refuse_boxes_without_track,
     refuse_broken_json,
+    refuse_large_tables,
 )
 from occflow.logs.protocol import Box, Keyframe, Sweep
 from occflow.logs.scan_points import PointFilter, SweepReader
+from occflow.records import inside
 
 CHANNEL = "LIDAR_TOP"
 SAME_STAMP_S = 1e-6  # stamps are whole microseconds
@@ -55,16 +58,23 @@ class NuScenesLog:
         self.version = str(version)
         self._table_folder = self.root / self.version
         self._tables = _open_tables(self.root, self.version)
-        self.name = f"{self.version}@{fingerprint(self._table_folder)}"
         with broken_records(self._table_folder):
             self._scenes = {record["name"]: record for record in self._tables.scene}
-            self._labels_of = {record["sample_data_token"]: self.root / record["filename"]
+            self._labels_of = {record["sample_data_token"]: record["filename"]
                                for record in getattr(self._tables, "lidarseg", [])}
             self._class_of_index = class_of_index(self._tables.category) if self._labels_of else None
         if not self._scenes or len(self._scenes) != len(self._tables.scene):
             raise InputError(f"{self._table_folder / 'scene.json'}: no scene, or two of one name; unpack it again")
         self._splits = scene_splits(self._table_folder, list(self._scenes))
         self._kept: dict[str, list[Keyframe]] = {}
+
+    @cached_property
+    def name(self) -> str:
+        """The version, and which state of its tables, scans and labels: a worker process does not ask for it."""
+        with broken_records(self._table_folder):
+            scans = [record["filename"] for record in self._tables.sample_data if record["channel"] == CHANNEL]
+            files = (self.root / name for name in (*scans, *self._labels_of.values()))
+            return f"{self.version}@{fingerprint_of(self.root, [*self._table_folder.glob('*.json'), *files])}"
 
     def __reduce__(self) -> tuple:
         return NuScenesLog, (self.root, self.version)  # a worker process opens the tables itself
@@ -155,21 +165,21 @@ class NuScenesLog:
     def _read(self, record: dict, points: PointFilter) -> Sweep | None:
         """The sweep of a record; None where it lies between keyframes and its file is missing."""
         with broken_records(self._table_folder):
-            if not record["is_key_frame"] and not (self.root / record["filename"]).is_file():
-                points.missing(self.root / record["filename"])
+            path = inside(self.root, record["filename"])
+            if not record["is_key_frame"] and not path.is_file():
+                points.missing(path)
                 return None
             if record["is_key_frame"] and self._labels_of and record["token"] not in self._labels_of:
-                points.unlabelled(self.root / record["filename"])
-            return self._sweep(record)
+                points.unlabelled(path)
+            return self._sweep(record, path)
 
-    def _sweep(self, record: dict) -> Sweep:
+    def _sweep(self, record: dict, path: Path) -> Sweep:
         world_from_ego = self._world_from_ego(record)
         sensor = self._tables.get("calibrated_sensor", record["calibrated_sensor_token"])
         ego_from_sensor = record_pose(sensor, str(self._table_folder / "calibrated_sensor.json"))
-        path = self.root / record["filename"]
-        points = read_points(path)
-        label_path = self._labels_of.get(record["token"])
-        labels = read_labels(label_path, len(points), self._class_of_index) if label_path else None
+        points, labels = read_points(path), None
+        if record["token"] in self._labels_of:
+            labels = read_labels(inside(self.root, self._labels_of[record["token"]]), len(points), self._class_of_index)
         return Sweep(record["timestamp"] / 1e6, points, labels, world_from_ego @ ego_from_sensor, world_from_ego,
                      record["sample_token"] if record["is_key_frame"] else None, path)
 
@@ -197,6 +207,7 @@ def _open_tables(root: Path, version: str) -> Any:
         raise InputError(f"nuScenes logs need the nuscenes-devkit ({error}); pip install 'occflow[nuscenes]'") from None
     try:
         with broken_records(tables):
+            refuse_large_tables(tables)
             return NuScenes(version=version, dataroot=str(root), verbose=False)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: missing table; unpack the log again") from None

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
+from occflow.logs.scan_points import MAX_SCAN_BYTES
 
 POINT_BYTES = 20  # float32 x, y, z, intensity, ring
 
@@ -15,11 +16,13 @@ def read_points(path: Path) -> np.ndarray:
     """Points [N, 3] float32, metres, sensor frame, of a .pcd.bin file; N > 0, non-finite ones included.
 
     Raises:
-        InputError: a missing, empty or truncated file.
+        InputError: a missing, empty, truncated or impossibly large file.
     """
     size = _size(path, "unpack the log's samples/ and sweeps/ folders again")
     if size == 0:
         raise InputError(f"{path}: empty scan; copy the file again or leave its scene out")
+    if size > MAX_SCAN_BYTES:
+        raise InputError(f"{path}: {size} bytes are more than a scan can have; copy the file again")
     if size % POINT_BYTES:
         raise InputError(f"{path}: truncated scan, {size} bytes are not a multiple of {POINT_BYTES}; "
                          "copy the file again")

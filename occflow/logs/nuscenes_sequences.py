@@ -6,11 +6,11 @@ from collections import defaultdict
 from pathlib import Path
 
 from occflow.errors import InputError
+from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.nuscenes import CHANNEL, scene_splits
 from occflow.logs.nuscenes_classes import box_class
 from occflow.logs.nuscenes_tables import (
     broken_records,
-    fingerprint,
     read_table,
     record_pose,
     record_size,
@@ -51,7 +51,7 @@ class NuScenesSequences:
         if sum(map(len, self._keyframes.values())) != len(scene_of):
             raise InputError(f"{self.tables / 'sample_data.json'}: not one {CHANNEL} keyframe a sample; unpack again")
         self._refuse_disorder({record["token"]: record["next"] for record in samples})
-        self.name = f"{version}@{fingerprint(self.tables)}"
+        self.name = f"{version}@{fingerprint_of(self.tables, self.tables.glob('*.json'))}"
 
     def _refuse_disorder(self, following: dict[str, str]) -> None:
         """Raises InputError where the order of time is not that of the samples, or two are at one time."""

@@ -1,9 +1,7 @@
-"""What the nuscenes devkit does not check of a log's tables: JSON, poses, splits, identity."""
+"""What the nuscenes devkit does not check of a log's tables: sizes, JSON, poses, splits."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,9 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.geometry import pose_matrix
+from occflow.records import MAX_RECORD_BYTES, bounded, conform, one_line, parse_json
 
+MAX_TABLE_BYTES = 4 << 30  # the largest of nuScenes has some 1.2 GB
 QUATERNION_TOLERANCE = 1e-2  # published annotations are rounded; a norm farther off is no rotation
 
 
@@ -21,8 +21,8 @@ def broken_records(tables: Path) -> Iterator[None]:
     """Turns what a broken record raises inside into an InputError that names the table folder."""
     try:
         yield
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError, RecursionError) as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
         raise InputError(f"{tables}: a record is broken or refers to one that is missing ({reason}); "
                          "unpack the tables again") from None
 
@@ -32,6 +32,12 @@ def refuse_broken_json(tables: Path) -> None:
     for path in sorted(tables.glob("*.json")):
         if path.name != "splits.json":
             read_table(tables, path.stem)
+
+
+def refuse_large_tables(tables: Path) -> None:
+    """Raises ValueError where a table is larger than any can be: the devkit reads all of it."""
+    for path in sorted(tables.glob("*.json")):
+        bounded(path.stat().st_size, MAX_TABLE_BYTES, f"bytes of {path.name}")
 
 
 def record_pose(record: dict, table: str) -> np.ndarray:
@@ -90,20 +96,13 @@ def read_table(tables: Path, name: str) -> list[dict]:
     if not path.is_file():
         raise InputError(f"{path}: missing table; point log.root and log.version at nuScenes' tables")
     try:
-        table = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: broken JSON table ({error}); unpack the log again") from None
+        bounded(path.stat().st_size, MAX_TABLE_BYTES, "bytes of the table")
+        table = parse_json(path.read_bytes(), MAX_TABLE_BYTES)
+    except ValueError as error:
+        raise InputError(f"{path}: broken JSON table ({one_line(error)}); unpack the log again") from None
     if not isinstance(table, list):
         raise InputError(f"{path}: a table must be a list of records; unpack the log again")
     return table
-
-
-def fingerprint(tables: Path) -> str:
-    """Eight characters that tell two logs of one version apart: the scene table and the sizes of the others."""
-    digest = hashlib.sha256((tables / "scene.json").read_bytes())
-    for path in sorted(tables.glob("*.json")):
-        digest.update(f"{path.name}:{path.stat().st_size}".encode())
-    return digest.hexdigest()[:8]
 
 
 def read_splits(tables: Path, scenes: list[str]) -> dict[str, list[str]]:
@@ -116,8 +115,9 @@ def read_splits(tables: Path, scenes: list[str]) -> dict[str, list[str]]:
     if not path.is_file():
         return {"train": [], "val": list(scenes)}
     try:
-        splits = {str(split): [str(name) for name in names] for split, names in json.loads(path.read_text()).items()}
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        bounded(path.stat().st_size, MAX_RECORD_BYTES, "bytes of the splits")
+        splits = conform(parse_json(path.read_bytes()), dict[str, list[str]])
+    except ValueError as error:
         raise InputError(f"{path}: not a dictionary of scene names by split ({error}); write it again") from None
     unknown = sorted({name for names in splits.values() for name in names} - set(scenes))
     if unknown:

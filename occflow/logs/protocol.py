@@ -40,6 +40,7 @@ class Sweep:
         world_from_sensor, world_from_ego: poses [4, 4] at the stamp.
         keyframe: token of the keyframe that this sweep is, None for a sweep between keyframes.
         path: the file it was read from (for messages).
+        moving: [N] bool, which points belong to something that moves, where labels tell; None where they do not.
     """
 
     stamp_s: float
@@ -49,6 +50,7 @@ class Sweep:
     world_from_ego: np.ndarray
     keyframe: str | None
     path: Path
+    moving: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from occflow.errors import InputError
 from occflow.logs.protocol import Sweep
 
 Record = TypeVar("Record")
+MAX_SCAN_BYTES = 1 << 30  # a revolution of 128 beams has some 50 MB
 FARTHEST_M = 1000.0  # no LiDAR of a car reaches farther: such a coordinate is a fault
 
 
@@ -37,8 +38,8 @@ class PointFilter:
             raise InputError(f"{sweep.path}: empty scan, no point of it is finite and within {FARTHEST_M:.0f} m; "
                              "copy the file again")
         self._dropped[sweep.path] = int((~usable).sum())
-        labels = None if sweep.labels is None else sweep.labels[usable]
-        return replace(sweep, points_sensor=sweep.points_sensor[usable], labels=labels)
+        labels, moving = (None if part is None else part[usable] for part in (sweep.labels, sweep.moving))
+        return replace(sweep, points_sensor=sweep.points_sensor[usable], labels=labels, moving=moving)
 
     def missing(self, path: Path) -> None:
         """Count a sweep between keyframes whose file is not there."""

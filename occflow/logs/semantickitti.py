@@ -11,12 +11,13 @@ from occflow.geometry import invert
 from occflow.grid import CLASS_NAMES
 from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.kitti_files import read_calibration, read_rows, refuse_scans_beyond, rigid
-from occflow.logs.kitti_scenes import KittiScenes, Scan
+from occflow.logs.kitti_scenes import KittiScenes, PointLabels, Scan
 from occflow.logs.protocol import UNLABELLED
 
 FOLDERS = ("*.txt", "velodyne/*.bin", "labels/*.label", "voxels/*")  # what a store may be made of
 VAL_SEQUENCES = ("08",)  # of the benchmark; 11 to 21 have no labels
 TEST_SEQUENCES = tuple(str(number) for number in range(11, 22))
+FIRST_MOVING = 252  # ids from here on belong to what moves during its sequence; cars of id 10 stand
 LABELS_OF_CLASS = {  # semantic-kitti-api's ids, moving ones (252 and up) in the class of the standing; 0, 1: unlabelled
     "others": (16, 20, 99, 256, 259), "bicycle": (11, 31, 253), "bus": (13, 257), "car": (10, 252),
     "motorcycle": (15, 32, 255), "pedestrian": (30, 254), "truck": (18, 258), "driveable_surface": (40, 44, 60),
@@ -46,9 +47,6 @@ class SemanticKittiLog(KittiScenes):
         files = [path for folder in FOLDERS for path in self.root.glob(f"sequences/*/{folder}") if path.is_file()]
         self.name = f"semantickitti@{self.root.name}-{fingerprint_of(self.root, files)}"
 
-    def scenes(self) -> list[str]:
-        return list(self._scenes)
-
     def splits(self) -> dict[str, list[str]]:
         return {"train": [scene for scene in self._scenes if scene not in VAL_SEQUENCES + TEST_SEQUENCES],
                 "val": [scene for scene in self._scenes if scene in VAL_SEQUENCES],
@@ -60,9 +58,9 @@ class SemanticKittiLog(KittiScenes):
         refuse_scans_beyond(folder / "velodyne", len(poses), "poses")
         return [Scan(folder / f"velodyne/{i:06d}.bin", float(stamps_s[i]), pose) for i, pose in enumerate(poses)]
 
-    def labels(self, scan: Scan, num_points: int) -> np.ndarray | None:
+    def labels(self, scan: Scan, num_points: int) -> PointLabels | None:
         path = scan.path.parents[1] / "labels" / f"{scan.path.stem}.label"
-        return read_classes(path, num_points) if path.is_file() else None
+        return read_labels(path, num_points) if path.is_file() else None
 
     def labelled(self, scene: str) -> bool:
         return (self.root / "sequences" / scene / "labels").is_dir()
@@ -89,8 +87,8 @@ def read_track(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return stamps_s, np.stack(poses)
 
 
-def read_classes(path: Path, num_points: int) -> np.ndarray:
-    """Classes [num_points] uint8 of a .label file (uint32, class in the low 16 bits); UNLABELLED where it has none.
+def read_labels(path: Path, num_points: int) -> PointLabels:
+    """Labels of a .label file (uint32, class in the low 16 bits); class UNLABELLED where it has none.
 
     Raises:
         InputError: a file of another length, or an unknown label.
@@ -98,7 +96,8 @@ def read_classes(path: Path, num_points: int) -> np.ndarray:
     if path.stat().st_size != 4 * num_points:
         raise InputError(f"{path}: {path.stat().st_size} bytes for {num_points} points of 4 bytes each; scan and "
                          "labels are not of one release, copy both again")
-    classes = CLASS_OF_LABEL[np.fromfile(path, dtype="<u4") & 0xFFFF]
+    labels = np.fromfile(path, dtype="<u4") & 0xFFFF
+    classes = CLASS_OF_LABEL[labels]
     if (classes < 0).any():
         raise InputError(f"{path}: a label that SemanticKITTI does not define; copy the file again")
-    return classes.astype(np.uint8)
+    return PointLabels(classes.astype(np.uint8), labels >= FIRST_MOVING)

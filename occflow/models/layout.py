@@ -127,14 +127,18 @@ def outside_history(cells: CellGrid, world_from_targets: np.ndarray, history: tu
 
 def reachable(cells: CellGrid, grid: VoxelGrid, stride: Shape, present: OccupancyFrame,
               world_from_target: np.ndarray, reach_m: float) -> np.ndarray:
-    """[X * Y * Z] bool: cells within `reach_m` in the plane of a movable voxel, at the level the mover is on."""
+    """[X * Y * Z] bool: cells within `reach_m` in the plane of a movable voxel, at the level the mover is on.
+
+    Movers more than the grid's length outside of it are left out: across a gap of hours they could be anywhere.
+    """
     movable = present.flat[np.isin(present.labels, MOVABLE_CLASSES)]
     near = np.zeros(cells.shape, dtype=bool)
     if not len(movable):
         return near.reshape(-1)
     centres = transform(invert(world_from_target) @ present.world_from_grid, grid.centres(grid.unflatten(movable)))
     occupied = np.floor((centres - cells.origin_m) / cells.cell_m).astype(np.int64)
-    margin = int(np.ceil(reach_m / cells.cell_m[:2].min())) + 1  # movers just outside the target grid reach into it
+    reach = min(reach_m / cells.cell_m[:2].min(), max(cells.shape[:2]))
+    margin = int(np.ceil(reach)) + 1  # movers just outside the target grid reach into it
     for level in range(cells.shape[2]):
         plane = np.ones((cells.shape[0] + 2 * margin, cells.shape[1] + 2 * margin), dtype=bool)
         here = occupied[occupied[:, 2] == level, :2] + margin

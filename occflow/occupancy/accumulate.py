@@ -9,10 +9,11 @@ import numpy as np
 from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES
 from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.cells import CellCounter, Cells
+from occflow.occupancy.lone_movers import LoneMovers
 from occflow.occupancy.returns import Returns
 from occflow.occupancy.settings import OccupancySettings
 
-STRAY = 254  # label of a point of a movable class that lies in no box; never leaves this module
+STRAY = 254  # label of a point of a mover that lies in no box; never leaves this module
 STRAY_VOXELS = 0.5  # edge of the cubes in which stray points decide about unlabelled ones
 WORLD_BITS = 18  # coordinates of the world lattice: 50 km each way at 0.4 m
 NO_TRACK = -1  # number of a box whose object is not named
@@ -33,12 +34,16 @@ class SceneMatter:
         static: cells of the world, relative to the anchor; labels UNLABELLED where no labelled point fell.
         objects: cells in box frames; the group is the number of the track, the label the box's.
         tracks: number of a track by its name.
+        lone: movers in no box, at their own keyframes, relative to the anchor.
+        num_about_lone: unlabelled returns that were dropped because such movers were met where they are.
     """
 
     anchor_m: np.ndarray
     static: Cells
     objects: Cells
     tracks: dict[str, int]
+    lone: LoneMovers
+    num_about_lone: int
 
 
 class SceneAccumulator:
@@ -56,12 +61,14 @@ class SceneAccumulator:
         self._tracks: dict[str, int] = {}
         self._centres: dict[str, np.ndarray] = {}  # of the boxes [3], when they were met last
         self._stamp_s = -np.inf
+        self._lone = LoneMovers()
         self._anchor_m: np.ndarray | None = None
 
     def add(self, returns: Returns, boxes: list[Box]) -> None:
         """Count the returns of a sweep; `boxes` are the objects at its time.
 
-        What lies in a box without a track is left out: it cannot be told where it belongs at other times.
+        What lies in a box without a track is left out: it cannot be told where it belongs at other times. So is what
+        moves without a box, but for the sweep of a keyframe: there it is where it was met.
         """
         if self._anchor_m is None:
             self._anchor_m = returns.ego_m
@@ -71,7 +78,9 @@ class SceneAccumulator:
         owners, local = assign_to_boxes(points, boxes, self._settings.box_margin_m)
         stays, moves = _part(labels, owners, local, boxes, self._settings)
         stays &= ~self._about_movers(returns.stamp_s, points, labels, owners, boxes)
-        labels[stays & (owners < 0) & np.isin(labels, MOVABLE_CLASSES)] = STRAY
+        lone = stays & (owners < 0) & (np.isin(labels, MOVABLE_CLASSES) if returns.moving is None else returns.moving)
+        self._lone.add(returns.keyframe, points[lone] - self._anchor_m, labels[lone])
+        labels[lone] = STRAY
         self._static.add(points[stays] - self._anchor_m, labels[stays])
         if len(boxes):
             moves &= numbers[owners] != NO_TRACK
@@ -99,8 +108,8 @@ class SceneAccumulator:
 
     def matter(self) -> SceneMatter:
         """What the sweeps so far, one at least, have met."""
-        static = _without_strays(self._static.cells(), self._stray_edge_m)
-        return SceneMatter(self._anchor_m, static, self._objects.cells(), self._tracks)
+        static, num_dropped = _without_strays(self._static.cells(), self._stray_edge_m)
+        return SceneMatter(self._anchor_m, static, self._objects.cells(), self._tracks, self._lone, num_dropped)
 
 
 def assign_to_boxes(points: np.ndarray, boxes: list[Box], margin_m: float) -> tuple[np.ndarray, np.ndarray]:
@@ -168,11 +177,16 @@ def _part(labels: np.ndarray, owners: np.ndarray, local: np.ndarray, boxes: list
     return ~boxed | surroundings, boxed & ~surroundings & ~low
 
 
-def _without_strays(cells: Cells, edge_m: float) -> Cells:
-    """Drop stray points, and whole cubes of an edge whose labelled points are mostly stray (unannotated movers)."""
+def _without_strays(cells: Cells, edge_m: float) -> tuple[Cells, int]:
+    """Drop stray points, and whole cubes of an edge whose labelled points are mostly stray (unannotated movers).
+
+    Returns:
+        what is left, and the number of unlabelled points that were dropped.
+    """
     cubes = np.floor(cells.places_m.T / edge_m).astype(np.int64) + (1 << WORLD_BITS - 1)
     cubes = (cubes[0] << WORLD_BITS | cubes[1]) << WORLD_BITS | cubes[2]
     _, cube = np.unique(cubes, return_inverse=True)
     balance = np.where(cells.labels == STRAY, cells.counts, np.where(cells.labels == UNLABELLED, 0, -cells.counts))
     strayed = np.bincount(cube, weights=balance, minlength=1) > 0
-    return cells.where((cells.labels != STRAY) & ~strayed[cube])
+    about = strayed[cube] & (cells.labels == UNLABELLED)
+    return cells.where((cells.labels != STRAY) & ~strayed[cube]), int(cells.counts[about].sum())

@@ -28,5 +28,6 @@ class _SceneBuilder:
 def build_store(log: DrivingLog, grid: VoxelGrid, settings: OccupancySettings, path: Path, workers: int = 1,
                 shard: tuple[int, int] = (0, 1)) -> OccupancyStore | None:
     """Build the occupancy of all scenes of a log; arguments, result and errors as `fill_store`."""
-    layout = StoreLayout(grid, settings, log.name, log.splits())
+    left_out = getattr(log, "left_out", ())  # of logs whose scenes are recordings of their own
+    layout = StoreLayout(grid, settings, log.name, log.splits(), tuple(left_out))
     return fill_store(_SceneBuilder(log, grid, settings), layout, log.scenes(), path, workers, shard)

@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 
-from occflow.geometry import is_rigid
+from occflow.geometry import all_rigid
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.frame import OccupancyFrame
@@ -21,6 +21,8 @@ LABELLED, MASKED = 1, 2  # flags
 MAX_BOXES = 100_000  # at one instant
 POSE_BYTES = 4 * 4 * 8
 BOX_BYTES = POSE_BYTES + 3 * 8 + 4 + 1
+
+PACKING_BYTES = 1 << 16  # what LZMA may add to what it cannot compress, beside a hundredth of it
 
 Voxels = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]  # flat, labels, observed
 
@@ -52,10 +54,16 @@ def read_block(block: bytes, grid: VoxelGrid, tracks: list[str]) -> tuple[np.nda
     size = voxel_bytes_size(grid, num_voxels, labelled, masked)
     data = unpack(block[COUNTS.size:], size + POSE_BYTES + num_boxes * BOX_BYTES)
     pose = np.frombuffer(data, np.float64, 16, size).reshape(4, 4).copy()
-    if not is_rigid(pose):
+    if not all_rigid(pose[None]):
         raise ValueError("grid pose is not finite and rigid")
     boxes = _boxes(data[size + POSE_BYTES:], num_boxes, tracks)
     return pose, boxes, read_voxel_bytes(grid, data, num_voxels, labelled, masked)
+
+
+def max_block_bytes(grid: VoxelGrid) -> int:
+    """More than any block of a grid has."""
+    payload = voxel_bytes_size(grid, grid.num_voxels, True, True) + POSE_BYTES + MAX_BOXES * BOX_BYTES
+    return payload + payload // 100 + PACKING_BYTES
 
 
 def _boxes(data: bytes, num_boxes: int, tracks: list[str]) -> tuple[Box, ...]:
@@ -63,14 +71,7 @@ def _boxes(data: bytes, num_boxes: int, tracks: list[str]) -> tuple[Box, ...]:
     sizes = np.frombuffer(data, np.float64, 3 * num_boxes, poses.nbytes).reshape(-1, 3).copy()
     numbers = np.frombuffer(data, np.uint32, num_boxes, poses.nbytes + sizes.nbytes)
     labels = np.frombuffer(data, np.uint8, num_boxes, poses.nbytes + sizes.nbytes + numbers.nbytes)
-    if not (np.isfinite(sizes).all() and _all_rigid(poses) and (labels < NUM_CLASSES).all()):
+    if not (np.isfinite(sizes).all() and all_rigid(poses) and (labels < NUM_CLASSES).all()):
         raise ValueError("a box has no usable pose, size or class")
     return tuple(Box(tracks[number], int(label), pose, size)
                  for number, label, pose, size in zip(numbers, labels, poses, sizes))
-
-
-def _all_rigid(poses: np.ndarray) -> bool:
-    """occflow.geometry.is_rigid of poses [B, 4, 4] at once: a frame may have hundreds."""
-    rotations = poses[:, :3, :3]
-    errors = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3))
-    return bool(np.isfinite(poses).all() and (errors < 1e-4).all() and (np.linalg.det(rotations) > 0).all())

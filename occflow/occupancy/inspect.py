@@ -73,6 +73,7 @@ def describe(store: OccupancyStore, figures: StoreFigures) -> str:
              f"size       {figures.frame_bytes / 1000:.1f} kB a frame"
              + ("" if np.isnan(figures.causal_bytes) else f", {figures.causal_bytes / 1000:.1f} kB a causal frame"),
              f"settings   {json.dumps(store.settings) if store.settings else 'made by others'}",
+             *([f"left out   {', '.join(store.left_out)}: not readable"] if store.left_out else []),
              "classes    share of the occupied voxels"]
     present = [label for label in np.argsort(-figures.class_shares) if figures.class_shares[label] > 0]
     return "\n".join(lines + [f"  {CLASS_NAMES[label]:<22}{figures.class_shares[label]:8.3%}" for label in present])

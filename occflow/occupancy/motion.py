@@ -20,6 +20,7 @@ from occflow.occupancy.warp import corner_places, moved_centres, voxels_at, warp
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
 STANDING_M_PER_S = 0.8  # a voxel's rounding looks like this speed: slower objects are left where they are
 UNSTEADY_M_PER_S, UNSTEADY_SHARE = 0.5, 0.25  # of a track's velocity, from one frame to the next
+MAX_OBJECTS = 1000  # of a frame: matching takes memory with their square and time with their cube; no street has more
 SIZE_WEIGHT_M = 2.0  # metres of distance that doubling in size counts for, when objects are matched
 NEIGHBOURS = np.array([step for step in np.ndindex(3, 3, 3) if step > (1, 1, 1)]) - 1  # one of each opposite pair
 
@@ -42,7 +43,10 @@ class Mover:
 
 
 def clusters(frame: OccupancyFrame, grid: VoxelGrid) -> list[Cluster]:
-    """The movable objects of a frame, as connected voxels of one class: class by class, by their first voxels."""
+    """The movable objects of a frame, as connected voxels of one class: class by class, by their first voxels.
+
+    Of more than MAX_OBJECTS, as specks of noise can be, only the largest.
+    """
     chosen = np.flatnonzero(np.isin(frame.labels, MOVABLE_CLASSES))
     chosen = chosen[np.argsort(frame.labels[chosen], kind="stable")]
     if not len(chosen):
@@ -52,9 +56,11 @@ def clusters(frame: OccupancyFrame, grid: VoxelGrid) -> list[Cluster]:
     order = np.argsort(numbers, kind="stable")
     first = np.flatnonzero(np.diff(numbers[order], prepend=-1))
     centres = transform(frame.world_from_grid, grid.centres(voxels))[order]
-    centres = np.add.reduceat(centres, first) / np.diff(first, append=len(order))[:, None]
-    return [Cluster(chosen[part], int(labels[part[0]]), centre)
-            for part, centre in zip(np.split(order, first[1:]), centres)]
+    sizes = np.diff(first, append=len(order))
+    centres = np.add.reduceat(centres, first) / sizes[:, None]
+    kept = np.sort(np.argsort(-sizes, kind="stable")[:MAX_OBJECTS])
+    parts = [order[first[number]:first[number] + sizes[number]] for number in kept]
+    return [Cluster(chosen[part], int(labels[part[0]]), centre) for part, centre in zip(parts, centres[kept])]
 
 
 def _connected(voxels: np.ndarray, labels: np.ndarray, grid: VoxelGrid) -> np.ndarray:

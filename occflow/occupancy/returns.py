@@ -28,6 +28,8 @@ class Returns:
         ends: [3, N] where rays ended (points in columns).
         near: [M] int64, which of them lie within `max_range_m`: only these are believed as matter.
         labels: [M] uint8 classes of the near ones, UNLABELLED where unknown.
+        moving: [M] bool, which of the near ones belong to something that moves; None where only the class may tell.
+        keyframe: token of the keyframe that the sweep is, None for a sweep between keyframes.
         late_s: [M] float64, when the near ones were met, seconds after the stamp (<= 0); None: all at the stamp.
     """
 
@@ -37,6 +39,8 @@ class Returns:
     ends: np.ndarray
     near: np.ndarray
     labels: np.ndarray
+    moving: np.ndarray | None = None
+    keyframe: str | None = None
     late_s: np.ndarray | None = None
 
     def points(self) -> np.ndarray:
@@ -51,7 +55,9 @@ def in_turn(returns: Returns) -> list[Returns]:
     edges = np.linspace(returns.late_s.min(), 0.0, PARTS + 1)
     number = np.clip(np.searchsorted(edges, returns.late_s, side="right") - 1, 0, PARTS - 1)
     return [replace(returns, stamp_s=returns.stamp_s + (edges[k] + edges[k + 1]) / 2, near=returns.near[number == k],
-                    labels=returns.labels[number == k], late_s=None) for k in range(PARTS)]
+                    labels=returns.labels[number == k],
+                    moving=None if returns.moving is None else returns.moving[number == k], late_s=None)
+            for k in range(PARTS)]
 
 
 def scene_returns(log: DrivingLog, scene: str, settings: OccupancySettings) -> Iterator[Returns]:
@@ -133,6 +139,7 @@ def sweep_returns(sweep: Sweep, settings: OccupancySettings, begin: np.ndarray |
         labels = np.full(len(near), UNLABELLED, dtype=np.uint8)
     else:
         labels = sweep.labels[kept[near]]
+    moving = None if sweep.moving is None else sweep.moving[kept[near]]
     late_s = None if late is None else -settings.revolution_s * late[near]
     return Returns(sweep.stamp_s, sweep.world_from_ego[:3, 3].copy(), sweep.world_from_sensor[:3, 3].copy(), ends,
-                   near, labels, late_s), int(len(sane) - sane.sum())
+                   near, labels, moving, sweep.keyframe, late_s), int(len(sane) - sane.sum())

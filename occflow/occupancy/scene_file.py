@@ -2,8 +2,8 @@
 
     magic, length and CRC-32 of the header | header: JSON, deflated | one block a frame | one block a causal frame
 
-The header names format, grid and classes, and has for every frame its stamp, token and the length and CRC-32 of its
-block. Blocks are described in occflow.occupancy.frame_block.
+The header names format, scene, grid and classes, and has for every frame its stamp, token and the length and CRC-32 of
+its block. Blocks are described in occflow.occupancy.frame_block.
 """
 
 from __future__ import annotations
@@ -15,20 +15,37 @@ import struct
 import zlib
 from pathlib import Path
 
+from typing_extensions import TypedDict
+
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.frame_block import read_block, write_block
+from occflow.occupancy.frame_block import max_block_bytes, read_block, write_block
+from occflow.records import bounded, conform, one_line, parse_json, read_json
 
-FORMAT = "occflow-scene-2"
+FORMAT = "occflow-scene-3"
 META = "meta.json"  # of the store, beside the scenes
 PREFIX = struct.Struct("<8sII")
-MAGIC = b"occflow2"
+MAGIC = b"occflow3"
 MAX_HEADER_BYTES = 64 << 20  # unpacked; a 20 s scene has some 10 kB
 REMEDY = "delete it and run tools/build_occupancy.py again"
 BROKEN = (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError, MemoryError,
           RecursionError, struct.error, zlib.error, lzma.LZMAError)
+
+
+class Header(TypedDict):
+    """The JSON of a scene file; a block's marks are its length and its CRC-32."""
+
+    format: str
+    scene: str
+    grid: dict
+    class_names: list[str]
+    stamps_s: list[float]
+    tokens: list[str]
+    tracks: list[str]
+    blocks: list[tuple[int, int]]
+    causal: list[tuple[int, int]] | None
 
 
 def scene_path(store: Path, scene: str) -> Path:
@@ -42,17 +59,17 @@ def write_scene(store: Path, scene: str, frames: list[OccupancyFrame],
     Args:
         causal: what was known at each frame's instant, unlabelled; None where that is not kept.
     """
-    grid = VoxelGrid.from_dict(json.loads((Path(store) / META).read_text())["grid"])
+    grid = VoxelGrid.from_dict(read_json(Path(store) / META)["grid"])
     tracks: dict[str, int] = {}
     for frame in frames:
         for box in frame.boxes:
             tracks.setdefault(box.track, len(tracks))
     blocks = [write_block(frame, grid, tracks) for frame in [*frames, *(causal or [])]]
     marks = [[len(block), zlib.crc32(block)] for block in blocks]
-    header = {"format": FORMAT, "grid": grid.to_dict(), "class_names": list(CLASS_NAMES),
-              "stamps_s": [float(frame.stamp_s) for frame in frames], "tokens": [frame.token for frame in frames],
-              "tracks": list(tracks), "blocks": marks[:len(frames)],
-              "causal": None if causal is None else marks[len(frames):]}
+    header: Header = {"format": FORMAT, "scene": scene, "grid": grid.to_dict(), "class_names": list(CLASS_NAMES),
+                      "stamps_s": [float(frame.stamp_s) for frame in frames],
+                      "tokens": [frame.token for frame in frames], "tracks": list(tracks),
+                      "blocks": marks[:len(frames)], "causal": None if causal is None else marks[len(frames):]}
     packed = zlib.compress(json.dumps(header).encode(), 9)
     with atomic_file(scene_path(store, scene)) as partial, partial.open("wb") as stream:
         stream.write(PREFIX.pack(MAGIC, len(packed), zlib.crc32(packed)) + packed)
@@ -68,11 +85,11 @@ class SceneFile:
         grid: grid of the store.
 
     Raises:
-        InputError: a file that is missing, truncated, corrupt or not of this grid.
+        InputError: a file that is missing, truncated, corrupt, or not of this scene and grid.
     """
 
     def __init__(self, store: Path, scene: str, grid: VoxelGrid) -> None:
-        self.path, self._grid = scene_path(store, scene), grid
+        self.path, self._scene, self._grid = scene_path(store, scene), scene, grid
         if not self.path.is_file():
             raise InputError(f"{self.path}: missing scene; run tools/build_occupancy.py again")
         try:
@@ -119,32 +136,36 @@ class SceneFile:
     def _read_header(self) -> None:
         with self.path.open("rb") as stream:
             magic, length, checksum = PREFIX.unpack(stream.read(PREFIX.size))
-            packed = stream.read(length) if magic == MAGIC else b""
-        if magic != MAGIC or zlib.crc32(packed) != checksum:
-            raise ValueError("no scene of this format" if magic != MAGIC else "checksum of the header differs")
-        header = json.loads(_inflated(packed))
+            if magic != MAGIC:
+                raise ValueError("no scene of this format")
+            if length > MAX_HEADER_BYTES:
+                raise ValueError(f"header of more than {MAX_HEADER_BYTES} bytes")
+            packed = stream.read(length)
+        if zlib.crc32(packed) != checksum:
+            raise ValueError("checksum of the header differs")
+        header = conform(parse_json(_inflated(packed), MAX_HEADER_BYTES), Header, "header")
         if header["format"] != FORMAT or header["grid"] != self._grid.to_dict():
             raise ValueError("another format or grid than the store's")
+        if header["scene"] != self._scene:
+            raise ValueError(f"of scene {one_line(header['scene'])}, under another name")
         if header["class_names"] != list(CLASS_NAMES):
             raise ValueError("other classes")
-        self._stamps_s = [float(stamp_s) for stamp_s in header["stamps_s"]]
-        self._tokens, self._tracks = list(map(str, header["tokens"])), list(map(str, header["tracks"]))
+        self._stamps_s, self._tokens, self._tracks = header["stamps_s"], header["tokens"], header["tracks"]
         counts = {len(self._stamps_s), len(self._tokens), len(header["blocks"])}
         if len(counts) != 1 or len(header["causal"] or header["blocks"]) not in counts:
             raise ValueError("its lists of frames differ in length")
         if not all(map(math.isfinite, self._stamps_s)) or any(
                 after <= before for before, after in zip(self._stamps_s, self._stamps_s[1:])):
             raise ValueError("time stamps do not increase")
-        self._blocks, end = [], PREFIX.size + len(packed)
+        self._blocks, end, most = [], PREFIX.size + len(packed), max_block_bytes(self._grid)
         for size, checksum in [*header["blocks"], *(header["causal"] or [])]:
-            self._blocks.append((end, int(size), int(checksum)))
-            end += int(size)
-        if end != self.path.stat().st_size or any(size < 0 for _, size, _ in self._blocks):
+            self._blocks.append((end, bounded(size, most, "a frame's bytes"), checksum))
+            end += size
+        if end != self.path.stat().st_size:
             raise ValueError(f"{self.path.stat().st_size} bytes instead of {end}: truncated, or something was added")
 
     def _refusal(self, error: BaseException, where: str = "") -> InputError:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return InputError(f"{self.path}: {where}broken scene file ({reason}); {REMEDY}")
+        return InputError(f"{self.path}: {where}broken scene file ({one_line(error)}); {REMEDY}")
 
 
 def _inflated(packed: bytes) -> bytes:

@@ -73,6 +73,7 @@ def build_scene_and_causal(log: DrivingLog, scene: str, grid: VoxelGrid,
         observer.add(returns)
     observer.finish()
     world = _world(accumulator.matter(), keyframes, observer.observed, grid, settings)
+    world.matter.lone.warn(scene, world.matter.num_about_lone)
     frames = [_frame(keyframe, observed, world, grid, settings)
               for keyframe, observed in zip(keyframes, observer.observed)]
     if not any(len(frame.flat) for frame in frames):
@@ -118,13 +119,18 @@ def _ego_from_anchor(matter: SceneMatter, keyframe: Keyframe) -> np.ndarray:
 
 def _frame(keyframe: Keyframe, observed: np.ndarray | None, world: _World, grid: VoxelGrid,
            settings: OccupancySettings) -> OccupancyFrame:
-    """The grid of one keyframe: the static world, and its objects at their boxes."""
+    """The grid of one keyframe: the static world, its objects at their boxes, and movers where its sweep met them."""
     matter, ground, near = world.matter, world.ground, _reachable(world.matter, keyframe, grid)
     ego_from_world, ego_from_anchor = invert(keyframe.world_from_ego), _ego_from_anchor(matter, keyframe)
     flat = [flat_voxels(grid, ego_from_anchor, places) for places in (matter.static.places_m[near], ground.places_m)]
     labels = [world.labels[near], ground.labels]
     weights = [world.weights[near], np.full(len(ground.labels), BORROWED_WEIGHT)]
     counts = [matter.static.counts[near], np.full(len(ground.labels), settings.min_points)]
+    lone = matter.lone.at(keyframe.token)
+    flat.append(flat_voxels(grid, ego_from_anchor, lone.places_m))
+    labels.append(lone.labels)
+    weights.append(np.ones(len(lone.labels)))
+    counts.append(np.full(len(lone.labels), settings.min_points))  # somebody has labelled them: they are no noise
     for box in keyframe.boxes:
         if box.track not in matter.tracks:
             continue

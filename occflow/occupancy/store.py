@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from typing_extensions import TypedDict
 
 from occflow.atomic import write_json
 from occflow.errors import InputError
@@ -14,11 +16,27 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.scene_file import META, SceneFile, scene_path
 from occflow.occupancy.settings import OccupancySettings
+from occflow.records import bounded, conform, one_line, read_json
 
-FORMAT = "occflow-occupancy-2"
+FORMAT = "occflow-occupancy-3"
+MAX_FRAMES = 1_000_000  # of a scene: more than a day at 10 Hz
 KEPT_BYTES = 512 << 20  # of frames in memory: trainings draw them from all scenes; one at 200 x 200 x 16 has 0.4 MB
-SCENE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # it becomes a file name
-REMEDY = "remove the folder, or name another with data.store=PATH"
+SCENE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")  # it becomes a file name
+REMEDY = "remove the folder to have it built anew, or name another with data.store=PATH"
+
+
+class Meta(TypedDict):
+    """meta.json; `scenes` are the frames of every scene, None while the store is being built."""
+
+    format: str
+    grid: dict
+    grid_pose: str
+    class_names: list[str]
+    settings: dict | None
+    log: str
+    splits: dict[str, list[str]]
+    left_out: list[str]
+    scenes: dict[str, int] | None
 
 
 @dataclass(frozen=True)
@@ -40,17 +58,20 @@ class StoreLayout:
         settings: how its occupancy is made; None where it was made by somebody else.
         log: name of the log.
         splits: scene names by split.
+        left_out: scenes of the log that could not be read.
     """
 
     grid: VoxelGrid
     settings: OccupancySettings | None
     log: str
     splits: dict[str, list[str]]
+    left_out: tuple[str, ...] = ()
 
     def identity(self) -> dict:
         """The part of meta.json that must agree for a store to be the wanted one."""
         return {"format": FORMAT, "grid": self.grid.to_dict(), "grid_pose": "ego", "class_names": list(CLASS_NAMES),
-                "settings": self.settings and self.settings.to_dict(), "log": self.log, "splits": self.splits}
+                "settings": self.settings and self.settings.to_dict(), "log": self.log, "splits": self.splits,
+                "left_out": list(self.left_out)}
 
 
 class OccupancyStore:
@@ -61,14 +82,16 @@ class OccupancyStore:
         grid: grid of every frame.
         log: name of the log it was built from.
         settings: how it was built, plain values; None where it was made by somebody else.
+        left_out: scenes of the log that could not be read.
     """
 
     def __init__(self, path: Path, grid: VoxelGrid, log: str, splits: dict[str, list[str]],
-                 num_frames: dict[str, int], settings: dict | None = None) -> None:
+                 num_frames: dict[str, int], settings: dict | None = None, left_out: Sequence[str] = ()) -> None:
         self.path = Path(path)
         self.grid = grid
         self.log = log
         self.settings = settings
+        self.left_out = tuple(left_out)
         self._splits = splits
         self._num_frames = num_frames
         self._files: dict[str, SceneFile] = {}
@@ -88,16 +111,16 @@ class OccupancyStore:
         meta = _read_meta(path)
         if meta["scenes"] is None:
             raise InputError(f"{path}: unfinished occupancy store; run tools/build_occupancy.py again to finish it")
+        splits, num_frames = meta["splits"], meta["scenes"]
         try:
-            splits = {str(split): [str(name) for name in names] for split, names in meta["splits"].items()}
-            num_frames = {str(scene): int(count) for scene, count in meta["scenes"].items()}
             grid = VoxelGrid.from_dict(meta["grid"])
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise InputError(f"{path / META}: broken field ({type(error).__name__}: {error}); {REMEDY}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, InputError) as error:
+            raise InputError(f"{path / META}: broken field ({type(error).__name__}: {one_line(error)}); "
+                             f"{REMEDY}") from None
         unknown = sorted({name for names in splits.values() for name in names} - set(num_frames))
         if unknown or not all(SCENE_NAME.fullmatch(scene) for scene in num_frames):
             raise InputError(f"{path / META}: its splits and scenes do not agree; {REMEDY}")
-        return cls(path, grid, str(meta["log"]), splits, num_frames, meta.get("settings"))
+        return cls(path, grid, meta["log"], splits, num_frames, meta["settings"], meta["left_out"])
 
     def scenes(self, split: str | None = None) -> list[str]:
         """Scene names of a split, or of all.
@@ -169,7 +192,8 @@ class OccupancyStore:
     def _frame(self, scene: str, index: int, causal: bool) -> OccupancyFrame:
         self._refuse_unknown(scene)
         if not 0 <= index < self._num_frames[scene]:
-            raise InputError(f"{self.path}: scene {scene} has frames 0 to {self._num_frames[scene] - 1}, not {index}")
+            has = f"frames 0 to {self._num_frames[scene] - 1}, not {index}" if self._num_frames[scene] else "no frames"
+            raise InputError(f"{self.path}: scene {scene} has {has}")
         key = scene, index, causal
         if key not in self._kept:
             frame = self.scene_file(scene).frame(index, causal)
@@ -197,7 +221,7 @@ def start_store(path: Path, layout: StoreLayout, scenes: list[str], alone: bool 
         alone: nobody else builds into the folder, so half-written files are of a build that was killed: removed.
 
     Returns:
-        number of frames of the scenes that are there already; None where the store is finished.
+        number of frames of the scenes that are there already; None where the store is finished and none was removed.
 
     Raises:
         InputError: the folder holds another store or something else.
@@ -214,8 +238,9 @@ def start_store(path: Path, layout: StoreLayout, scenes: list[str], alone: bool 
     meta = _read_meta(path)
     for key, wanted in layout.identity().items():
         if meta.get(key) != wanted:
-            raise InputError(f"{path}: this store was built with another {key.replace('_', ' ')}; {REMEDY}")
-    if meta["scenes"] is not None:
+            found = f" or another state of it ({one_line(meta['log'])}, now {wanted})" if key == "log" else ""
+            raise InputError(f"{path}: this store was built with another {key.replace('_', ' ')}{found}; {REMEDY}")
+    if meta["scenes"] is not None and all(scene_path(path, scene).is_file() for scene in scenes):
         return None
     if alone:
         _remove_partial_files(path)
@@ -247,14 +272,18 @@ def finish_store(path: Path, layout: StoreLayout, num_frames: dict[str, int]) ->
     write_json(path / META, {**layout.identity(), "scenes": num_frames})
 
 
-def _read_meta(path: Path) -> dict:
+def _read_meta(path: Path) -> Meta:
     """meta.json of this format."""
-    try:
-        meta = json.loads((path / META).read_text())
-        if not isinstance(meta, dict) or "scenes" not in meta or "log" not in meta:
-            raise ValueError("not the description of a store")
-    except ValueError as error:
-        raise InputError(f"{path / META}: broken ({' '.join(str(error).split())}); {REMEDY}") from None
+    meta = read_json(path / META, remedy=REMEDY)
+    if not isinstance(meta, dict) or "scenes" not in meta or "log" not in meta:
+        raise InputError(f"{path / META}: broken (not the description of a store); {REMEDY}")
     if meta.get("format") != FORMAT:
-        raise InputError(f"{path}: store of format '{meta.get('format')}', this occflow reads '{FORMAT}'; {REMEDY}")
+        raise InputError(f"{path}: store of format '{one_line(str(meta.get('format')))}', this occflow reads "
+                         f"'{FORMAT}'; {REMEDY}")
+    try:
+        meta = conform(meta, Meta)
+        for scene, count in (meta["scenes"] or {}).items():
+            bounded(count, MAX_FRAMES, f"frames of scene {one_line(scene)}")
+    except ValueError as error:
+        raise InputError(f"{path / META}: broken field ({error}); {REMEDY}") from None
     return meta

@@ -60,10 +60,11 @@ class UniOccSequences:
 
     def frames(self, scene: str) -> Iterator[OccupancyFrame]:
         paths = self._steps[scene]
-        missing = set(range(int(paths[0].stem), int(paths[-1].stem))) - {int(path.stem) for path in paths}
-        if missing or len({int(path.stem) for path in paths}) < len(paths):
-            raise InputError(f"{paths[0].parent}: step {min(missing, default=0)} is missing or there twice; unpack the "
-                             "scene again")
+        steps = [int(path.stem) for path in paths]
+        for step, following in zip(steps, steps[1:]):
+            if following != step + 1:
+                raise InputError(f"{paths[0].parent}: step {step + (following > step)} is missing or there twice; "
+                                 "unpack the scene again")
         for path in paths:
             yield self._frame(path)
 

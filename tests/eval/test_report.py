@@ -1,6 +1,7 @@
 """The contract of report.json."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,31 @@ def test_absent_is_null_in_json(tmp_path):
     write_report(tmp_path, make_report([nothing], PROTOCOLS["occworld-strict"], [1, 3, 5], WINDOWS, "G", 0, {},
                                        MACHINE, {}))
     assert read_report(tmp_path / "report.json")["rows"][0]["iou"] == [None] * 3
+
+
+def test_without_labels_no_class_is_scored_and_the_report_says_why(tmp_path):
+    """The truth of a log without labels is all "others"; a baseline that says so has no mIoU of 100 %."""
+    def relabelled(label: int) -> tuple[OccupancyFrame, ...]:
+        return tuple(replace(frame, labels=np.full(10, label, np.uint8)) for frame in frames(0))
+
+    window = Window(WindowKey("s", 0), relabelled(0)[:2], relabelled(0))
+    rows = []
+    for name, label in (("copy", 0), ("teacher-10", 4)):
+        rows.append(ForecasterScores(name, 1))
+        rows[-1].add(window, Forecast(relabelled(label), {}))
+    for protocol in PROTOCOLS.values():
+        write_report(tmp_path, make_report(rows, protocol, [1, 3, 5], WINDOWS, "G", 0, {}, MACHINE, {}))
+        found = read_report(tmp_path / "report.json")
+        assert not found["labelled"]
+        for row in found["rows"]:
+            assert row["iou"] == [1.0] * 3
+            assert row["miou"] == row["movable_iou"] == row["movable_miou"] == [None] * 3
+            assert set(map(tuple, row["class_iou"].values())) == {(None, None, None)}
+        text = (tmp_path / "report.md").read_text()
+        assert "| copy | 1 | 100.0 / 100.0 / 100.0 | - / - / - | - / - / - |" in text
+        assert "mIoU and movable IoU are not measured: the true occupancy has no classes" in text
+    write_report(tmp_path, report())
+    assert "not measured" not in (tmp_path / "report.md").read_text()
 
 
 def test_quality_ratios():

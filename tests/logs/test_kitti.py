@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
-from small_logs import LABEL_LINE, TRACKLETS, write_drive, write_semantickitti, write_tracking
+from small_logs import LABEL_LINE, SCAN, TRACKLETS, write_drive, write_semantickitti, write_tracking
 
 from occflow.errors import InputError
 from occflow.geometry import invert, is_rigid, transform
@@ -12,7 +14,8 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.kitti_files import keyframe_numbers, read_scan
 from occflow.logs.kitti_raw import KittiRawLog, oxts_poses
 from occflow.logs.kitti_tracking import KittiTrackingLog
-from occflow.logs.semantickitti import SemanticKittiLog, read_classes
+from occflow.logs.open import open_log
+from occflow.logs.semantickitti import SemanticKittiLog, read_labels
 from occflow.occupancy.scene_frames import build_scene
 from occflow.occupancy.settings import OccupancySettings
 
@@ -20,6 +23,13 @@ from occflow.occupancy.settings import OccupancySettings
 def test_keyframes_are_nearest_to_two_hertz():
     assert keyframe_numbers(np.arange(21) * 0.1) == [0, 5, 10, 15, 20]
     assert keyframe_numbers(np.array([0.0, 0.5, 0.9])) == [0, 1, 2]
+    assert keyframe_numbers(np.array([0.0, 0.3, 1.6, 1.76, 2.1])) == [0, 1, 2, 4]
+    assert keyframe_numbers(np.zeros(1)) == [0]
+
+
+def test_a_stamp_of_a_far_future_takes_no_memory():
+    stamps_s = np.append(np.arange(20) * 0.1, 1e15)
+    assert keyframe_numbers(stamps_s) == [0, 5, 10, 15, 19, 20]
 
 
 def test_oxts_north_is_y_east_is_x():
@@ -37,7 +47,7 @@ def test_truncated_scans_and_labels_of_another_length_are_refused(tmp_path):
     with pytest.raises(InputError, match="truncated"):
         read_scan(tmp_path / "a.bin")
     with pytest.raises(InputError, match="3 points"):
-        read_classes(tmp_path / "a.label", 3)
+        read_labels(tmp_path / "a.label", 3)
 
 
 def test_tracklets_are_boxes_at_their_scans_and_between(tmp_path):
@@ -177,6 +187,74 @@ def test_a_broken_drive_is_refused(tmp_path, name, damage, message):
         build_scene(KittiRawLog(tmp_path), folder.name, VoxelGrid((-8, -8, -3), (20, 20, 8), 0.8), OccupancySettings())
 
 
+def empty_lines(path, numbers) -> None:
+    """Make lines of a file of stamps empty."""
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{'' if number in numbers else line}\n" for number, line in enumerate(lines)))
+
+
+def test_instants_without_a_stamp_and_a_scan_are_skipped_and_counted(tmp_path):
+    """As in the published drive 2011_09_26_drive_0009, with four of them."""
+    folder = write_drive(tmp_path, tracklets=TRACKLETS)
+    for number in (3, 4):
+        (folder / f"velodyne_points/data/{number:010d}.bin").unlink()
+    empty_lines(folder / "velodyne_points/timestamps.txt", (3, 4))
+    log = open_log({"kind": "kitti_raw", "root": tmp_path})
+    with pytest.warns(UserWarning, match="0001_sync: skipped 2 instants without scan and time stamp") as caught:
+        keyframes, sweeps = log.keyframes(folder.name), list(log.sweeps(folder.name))
+    assert len(caught) == 1 and [int(keyframe.token) for keyframe in keyframes] == [0, 5, 10]
+    assert [int(sweep.path.stem) for sweep in sweeps] == [0, 1, 2, 5, 6, 7, 8, 9, 10]
+    assert len(log.boxes_at(folder.name, sweeps[2].stamp_s)) == 1 and not log.boxes_at(folder.name, sweeps[3].stamp_s)
+    (folder / "velodyne_points/data/0000000004.bin").write_bytes(SCAN.tobytes())
+    with pytest.raises(InputError, match="0000000004.bin: line 5 of timestamps.txt, which is its time, is empty"):
+        open_log({"kind": "kitti_raw", "root": tmp_path})
+
+
+def test_a_drive_that_cannot_be_read_is_left_out_and_the_others_stay(tmp_path):
+    sound = write_drive(tmp_path)
+    broken = sound.parent / sound.name.replace("0001", "0002")
+    shutil.copytree(sound, broken)
+    (broken / "oxts/data/0000000004.txt").write_text("")
+    before = KittiRawLog(tmp_path).name
+    with pytest.warns(UserWarning, match=f"scene {broken.name} is left out: .*0004.txt: needs rows") as caught:
+        log = open_log({"kind": "kitti_raw", "root": tmp_path})
+    assert len(caught) == 1 and log.scenes() == [sound.name] == log.splits()["val"] and log.left_out == (broken.name,)
+    (sound / "oxts/data/0000000004.txt").write_text("")
+    with pytest.raises(InputError, match="0001_sync.*0004.txt: needs rows"):
+        open_log({"kind": "kitti_raw", "root": tmp_path})
+    shutil.copy(sound / "oxts/data/0000000005.txt", broken / "oxts/data/0000000004.txt")
+    assert KittiRawLog(tmp_path).name != before  # a store that lacks the drive is not used once it is repaired
+
+
+def test_sequences_that_cannot_be_read_are_left_out(tmp_path):
+    root = write_tracking(tmp_path)
+    for part, suffix in (("oxts", ".txt"), ("calib", ".txt"), ("velodyne", "")):
+        source = root / f"{part}/0000{suffix}"
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, root / f"{part}/0001{suffix}")
+    (root / "calib/0001.txt").write_text("R_rect 1 0 0\n")
+    with pytest.warns(UserWarning, match="scene 0001 is left out: .*calib/0001.txt"):
+        assert open_log({"kind": "kitti_tracking", "root": root}).scenes() == ["0000"]
+    root = write_semantickitti(tmp_path)
+    shutil.copytree(root / "sequences/00", root / "sequences/01")
+    (root / "sequences/01/times.txt").write_text("0\n")
+    with pytest.warns(UserWarning, match="scene 01 is left out: .*1 times and 11 poses"):
+        assert open_log({"kind": "semantickitti", "root": root}).splits()["train"] == ["00"]
+
+
+@pytest.mark.parametrize("mark", ["", ":"])
+@pytest.mark.parametrize("old, new", [("R_rect", "R0_rect"), ("Tr_velo_cam", "Tr_velo_to_cam"),
+                                      ("Tr_imu_velo", "Tr_imu_to_velo")])
+def test_the_calibration_may_have_either_of_its_usual_names(tmp_path, old, new, mark):
+    root = write_tracking(tmp_path)
+    calib = root / "calib/0000.txt"
+    expected = KittiTrackingLog(root).scans("0000")[0].boxes()[0].world_from_box
+    calib.write_text(calib.read_text().replace(f"{old} ", f"{new}{mark} "))
+    assert np.array_equal(KittiTrackingLog(root).scans("0000")[0].boxes()[0].world_from_box, expected)
+    calib.write_text(calib.read_text().replace(new, "R"))
+    with pytest.raises(InputError, match=f"calib/0000.txt: no usable line {old} or {new}"):
+        KittiTrackingLog(root).scans("0000")
+
+
 def test_scans_and_labels_that_are_not_there_are_counted(tmp_path):
     root = write_semantickitti(tmp_path)
     (root / "sequences/00/velodyne/000003.bin").unlink()
@@ -186,3 +264,21 @@ def test_scans_and_labels_that_are_not_there_are_counted(tmp_path):
     assert [sweep.path.stem for sweep in sweeps if sweep.labels is None] == ["000005"] and len(sweeps) == 10
     said = " ".join(str(warning.message) for warning in caught)
     assert len(caught) == 2 and "skipped 1 sweeps" in said and "1 sweeps without labels" in said
+
+
+def test_semantickittis_standing_cars_accumulate_and_moving_ones_stay_at_their_own_keyframe(tmp_path):
+    root = write_semantickitti(tmp_path)
+    right = SCAN[:, 1] < -0.5
+    left = SCAN[:, 1] > 0.5
+    for number in range(11):  # to the right a car that stands (10), to the left one that is there at scan 5 (252)
+        labels = np.full(len(SCAN), 50, "<u4")
+        labels[right], labels[left] = 10, 252 if number == 5 else 1
+        labels.tofile(root / f"sequences/00/labels/{number:06d}.label")
+    log, grid = SemanticKittiLog(root), VoxelGrid((-8, -8, -3), (20, 20, 8), 0.8)
+    assert [sweep.moving.any() for sweep in log.sweeps("00")] == [number == 5 for number in range(11)]
+    with pytest.warns(UserWarning, match=rf"00: {left.sum()} points of movers lie in no box \(car {left.sum()}\)"):
+        frames = build_scene(log, "00", grid, OccupancySettings())
+    cars = [grid.centres(grid.unflatten(frame.flat[frame.labels == CLASS_NAMES.index("car")]))[:, 1]
+            for frame in frames]
+    assert all((places < 0).any() for places in cars)
+    assert [bool((places > 0).any()) for places in cars] == [False, True, False]

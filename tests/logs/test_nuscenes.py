@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +88,21 @@ def test_a_log_travels_to_another_process_by_its_place(tiny_log_root):
     assert twin.name == log.name and twin.scenes() == log.scenes()
 
 
-def test_another_log_of_the_same_version_has_another_name(tiny_log_root):
-    before = NuScenesLog(tiny_log_root, VERSION).name
-    edit(tiny_log_root, "ego_pose", "tiny-1-sweep1", translation=[101.25, 50.0, 0.0])
+CHANGES_IN_PLACE = {
+    "a digit of a pose": ("v1.0-tiny/ego_pose.json", lambda data: data.replace(b"101.0", b"102.0", 1)),
+    "half a scan": ("sweeps/LIDAR_TOP/tiny-1-sweep1.pcd.bin", lambda data: data[:20 * 40]),
+    "no scan": ("sweeps/LIDAR_TOP/tiny-1-sweep1.pcd.bin", None),
+    "labels": ("lidarseg/v1.0-tiny/tiny-1-sweep0_lidarseg.bin", lambda data: data[:40]),
+    "a class": ("v1.0-tiny/category.json", lambda data: data.replace(b"static.manmade", b"static.natural", 1)),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES_IN_PLACE)
+def test_a_log_that_was_changed_in_place_is_another_log(tiny_log_root, case):
+    name, change = CHANGES_IN_PLACE[case]
+    before, path = NuScenesLog(tiny_log_root, VERSION).name, tiny_log_root / name
+    assert NuScenesLog(tiny_log_root, VERSION).name == before
+    path.unlink() if change is None else path.write_bytes(change(path.read_bytes()))
     assert NuScenesLog(tiny_log_root, VERSION).name != before
 
 
@@ -140,6 +153,9 @@ BROKEN_RECORDS = {
     "no such mount": ("sample_data", "tiny-1-sweep1", {"calibrated_sensor_token": "x"}, "v1.0-tiny.*broken"),
     "missing file": ("sample_data", "tiny-1-sweep2", {"filename": "sweeps/x.pcd.bin"}, "x.pcd.bin: missing"),
     "no file name": ("sample_data", "tiny-1-sweep1", {"filename": None}, "v1.0-tiny.*broken"),
+    "scan outside": ("sample_data", "tiny-1-sweep1", {"filename": "../secret.bin"}, "v1.0-tiny.*leads out of"),
+    "scan anywhere": ("sample_data", "tiny-1-sweep2", {"filename": "/etc/passwd"}, "v1.0-tiny.*leads out of"),
+    "labels outside": ("lidarseg", "tiny-1-sweep0", {"filename": "../secret.bin"}, "v1.0-tiny.*leads out of"),
     "nameless box": ("sample_annotation", "tiny-1-sweep0-car", {"instance_token": "x"}, "1 boxes without a track"),
     "endless size": ("sample_annotation", "tiny-1-sweep0-car", {"size": [1, float("inf"), 1]}, "size .* not positive"),
     "no keyframe scan": ("sample_data", "tiny-1-sweep2", {"is_key_frame": False}, "no LIDAR_TOP"),
@@ -169,6 +185,10 @@ BROKEN_FILES = {
     "broken table": ("v1.0-tiny/sample_data.json", lambda p: p.write_text(p.read_text()[:-9]),
                      "sample_data.json: broken JSON"),
     "binary table": ("v1.0-tiny/sample.json", lambda p: p.write_bytes(b"\xff\xfe\x00"), "sample.json: broken JSON"),
+    "deep table": ("v1.0-tiny/scene.json", lambda p: p.write_text("[" * 100_000), "scene.json: broken JSON .*deep"),
+    "deep splits": ("v1.0-tiny/splits.json", lambda p: p.write_text("[" * 100_000), "splits.json: .*deep"),
+    "endless table": ("v1.0-tiny/scene.json", lambda p: os.truncate(p, 8 << 30), "scene.json: .*bytes"),
+    "endless scan": ("samples/LIDAR_TOP/tiny-1-sweep0.pcd.bin", lambda p: os.truncate(p, 20 << 30), "sweep0.*bytes"),
     "no list": ("v1.0-tiny/ego_pose.json", lambda p: p.write_text("3"), "ego_pose.json: a table must be a list"),
     "missing table": ("v1.0-tiny/ego_pose.json", Path.unlink, "ego_pose.json: missing table"),
     "empty scenes": ("v1.0-tiny/scene.json", lambda p: p.write_text("[]"), "scene.json: no scene"),

@@ -75,11 +75,27 @@ def test_a_log_without_labels_is_geometry(street_with, grid):
     assert all(set(frame.labels.tolist()) == {0, CAR} for frame in boxes_only)
 
 
-def test_movers_without_a_box_are_dropped(street_with, grid):
-    parked = np.repeat([[6.0, -3.0, 1.5]], 6, axis=0)  # labelled a car at keyframes, unlabelled between them
-    street = street_with(extra_points=parked, extra_label=CAR)
-    voxel = tuple(grid.indices(parked[:1])[0][0])
-    assert build_scene(street, "street-1", grid, SETTINGS)[0].dense(grid)[voxel] == 17
+def test_a_mover_without_a_box_is_in_the_frame_of_its_own_sweep_alone(street_with, grid):
+    street = street_with(boxed=False)
+    with pytest.warns(UserWarning, match=r"street-1: \d+ points of movers lie in no box \(car \d+\): .* left out"):
+        frames = build_scene(street, "street-1", grid, SETTINGS)
+    for frame in frames:
+        centres = world_centres(frame, grid, CAR)
+        assert len(centres) >= 4 * 2 * 1
+        assert points_in_box(centres, street.car_pose(frame.stamp_s), np.array([4.0, 2.0, 1.5]), margin_m=0.8).all()
+
+
+def test_labelled_returns_of_a_mover_between_keyframes_are_left_out_and_counted(street_with, grid):
+    street = street_with(boxed=False, num_keyframes=2)
+    plain = street.sweeps
+    labels = next(plain("street-1")).labels  # points are in one order in all sweeps
+    street.sweeps = lambda scene: (replace(sweep, labels=labels) for sweep in plain(scene))
+    num = int((labels == CAR).sum())
+    with pytest.warns(UserWarning, match=rf"{3 * num} points of movers .* {num} of sweeps between keyframes"):
+        frames = build_scene(street, "street-1", grid, SETTINGS)
+    for frame in frames:
+        assert points_in_box(world_centres(frame, grid, CAR), street.car_pose(frame.stamp_s), np.array([4.0, 2.0, 1.5]),
+                             margin_m=0.8).all()
 
 
 def test_what_sticks_out_of_a_moving_box_stays_nowhere(street_with, grid):

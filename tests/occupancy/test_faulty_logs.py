@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -239,6 +240,20 @@ def test_the_tool_exits_with_one_line_or_says_what_it_skipped(tmp_path, monkeypa
     with pytest.warns(UserWarning, match="skipped 1 sweeps"):
         run_tool(monkeypatch, *overrides)
     assert "1 scenes, 3 frames" in capsys.readouterr().out
+
+
+def test_the_tool_says_which_drives_it_left_out_and_exits_with_another_status(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sound = write_drive(tmp_path)
+    broken = sound.parent / sound.name.replace("0001", "0002")
+    shutil.copytree(sound, broken)
+    (broken / "velodyne_points/timestamps.txt").write_text("")
+    for _ in range(2):  # built, and found finished
+        with pytest.warns(UserWarning, match=f"{broken.name} is left out: .*no time stamp"):
+            with pytest.raises(SystemExit) as stopped:
+                run_tool(monkeypatch, "log=kitti_raw", f"log.root={tmp_path}", "data.store=store", "workers=1")
+        out = capsys.readouterr().out
+        assert stopped.value.code == 3 and "1 scenes, 3 frames" in out and f"cannot be read: {broken.name}" in out
 
 
 @pytest.mark.parametrize("header", [b"{'descr': '|u1', 'fortran_order': False, 'shape': (", b"(" * 500, b"\xff\xfe",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from occflow.grid import CLASS_NAMES, VoxelGrid
-from occflow.occupancy.cells import CellCounter
+from occflow.occupancy.cells import CellCounter, Cells
 from occflow.occupancy.ground import Ground, ground_between, seen_from_above
 
 ROAD, TERRAIN, WALL = (CLASS_NAMES.index(name) for name in ("driveable_surface", "terrain", "manmade"))
@@ -58,6 +61,30 @@ def test_filled_ground_has_the_class_of_the_nearest_return():
     ground = ground_between(cells, cells.labels, EDGE_M, GAP_M)
     assert (ground.labels[ground.places_m[:, 0] < 2.0] == ROAD).all()
     assert (ground.labels[ground.places_m[:, 0] > 2.2] == TERRAIN).all()
+
+
+def test_memory_grows_with_what_was_met_and_not_with_the_rectangle_around_it():
+    one, labels = rings((5.0, 11.0))
+    far = replace(one, places_m=one.places_m + (8000.0, 6000.0, 0.0))  # metres: a raster of both would take 12 GB
+    both = Cells(*(np.concatenate([getattr(part, name) for part in (one, far)]) for name in (
+        "places_m", "labels", "counts", "groups", "cell_ids")))
+    alone = ground_between(one, labels, EDGE_M, GAP_M)
+    tracemalloc.start()
+    ground = ground_between(both, np.concatenate([labels, labels]), EDGE_M, GAP_M)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6 and len(ground.labels) == pytest.approx(2 * len(alone.labels), rel=0.02)
+    assert (ground.places_m[:, 0] < 20).sum() == pytest.approx(len(alone.labels), rel=0.02)
+
+
+def test_ground_in_pieces_is_that_in_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    cells, labels = met(*rng.uniform(-15, 15, (2, 1500)), 0.0)
+    whole = ground_between(cells, labels, EDGE_M, 3.0)
+    monkeypatch.setattr("occflow.occupancy.ground.TILE", 40)
+    pieces = ground_between(cells, labels, EDGE_M, 3.0)
+    assert len(whole.labels) > 1000 and np.array_equal(whole.places_m, pieces.places_m)
+    assert np.array_equal(whole.labels, pieces.labels)
 
 
 def test_ground_needs_a_ray_over_it_and_none_below_it():

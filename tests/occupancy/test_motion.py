@@ -1,5 +1,7 @@
 """Tracking and moving on, on worlds where the answer is known."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,24 @@ def test_a_queue_is_matched_one_to_one():
 def test_what_leaves_the_grid_is_gone():
     frames = [frame(i, [(CAR, 6 + 3 * i, 0)]) for i in range(3)]
     assert (forecast(frames, frame(8, [])).labels == ROAD).all()
+
+
+def test_of_thousands_of_specks_the_largest_objects_are_tracked():
+    """A class volume of noise: matching all with all would take gigabytes, and minutes."""
+    grid = VoxelGrid((-64, -64, 0), (128, 128, 2), 1.0)
+    volume = np.full(grid.shape, 17, dtype=np.uint8)
+    volume[::2, ::2, 0] = CAR  # 4096 specks
+    frames = []
+    for index in range(2):
+        volume[:, 50:60] = 17
+        volume[60 + 2 * index:64 + 2 * index, 54:56, 0] = CAR
+        frames.append(OccupancyFrame.from_dense(volume, np.eye(4), 0.5 * index))
+    tracemalloc.start()
+    movers = tracked_movers(tuple(frames), grid)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150e6 and [len(mover.slots) for mover in movers] == [8]
+    assert movers[0].velocity_m_per_s == pytest.approx([4.0, 0, 0])
 
 
 def test_empty_history():

@@ -108,6 +108,36 @@ def test_a_missing_step_is_refused(tmp_path):
         next(UniOccSequences(tmp_path / "Carla-10Hz-val").frames("scene-1"))
 
 
+def test_a_step_of_a_huge_number_is_refused_at_once(tmp_path):
+    write_uniocc(tmp_path / "Carla-10Hz-val/scene-1")
+    (tmp_path / "Carla-10Hz-val/scene-1/2.npz").rename(tmp_path / "Carla-10Hz-val/scene-1/999999999999.npz")
+    with pytest.raises(InputError, match="step 2 is missing"):
+        next(UniOccSequences(tmp_path / "Carla-10Hz-val").frames("scene-1"))
+
+
+def test_an_encrypted_volume_is_refused(occ3d):
+    path = occ3d["gts"] / "tiny-1/tiny-1-sample0/labels.npz"
+    data = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = data.find(mark)
+        while place >= 0:
+            data[place + offset] |= 1  # the flag of an encrypted entry
+            place = data.find(mark, place + 4)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="labels.npz: cannot read semantics .*encrypted") as error:
+        next(open_sequences(occ3d).frames("tiny-1"))
+    assert "\n" not in str(error.value)
+
+
+def test_tables_never_lead_out_of_the_folder_of_volumes(occ3d):
+    path = occ3d["root"] / "v1.0-tiny/sample.json"
+    for name in ("sample", "sample_data", "sample_annotation"):
+        path = occ3d["root"] / f"v1.0-tiny/{name}.json"
+        path.write_text(path.read_text().replace('"tiny-1-sample0"', '"../../../elsewhere"'))
+    with pytest.raises(InputError, match="elsewhere. cannot be a file name"):
+        next(open_sequences(occ3d).frames("tiny-1"))
+
+
 def test_semantickitti_voxels_are_those_of_the_scan(recording):
     root = recording("semantickitti_mini")
     log, voxels = SemanticKittiLog(root), SemanticKittiVoxels(root)

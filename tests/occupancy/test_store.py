@@ -22,6 +22,7 @@ from occflow.occupancy import build
 from occflow.occupancy.build import build_store
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.frame_block import read_block, write_block
+from occflow.occupancy.inspect import describe, inspect_store
 from occflow.occupancy.scene_file import SceneFile, write_scene
 from occflow.occupancy.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings
@@ -90,6 +91,30 @@ def test_a_frame_and_a_scene_without_anything_are_kept(street_with, tmp_path):
         store = build_store(street_with(boxed=False), sky, SETTINGS, tmp_path / "sky")
     frame = store.frame("street-1", 0)
     assert len(frame.flat) == 0 and frame.boxes == () and store.summary().occupied_share == 0
+
+
+@pytest.mark.parametrize("scenes", [{}, {"a": 0}, {"a": 0, "b": 4}])
+def test_scenes_without_frames_and_frames_without_voxels_are_kept_and_described(grid, tmp_path, scenes):
+    folder, layout = tmp_path / "store", StoreLayout(grid, None, "log", {"val": list(scenes)})
+    start_store(folder, layout, list(scenes))
+    counts = {}
+    for scene, count in scenes.items():
+        free = [OccupancyFrame(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.eye(4), index / 2)
+                for index in range(count)]
+        counts[scene] = write_scene(folder, scene, free, free)
+    finish_store(folder, layout, counts)
+    store = OccupancyStore.open(folder)
+    figures = inspect_store(store)
+    assert (figures.scenes, figures.frames) == (len(scenes), sum(scenes.values())) and describe(store, figures)
+    if scenes.get("b"):
+        window = read_window(store, window_keys(store, "val", 2, 2)[0], 2, 2, "causal", "anchored")
+        assert not any(len(frame.flat) for frame in (*window.history, *window.horizon))
+    else:
+        with pytest.raises(InputError, match="no scene of split 'val' has the 2 [+] 2 frames"):
+            window_keys(store, "val", 2, 2)
+    if scenes:
+        with pytest.raises(InputError, match="scene a has no frames"):
+            store.frame("a", 0)
 
 
 def test_a_finished_store_is_not_built_again(street, grid, store, monkeypatch):
@@ -178,6 +203,15 @@ def test_a_store_of_something_else_is_refused(street_with, grid, store, change_o
         build_store(log, change_of.get("grid", grid), change_of.get("settings", SETTINGS), store.path)
 
 
+def test_a_store_of_the_former_state_of_a_log_is_refused_with_the_remedy(tiny_log_root, tmp_path):
+    grid = VoxelGrid((-8, -8, -1), (20, 20, 8), 0.8)
+    build_store(NuScenesLog(tiny_log_root, "v1.0-tiny"), grid, SETTINGS, tmp_path / "store")
+    scan = tiny_log_root / "samples/LIDAR_TOP/tiny-2-sweep2.pcd.bin"
+    scan.write_bytes(scan.read_bytes()[:20 * 40])
+    with pytest.raises(InputError, match="another log or another state of it .*remove the folder to have it built"):
+        build_store(NuScenesLog(tiny_log_root, "v1.0-tiny"), grid, SETTINGS, tmp_path / "store")
+
+
 def test_a_folder_that_is_no_store_is_left_alone(street, grid, tmp_path):
     (tmp_path / "thesis.txt").write_text("chapter one")
     with pytest.raises(InputError, match="no occupancy store"):
@@ -202,6 +236,35 @@ def test_a_damaged_scene_file_is_refused_with_one_line(store, damage, message):
     assert "\n" not in str(error.value)
 
 
+def test_two_scene_files_that_were_swapped_are_refused(store):
+    one, two = (store.path / f"street-{number}.occ" for number in (1, 2))
+    one.rename(store.path / "third"), two.rename(one), (store.path / "third").rename(two)
+    for scene, other in (("street-1", "street-2"), ("street-2", "street-1")):
+        with pytest.raises(InputError, match=f"{scene}.occ: broken scene file .of scene {other}, under another name"):
+            OccupancyStore.open(store.path).frame(scene, 0)
+
+
+@pytest.mark.parametrize("fields, message", [
+    ({"scenes": {"street-1": 10 ** 18, "street-2": 4}}, "frames of scene street-1 of 1e"),
+    ({"scenes": {"street-1": -1, "street-2": 4}}, "frames of scene street-1 of -1"),
+    ({"scenes": {"street-1": "4", "street-2": 4}}, "scenes.street-1"), ({"splits": {"val": "all"}}, "splits.val"),
+    ({"settings": 3}, "settings"), ({"log": ["x"]}, "log"), ({"grid": {"shape": [1e9, 1, 1]}}, "grid|origin"),
+])
+def test_a_description_that_lies_is_refused_with_one_line(store, fields, message):
+    path = store.path / "meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    with pytest.raises(InputError, match=f"meta.json: broken field .*{message}") as error:
+        OccupancyStore.open(store.path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_scene_that_was_deleted_of_a_finished_store_is_built_again(street, grid, store):
+    kept = (store.path / "street-1.occ").read_bytes()
+    (store.path / "street-1.occ").unlink()
+    again = build_store(street, grid, SETTINGS, store.path)
+    assert (store.path / "street-1.occ").read_bytes() == kept and again.num_frames("street-1") == 4
+
+
 def rewrite_header(path, **fields) -> None:
     """Write a scene's file with some fields of the header changed, and its checksum with them."""
     data = path.read_bytes()
@@ -214,7 +277,10 @@ def rewrite_header(path, **fields) -> None:
 
 @pytest.mark.parametrize("fields, message", [
     ({"stamps_s": lambda stamps: stamps[::-1]}, "increase"),
-    ({"stamps_s": lambda stamps: stamps[:-1] + [float("nan")]}, "increase"),
+    ({"stamps_s": lambda stamps: stamps[:-1] + [float("nan")]}, "NaN is not a number"),
+    ({"stamps_s": lambda stamps: ["0.0", *stamps[1:]]}, "stamps_s.0"), ({"scene": lambda name: 3}, "scene"),
+    ({"blocks": lambda marks: [[1 << 60, 0], *marks[1:]]}, "bytes of 1.15"),
+    ({"tracks": lambda tracks: json.loads("[" * 200 + "]" * 200)}, "nested"),
     ({"tokens": lambda tokens: tokens[1:]}, "length"), ({"causal": lambda marks: marks[1:]}, "length"),
     ({"grid": lambda grid: {**grid, "voxel_size_m": 9.0}}, "grid"),
     ({"class_names": lambda names: names[::-1]}, "classes"),
@@ -317,8 +383,9 @@ def test_missing_parts_are_named(store):
 @pytest.mark.parametrize("text, message", [
     ("{", "broken"), ("[]", "broken"), ("\udcff", "broken"), ('{"format": "occflow-occupancy-9"}', "broken"),
     ('{"format": "occflow-occupancy-9", "scenes": {}, "log": ""}', "format 'occflow-occupancy-9'"),
-    ('{"format": "occflow-occupancy-2", "scenes": {}, "log": ""}', "broken field"),
-    ('{"format": "occflow-occupancy-1", "scenes": {}, "log": ""}', "format 'occflow-occupancy-1'.*remove"),
+    ('{"format": "occflow-occupancy-3", "scenes": {}, "log": ""}', "broken field"),
+    ('{"format": "occflow-occupancy-2", "scenes": {}, "log": ""}', "format 'occflow-occupancy-2'.*remove.*built anew"),
+    ("[" * 10_000_000, "broken record .*nested"), ('{"scenes": NaN}', "broken record .*NaN"),
 ])
 def test_a_broken_description_is_refused(store, text, message):
     (store.path / "meta.json").write_bytes(text.encode(errors="surrogateescape"))

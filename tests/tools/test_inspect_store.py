@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,12 @@ def test_the_tool_prints_them_and_draws_a_frame(store, tmp_path):
     causal = subprocess.run([sys.executable, str(TOOL), *arguments, "data.inspect.causal=true"], cwd=tmp_path,
                             capture_output=True, text=True)
     assert causal.returncode == 2 and "without causal occupancy" in causal.stderr
+
+
+def test_a_store_without_frames_has_figures_and_no_picture(tmp_path, monkeypatch, capsys):
+    folder, layout = tmp_path / "store", StoreLayout(GRID, None, "made-up", {"val": ["one"]})
+    start_store(folder, layout, ["one"])
+    finish_store(folder, layout, {"one": write_scene(folder, "one", [])})
+    monkeypatch.setattr(sys, "argv", [str(TOOL), f"data.store={folder}", f"data.inspect.picture={tmp_path}/map.png"])
+    runpy.run_path(str(TOOL), run_name="__main__")
+    assert "picture    none" in capsys.readouterr().out and not (tmp_path / "map.png").exists()
