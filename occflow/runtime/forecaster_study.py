@@ -144,10 +144,10 @@ def ablations(config: Mapping) -> dict[str, Job]:
 
 
 def share_autoencoder(source: Path, target: Path) -> None:
-    """Copy an autoencoder's checkpoint, its record first."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("autoencoder.json", "autoencoder.safetensors"):
-        shutil.copyfile(source / name, target / name)
+    """Copy an autoencoder's checkpoint; the file of the weights holds its record."""
+    with atomic_file(target / "autoencoder.safetensors") as partial:
+        shutil.copyfile(source / "autoencoder.safetensors", partial)
+        (target / "autoencoder.json").unlink(missing_ok=True)
 
 
 def samplers(config: Mapping) -> dict[str, Job]:
