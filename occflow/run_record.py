@@ -31,11 +31,12 @@ def record_seconds(run_dir: Path, step: str, seconds: float) -> None:
 
 
 @contextmanager
-def timed_step(run_dir: Path, step: str) -> Iterator[None]:
-    """Record the wall seconds of the block, if it ends well."""
+def timed_step(run_dir: Path, step: str, earlier_s: float = 0.0) -> Iterator[None]:
+    """Record the wall seconds of the block, if it ends well, and of what was done of it `earlier_s`, before it was
+    interrupted."""
     start = time.perf_counter()
     yield
-    record_seconds(run_dir, step, time.perf_counter() - start)
+    record_seconds(run_dir, step, earlier_s + time.perf_counter() - start)
 
 
 def versions() -> dict[str, str | None]:

@@ -185,11 +185,6 @@ def _refuse_other_sizes(checkpoint: Checkpoint, wanted: Mapping[str, str]) -> No
         raise InputError(f"{checkpoint.path}: its weights are not those of its settings (tensor {difference}); {AGAIN}")
 
 
-def refuse_other_settings(path: Path, stored: ForecasterSettings, wanted: ForecasterSettings) -> None:
-    """Raise InputError where a loaded checkpoint's settings are not the configured ones."""
-    _refuse(path, first_difference(settings_record(stored), settings_record(wanted)))
-
-
 def refuse_other_windows(path: Path, stored: ForecasterSettings, wanted: ForecasterSettings) -> None:
     """Raise InputError where a loaded checkpoint forecasts other windows than the configured ones; its networks may
     be of another size than those that group `model` would train."""
@@ -223,16 +218,17 @@ def first_difference(stored: Mapping, wanted: Mapping, sides: tuple[str, str] = 
     return None
 
 
-def load_forecaster(path: Path, kinds: tuple[str, ...]) -> FlowForecaster:
-    """A forecaster built from the settings that the checkpoint itself holds, in evaluation mode.
+def load_forecaster(path: Path, kinds: tuple[str, ...], device: torch.device | str = "cpu") -> FlowForecaster:
+    """A forecaster built from the settings that the checkpoint itself holds, on a device, in evaluation mode.
 
     Raises:
         InputError: unreadable, of another kind, or with settings that are not those of its weights.
     """
-    return forecaster_of(read_checkpoint(path), kinds)
+    return forecaster_of(read_checkpoint(path), kinds, device)
 
 
-def forecaster_of(checkpoint: Checkpoint, kinds: tuple[str, ...]) -> FlowForecaster:
+def forecaster_of(checkpoint: Checkpoint, kinds: tuple[str, ...], device: torch.device | str = "cpu"
+                  ) -> FlowForecaster:
     """As `load_forecaster`, of a checkpoint that was read."""
     _refuse_other_kind(checkpoint.path, checkpoint.record["kind"], kinds)
     try:
@@ -244,7 +240,7 @@ def forecaster_of(checkpoint: Checkpoint, kinds: tuple[str, ...]) -> FlowForecas
     _refuse_other_sizes(checkpoint, sizes)  # before there is memory for a network of whatever size
     forecaster = _network(settings, checkpoint.record)
     _fill(checkpoint, forecaster)
-    return forecaster.eval()
+    return forecaster.to(device).eval()
 
 
 def _network(settings: ForecasterSettings, record: CheckpointRecord) -> FlowForecaster:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing_extensions import TypedDict
 
 from occflow.errors import InputError
 from occflow.records import conform, one_line
+from occflow.run_record import timed_step
 from occflow.training.checkpoint import first_difference
 from occflow.training.optimiser import Trainer
 from occflow.training.processes import rank, wait_for_all, world_size
@@ -69,12 +70,38 @@ class TrainingRun:
                                                "starting_weights": weights_digest(start.state_dict())}))
         return ResumeState(state_path(self.run_dir, log.title), configuration, log, trainers, self.save_seconds)
 
-    def forget(self, *titles: str) -> None:
-        """Remove the states of trainings whose checkpoint stands."""
+    @contextmanager
+    def timed(self, title: str, step: str | None = None) -> Iterator[None]:
+        """Record the wall seconds of a training (the block) in RUN_DIR/seconds.json as those of `step` (its title where
+        none is named), those of interrupted processes that it goes on from among them."""
+        path, earlier_s = state_path(self.run_dir, title), 0.0
+        if self.save_seconds is not None and path.is_file():
+            try:
+                earlier_s = conform(read_record(path), StateRecord)["log"]["seconds"]
+            except ValueError:
+                pass  # the training itself refuses the state
+        if rank() == 0:
+            with timed_step(self.run_dir, step or title, earlier_s):
+                yield
+        else:
+            yield
+
+    def forget(self, *titles: str, own: bool = False) -> None:
+        """Remove the states of trainings whose checkpoint stands; with `own` not those of other configurations."""
         for title in titles if rank() == 0 else ():
+            if own and not self._is_own(state_path(self.run_dir, title)):
+                continue
             shutil.rmtree(state_path(self.run_dir, title).parent, ignore_errors=True)
         if rank() == 0 and (self.run_dir / "resume").is_dir() and not any((self.run_dir / "resume").iterdir()):
             (self.run_dir / "resume").rmdir()
+
+
+    def _is_own(self, path: Path) -> bool:
+        try:
+            found = conform(read_record(path), StateRecord)["configuration"]
+        except ValueError:
+            return False
+        return all(found.get(name) == value for name, value in json.loads(json.dumps(self.configuration)).items())
 
 
 def state_path(run_dir: Path, title: str) -> Path:

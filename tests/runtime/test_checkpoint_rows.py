@@ -40,6 +40,13 @@ def test_files_of_one_name_are_told_apart_by_their_folders(checkpoint, small_set
     assert names == ["seed0/regression", "seed0/teacher-2", "seed1/regression", "seed1/teacher-2"]
 
 
+def test_a_checkpoint_brings_networks_of_its_own(checkpoint, small_settings):
+    """Only the windows are the configuration's: weights of another group `model` need not be named."""
+    others = dataclasses.replace(small_settings, history_channels=24, keep_within=0.3)
+    rows, models = checkpoint_forecasters(values(checkpoint("t.safetensors", "teacher")), others)
+    assert models[0].settings == small_settings and len(rows) == 2
+
+
 def test_an_autoencoder_alone_and_other_settings_are_refused(checkpoint, small_settings):
     with pytest.raises(InputError, match="kind 'autoencoder'"):
         checkpoint_forecasters(values(checkpoint("a.safetensors", "autoencoder")), small_settings)

@@ -222,7 +222,7 @@ def test_what_was_written_before_records_were_in_the_header_is_refused(saved):
     forecaster, path = saved
     save_file(forecaster.state_dict(), str(path))
     path.with_suffix(".json").write_text(json.dumps({"format": 1, "kind": "teacher"}))
-    with pytest.raises(InputError, match="teacher.safetensors: not a checkpoint of format 2.*train the checkpoint again"):
+    with pytest.raises(InputError, match="teacher.safetensors: not a checkpoint of format 2.*train the checkpoint"):
         load_forecaster(path, ("teacher",))
 
 

@@ -17,6 +17,7 @@ from occflow.distill.mfd import MeanFlowDistillation
 from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.regression import TrueFuture
+from occflow.run_record import read_seconds
 from occflow.training import weights_file
 from occflow.training.distillation import distill
 from occflow.training.engine import train
@@ -183,6 +184,23 @@ def test_no_edit_of_a_state_changes_what_a_training_goes_on_from(cut, tmp_path):
     assert refused > 80
 
 
+def test_the_seconds_of_interrupted_processes_are_counted(cut, tmp_path):
+    run, path = run_of(tmp_path), tmp_path / "resume" / "toy" / "state.safetensors"
+
+    def timed(seconds_before: float) -> float:
+        with run.timed("toy", "step"):
+            toy(tmp_path, steps=8)
+        return read_seconds(tmp_path)["step"] - seconds_before
+
+    assert cut(lambda: timed(0.0), 3) and read_seconds(tmp_path) == {}
+    record, tensors = read_weights(path)
+    assert record["log"]["seconds"] > 0
+    record["log"]["seconds"] = 1000.0  # as if the first process had taken so long
+    write_weights(path, {name: tensor.clone() for name, tensor in tensors.items()}, record)
+    assert cut(lambda: timed(0.0), 3)  # and the second was interrupted, too
+    assert 0 < timed(1000.0) < 500 and lines(tmp_path)[-1]["step"] == 8
+
+
 @pytest.mark.parametrize("change", [{"log": 3}, {"counts": {}}, {"counts": {"network": "5"}}, {"configuration": []}])
 def test_a_forged_state_is_refused_in_one_line(cut, tmp_path, change):
     cut(lambda: toy(tmp_path), 5)
@@ -218,7 +236,7 @@ def test_a_full_disk_ends_a_training_in_one_line_and_leaves_the_last_state(cut, 
 
     with monkeypatch.context() as patch:
         patch.setattr(*((os, "fsync") if fault == "sync" else (weights_file, "save_file")), full)
-        with pytest.raises(InputError, match=r"resume/toy/state.safetensors: cannot be written \(.*No space left") as found:
+        with pytest.raises(InputError, match=r"toy/state.safetensors: cannot be written \(.*No space") as found:
             toy(tmp_path / "full")
     assert "\n" not in str(found.value) and state.read_bytes() == before
     assert [path.name for path in state.parent.iterdir()] == [state.name]
