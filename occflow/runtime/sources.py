@@ -33,6 +33,8 @@ def configured_device(config: Mapping) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= count:
         there = f"{count} CUDA device{'s' if count > 1 else ''} (cuda:0 first)" if count else "no CUDA device here"
         raise InputError(f"device: '{name}' is not there: {there}; use auto or cpu")
+    if device.index is not None:
+        torch.cuda.set_device(device)  # spconv, which is told no device, works on the current one
     return device
 
 

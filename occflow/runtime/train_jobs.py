@@ -143,7 +143,10 @@ def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowForeca
     """Load RUN_DIR/autoencoder.safetensors into the forecaster, trained first where it is missing; freeze it."""
     path, settings = run.run_dir / "autoencoder.safetensors", forecaster.settings
     if path.exists():
-        load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
+        try:
+            load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
+        except InputError as error:
+            raise InputError(f"{error}; without {path.name} it is trained anew") from None
     else:
         with run.timed("autoencoder"):
             teacher_training.train_autoencoder(forecaster, store, config["train"]["autoencoder"], config["seed"], run,

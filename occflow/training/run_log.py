@@ -89,9 +89,9 @@ class RunLog:
     def _stands(self, line: bytes) -> bool:
         try:
             values = json.loads(line)
-        except ValueError:  # the run was cut off while it wrote
+            return values["training"] != self.title or values["step"] <= self.steps
+        except (ValueError, KeyError, TypeError, RecursionError):  # the run was cut off while it wrote
             return False
-        return values["training"] != self.title or values["step"] <= self.steps
 
     def finish(self) -> None:
         """Write what is left since the last tick."""
