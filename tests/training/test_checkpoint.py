@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from file_edits import edited, same_bits
+from damage import edited_bytes, same_bits
 from safetensors.torch import save_file
 
 from occflow.errors import InputError
@@ -205,7 +205,7 @@ def test_no_edit_of_the_files_changes_what_is_loaded(saved, seed):
     contents, refused = [file.read_bytes() for file in files], 0
     for _ in range(60):
         which = rng.integers(2)
-        files[which].write_bytes(edited(contents[which], rng))
+        files[which].write_bytes(edited_bytes(contents[which], rng))
         try:
             found = read_checkpoint(path)
         except InputError as error:

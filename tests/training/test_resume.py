@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from file_edits import edited, same_bits
+from damage import edited_bytes, same_bits
 from safetensors import SafetensorError
 
 from occflow.distill.flow_maps import TerminalVelocityMatching
@@ -172,7 +172,7 @@ def test_no_edit_of_a_state_changes_what_a_training_goes_on_from(cut, tmp_path):
     content, rng, (record, tensors) = path.read_bytes(), np.random.default_rng(0), read_weights(path)
     tensors, refused = {name: tensor.clone() for name, tensor in tensors.items()}, 0
     for _ in range(100):
-        path.write_bytes(edited(content, rng))
+        path.write_bytes(edited_bytes(content, rng))
         try:
             found, weights = read_weights(path)
         except ValueError:
