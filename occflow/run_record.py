@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -14,14 +13,15 @@ from pathlib import Path
 
 from occflow import __version__
 from occflow.atomic import write_json
+from occflow.errors import InputError
+from occflow.records import read_json
 
 
 def read_seconds(run_dir: Path) -> dict[str, float]:
     """Wall seconds by step that have been recorded in a run directory; empty where none were."""
     try:
-        values = json.loads((Path(run_dir) / "seconds.json").read_text())
-        return {str(step): float(seconds) for step, seconds in values.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+        return read_json(Path(run_dir) / "seconds.json", dict[str, float])
+    except InputError:
         return {}
 
 
@@ -31,11 +31,12 @@ def record_seconds(run_dir: Path, step: str, seconds: float) -> None:
 
 
 @contextmanager
-def timed_step(run_dir: Path, step: str) -> Iterator[None]:
-    """Record the wall seconds of the block, if it ends well."""
+def timed_step(run_dir: Path, step: str, earlier_s: float = 0.0) -> Iterator[None]:
+    """Record the wall seconds of the block, if it ends well, and of what was done of it `earlier_s`, before it was
+    interrupted."""
     start = time.perf_counter()
     yield
-    record_seconds(run_dir, step, time.perf_counter() - start)
+    record_seconds(run_dir, step, earlier_s + time.perf_counter() - start)
 
 
 def versions() -> dict[str, str | None]:

@@ -6,6 +6,7 @@ import zipfile
 from typing import Any
 
 import numpy as np
+import torch
 
 ODD_VALUES = (None, True, -1, 0, 3, 10 ** 30, 1e308, -1e-300, 0.5, "", "x", "../../x", "\ud800", [], [None], {},
               {"a": 1}, [[1, 2], [3]], ["a"] * 3, [0.1] * 40, [1e300, -1e300], [[[[]]]])
@@ -75,3 +76,9 @@ def _places(value: Any):
     for key, inner in items:
         yield value, key
         yield from _places(inner)
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors are the same, bit for bit."""
+    return a.dtype == b.dtype and a.shape == b.shape and bool(
+        torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8)))

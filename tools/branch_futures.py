@@ -13,8 +13,8 @@ def main(config: dict) -> None:
 
     from occflow.simulation.branches import branch_log
 
-    log = config["log"]
-    summary = branch_log(Path(log["root"]), log["version"], config["simulation"], config["seed"], config["workers"])
+    log, simulation = config["log"], config["simulation"]
+    summary = branch_log(Path(log["root"]), log["version"], simulation, simulation["seed"], config["workers"])
     print(f"{log['root']}/branches: {summary['branches']} futures of {summary['keyframes']} keyframes, "
           f"{summary['seconds']:.1f} s")
 

@@ -12,8 +12,8 @@ def main(config: dict) -> None:
 
     from occflow.simulation.drive import simulate_log
 
-    log = config["log"]
-    summary = simulate_log(Path(log["root"]), log["version"], config["simulation"], config["seed"], config["workers"])
+    log, simulation = config["log"], config["simulation"]
+    summary = simulate_log(Path(log["root"]), log["version"], simulation, simulation["seed"], config["workers"])
     print(f"{log['root']}: {summary['scenes']} scenes, {summary['keyframes']} keyframes, {summary['sweeps']} sweeps, "
           f"{summary['seconds']:.1f} s")
 

@@ -55,7 +55,8 @@ def twin_loss(forecaster: FlowForecaster, state: Tensor, support: Sites, truth: 
 
 
 def decoder_loss(autoencoder: Autoencoder, keys: Tensor, latents: Tensor, truth: TrueFuture) -> Tensor:
-    """Mean existence cross-entropy of the levels plus class cross-entropy, from coarse sites `keys` [M] on down."""
+    """Mean existence cross-entropy of the levels plus class cross-entropy, from coarse sites `keys` [M] on down; 0 of
+    what there is none of."""
     features, losses = autoencoder.from_latent(latents), []
     for level in reversed(range(len(autoencoder.up))):
         fine, coarse = truth.levels[level], truth.levels[level + 1]
@@ -63,13 +64,15 @@ def decoder_loss(autoencoder: Autoencoder, keys: Tensor, latents: Tensor, truth:
         logits = autoencoder.existence[level](children)[..., 0]
         child_keys, inside = keys_of_children(keys, coarse.shape, autoencoder.settings.strides[level], fine.shape)
         exists = (lookup(child_keys.flatten(), fine.keys) < len(fine)).view(inside.shape) & inside
-        losses.append(functional.binary_cross_entropy_with_logits(logits[inside], exists[inside].float()))
+        losses.append(functional.binary_cross_entropy_with_logits(logits[inside], exists[inside].float())
+                      if len(keys) else logits.sum())
         kept = exists | (inside & (logits.detach() > 0))
         keys, features = child_keys[kept], children[kept]
     place = lookup(keys, truth.levels[0].keys)
     true = place < len(truth.labels)
     labels = truth.labels[place[true]]
-    classes = functional.cross_entropy(autoencoder.classes(features[true]), labels, class_weights(labels))
+    logits = autoencoder.classes(features[true])
+    classes = functional.cross_entropy(logits, labels, class_weights(labels)) if len(labels) else logits.sum()
     return torch.stack(losses).mean() + classes
 
 

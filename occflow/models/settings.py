@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import chain
 
 from occflow.errors import InputError
-from occflow.grid import VoxelGrid
-from occflow.models.autoencoder import AutoencoderSettings
 from occflow.models.forecaster import BASES, ForecasterSettings
-from occflow.models.layout import SupportSettings
-from occflow.models.trunk import TrunkSettings
-from occflow.occupancy.settings import refuse_unknown
+from occflow.records import bounded, conform, one_line
 
-
-def _strides(values: list) -> tuple:
-    return tuple(tuple(int(v) for v in stride) for stride in values)
-
-
-def _trunk(values: Mapping) -> TrunkSettings:
-    return TrunkSettings(tuple(values["widths"]), tuple(values["blocks"]))
+MIN_INTERVAL_S, MAX_INTERVAL_S = 1e-3, 60.0  # between frames: faster than any sensor, slower than any traffic
+MAX_KEEP_WITHIN = 100.0  # of latents that are bounded by 4
+MAX_REACH_M_PER_S = 200.0  # nothing on a road moves farther in a second
 
 
 def crop_step(settings: ForecasterSettings) -> tuple[int, int]:
@@ -29,17 +23,51 @@ def crop_step(settings: ForecasterSettings) -> tuple[int, int]:
 
 
 def settings_from_record(record: Mapping) -> ForecasterSettings:
-    """The inverse of checkpoint.settings_record."""
-    autoencoder, support = record["autoencoder"], record["support"]
-    return ForecasterSettings(
-        VoxelGrid.from_dict(record["grid"]), record["num_history"], record["num_horizon"],
-        record["frame_interval_s"],
-        AutoencoderSettings(_strides(autoencoder["strides"]), tuple(autoencoder["widths"]),
-                            autoencoder["latent_channels"]),
-        SupportSettings(support["reach_m_per_s"], _strides(support["level_strides"]), support["whole_grid"],
-                        support["motion_compensation"]),
-        record["history_channels"], _trunk(record["mean_trunk"]), _trunk(record["velocity_trunk"]), record["base"],
-        record["keep_within"])
+    """The inverse of checkpoint.settings_record.
+
+    Raises:
+        ValueError: a field that is missing, unknown or of another type, or numbers that do not fit together.
+    """
+    try:
+        settings = conform(dict(record), ForecasterSettings)
+    except InputError as error:  # of the grid
+        raise ValueError(str(error)) from None
+    _refuse_unknown_fields(record, asdict(settings))
+    _refuse_unusable(settings)
+    return settings
+
+
+def _refuse_unknown_fields(record: Mapping, known: Mapping, prefix: str = "") -> None:
+    for name, value in record.items():
+        if name not in known:
+            raise ValueError(f"field '{one_line(prefix + str(name))}' is unknown")
+        if isinstance(value, Mapping):
+            _refuse_unknown_fields(value, known[name], f"{prefix}{name}.")
+
+
+def _refuse_unusable(settings: ForecasterSettings) -> None:
+    """Raises ValueError for numbers that no network can be made of, or that do not fit together."""
+    autoencoder, support = settings.autoencoder, settings.support
+    trunks = {"mean_trunk": settings.mean_trunk, "velocity_trunk": settings.velocity_trunk}
+    if len(autoencoder.widths) != len(autoencoder.strides) + 1:
+        raise ValueError("model.autoencoder: widths needs one entry for the voxels and one for each stride")
+    levels = len(support.level_strides) + 1
+    for name, trunk in trunks.items():
+        if len(trunk.widths) != levels or len(trunk.blocks) != levels:
+            raise ValueError(f"model.{name}: widths and blocks need {levels} entries, one a level")
+        if min(trunk.blocks) < 0:
+            raise ValueError(f"model.{name}: blocks are not negative")
+    if settings.base not in BASES:
+        raise ValueError(f"model.base: {one_line(repr(settings.base))} is not known; known: {', '.join(BASES)}")
+    if settings.num_history < 1 or settings.num_horizon < 1:
+        raise ValueError("data.history and data.horizon must be at least 1")
+    sizes = [*autoencoder.widths, autoencoder.latent_channels, settings.history_channels, *chain(*autoencoder.strides),
+             *chain(*support.level_strides), *chain(*(trunk.widths for trunk in trunks.values()))]
+    if min(sizes) < 1:
+        raise ValueError("model: widths, channels and strides must be at least 1")
+    bounded(settings.frame_interval_s, MAX_INTERVAL_S, "data.frame_interval_s", MIN_INTERVAL_S)
+    bounded(settings.keep_within, MAX_KEEP_WITHIN, "model.keep_within")
+    bounded(support.reach_m_per_s, MAX_REACH_M_PER_S, "model.support.reach_m_per_s")
 
 
 def with_later_settings(record: Mapping) -> dict:
@@ -54,18 +82,11 @@ def settings_from_config(data: Mapping, model: Mapping) -> ForecasterSettings:
     """Settings from the groups `data` and `model`.
 
     Raises:
-        InputError: numbers that do not fit together.
+        InputError: a value of another type, or numbers that do not fit together.
     """
-    settings = settings_from_record({
-        "grid": data["grid"], "num_history": data["history"], "num_horizon": data["horizon"],
-        "frame_interval_s": data["frame_interval_s"], **model})
-    autoencoder, levels = settings.autoencoder, len(settings.support.level_strides) + 1
-    if len(autoencoder.widths) != len(autoencoder.strides) + 1:
-        raise InputError("model.autoencoder: widths needs one entry for the voxels and one for each stride")
-    for name, trunk in (("mean_trunk", settings.mean_trunk), ("velocity_trunk", settings.velocity_trunk)):
-        if len(trunk.widths) != levels or len(trunk.blocks) != levels:
-            raise InputError(f"model.{name}: widths and blocks need {levels} entries, one a level")
-    refuse_unknown("model.base", settings.base, BASES)
-    if settings.num_history < 1 or settings.num_horizon < 1:
-        raise InputError("data.history and data.horizon must be at least 1")
-    return settings
+    try:
+        return settings_from_record({
+            "grid": data["grid"], "num_history": data["history"], "num_horizon": data["horizon"],
+            "frame_interval_s": data["frame_interval_s"], **model})
+    except ValueError as error:
+        raise InputError(f"configuration of data and model: {error}") from None

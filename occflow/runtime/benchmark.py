@@ -26,7 +26,7 @@ from occflow.runtime.measurement import (
     milliseconds,
     peak_memory_mib,
 )
-from occflow.runtime.sources import prepare_torch
+from occflow.runtime.sources import configured_device, prepare_torch
 from occflow.runtime.street import street_window
 
 FORMAT = "occflow-benchmark-1"
@@ -62,7 +62,7 @@ def run_benchmark(config: Mapping) -> str:
     if values["quick"]:
         values.update(QUICK)
         settings = at_voxel_size(settings, QUICK_VOXEL_SIZE_M)
-    device, output = chosen_device(values["device"]), Path(values["output"])
+    device, output = configured_device(config), Path(values["output"])
     window = chosen_window(values["store"], settings)
     report = {
         "format": FORMAT, "versions": versions(), "machine": machine(), "device": device.type,
@@ -79,14 +79,6 @@ def run_benchmark(config: Mapping) -> str:
     with atomic_file(output / "benchmark.md") as partial:
         partial.write_text(report_markdown(report))
     return report_markdown(report)
-
-
-def chosen_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        raise InputError(f"benchmark.device: {name!r} is not there; use cpu, cuda or auto")
-    return torch.device(name)
 
 
 def chosen_window(store_path: str | None, settings: ForecasterSettings) -> Window:

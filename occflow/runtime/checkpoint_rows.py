@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from occflow.distill.methods import METHODS
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.runtime.network import (
@@ -16,7 +18,8 @@ from occflow.runtime.network import (
     TwinForecaster,
     WindowEncoder,
 )
-from occflow.training.checkpoint import load_forecaster, read_record, refuse_other_settings
+from occflow.runtime.standing import of_teacher_beside, refuse_other_teacher
+from occflow.training.checkpoint import CheckpointRecord, forecaster_of, read_checkpoint, refuse_other_windows
 
 KINDS = ("teacher", "student", "regression")  # what an evaluation takes
 
@@ -27,40 +30,67 @@ def configured_samplers(values: Mapping) -> list[Sampler]:
         [Sampler.from_config(one) for one in values.get("teacher_samplers", ())]
 
 
-def student_rows(path: Path, model: FlowForecaster, student_steps: Sequence[int]) -> list[NetworkForecaster]:
+def student_rows(record: CheckpointRecord, model: FlowForecaster, student_steps: Sequence[int]
+                 ) -> list[NetworkForecaster]:
     """A row for each number of steps; beyond one step only where the student's method allows it."""
-    method = read_record(path)["config"].get("distill", {}).get("method", "mfd")
+    distill = record["config"].get("distill", {})
+    method = distill.get("method", "mfd") if isinstance(distill, Mapping) else None
     few_steps = METHODS[method].few_steps if method in METHODS else "none"
     allowed = [steps for steps in student_steps if steps == 1 or few_steps != "none"]
     return [StudentForecaster(model, steps, few_steps) for steps in allowed or [1]]
 
 
 def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler],
-            student_steps: Sequence[int] = (1,)) -> list[NetworkForecaster]:
+            student_steps: Sequence[int] = (1,), device: torch.device | str = "cpu") -> list[NetworkForecaster]:
     """The rows of one checkpoint: a teacher gives one for its mean and one a sampler, a student one a number of
     steps, the others one.
 
-    A teacher's rows encode a window once between them; each reports the milliseconds of that.
+    A checkpoint brings its own networks, of whatever size; its windows must be those of `settings`. A teacher's rows
+    encode a window once between them; each reports the milliseconds of that.
 
     Raises:
-        InputError: a missing checkpoint, or one of another kind or configuration.
+        InputError: a missing checkpoint, one of another kind or of other windows, or a student beside another teacher
+            than its own.
     """
-    model = load_forecaster(path, KINDS)
-    refuse_other_settings(path, model.settings, settings)
-    kind = read_record(path)["kind"]
-    if kind == "teacher":
+    checkpoint = read_checkpoint(path)
+    record, model = checkpoint.record, forecaster_of(checkpoint, KINDS, device)
+    refuse_other_windows(path, model.settings, settings)
+    if record["kind"] == "teacher":
         rows = [RegressionForecaster(model), *(TeacherForecaster(model, sampler) for sampler in samplers)]
         encoder = WindowEncoder(model, remember=True)
         for row in rows:
             row.encoder = encoder
         return rows
-    if kind == "student":
-        return student_rows(path, model, student_steps)
+    if record["kind"] == "student":
+        refuse_other_teacher(path, record)
+        return student_rows(record, model, student_steps)
     return [TwinForecaster(model)]
 
 
-def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
-        -> tuple[list[NetworkForecaster], list[FlowForecaster]]:
+def student_beside_teacher(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler],
+                           device: torch.device | str = "cpu") -> list[NetworkForecaster]:
+    """A student in one step, the last row, after what it is to be compared with: the regression, and the samples of its
+    teacher where that is beside it.
+
+    Raises:
+        InputError: as `rows_of`.
+    """
+    checkpoint = read_checkpoint(path)
+    model = forecaster_of(checkpoint, ("student",), device)
+    refuse_other_windows(path, model.settings, settings)
+    teacher = Path(path).with_name("teacher.safetensors")
+    if not teacher.is_file():
+        compared = [RegressionForecaster(model)]
+    elif of_teacher_beside(path, checkpoint.record):
+        compared = rows_of(teacher, settings, samplers, device=device)
+    else:
+        print(f"{teacher}: is not the teacher of {path}; left out of the table", flush=True)
+        compared = [RegressionForecaster(model)]
+    return [*compared, StudentForecaster(model)]
+
+
+def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings, device: torch.device | str = "cpu"
+                           ) -> tuple[list[NetworkForecaster], list[FlowForecaster]]:
     """The rows of all of eval.checkpoints, named after their files, and the models.
 
     Raises:
@@ -69,7 +99,7 @@ def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings) \
     paths, samplers = [Path(path) for path in values["checkpoints"]], configured_samplers(values)
     forecasters, models = [], []
     for path in paths:
-        made = rows_of(path, settings, samplers, values.get("student_steps", (1,)))
+        made = rows_of(path, settings, samplers, values.get("student_steps", (1,)), device)
         models.append(made[0].model)
         shared = [one.stem for one in paths].count(path.stem) > 1
         for one in made:

@@ -32,7 +32,7 @@ from occflow.runtime.network import (
     load_teacher,
 )
 from occflow.runtime.score_jobs import score_branches
-from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch
+from occflow.runtime.sources import configured_device, configured_windows, open_configured_store, prepare_torch
 from occflow.runtime.train_jobs import distillation_feed
 from occflow.training.bound_networks import DistilledNetworks, EvaluationCount
 from occflow.training.distillation import distill
@@ -73,7 +73,7 @@ class DistillationStudy:
         self.config, self.values = config, config["distillation_study"]
         self.output = Path(self.values["output"])
         teacher_path = Path(config["run_dir"]) / "teacher.safetensors"
-        self.teacher = load_teacher(teacher_path).eval().requires_grad_(False)
+        self.teacher = load_teacher(teacher_path, configured_device(config)).eval().requires_grad_(False)
         self.scoring = Scoring(config, self.teacher)
         self.groups = groups
         self.feeds: dict[int, FlowFeed] = {}

@@ -12,7 +12,7 @@ from occflow.occupancy.settings import OccupancySettings, configured_grid
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.windows import WindowKey
 from occflow.runtime.network import load_teacher
-from occflow.runtime.sources import configured_windows
+from occflow.runtime.sources import configured_device, configured_windows
 from occflow.training.checkpoint import save_checkpoint
 from occflow.training.feeding import ObservationFeed, Variety
 from occflow.training.run import TrainingRun
@@ -49,7 +49,7 @@ def fine_tuned(config: Mapping, teacher: Path, store: OccupancyStore, keys: list
                run_dir: Path) -> Path:
     """Mean and velocity of a teacher trained on; the autoencoder stays. Returns RUN_DIR/teacher.safetensors."""
     train, values, seed = config["train"], config["study"]["fine_tuning"], config["seed"]
-    model = load_teacher(teacher).requires_grad_(True)
+    model = load_teacher(teacher, configured_device(config)).requires_grad_(True)
     model.autoencoder.requires_grad_(False)
     variety = Variety(train["crop"]["voxels"], values["a_window"])
     feed = ObservationFeed(configured_windows(config, store), keys, model, seed, variety)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
+from occflow.models.settings import settings_from_config
 from occflow.occupancy.settings import refuse_unknown
 from occflow.occupancy.store import OccupancyStore
 from occflow.run_record import machine, versions
@@ -19,7 +20,7 @@ from occflow.runtime.forecaster_study_report import study_markdown
 from occflow.runtime.network import load_teacher
 from occflow.runtime.reconstruction import held_out_frames, reconstruction
 from occflow.runtime.score_jobs import evaluate_run, score_store
-from occflow.runtime.sources import open_configured_store
+from occflow.runtime.sources import configured_device, open_configured_store
 from occflow.runtime.train_jobs import train_regression, train_teacher
 
 Job = Callable[[], dict]
@@ -132,7 +133,8 @@ def reconstructions(config: Mapping) -> dict[str, Job]:
     """Held-out frames through the autoencoder, as they are and with disturbed latents."""
     def job(noise: float) -> dict:
         frames = held_out_frames(open_configured_store(config))
-        return reconstruction(load_teacher(first_seed(config) / "teacher.safetensors"), frames, noise)
+        teacher = load_teacher(first_seed(config) / "teacher.safetensors", configured_device(config))
+        return reconstruction(teacher, frames, noise)
 
     return {f"latents disturbed by {noise:g}": lambda noise=noise: job(noise) for noise in (0.0, DECODER_NOISE)}
 
@@ -158,10 +160,10 @@ def ablations(config: Mapping) -> dict[str, Job]:
 
 
 def share_autoencoder(source: Path, target: Path) -> None:
-    """Copy an autoencoder's checkpoint, its record first."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("autoencoder.json", "autoencoder.safetensors"):
-        shutil.copyfile(source / name, target / name)
+    """Copy an autoencoder's checkpoint; the file of the weights holds its record."""
+    with atomic_file(target / "autoencoder.safetensors") as partial:
+        shutil.copyfile(source / "autoencoder.safetensors", partial)
+        (target / "autoencoder.json").unlink(missing_ok=True)
 
 
 def samplers(config: Mapping) -> dict[str, Job]:
@@ -200,8 +202,8 @@ def recordings(config: Mapping) -> dict[str, Job]:
 
 def score_recording(config: Mapping, store: OccupancyStore, keys: list, teacher: Path, folder: Path) -> dict:
     """Rows of the baselines and of a teacher on windows of a recording."""
-    model = load_teacher(teacher)
-    rows = rows_of(teacher, model.settings, configured_samplers(config["eval"]))
+    windows = settings_from_config(config["data"], config["model"])
+    rows = rows_of(teacher, windows, configured_samplers(config["eval"]), device=configured_device(config))
     chosen = {"split": "second half", "rule": "all", "stride": 1}
     report = score_store(config, folder, store, keys, chosen, rows, None, config["eval"]["samples"])
     return summary(report)

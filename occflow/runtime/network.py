@@ -197,11 +197,11 @@ class TwinForecaster(RegressionForecaster):
         return condition.forecast.mean
 
 
-def load_student(path: Path) -> StudentForecaster:
-    """The student of a checkpoint made by tools/distill_mfd.py."""
-    return StudentForecaster(load_forecaster(path, ("student",)))
+def load_student(path: Path, device: torch.device) -> StudentForecaster:
+    """The student of a checkpoint made by tools/distill_mfd.py, on a device."""
+    return StudentForecaster(load_forecaster(path, ("student",), device))
 
 
-def load_teacher(path: Path) -> FlowForecaster:
-    """The model of a checkpoint made by tools/train_teacher.py."""
-    return load_forecaster(path, ("teacher",))
+def load_teacher(path: Path, device: torch.device) -> FlowForecaster:
+    """The model of a checkpoint made by tools/train_teacher.py, on a device."""
+    return load_forecaster(path, ("teacher",), device)

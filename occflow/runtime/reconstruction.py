@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from occflow.errors import InputError
 from occflow.eval.iou import IoUCounts
 from occflow.models.forecaster import FlowForecaster
 from occflow.occupancy.frame import OccupancyFrame
@@ -36,9 +37,17 @@ def reconstruction(model: FlowForecaster, frames: Sequence[OccupancyFrame], nois
 
 
 def held_out_frames(store: OccupancyStore) -> list[OccupancyFrame]:
-    """Every 7th frame of the held-out scenes."""
-    return [store.frame(scene, index) for scene in store.scenes("val")
-            for index in range(0, store.num_frames(scene), EVERY)]
+    """Every 7th frame of the held-out scenes.
+
+    Raises:
+        InputError: there is none.
+    """
+    frames = [store.frame(scene, index) for scene in store.scenes("val")
+              for index in range(0, store.num_frames(scene), EVERY)]
+    if not frames:
+        raise InputError(f"{store.path}: no frame of split 'val' to reconstruct; build it from a log with held-out "
+                         "drives, or name another data.store")
+    return frames
 
 
 def reconstruction_markdown(found: Mapping[str, Mapping]) -> str:

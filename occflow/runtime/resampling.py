@@ -22,8 +22,8 @@ from occflow.occupancy.forecast_file import save_forecasts
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import refuse_unknown
 from occflow.occupancy.windows import Window
-from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch
-from occflow.training.checkpoint import load_forecaster, read_record, refuse_other_settings
+from occflow.runtime.sources import configured_device, configured_windows, open_configured_store, prepare_torch
+from occflow.training.checkpoint import forecaster_of, read_checkpoint, refuse_other_windows
 
 DECIDED = ("truth", "sample")
 
@@ -89,16 +89,29 @@ def resample_window(config: Mapping) -> str:
     if values["samples"] < 2 or not all(0 <= time <= 1 for time in values["times"]):
         raise InputError("resample: wants samples >= 2 and times in [0, 1]")
     prepare_torch(config)
-    path = Path(values["checkpoint"])
-    model = load_forecaster(path, ("student", "teacher"))
-    refuse_other_settings(path, model.settings, settings_from_config(config["data"], config["model"]))
-    resampler = FutureResampler(model, read_record(path)["kind"], values["teacher_steps"])
+    model, kind = resampling_model(Path(values["checkpoint"]), config)
+    resampler = FutureResampler(model, kind, values["teacher_steps"])
     window = chosen_window(config, values["window"])
     seeds = [forecast_seed(config["seed"], window.key, number) for number in range(values["samples"])]
     decided, found = resampler.futures(window, values["decided"], values["times"], seeds)
     save_forecasts(Path(values["output"]), model.settings.grid, window, {"decided": decided},
                    {f"t={time:g}": futures for time, futures in found.items()})
     return agreement_table(decided, found)
+
+
+def resampling_model(path: Path, config: Mapping) -> tuple[FlowForecaster, str]:
+    """The model of resample.checkpoint, with networks of its own, and its kind.
+
+    Raises:
+        InputError: no such file, one of another kind, or of other windows than the configured ones.
+    """
+    if not path.is_file():
+        raise InputError(f"resample.checkpoint: {path} does not exist; make it with tools/distill.py "
+                         "distill=meta_flow_map, or name a teacher (RUN_DIR/teacher.safetensors)")
+    checkpoint = read_checkpoint(path)
+    model = forecaster_of(checkpoint, ("student", "teacher"), configured_device(config))
+    refuse_other_windows(path, model.settings, settings_from_config(config["data"], config["model"]))
+    return model, checkpoint.record["kind"]
 
 
 def chosen_window(config: Mapping, number: int) -> Window:

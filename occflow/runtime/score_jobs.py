@@ -29,12 +29,16 @@ from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
-from occflow.runtime.checkpoint_rows import checkpoint_forecasters
+from occflow.runtime.checkpoint_rows import checkpoint_forecasters, configured_samplers, student_beside_teacher
 from occflow.runtime.consensus import ConsensusForecaster
-from occflow.runtime.network import load_student
 from occflow.runtime.occupancy_jobs import build_configured_store
-from occflow.runtime.sources import configured_windows, open_configured_store, prepare_torch, refuse_other_grid
-from occflow.training.checkpoint import refuse_other_windows
+from occflow.runtime.sources import (
+    configured_device,
+    configured_windows,
+    open_configured_store,
+    prepare_torch,
+    refuse_other_grid,
+)
 
 
 class ShownWindow:
@@ -158,7 +162,7 @@ def evaluate_run(config: Mapping) -> str:
     prepare_torch(config)
     run_dir, values = Path(config["run_dir"]), config["eval"]
     settings = settings_from_config(config["data"], config["model"])
-    forecasters, models = checkpoint_forecasters(values, settings)
+    forecasters, models = checkpoint_forecasters(values, settings, configured_device(config))
     store = open_configured_store(config)
     forecasters += [ImportedForecaster.configured(one, store.grid, values["ego"]) for one in values["predictions"]]
     chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
@@ -171,7 +175,8 @@ def evaluate_run(config: Mapping) -> str:
 
 
 def forecast_log(config: Mapping) -> tuple[Path, str]:
-    """Build the log's occupancy, forecast it with a student, score it against the baselines.
+    """Build the log's occupancy, forecast it with a student, score it against the baselines, the regression and the
+    teacher where they are at hand.
 
     Returns:
         the folder of the results (store, report, forecast.npz) and the table.
@@ -181,14 +186,14 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     """
     prepare_torch(config)
     checkpoint, run_dir = Path(config["forecast"]["checkpoint"]), Path(config["forecast"]["run_dir"])
-    student = load_student(checkpoint)
     settings = settings_from_config(config["data"], config["model"])
-    refuse_other_windows(checkpoint, student.model.settings, settings)
+    forecasters = student_beside_teacher(checkpoint, settings, configured_samplers(config["eval"]),
+                                         configured_device(config))
     with timed_step(run_dir, "build"):
         store = build_configured_store(config, run_dir / "occupancy")
         refuse_other_grid(store, config["data"])
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
     chosen = {"split": "all scenes", "rule": "all", "stride": 1}
-    report = score_store(config, run_dir, store, keys, chosen, [student],
-                         support_quality(configured_windows(config, store), keys, student.model))
+    report = score_store(config, run_dir, store, keys, chosen, forecasters,
+                         support_quality(configured_windows(config, store), keys, forecasters[-1].model))
     return run_dir, table_markdown(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,13 +17,34 @@ from occflow.runtime.occupancy_jobs import build_configured_store
 from occflow.training.teacher import seed_everything
 
 
+def configured_device(config: Mapping) -> torch.device:
+    """Where the networks of every tool run: `device`; "auto": CUDA where there is one.
+
+    Raises:
+        InputError: a name of no device, or of one that is not there.
+    """
+    name = str(config["device"])
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", name):
+        raise InputError(f"device: '{name}' is not known; use auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if count else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= count:
+        there = f"{count} CUDA device{'s' if count > 1 else ''} (cuda:0 first)" if count else "no CUDA device here"
+        raise InputError(f"device: '{name}' is not there: {there}; use auto or cpu")
+    if device.index is not None:
+        torch.cuda.set_device(device)  # spconv, which is told no device, works on the current one
+    return device
+
+
 def ensure_log(config: Mapping) -> None:
     """Simulate the embedded log where `log.kind` asks for it and it is not there."""
     if config["log"]["root"] == config["simulation"]["root"]:
         from occflow.simulation.drive import simulate_log
 
         simulate_log(Path(config["log"]["root"]), config["log"]["version"], config["simulation"],
-                     config["seed"], config["workers"])
+                     config["simulation"]["seed"], config["workers"])
 
 
 def ensure_store(config: Mapping) -> OccupancyStore:

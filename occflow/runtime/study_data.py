@@ -48,7 +48,7 @@ def study_data(config: Mapping) -> str:
     if unknown:
         raise InputError(f"study_data.parts: no part '{unknown[0]}'; known: {', '.join(parts)}")
     root = Path(config["run_dir"]) / "log"
-    simulate_log(root, VERSION, config["simulation"], config["seed"], config["workers"])
+    simulate_log(root, VERSION, config["simulation"], config["simulation"]["seed"], config["workers"])
     report = json.loads((output / "data.json").read_text()) if (output / "data.json").is_file() else {}
     report |= {"versions": versions(), "machine": machine(), "grid": configured_grid(config["data"]).to_dict(),
                "windows": window_counts()}

@@ -50,7 +50,7 @@ def _simulate(config: Mapping, exact: bool, seconds: float) -> dict:
               "duration_s": seconds}
     with tempfile.TemporaryDirectory() as folder:
         wall, cpu = time.perf_counter(), time.process_time()
-        sweeps = simulate_log(Path(folder) / "log", VERSION, values, config["seed"], 1)["sweeps"]
+        sweeps = simulate_log(Path(folder) / "log", VERSION, values, values["seed"], 1)["sweeps"]
         return {"sweeps_a_cpu_s": sweeps / (time.process_time() - cpu),
                 "sweeps_a_wall_s": sweeps / (time.perf_counter() - wall)}
 

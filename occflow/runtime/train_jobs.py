@@ -16,9 +16,9 @@ from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.store import OccupancyStore
-from occflow.run_record import timed_step
 from occflow.runtime.reconstruction import held_out_frames, reconstruction, reconstruction_markdown
 from occflow.runtime.sources import (
+    configured_device,
     configured_windows,
     ensure_log,
     ensure_store,
@@ -26,6 +26,7 @@ from occflow.runtime.sources import (
     prepare_torch,
     training_keys,
 )
+from occflow.runtime.standing import distilled_already, shaping, tell_former_students, trained_already
 from occflow.training import teacher as teacher_training
 from occflow.training.checkpoint import load_weights, save_checkpoint
 from occflow.training.distillation import distill
@@ -41,15 +42,13 @@ Feed = TypeVar("Feed", bound=ObservationFeed)
 def training_run(config: Mapping, group: str) -> TrainingRun:
     """How the trainings of a configuration group ("train" or "distill") run."""
     train = config["train"]
-    shaping = {name: config[name] for name in ("seed", "data", "model", group)}
-    return TrainingRun(Path(config["run_dir"]), {**shaping, "precision": train["precision"]},
-                       train["save_seconds"], train["precision"], train["tensorboard"])
+    return TrainingRun(Path(config["run_dir"]), shaping(config, group), train["save_seconds"], train["precision"],
+                       train["tensorboard"])
 
 
 def training_device(config: Mapping) -> torch.device:
-    """The configured device ("auto": CUDA where present); under torchrun, this process's own."""
-    name = config.get("device", "auto")
-    return join_processes(torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name))
+    """The configured device; under torchrun, this process's own."""
+    return join_processes(configured_device(config))
 
 
 def ensure_data(config: Mapping) -> None:
@@ -60,28 +59,38 @@ def ensure_data(config: Mapping) -> None:
         ensure_store(config)
 
 
-def save_once(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, config: Mapping) -> None:
-    """Rank 0 writes a checkpoint; all processes go on when it stands."""
+def save_once(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, config: Mapping,
+              teacher: str | None = None) -> None:
+    """Rank 0 writes a checkpoint; all processes go on when it stands, on the disk."""
     if rank() == 0:
-        save_checkpoint(path, module, kind, settings, dict(config))
+        save_checkpoint(path, module, kind, settings, dict(config), teacher)
     wait_for_all()
 
 
 def train_teacher(config: Mapping) -> Path:
     """Autoencoder (when RUN_DIR/autoencoder.safetensors is missing), mean, flow -> RUN_DIR/teacher.safetensors.
 
-    An interrupted run goes on where it stopped.
+    An interrupted run goes on where it stopped. A teacher that this configuration has made is left as it is.
+
+    Raises:
+        InputError: another teacher stands there, and train.replace does not say that it may be replaced.
     """
-    seed, values = config["seed"], config["train"]
+    seed, values, path = config["seed"], config["train"], Path(config["run_dir"]) / "teacher.safetensors"
+    training_device(config)
+    if trained_already(path, "teacher", config):
+        training_run(config, "train").forget("mean", "teacher", own=True)
+        return path
     run, store, forecaster = with_autoencoder(config)
     feed = configured_feed(ObservationFeed, config, values, store, forecaster)
-    with timed_step(run.run_dir, "mean"):
+    with run.timed("mean"):
         teacher_training.train_mean(forecaster, feed, values["mean"], run)
-    with timed_step(run.run_dir, "teacher"):
+    with run.timed("teacher"):
         teacher_training.train_flow(forecaster, feed, values["teacher"], seed, run)
-    save_once(run.run_dir / "teacher.safetensors", forecaster, "teacher", forecaster.settings, config)
+    save_once(path, forecaster, "teacher", forecaster.settings, config)
     run.forget("mean", "teacher")
-    return run.run_dir / "teacher.safetensors"
+    if rank() == 0:
+        tell_former_students(path)
+    return path
 
 
 def train_autoencoder(config: Mapping) -> tuple[Path, str]:
@@ -103,16 +112,20 @@ def train_regression(config: Mapping) -> Path:
     """The cross-entropy twin of the configured forecaster -> RUN_DIR/regression.safetensors.
 
     It starts where the teacher's training does: from the run's autoencoder (trained first where it is missing) and
-    an untrained mean network. An interrupted run goes on where it stopped.
+    an untrained mean network. An interrupted run goes on where it stopped; a finished one is treated as a teacher is.
     """
-    values = config["train"]
+    values, path = config["train"], Path(config["run_dir"]) / "regression.safetensors"
+    training_device(config)
+    if trained_already(path, "regression", config):
+        training_run(config, "train").forget("regression", own=True)
+        return path
     run, store, forecaster = with_autoencoder(config)
     feed = configured_feed(TwinFeed, config, values, store, forecaster)
-    with timed_step(run.run_dir, "regression"):
+    with run.timed("regression"):
         twin = twin_training(forecaster, feed, values["regression"], run)
-    save_once(run.run_dir / "regression.safetensors", twin, "regression", forecaster.settings, config)
+    save_once(path, twin, "regression", forecaster.settings, config)
     run.forget("regression")
-    return run.run_dir / "regression.safetensors"
+    return path
 
 
 def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowForecaster]:
@@ -130,9 +143,12 @@ def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowForeca
     """Load RUN_DIR/autoencoder.safetensors into the forecaster, trained first where it is missing; freeze it."""
     path, settings = run.run_dir / "autoencoder.safetensors", forecaster.settings
     if path.exists():
-        load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
+        try:
+            load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
+        except InputError as error:
+            raise InputError(f"{error}; without {path.name} it is trained anew") from None
     else:
-        with timed_step(run.run_dir, "autoencoder"):
+        with run.timed("autoencoder"):
             teacher_training.train_autoencoder(forecaster, store, config["train"]["autoencoder"], config["seed"], run,
                                                mirrored=config["train"]["mirrored_share"] > 0)
         save_once(path, forecaster.autoencoder, "autoencoder", settings, config)
@@ -155,22 +171,29 @@ def distill_mfd(config: Mapping) -> Path:
 def distill_teacher(config: Mapping) -> Path:
     """RUN_DIR/teacher.safetensors -> RUN_DIR/CHECKPOINT.safetensors by the method of group `distill`.
 
-    An interrupted run goes on where it stopped.
+    An interrupted run goes on where it stopped. A student that this configuration has made of this teacher is left as
+    it is.
+
+    Raises:
+        InputError: no teacher, or one of other settings; another student stands there, and distill.replace does not say
+            that it may be replaced.
     """
     device = training_device(config)
     prepare_torch(config)
     run, values = training_run(config, "distill"), config["distill"]
     settings = settings_from_config(config["data"], config["model"])
-    method = method_from_config(values)
-    forecaster = FlowForecaster(settings).to(device)
-    load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings)
+    method, title = method_from_config(values), values["checkpoint"]
+    forecaster, path = FlowForecaster(settings).to(device), run.run_dir / f"{title}.safetensors"
+    teacher = load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings).record["weights"]
+    if distilled_already(path, teacher, config):
+        run.forget(title, own=True)
+        return path
     forecaster.eval().requires_grad_(False)
     feed = distillation_feed(config, forecaster)
-    with timed_step(run.run_dir, "distill" if values["checkpoint"] == "student" else values["checkpoint"]):
+    with run.timed(title, "distill" if title == "student" else title):
         student = distill(forecaster, feed, method, values, config["seed"], run)
-    path = run.run_dir / f"{values['checkpoint']}.safetensors"
-    save_once(path, student, "student", settings, config)
-    run.forget(values["checkpoint"])
+    save_once(path, student, "student", settings, config, teacher)
+    run.forget(title)
     return path
 
 

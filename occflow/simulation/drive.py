@@ -124,7 +124,7 @@ def _refuse_names(version: str, seed: int) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):  # it becomes a folder's name
         raise InputError(f"log.version: '{version}' is not a plain name such as v1.0-simulated")
     if not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed: {seed!r} is not a whole number from 0 on")
+        raise InputError(f"simulation.seed: {seed!r} is not a whole number from 0 on")
 
 
 def record_of(version: str, settings: SimulationSettings, seed: int) -> dict:

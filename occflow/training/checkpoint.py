@@ -1,31 +1,68 @@
-"""Checkpoints: weights in safetensors, and beside them NAME.json with the settings that shaped the networks."""
+"""Checkpoints: NAME.safetensors with the weights and, in its header, the record of what they are.
+
+NAME.json beside it is that record again, for people and other programs: the file of the weights is whole without it.
+Where it is there it must say the same, or the checkpoint is refused.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+import torch
+from torch import Tensor, nn
+from typing_extensions import NotRequired, TypedDict
 
-from occflow.atomic import atomic_file, write_json
+from occflow.atomic import write_json
 from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster, ForecasterSettings
 from occflow.models.settings import settings_from_record, with_later_settings
 from occflow.models.student_networks import around
+from occflow.models.unbuilt import size_of, sizes_of, unbuilt
+from occflow.records import bounded, conform, one_line, read_json
+from occflow.training.weights_file import read_record as read_header
+from occflow.training.weights_file import read_weights, write_weights
 
-FORMAT = 1
+FORMAT = 2
+WINDOW_SETTINGS = ("grid", "num_history", "num_horizon", "frame_interval_s")  # what windows a checkpoint is for
+AUTOENCODER_SETTINGS = ("grid", "autoencoder")  # what an autoencoder depends on; the rest may change around it
+MAX_INNER_STEPS = 1000  # of a student's light head
+AGAIN = "train the checkpoint again, or take an undamaged copy"
+
+
+class CheckpointRecord(TypedDict):
+    """What a checkpoint tells of itself.
+
+    settings: of the networks; of an autoencoder those of AUTOENCODER_SETTINGS. config: the whole resolved
+    configuration. network: the parts of a student's network around the teacher's (models.student_networks).
+    teacher: the digest of the weights that a student was distilled from. weights: the digest of its own.
+    """
+
+    format: int
+    kind: Literal["autoencoder", "teacher", "student", "regression"]
+    config: dict[str, Any]
+    settings: dict[str, Any]
+    network: NotRequired[dict[str, str | int]]
+    teacher: NotRequired[str]
+    weights: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read whole and is as it was written."""
+
+    path: Path
+    record: CheckpointRecord
+    tensors: Mapping[str, Tensor]
 
 
 def settings_record(settings: ForecasterSettings) -> dict:
     """Settings as plain JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(settings)))
-
-
-WINDOW_SETTINGS = ("grid", "num_history", "num_horizon", "frame_interval_s")  # what windows a checkpoint is for
-AUTOENCODER_SETTINGS = ("grid", "autoencoder")  # what an autoencoder depends on; the rest may change around it
 
 
 def relevant_settings(kind: str, settings: ForecasterSettings) -> dict:
@@ -34,13 +71,26 @@ def relevant_settings(kind: str, settings: ForecasterSettings) -> dict:
     return {name: record[name] for name in AUTOENCODER_SETTINGS} if kind == "autoencoder" else record
 
 
-def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, resolved: dict) -> None:
-    """Write PATH (safetensors) and its .json: kind, settings of the networks, the whole resolved configuration."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    write_json(path.with_suffix(".json"), {"format": FORMAT, "kind": kind, "config": resolved,
-                                           "settings": relevant_settings(kind, settings), **student_record(module)})
-    with atomic_file(path) as partial:  # after its record, so that weights never stand without one
-        save_file(tensors, str(partial))
+def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, resolved: dict,
+                    teacher: str | None = None) -> None:
+    """Write PATH (safetensors) and its .json: kind, settings of the networks, the whole resolved configuration.
+
+    A crash leaves the former checkpoint or the new one, at worst without its .json.
+
+    Args:
+        teacher: the digest of the weights that a student was distilled from.
+
+    Raises:
+        InputError: weights that are not finite, or a file that cannot be written; what stood there stands.
+    """
+    path, tensors = Path(path), module.state_dict()
+    resolved = json.loads(json.dumps(resolved, default=str), parse_constant=str)  # nan is no number of JSON
+    _refuse_infinite(path, tensors, "nothing was written; train with a lower learning rate")
+    beside = path.with_suffix(".json")
+    record = write_weights(path, tensors, {
+        "format": FORMAT, "kind": kind, "config": resolved, "settings": relevant_settings(kind, settings),
+        **student_record(module), **({} if teacher is None else {"teacher": teacher})}, outdated=beside)
+    write_json(beside, record)
 
 
 def student_record(module: nn.Module) -> dict:
@@ -49,43 +99,90 @@ def student_record(module: nn.Module) -> dict:
     return {"network": velocity.record()} if hasattr(velocity, "record") else {}
 
 
-def read_record(path: Path) -> dict:
-    """The .json beside a checkpoint.
+def read_record(path: Path) -> CheckpointRecord:
+    """What a checkpoint tells of itself, its weights unread.
 
     Raises:
-        InputError: the checkpoint or its record is missing or unreadable.
+        InputError: missing, of another format, or not the record that was written.
     """
-    record_path = Path(path).with_suffix(".json")
-    for file in (Path(path), record_path):
-        if not file.is_file():
-            raise InputError(f"{file}: no such checkpoint file; train one with tools/train_teacher.py and "
-                             "tools/distill_mfd.py, or run 'make demo'")
+    path = _existing(path)
     try:
-        record = json.loads(record_path.read_text())
-        return {**record, "kind": record["kind"], "settings": with_later_settings(record["settings"])}
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{record_path}: not a checkpoint record; train the checkpoint again") from None
+        return _conforming(path, read_header(path))
+    except ValueError as error:
+        raise InputError(f"{path}: not a checkpoint of format {FORMAT} ({one_line(error)}); {AGAIN}") from None
 
 
-def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings: ForecasterSettings) -> None:
-    """Load a checkpoint of one of `kinds` into `module`.
+def read_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint, verified whole.
+
+    Raises:
+        InputError: missing, of another format, not as it was written, or with weights that are not finite.
+    """
+    path = _existing(path)
+    try:
+        record, tensors = read_weights(path)
+        checkpoint = Checkpoint(path, _conforming(path, record), tensors)
+    except ValueError as error:
+        raise InputError(f"{path}: not a checkpoint of format {FORMAT} ({one_line(error)}); {AGAIN}") from None
+    _refuse_infinite(path, tensors, AGAIN)
+    return checkpoint
+
+
+def _existing(path: Path) -> Path:
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such checkpoint file; train one with tools/train_teacher.py and "
+                         "tools/distill_mfd.py, or run 'make demo'")
+    return Path(path)
+
+
+def _conforming(path: Path, record: dict) -> CheckpointRecord:
+    """The record in a file's header, where it is one and the .json beside says the same.
+
+    Raises:
+        ValueError: a field that is missing or of another type.
+        InputError: the .json beside is another one.
+    """
+    if record.get("format") != FORMAT:
+        raise ValueError(f"it is of format {one_line(repr(record.get('format')))}")
+    checked = conform(record, CheckpointRecord)
+    beside, remedy = path.with_suffix(".json"), f"remove it, {path.name} holds its own"
+    if beside.exists():
+        difference = first_difference(read_json(beside, dict, remedy), record, ("here", "there"))
+        if difference:
+            raise InputError(f"{beside}: is not the record of {path.name} ({difference}); {remedy}")
+    return {**checked, "settings": with_later_settings(checked["settings"])}
+
+
+def _refuse_infinite(path: Path, tensors: Mapping[str, Tensor], remedy: str) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{path}: weights are not finite (tensor {one_line(name)}); {remedy}")
+
+
+def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings: ForecasterSettings) -> Checkpoint:
+    """Load a checkpoint of one of `kinds` into `module`; returns what was read.
 
     Raises:
         InputError: unreadable, of another kind, or made with other settings (the first difference is named).
     """
-    record = read_record(path)
-    _refuse_other_kind(path, record["kind"], kinds)
-    _refuse(path, first_difference(record["settings"], relevant_settings(record["kind"], settings)))
-    try:
-        module.load_state_dict(load_file(str(path)))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{path}: weights cannot be read ({reason}); train the checkpoint again") from None
+    checkpoint = read_checkpoint(path)
+    kind = checkpoint.record["kind"]
+    _refuse_other_kind(path, kind, kinds)
+    _refuse(path, first_difference(checkpoint.record["settings"], relevant_settings(kind, settings)))
+    _fill(checkpoint, module)
+    return checkpoint
 
 
-def refuse_other_settings(path: Path, stored: ForecasterSettings, wanted: ForecasterSettings) -> None:
-    """Raise InputError where a loaded checkpoint's settings are not the configured ones."""
-    _refuse(path, first_difference(settings_record(stored), settings_record(wanted)))
+def _fill(checkpoint: Checkpoint, module: nn.Module) -> None:
+    _refuse_other_sizes(checkpoint, sizes_of(module))
+    module.load_state_dict(checkpoint.tensors)
+
+
+def _refuse_other_sizes(checkpoint: Checkpoint, wanted: Mapping[str, str]) -> None:
+    found = {name: size_of(tensor) for name, tensor in checkpoint.tensors.items()}
+    difference = first_difference(found, wanted, ("here", "of these settings"))
+    if difference:
+        raise InputError(f"{checkpoint.path}: its weights are not those of its settings (tensor {difference}); {AGAIN}")
 
 
 def refuse_other_windows(path: Path, stored: ForecasterSettings, wanted: ForecasterSettings) -> None:
@@ -107,29 +204,55 @@ def _refuse(path: Path, difference: str | None) -> None:
                          "it, or train anew in another run_dir")
 
 
-def first_difference(stored: dict, wanted: dict, prefix: str = "") -> str | None:
-    """The first setting that differs, as "name: stored X, configured Y"; None where all agree."""
+def first_difference(stored: Mapping, wanted: Mapping, sides: tuple[str, str] = ("checkpoint", "configured"),
+                     prefix: str = "") -> str | None:
+    """The first setting that differs, as "name: checkpoint X, configured Y"; None where all agree."""
     for name in sorted(set(stored) | set(wanted)):
         a, b = stored.get(name), wanted.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            difference = first_difference(a, b, f"{prefix}{name}.")
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            difference = first_difference(a, b, sides, f"{prefix}{name}.")
             if difference:
                 return difference
         elif a != b:
-            return f"{prefix}{name}: checkpoint {a}, configured {b}"
+            return f"{one_line(prefix + name)}: {sides[0]} {one_line(str(a))}, {sides[1]} {one_line(str(b))}"
     return None
 
 
-def load_forecaster(path: Path, kinds: tuple[str, ...]) -> FlowForecaster:
-    """A forecaster built from the settings beside the checkpoint itself, in evaluation mode."""
-    record = read_record(path)
-    _refuse_other_kind(path, record["kind"], kinds)
+def load_forecaster(path: Path, kinds: tuple[str, ...], device: torch.device | str = "cpu") -> FlowForecaster:
+    """A forecaster built from the settings that the checkpoint itself holds, on a device, in evaluation mode.
+
+    Raises:
+        InputError: unreadable, of another kind, or with settings that are not those of its weights.
+    """
+    return forecaster_of(read_checkpoint(path), kinds, device)
+
+
+def forecaster_of(checkpoint: Checkpoint, kinds: tuple[str, ...], device: torch.device | str = "cpu"
+                  ) -> FlowForecaster:
+    """As `load_forecaster`, of a checkpoint that was read."""
+    _refuse_other_kind(checkpoint.path, checkpoint.record["kind"], kinds)
     try:
-        settings = settings_from_record(record["settings"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{Path(path).with_suffix('.json')}: settings are incomplete; train the checkpoint again") \
-            from None
+        settings = settings_from_record(checkpoint.record["settings"])
+        _refuse_more_parts(settings, checkpoint)
+        sizes = sizes_of(unbuilt(lambda: _network(settings, checkpoint.record)))
+    except (ValueError, InputError) as error:
+        raise InputError(f"{checkpoint.path}: its settings are not usable ({one_line(error)}); {AGAIN}") from None
+    _refuse_other_sizes(checkpoint, sizes)  # before there is memory for a network of whatever size
+    forecaster = _network(settings, checkpoint.record)
+    _fill(checkpoint, forecaster)
+    return forecaster.to(device).eval()
+
+
+def _network(settings: ForecasterSettings, record: CheckpointRecord) -> FlowForecaster:
     forecaster = FlowForecaster(settings)
     forecaster.velocity = around(forecaster.velocity, record.get("network"))
-    load_weights(path, forecaster, kinds, settings)
-    return forecaster.eval()
+    return forecaster
+
+
+def _refuse_more_parts(settings: ForecasterSettings, checkpoint: Checkpoint) -> None:
+    """Raises ValueError where more parts are claimed than there are tensors: building them would take forever."""
+    options, most = checkpoint.record.get("network", {}), len(checkpoint.tensors)
+    for blocks in (*settings.mean_trunk.blocks, *settings.velocity_trunk.blocks, options.get("blocks", 1)):
+        bounded(blocks, most, "number of blocks")
+    bounded(len(settings.support.level_strides) + len(settings.autoencoder.strides), most, "number of levels")
+    bounded(options.get("inner_steps", 1), MAX_INNER_STEPS, "inner_steps", least=1)

@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 import torch
 
+from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.models.forecaster import Condition, FlowForecaster, Observation, join_observations
 from occflow.models.layout import join_layouts
@@ -40,9 +41,15 @@ class FlowBatch:
 
 
 class WindowFeed:
-    """Items by window, made once and kept in memory up to a bound; drawn in epochs."""
+    """Items by window, made once and kept in memory up to a bound; drawn in epochs.
+
+    Raises:
+        InputError: no windows.
+    """
 
     def __init__(self, count: int, seed: int, bytes_a_site: int) -> None:
+        if count < 1:
+            raise InputError("no windows to train on: crop.a_window must be at least 1")
         self.count, self.order_seed, self.bytes_a_site = count, seed, bytes_a_site
         self.kept: OrderedDict[int, tuple[object, int]] = OrderedDict()
         self.kept_bytes = 0
@@ -57,14 +64,28 @@ class WindowFeed:
         raise NotImplementedError
 
     def get(self, index: int):
-        """The item of window `index`."""
+        """The item of window `index`; of the next one that has a site where nothing is and nothing may come (a crop).
+
+        Raises:
+            InputError: no window has one.
+        """
+        for place in range(index, index + self.count):
+            item, sites = self._made(place % self.count)
+            if sites:
+                return item
+        raise InputError("no training window has a site where anything is or may come; build data.store from a log "
+                         "that shows something")
+
+    def _made(self, index: int) -> tuple[object, int]:
+        """As `make`, once."""
         if index not in self.kept:
             item, sites = self.make(index)
-            self.kept[index] = item, sites * self.bytes_a_site
+            self.kept[index] = item, sites
             self.kept_bytes += sites * self.bytes_a_site
             while self.kept_bytes > MAX_KEPT_BYTES and len(self.kept) > 1:
-                self.kept_bytes -= self.kept.popitem(last=False)[1][1]
-        return self.kept[index][0]
+                self.kept_bytes -= self.kept.popitem(last=False)[1][1] * self.bytes_a_site
+            return item, sites
+        return self.kept[index]
 
     def draw(self, windows: int) -> list:
         """The next `windows` items."""

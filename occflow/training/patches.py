@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.store import OccupancyStore
@@ -44,15 +45,25 @@ class PatchSet:
 
     @classmethod
     def from_store(cls, store: OccupancyStore, split: str, stride: Shape, mirrored: bool = False) -> PatchSet:
-        """All patches of a split; with `mirrored` also what they are where left is right."""
+        """All patches of a split; with `mirrored` also what they are where left is right.
+
+        Raises:
+            InputError: no frame of the split has an occupied voxel.
+        """
         found: dict[bytes, int] = {}
+        none = np.zeros((0, int(np.prod(stride))), dtype=np.uint8)
         for scene in store.scenes(split):
-            patches = np.concatenate([frame_patches(store.frame(scene, index), store.grid, stride)
-                                      for index in range(store.num_frames(scene))])
+            patches = np.concatenate([none, *(frame_patches(store.frame(scene, index), store.grid, stride)
+                                              for index in range(store.num_frames(scene)))])
+            if not len(patches):
+                continue
             if mirrored:
                 patches = np.concatenate([patches, mirrored_patches(patches, stride)])
             for patch, count in zip(*np.unique(patches, axis=0, return_counts=True)):
                 found[patch.tobytes()] = found.get(patch.tobytes(), 0) + int(count)
+        if not found:
+            raise InputError(f"{store.path}: no frame of split '{split}' has an occupied voxel to learn from; build it "
+                             "from a log whose drives of that split show something, or name another data.store")
         weight = np.sqrt(np.array(list(found.values()), dtype=np.float64))
         patches = np.frombuffer(b"".join(found), dtype=np.uint8).reshape(len(found), -1)
         return cls(patches, weight / weight.sum(), stride)

@@ -7,27 +7,27 @@ cannot disagree.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
+from typing_extensions import TypedDict
 
-from occflow.atomic import atomic_file
 from occflow.errors import InputError
+from occflow.records import conform, one_line
+from occflow.run_record import timed_step
 from occflow.training.checkpoint import first_difference
 from occflow.training.optimiser import Trainer
 from occflow.training.processes import rank, wait_for_all, world_size
-from occflow.training.run_log import RunLog
+from occflow.training.run_log import LogRecord, RunLog
+from occflow.training.weights_file import read_record, read_weights, weights_digest, write_weights
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -67,28 +67,54 @@ class TrainingRun:
     def state(self, log: RunLog, trainers: Mapping[str, Trainer], start: nn.Module) -> ResumeState:
         """The state of one training; `start` holds all weights that it starts from, frozen ones included."""
         configuration = json.loads(json.dumps({**self.configuration, "processes": world_size(),
-                                               "starting_weights": weights_digest(start)}))
+                                               "starting_weights": weights_digest(start.state_dict())}))
         return ResumeState(state_path(self.run_dir, log.title), configuration, log, trainers, self.save_seconds)
 
-    def forget(self, *titles: str) -> None:
-        """Remove the states of trainings whose checkpoint stands."""
+    @contextmanager
+    def timed(self, title: str, step: str | None = None) -> Iterator[None]:
+        """Record the wall seconds of a training (the block) in RUN_DIR/seconds.json as those of `step` (its title where
+        none is named), those of interrupted processes that it goes on from among them."""
+        path, earlier_s = state_path(self.run_dir, title), 0.0
+        if self.save_seconds is not None and path.is_file():
+            try:
+                earlier_s = conform(read_record(path), StateRecord)["log"]["seconds"]
+            except ValueError:
+                pass  # the training itself refuses the state
+        if rank() == 0:
+            with timed_step(self.run_dir, step or title, earlier_s):
+                yield
+        else:
+            yield
+
+    def forget(self, *titles: str, own: bool = False) -> None:
+        """Remove the states of trainings whose checkpoint stands; with `own` not those of other configurations."""
         for title in titles if rank() == 0 else ():
+            if own and not self._is_own(state_path(self.run_dir, title)):
+                continue
             shutil.rmtree(state_path(self.run_dir, title).parent, ignore_errors=True)
         if rank() == 0 and (self.run_dir / "resume").is_dir() and not any((self.run_dir / "resume").iterdir()):
             (self.run_dir / "resume").rmdir()
+
+
+    def _is_own(self, path: Path) -> bool:
+        try:
+            found = conform(read_record(path), StateRecord)["configuration"]
+        except ValueError:
+            return False
+        return all(found.get(name) == value for name, value in json.loads(json.dumps(self.configuration)).items())
 
 
 def state_path(run_dir: Path, title: str) -> Path:
     return Path(run_dir) / "resume" / title / "state.safetensors"
 
 
-def weights_digest(module: nn.Module) -> str:
-    """A short digest of all weights of a module."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
+class StateRecord(TypedDict):
+    """What a state tells of itself: what shapes the training, its log, steps by trainer, the digest of its tensors."""
+
+    configuration: dict[str, Any]
+    log: LogRecord
+    counts: dict[str, int]
+    weights: str
 
 
 class ResumeState:
@@ -113,25 +139,30 @@ class ResumeState:
             self.save()  # so that lines of a start that is cut off before its first state are taken back, too
             return 0
         record, tensors = self._read()
-        difference = first_difference(record["configuration"], self.configuration)
+        difference = first_difference(record["configuration"], self.configuration, ("interrupted", "configured"))
         if difference:
-            raise InputError(f"{self.path}: an interrupted training of another configuration "
-                             f"({difference.replace('checkpoint', 'interrupted')}); go on with that configuration, "
-                             f"or remove {self.path.parent} to start anew")
-        for name, trainer in self.trainers.items():
-            start = f"{name}/"
-            trainer.load({key[len(start):]: tensor for key, tensor in tensors.items() if key.startswith(start)},
-                         record["counts"][name])
+            raise InputError(f"{self.path}: an interrupted training of another configuration ({difference}); go on "
+                             f"with that configuration, or remove {self.path.parent} to start anew")
+        try:
+            for name, trainer in self.trainers.items():
+                start = f"{name}/"
+                trainer.load({key[len(start):]: tensor for key, tensor in tensors.items() if key.startswith(start)},
+                             record["counts"][name])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise self._unreadable(error) from None
         self.log.resume(record["log"])
         return record["log"]["steps"]
 
-    def _read(self) -> tuple[dict, dict]:
+    def _read(self) -> tuple[StateRecord, dict[str, Tensor]]:
         try:
-            with safe_open(str(self.path), framework="pt") as file:
-                return json.loads(file.metadata()["record"]), {name: file.get_tensor(name) for name in file.keys()}
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-            raise InputError(f"{self.path}: the interrupted training's state cannot be read; remove "
-                             f"{self.path.parent} to start anew") from None
+            record, tensors = read_weights(self.path)
+            return conform(record, StateRecord), tensors
+        except ValueError as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: Exception) -> InputError:
+        return InputError(f"{self.path}: the interrupted training's state cannot be read; remove {self.path.parent} "
+                          f"to start anew ({one_line(error)})")
 
     def save_if_due(self) -> None:
         """Write the state where `save_seconds` have gone by since the last one."""
@@ -139,15 +170,15 @@ class ResumeState:
             self.save()
 
     def save(self) -> None:
-        """Write the state, durably: after a power failure the old or the new one stands whole."""
+        """Write the state, durably: after a power failure the old or the new one stands whole.
+
+        Raises:
+            InputError: it cannot be written; the old one stands.
+        """
         if self.save_seconds is None or rank() != 0:
             return
         record = {"configuration": self.configuration, "log": self.log.record(),
                   "counts": {name: trainer.count for name, trainer in self.trainers.items()}}
-        tensors = {f"{name}/{key}": tensor.detach().cpu().contiguous()
-                   for name, trainer in self.trainers.items() for key, tensor in trainer.tensors().items()}
-        with atomic_file(self.path) as partial:
-            save_file(tensors, str(partial), {"record": json.dumps(record)})
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
+        write_weights(self.path, {f"{name}/{key}": tensor for name, trainer in self.trainers.items()
+                                  for key, tensor in trainer.tensors().items()}, record)
         self.saved_at = time.perf_counter()

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.training.processes import rank
 
 TICK_STEPS = 25  # a line of stats.jsonl every so many steps
+
+
+class LogRecord(TypedDict):
+    """What a log goes on from: steps, steps and sums of figures since the last tick (null: not finite), where its lines
+    begin in stats.jsonl, and the seconds of all processes that took part."""
+
+    steps: int
+    since_tick: int
+    sums: dict[str, float | None]
+    counts: dict[str, int]
+    first_byte: int
+    seconds: float
 
 
 class RunLog:
@@ -53,15 +67,17 @@ class RunLog:
         self.bar.set_postfix({name: f"{value:.4g}" for name, value in means.items()})
         self.sums, self.counts, self.since_tick = {}, {}, 0
 
-    def record(self) -> dict:
+    def record(self) -> LogRecord:
         """What `resume` needs, as plain JSON values."""
-        return {"steps": self.steps, "since_tick": self.since_tick, "sums": self.sums,
+        sums = {name: value if math.isfinite(value) else None for name, value in self.sums.items()}
+        return {"steps": self.steps, "since_tick": self.since_tick, "sums": sums,
                 "counts": self.counts, "first_byte": self.first_byte, "seconds": time.perf_counter() - self.start}
 
-    def resume(self, record: dict) -> None:
+    def resume(self, record: LogRecord) -> None:
         """Go on from a record; lines that were written after it are taken out of stats.jsonl."""
-        self.steps, self.since_tick, self.sums = record["steps"], record["since_tick"], dict(record["sums"])
-        self.counts = dict(record.get("counts") or dict.fromkeys(self.sums, self.since_tick))
+        self.steps, self.since_tick = record["steps"], record["since_tick"]
+        self.sums = {name: math.nan if value is None else value for name, value in record["sums"].items()}
+        self.counts = dict(record["counts"])
         self.first_byte, self.start = record["first_byte"], time.perf_counter() - record["seconds"]
         self.bar.update(self.steps * self.samples_a_step)
         if self.writes and self.path.exists():
@@ -73,9 +89,9 @@ class RunLog:
     def _stands(self, line: bytes) -> bool:
         try:
             values = json.loads(line)
-        except ValueError:  # the run was cut off while it wrote
+            return values["training"] != self.title or values["step"] <= self.steps
+        except (ValueError, KeyError, TypeError, RecursionError):  # the run was cut off while it wrote
             return False
-        return values["training"] != self.title or values["step"] <= self.steps
 
     def finish(self) -> None:
         """Write what is left since the last tick."""

@@ -22,7 +22,7 @@ from occflow.models.forecaster import FlowForecaster
 from occflow.models.layout import all_cells, cell_grid
 from occflow.models.mean import MeanForecast
 from occflow.models.trunk import place_features
-from occflow.runtime.benchmark import chosen_device, chosen_window, run_benchmark
+from occflow.runtime.benchmark import chosen_window, run_benchmark
 from occflow.runtime.benchmark_jobs import DenseJobs, SparseJobs, site_counts
 from occflow.runtime.dense_twin import DenseAutoencoder, DenseMean, DenseVelocity
 from occflow.runtime.line_chart import Panel, write_charts
@@ -175,16 +175,16 @@ def test_charts_are_pictures_without_the_points_that_are_absent(tmp_path):
 
 
 def test_an_unknown_device_and_a_store_of_another_grid_are_refused(small_settings, tmp_path):
-    with pytest.raises(InputError, match="benchmark.device"):
-        chosen_device("abacus")
+    with pytest.raises(InputError, match="device: 'abacus'"):
+        run_benchmark(compose_config(["device=abacus", f"benchmark.output={tmp_path}"]))
     with pytest.raises(InputError, match="no occupancy store"):
         chosen_window(str(tmp_path), small_settings)
 
 
 def test_a_quick_run_writes_figures_table_and_charts(tmp_path):
-    config = compose_config(["workers=1"])
+    config = compose_config(["workers=1", "device=cpu"])
     config["benchmark"] = {**OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "benchmark" / "default.yaml")),
-                           "quick": True, "device": "cpu", "output": str(tmp_path)}
+                           "quick": True, "output": str(tmp_path)}
     table = run_benchmark(config)
     report = json.loads((tmp_path / "benchmark.json").read_text())
     assert table == (tmp_path / "benchmark.md").read_text()

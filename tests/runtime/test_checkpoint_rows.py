@@ -1,7 +1,6 @@
 """Rows of an evaluation from checkpoints: what they are called, and what is refused."""
 
 import dataclasses
-import json
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from occflow.errors import InputError
 from occflow.runtime.checkpoint_rows import checkpoint_forecasters
 from occflow.runtime.network import Sampler, WindowEncoder
 from occflow.training.checkpoint import load_forecaster, save_checkpoint
+from occflow.training.weights_file import read_weights, write_weights
 
 
 def values(*paths, **changes) -> dict:
@@ -40,6 +40,13 @@ def test_files_of_one_name_are_told_apart_by_their_folders(checkpoint, small_set
     assert names == ["seed0/regression", "seed0/teacher-2", "seed1/regression", "seed1/teacher-2"]
 
 
+def test_a_checkpoint_brings_networks_of_its_own(checkpoint, small_settings):
+    """Only the windows are the configuration's: weights of another group `model` need not be named."""
+    others = dataclasses.replace(small_settings, history_channels=24, keep_within=0.3)
+    rows, models = checkpoint_forecasters(values(checkpoint("t.safetensors", "teacher")), others)
+    assert models[0].settings == small_settings and len(rows) == 2
+
+
 def test_an_autoencoder_alone_and_other_settings_are_refused(checkpoint, small_settings):
     with pytest.raises(InputError, match="kind 'autoencoder'"):
         checkpoint_forecasters(values(checkpoint("a.safetensors", "autoencoder")), small_settings)
@@ -63,10 +70,11 @@ def test_a_samplers_name_says_what_is_not_the_default():
 
 def test_checkpoints_written_before_a_setting_was_there_still_load(checkpoint, small_forecaster):
     path = checkpoint("t.safetensors", "teacher")
-    record = json.loads(path.with_suffix(".json").read_text())
+    record, tensors = read_weights(path)
     del record["settings"]["base"], record["settings"]["keep_within"]
     del record["settings"]["support"]["whole_grid"], record["settings"]["support"]["motion_compensation"]
-    path.with_suffix(".json").write_text(json.dumps(record))
+    write_weights(path, {name: tensor.clone() for name, tensor in tensors.items()}, record,
+                  outdated=path.with_suffix(".json"))
     loaded = load_forecaster(path, ("teacher",))
     assert loaded.settings == small_forecaster.settings
     assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(),

@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.models.student_networks import PosteriorNetwork
-from occflow.runtime.resampling import FutureResampler, agreement_table
+from occflow.runtime.forecaster_study import changed
+from occflow.runtime.resampling import FutureResampler, agreement_table, resample_window, resampling_model
+from occflow.training.checkpoint import save_checkpoint
 
 
 @pytest.fixture(params=["teacher", "student"])
@@ -44,6 +47,23 @@ def test_a_windows_own_future_is_resampled_and_told_of(resampler, street_window)
     assert agreement_table(kept, found).splitlines()[2].startswith("| 0.3 | ")
     own, _ = resampler.futures(street_window, "sample", [], [1, 2])
     assert len(own) == len(street_window.horizon)
+
+
+def test_a_missing_student_names_what_makes_one(tmp_path):
+    with pytest.raises(InputError, match=r"student_meta_flow_map.safetensors does not exist; make it with "
+                                         r"tools/distill.py distill=meta_flow_map, or name a teacher"):
+        resample_window(compose_config([f"run_dir={tmp_path}"]))
+
+
+def test_other_networks_are_resampled_other_windows_are_refused(small_forecaster, small_settings, tmp_path):
+    grid = small_settings.grid.to_dict()
+    config = {"device": "cpu", **changed(compose_config([]), {
+        "data.grid": grid, "data.history": 2, "data.horizon": 3, "data.frame_interval_s": 0.5})}
+    save_checkpoint(tmp_path / "teacher.safetensors", small_forecaster, "teacher", small_settings, {})
+    assert resampling_model(tmp_path / "teacher.safetensors", config)[1] == "teacher"
+    config["data"]["horizon"] = 4
+    with pytest.raises(InputError, match="num_horizon: checkpoint 3, configured 4"):
+        resampling_model(tmp_path / "teacher.safetensors", config)
 
 
 def test_a_student_of_another_method_is_refused(small_forecaster):

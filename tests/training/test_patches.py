@@ -1,7 +1,9 @@
 """The autoencoder's training set."""
 
 import numpy as np
+import pytest
 
+from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.training.patches import PatchSet, frame_patches, mirrored_patches
@@ -45,6 +47,36 @@ def test_rare_patches_weigh_by_the_root_of_their_count():
     assert len(found.patches) == 3  # a full road cell, half a road cell, half a road cell with a pedestrian
     share = dict(zip((int((patch != FREE).sum()) for patch in found.patches), found.probability))
     assert np.isclose(share[4] / share[3], 2.0)  # sixteen against four
+
+
+class Empty(OneFrame):
+    """A store whose split has no frames, or none where anything is."""
+
+    path = "runs/store"
+
+    def __init__(self, frames: int) -> None:
+        super().__init__(np.full(GRID.shape, FREE, dtype=np.uint8))
+        self.frames = frames
+
+    def num_frames(self, scene):
+        return self.frames
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("frames", [0, 2])
+def test_a_split_without_a_voxel_is_one_line(frames, mirrored):
+    with pytest.raises(InputError, match="runs/store: no frame of split 'train' has an occupied voxel"):
+        PatchSet.from_store(Empty(frames), "train", STRIDE, mirrored)
+
+
+def test_scenes_and_frames_where_nothing_is_add_nothing():
+    store, free = OneFrame(volume()), OccupancyFrame.from_dense(np.full(GRID.shape, FREE, dtype=np.uint8), np.eye(4))
+    whole = PatchSet.from_store(store, "train", STRIDE)
+    store.scenes, one = lambda split: ["none", "a", "free", "b"], store.one
+    store.num_frames = lambda scene: 0 if scene == "none" else 2
+    store.frame = lambda scene, index: free if scene == "free" else one
+    found = PatchSet.from_store(store, "train", STRIDE)
+    assert (found.patches == whole.patches).all() and (found.probability == whole.probability).all()
 
 
 def test_a_draw_is_a_batch_of_blocks():

@@ -1,17 +1,24 @@
 """An interrupted training that goes on equals one that was never interrupted, bit for bit."""
 
 import dataclasses
+import errno
 import json
+import os
 import sys
 
+import numpy as np
 import pytest
 import torch
+from damage import edited_bytes, same_bits
+from safetensors import SafetensorError
 
 from occflow.distill.flow_maps import TerminalVelocityMatching
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.regression import TrueFuture
+from occflow.run_record import read_seconds
+from occflow.training import weights_file
 from occflow.training.distillation import distill
 from occflow.training.engine import train
 from occflow.training.feeding import FlowFeed, WindowFeed
@@ -20,6 +27,7 @@ from occflow.training.randomness import step_generator
 from occflow.training.regression import train_regression
 from occflow.training.run import TrainingRun
 from occflow.training.teacher import train_flow, train_mean
+from occflow.training.weights_file import read_weights, write_weights
 
 pytestmark = pytest.mark.chaotic
 OPTIMISER = {"learning_rate": 1e-2, "warmup_steps": 2, "clip_norm": 1.0, "ema_decay": 0.9}
@@ -131,6 +139,7 @@ def test_steps_after_the_last_state_are_made_again_and_logged_once(cut, tmp_path
     assert cut(lambda: toy(tmp_path / "cut", save_seconds=1e9), 30)  # only the state of the start is there
     assert len(lines(tmp_path / "cut")) == 1
     with (tmp_path / "cut" / "stats.jsonl").open("a") as file:
+        file.write('3\n{"step": 4}\n{"training": "toy", "step": "4"}\n' + "[" * 10**5 + "\n")  # nobody's lines
         file.write('{"training": "to')  # cut off while it wrote
     assert_same(toy(tmp_path / "cut"), whole)
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
@@ -155,6 +164,85 @@ def test_a_damaged_state_is_refused_in_one_line(tmp_path):
     (tmp_path / "resume" / "toy" / "state.safetensors").write_bytes(b"damaged")
     with pytest.raises(InputError, match="cannot be read; remove"):
         toy(tmp_path, steps=2)
+
+
+def test_no_edit_of_a_state_changes_what_a_training_goes_on_from(cut, tmp_path):
+    """Random edits: refused in one line with the remedy, or the training is what it would have been."""
+    cut(lambda: toy(tmp_path), 5)
+    path = tmp_path / "resume" / "toy" / "state.safetensors"
+    content, rng, (record, tensors) = path.read_bytes(), np.random.default_rng(0), read_weights(path)
+    tensors, refused = {name: tensor.clone() for name, tensor in tensors.items()}, 0
+    for _ in range(100):
+        path.write_bytes(edited_bytes(content, rng))
+        try:
+            found, weights = read_weights(path)
+        except ValueError:
+            refused += 1
+            with pytest.raises(InputError, match="state.safetensors: .* cannot be read; remove .*resume/toy to start"):
+                toy(tmp_path)
+        else:
+            assert found == record and weights.keys() == tensors.keys()
+            assert all(same_bits(tensor, tensors[name]) for name, tensor in weights.items())
+    assert refused > 80
+
+
+def test_the_seconds_of_interrupted_processes_are_counted(cut, tmp_path):
+    run, path = run_of(tmp_path), tmp_path / "resume" / "toy" / "state.safetensors"
+
+    def timed(seconds_before: float) -> float:
+        with run.timed("toy", "step"):
+            toy(tmp_path, steps=8)
+        return read_seconds(tmp_path)["step"] - seconds_before
+
+    assert cut(lambda: timed(0.0), 3) and read_seconds(tmp_path) == {}
+    record, tensors = read_weights(path)
+    assert record["log"]["seconds"] > 0
+    record["log"]["seconds"] = 1000.0  # as if the first process had taken so long
+    write_weights(path, {name: tensor.clone() for name, tensor in tensors.items()}, record)
+    assert cut(lambda: timed(0.0), 3)  # and the second was interrupted, too
+    assert 0 < timed(1000.0) < 500 and lines(tmp_path)[-1]["step"] == 8
+
+
+@pytest.mark.parametrize("change", [{"log": 3}, {"counts": {}}, {"counts": {"network": "5"}}, {"configuration": []}])
+def test_a_forged_state_is_refused_in_one_line(cut, tmp_path, change):
+    cut(lambda: toy(tmp_path), 5)
+    path = tmp_path / "resume" / "toy" / "state.safetensors"
+    record, tensors = read_weights(path)
+    write_weights(path, {name: tensor.clone() for name, tensor in tensors.items()}, {**record, **change})
+    with pytest.raises(InputError, match="cannot be read; remove"):
+        toy(tmp_path)
+
+
+def test_figures_that_are_not_finite_leave_a_state_that_can_be_read(tmp_path):
+    run = run_of(tmp_path)
+    log, net = run.log("toy", 3, 1), torch.nn.Linear(2, 2)
+    log.add({"ratio": float("nan"), "loss": 1.0})
+    trainer = Trainer(net, OptimiserSettings(3, **OPTIMISER))
+    run.state(log, {"network": trainer}, net).save()
+    again = run.log("toy", 3, 1)
+    assert run.state(again, {"network": trainer}, net).load() == 1 and again.sums["loss"] == 1.0
+
+
+@pytest.mark.parametrize("fault", ["safetensors", "sync"])
+def test_a_full_disk_ends_a_training_in_one_line_and_leaves_the_last_state(cut, tmp_path, monkeypatch, fault):
+    """And with room again it goes on as if nothing had been."""
+    whole = toy(tmp_path / "whole", save_seconds=None)
+    assert cut(lambda: toy(tmp_path / "full"), 10)
+    state = tmp_path / "full" / "resume" / "toy" / "state.safetensors"
+    before = state.read_bytes()
+
+    def full(*arguments):
+        if fault == "sync":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        raise SafetensorError("Error while serializing: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((os, "fsync") if fault == "sync" else (weights_file, "save_file")), full)
+        with pytest.raises(InputError, match=r"toy/state.safetensors: cannot be written \(.*No space") as found:
+            toy(tmp_path / "full")
+    assert "\n" not in str(found.value) and state.read_bytes() == before
+    assert [path.name for path in state.parent.iterdir()] == [state.name]
+    assert_same(toy(tmp_path / "full"), whole)
 
 
 def trained(settings, window, folder, training: str) -> FlowForecaster:

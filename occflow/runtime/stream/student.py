@@ -9,7 +9,7 @@ from occflow.errors import InputError
 from occflow.models.forecaster import FlowForecaster
 from occflow.models.settings import settings_from_config
 from occflow.runtime.network import load_student
-from occflow.runtime.sources import ensure_log, ensure_store
+from occflow.runtime.sources import configured_device, ensure_log, ensure_store
 from occflow.runtime.train_jobs import distill_mfd, train_teacher
 from occflow.training.checkpoint import refuse_other_windows
 
@@ -26,7 +26,7 @@ def ensure_student(config: Mapping) -> FlowForecaster:
         print(f"no student at {checkpoint}: training one first, as `make demo` does (log, occupancy, teacher, student; "
               "some ten minutes on two cores). After Ctrl-C the same command goes on where it stopped.", flush=True)
         _train(config)
-    model = load_student(checkpoint).model
+    model = load_student(checkpoint, configured_device(config)).model
     refuse_other_windows(checkpoint, model.settings, settings_from_config(config["data"], config["model"]))
     return model
 
