@@ -1,12 +1,13 @@
 # make stream: install into .venv and forecast the embedded log with the weights that come with the project;
-# make demo: install and run the whole road, training included; make test: install and test.
+# make demo: install and run the whole road, training included; make test: install and test;
+# make fuzz: install and edit every kind of file that is read 500 times at random.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN ?= $(BIN)/python
 
-.PHONY: stream demo test lint clean
+.PHONY: stream demo test fuzz lint clean
 
 demo: $(INSTALLED)
 	$(RUN) tools/simulate_log.py
@@ -23,6 +24,9 @@ stream: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
 	$(RUN) -m pytest
+
+fuzz: $(INSTALLED)
+	PYTHONPATH=tests $(RUN) -m fuzzing 500
 
 $(INSTALLED): pyproject.toml constraints.txt tools/install.sh
 	PYTHON=$(PYTHON) sh tools/install.sh $(VENV)
