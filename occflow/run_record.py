@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -14,14 +13,15 @@ from pathlib import Path
 
 from occflow import __version__
 from occflow.atomic import write_json
+from occflow.errors import InputError
+from occflow.records import read_json
 
 
 def read_seconds(run_dir: Path) -> dict[str, float]:
     """Wall seconds by step that have been recorded in a run directory; empty where none were."""
     try:
-        values = json.loads((Path(run_dir) / "seconds.json").read_text())
-        return {str(step): float(seconds) for step, seconds in values.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+        return read_json(Path(run_dir) / "seconds.json", dict[str, float])
+    except InputError:  # a record of seconds is nothing to stop a run for
         return {}
 
 

@@ -21,7 +21,8 @@ def test_a_failed_step_is_not_recorded(tmp_path):
     assert read_seconds(tmp_path) == {}
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"teacher": "soon"}', '{"teacher": null}'])
+@pytest.mark.parametrize("text", ["", "[1]", '{"teacher": "soon"}', '{"teacher": null}', "[" * 100_000,
+                                  '{"teacher": NaN}', '{"teacher": 1' + "0" * 400 + "}"])
 def test_a_broken_record_does_not_stop_a_run(tmp_path, text):
     (tmp_path / "seconds.json").write_text(text)
     assert read_seconds(tmp_path) == {}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
+from occflow.eval.report import read_report
 from occflow.occupancy.settings import refuse_unknown
 from occflow.occupancy.store import OccupancyStore
 from occflow.run_record import machine, versions
 from occflow.runtime.checkpoint_rows import configured_samplers, rows_of
+from occflow.runtime.earlier_results import earlier_results
 from occflow.runtime.fine_tuning import fine_tuned, halves, recording_store
 from occflow.runtime.forecaster_study_report import study_markdown
 from occflow.runtime.network import load_teacher
@@ -33,7 +34,7 @@ def run_study(config: Mapping) -> str:
         InputError: an unknown part, or one that needs the first seed's networks before they are there.
     """
     output = Path(config["study"]["output"])
-    found = read_results(output.with_suffix(".json"))
+    found = earlier_results(output.with_suffix(".json"), {"parts": {}}, study_markdown, dict[str, dict])
     for part in config["study"]["parts"]:
         refuse_unknown("study.parts", part, tuple(PARTS))
     for part in config["study"]["parts"]:
@@ -46,11 +47,6 @@ def run_study(config: Mapping) -> str:
                 with atomic_file(output.with_suffix(".md")) as partial:
                     partial.write_text(study_markdown(found))
     return study_markdown(found)
-
-
-def read_results(path: Path) -> dict:
-    """What an earlier call found; nothing where there was none."""
-    return json.loads(path.read_text()) if path.is_file() else {"parts": {}}
 
 
 def changed(config: Mapping, changes: Mapping) -> dict:
@@ -91,7 +87,7 @@ def scored(config: Mapping, checkpoints: list[Path], **changes) -> dict:
     """Rows of the baselines and of checkpoints; the report goes to the configured run folder."""
     evaluate_run(changed(config, {"eval.checkpoints": [str(path) for path in checkpoints],
                                   **{key.replace("__", "."): value for key, value in changes.items()}}))
-    return summary(json.loads((Path(config["run_dir"]) / "report.json").read_text()))
+    return summary(read_report(Path(config["run_dir"]) / "report.json"))
 
 
 def summary(report: Mapping) -> dict:

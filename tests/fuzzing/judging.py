@@ -37,8 +37,8 @@ class Kind:
         read: what the product reads from that file, through its public functions, up to where it would be used.
         forms: the ways in which it is edited (fuzzing.edits).
         told: those of them after which other contents must be refused: a checksum tells.
-        named: whether a message must name the very file, not only a file or folder beside it: two files that do not
-            agree may each be the broken one.
+        named: texts of which a message must have one, by the folder that was written to: they name the file, or
+            where it lies, for of two files that do not agree each may be the broken one.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Kind:
     read: Callable[[Path], object]
     forms: tuple[str, ...]
     told: tuple[str, ...] = ()
-    named: bool = True
+    named: Callable[[Path], tuple[str, ...]] | None = None  # None: the name of the file
 
 
 class TooSlow(BaseException):
@@ -95,7 +95,8 @@ class Bench:
             return f"memory was asked for before a size was checked: {message[:200]}"
         if not message.isprintable() or len(message) > MOST_CHARACTERS:
             return f"a message of {len(message)} characters that is no line to read: {message[:200]!r}"
-        if (self.path.name if self.kind.named else str(self.folder)) not in message:
+        names = self.kind.named(self.folder) if self.kind.named else (self.path.name,)
+        if not any(name in message for name in names):
             return f"names no file: {message[:200]}"
         return None
 

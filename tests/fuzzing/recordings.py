@@ -70,7 +70,13 @@ def _kind(name: str, write: WriteLog, file: str, *forms: str, told: tuple[str, .
         log = logs[path]
         return read_sequences(log) if is_ready_made(log) else read_log(log)
 
-    return Kind(name, write_file, read, forms, told, named=False)
+    return Kind(name, write_file, read, forms, told, _log_names)
+
+
+def _log_names(folder: Path) -> tuple[str, ...]:
+    """A path below the folder, or the name of the log that is there."""
+    return str(folder), "v1.0-tiny@", *(f"{kind}@{path.name}-" for path in (folder, *folder.iterdir()) for kind in
+                                        ("kitti_raw", "kitti_tracking", "semantickitti", "semantickitti_voxels"))
 
 
 def read_log(config: Mapping) -> object:
