@@ -7,12 +7,21 @@ import time
 from pathlib import Path
 
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
+from occflow.records import conform
 from occflow.training.processes import rank
 
 TICK_STEPS = 25  # a line of stats.jsonl every so many steps
+
+
+class Line(TypedDict):
+    """What every line of stats.jsonl has."""
+
+    training: str
+    step: int
 
 
 class RunLog:
@@ -72,8 +81,8 @@ class RunLog:
 
     def _stands(self, line: bytes) -> bool:
         try:
-            values = json.loads(line)
-        except ValueError:  # the run was cut off while it wrote
+            values = conform(json.loads(line), Line)
+        except (ValueError, RecursionError):  # the run was cut off while it wrote
             return False
         return values["training"] != self.title or values["step"] <= self.steps
 
