@@ -1,6 +1,6 @@
 """So many edits of every kind of file, and what became of them, as a table (make fuzz):
 
-    PYTHONPATH=tests python -m fuzzing 500 [PART OF A KIND'S NAME]
+    PYTHONPATH=tests python -m fuzzing 500 [PARTS OF THE NAMES OF KINDS ...]
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SECONDS = 2  # of work that an edit may cost
 
 def main() -> int:
     """Print the table; returns how many edits failed."""
-    count, part = int(sys.argv[1]), "".join(sys.argv[2:3])
+    count, parts = int(sys.argv[1]), sys.argv[2:]
     failed = 0
     print("| kind | edits | refused | same | other | failures |\n|---|---|---|---|---|---|")
     for kind in KINDS:
-        if part not in kind.name:
+        if parts and not any(part in kind.name for part in parts):
             continue
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(kind, Path(folder), SECONDS)

@@ -1,4 +1,7 @@
-"""Files that occflow writes and reads again: stores, forecasts, reports, predictions, branching futures."""
+"""Files that occflow writes and reads again: stores, forecasts, reports, predictions, branching futures.
+
+The archives have a checksum of every array and none of the whole: where it is made anew (`npz`), nothing can tell.
+"""
 
 from __future__ import annotations
 
@@ -143,8 +146,8 @@ KINDS = (
     Kind("store meta.json", _store("meta.json"), _read_store, ("json", "text", "bytes"),
          told=("json", "text", "bytes")),
     Kind("store shown", _store("meta.json"), _view, ("json", "text", "bytes")),
-    Kind("scene .occ", _store("street-1.occ"), _read_store, ("bytes",), told=("bytes",)),
-    Kind("forecast.npz", _write_forecast, _view, ("npz", "bytes"), told=("npz", "bytes")),
+    Kind("scene .occ", _store("street-1.occ"), _read_store, ("bytes", "scene"), told=("bytes",)),
+    Kind("forecast.npz", _write_forecast, _view, ("npz", "bytes"), told=("bytes",)),
     Kind("report.json", _report("report.json"), _compare, ("json", "text", "bytes")),
     Kind("counters.npz", _report("counters.npz"), _compare, ("npz", "bytes"), told=("bytes",)),
     Kind("prediction", _write_prediction, _read_prediction, ("npz", "bytes"), told=("bytes",)),

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fuzzing.archive_edits import edit_npz
+from fuzzing.byte_edits import LONG, edit_bytes
 from fuzzing.json_edits import edit_json
 from fuzzing.number_edits import edit_float32, edit_words
+from fuzzing.scene_edits import edit_scene
 from fuzzing.tensor_edits import edit_safetensors
 from fuzzing.xml_edits import edit_xml
 
 Change = Callable[[bytes, random.Random], bytes]
-LONG = 100_000  # characters of a line or bytes of an addition that nobody expects
 
 
 @dataclass(frozen=True)
@@ -44,28 +45,6 @@ def edited(content: bytes, name: str, forms: Sequence[str], number: int) -> Edit
     raise AssertionError(f"no edit of form {form} changes {name}")
 
 
-def edit_bytes(content: bytes, rng: random.Random) -> bytes:
-    """A few bytes changed, lost, added, doubled, blanked or moved; or nothing left."""
-    start, length = rng.randrange(len(content) + 1), rng.choice((1, 1, 2, 4, 16, 64, 1024))
-    end = min(len(content), start + length)
-    run, before, after = content[start:end], content[:start], content[end:]
-    change = rng.choice(("flip", "set", "delete", "insert", "truncate", "double", "blank", "fill", "swap", "append",
-                         "flip", "set", "empty"))
-    if change == "flip":
-        return before + bytes([run[0] ^ 1 << rng.randrange(8)]) + content[start + 1:] if run else content
-    if change == "swap":
-        other = rng.randrange(len(content) + 1)
-        low, high = sorted((start, other))
-        middle = content[low + length:high]
-        return content[:low] + content[high:high + length] + middle + content[low:low + length] \
-            + content[high + length:] if high - low >= length else content
-    return {"set": before + rng.randbytes(len(run)) + after, "delete": before + after,
-            "insert": before + rng.randbytes(length) + content[start:], "truncate": before,
-            "double": before + run + run + after, "blank": before + bytes(len(run)) + after,
-            "fill": before + b"\xff" * len(run) + after, "append": content + rng.randbytes(rng.choice((1, 64, LONG))),
-            "empty": b""}[change]
-
-
 def edit_text(content: bytes, rng: random.Random) -> bytes:
     """Lines lost, doubled, moved, cut or made strange."""
     lines = content.split(b"\n")
@@ -86,4 +65,5 @@ def edit_text(content: bytes, rng: random.Random) -> bytes:
 
 
 FORMS: dict[str, Change] = {"bytes": edit_bytes, "text": edit_text, "json": edit_json, "npz": edit_npz,
-                            "float32": edit_float32, "safetensors": edit_safetensors, "xml": edit_xml}
+                            "float32": edit_float32, "safetensors": edit_safetensors, "xml": edit_xml,
+                            "scene": edit_scene}

@@ -99,6 +99,8 @@ KINDS = (
          told=("bytes", "safetensors")),
     Kind("checkpoint record", _record_of("teacher"), _read_forecaster, ("json", "text", "bytes"),
          told=("json", "text", "bytes")),
+    Kind("student weights", _checkpoint("student"), _read_forecaster, ("bytes", "safetensors"),
+         told=("bytes", "safetensors")),
     Kind("student record", _record_of("student"), _read_forecaster, ("json", "text", "bytes"),
          told=("json", "text", "bytes")),
     Kind("autoencoder weights", _checkpoint("autoencoder"), _read_autoencoder, ("bytes", "safetensors"),
