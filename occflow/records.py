@@ -16,12 +16,14 @@ T = TypeVar("T")
 MAX_RECORD_BYTES = 64 << 20  # of JSON; the largest that occflow writes has some 100 kB (tables of nuScenes have more)
 MAX_DEPTH = 64               # of lists and objects in one another; the deepest that occflow writes has 8
 MAX_NAME = 200               # characters of a name that people read
+MAX_DIGITS = 20              # of a whole number, its sign among them: those of 64 bits have no more
 MAX_SHOWN = 160              # characters of somebody else's text in a message
 
 
 def one_line(error: BaseException | str) -> str:
-    """The reason of an error as a short line, never empty."""
+    """The reason of an error as a short line, never empty; what a terminal would obey is spelt out."""
     text = " ".join(str(error).split()) or type(error).__name__
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:MAX_SHOWN + 1])
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN - 3] + "..."
 
 
@@ -29,12 +31,12 @@ def parse_json(text: str | bytes, max_bytes: int = MAX_RECORD_BYTES) -> Any:
     """JSON whose size, depth and numbers are sound.
 
     Raises:
-        ValueError: not JSON, too large, nested too deeply, or with a number that is not finite.
+        ValueError: not JSON, too large, nested too deeply, or with a number that is not finite or beyond 64 bits.
     """
     if len(text) > max_bytes:
         raise ValueError(f"JSON of {len(text)} bytes, more than {max_bytes}")
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
     except RecursionError:
         raise ValueError(f"JSON nested more than {MAX_DEPTH} deep") from None
     if _depth_exceeds(value, MAX_DEPTH):
@@ -151,6 +153,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"number {one_line(text)} is not finite")
     return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"whole number {one_line(text)} is beyond 64 bits")
+    return int(text)
 
 
 def _depth_exceeds(value: Any, most: int) -> bool:

@@ -21,7 +21,7 @@ def read_seconds(run_dir: Path) -> dict[str, float]:
     """Wall seconds by step that have been recorded in a run directory; empty where none were."""
     try:
         return read_json(Path(run_dir) / "seconds.json", dict[str, float])
-    except InputError:
+    except InputError:  # a record of seconds is nothing to stop a run for
         return {}
 
 

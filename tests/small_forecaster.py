@@ -14,6 +14,9 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 
 GRID = VoxelGrid((-8.0, -8.0, -1.0), (20, 18, 8), 0.8)  # 18 is no multiple of the coarse levels
+TRUNK = TrunkSettings((8, 12, 12), (1, 1, 1))
+SMALL_SETTINGS = ForecasterSettings(GRID, 2, 3, 0.5, AutoencoderSettings(((2, 2, 2), (1, 1, 2)), (8, 12, 16), 6),
+                                    SupportSettings(6.0, ((2, 2, 1), (2, 2, 2))), 8, TRUNK, TRUNK)
 
 
 def street_frame(index: int, speed_m_per_s: float = 2.0) -> OccupancyFrame:
@@ -29,9 +32,7 @@ def street_frame(index: int, speed_m_per_s: float = 2.0) -> OccupancyFrame:
 
 @pytest.fixture(scope="session")
 def small_settings() -> ForecasterSettings:
-    trunk = TrunkSettings((8, 12, 12), (1, 1, 1))
-    return ForecasterSettings(GRID, 2, 3, 0.5, AutoencoderSettings(((2, 2, 2), (1, 1, 2)), (8, 12, 16), 6),
-                              SupportSettings(6.0, ((2, 2, 1), (2, 2, 2))), 8, trunk, trunk)
+    return SMALL_SETTINGS
 
 
 @pytest.fixture()

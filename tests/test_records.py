@@ -6,7 +6,7 @@ import pytest
 from typing_extensions import TypedDict
 
 from occflow.errors import InputError
-from occflow.records import bounded, conform, file_name, inside, parse_json, read_json, shown_name
+from occflow.records import bounded, conform, file_name, inside, one_line, parse_json, read_json, shown_name
 
 
 class Record(TypedDict):
@@ -46,7 +46,8 @@ def test_a_missing_field_is_named():
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[" * 5_000_000, b"[" * 100 + b"]" * 100, b'{"a": NaN}', b"[Infinity]",
-                                  b"[1e999]", b"\xff\xfe", b"[" + b"1" * 5000 + b"]", b'{"a": 1}' + b" " * 2000])
+                                  b"[1e999]", b"\xff\xfe", b"[" + b"1" * 5000 + b"]", b"[1" + b"0" * 400 + b"]",
+                                  b'{"a": 1}' + b" " * 2000])
 def test_what_is_no_record_is_one_line(tmp_path, text):
     path = tmp_path / "record.json"
     path.write_bytes(text)
@@ -55,6 +56,13 @@ def test_what_is_no_record_is_one_line(tmp_path, text):
     assert str(path) in str(refused.value) and len(str(refused.value).splitlines()) == 1
     with pytest.raises(InputError, match="cannot be read"):
         read_json(tmp_path)
+
+
+@pytest.mark.parametrize("text, shown", [
+    ("a\n b\t\u2028c", "a b c"), ("\x1b[31mred\x00", "\\x1b[31mred\\x00"), ("\ud800", "\\ud800"), ("", "str"),
+    ("x" * 10 ** 6, "x" * 157 + "...")])
+def test_somebody_elses_text_is_one_line_that_no_terminal_obeys(text, shown):
+    assert one_line(text) == shown
 
 
 def test_sizes_are_bounded():

@@ -22,6 +22,7 @@ def test_a_failed_step_is_not_recorded(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"teacher": "soon"}', '{"teacher": null}', '{"teacher": NaN}',
+                                  '{"teacher": 1' + "0" * 400 + "}", pytest.param("[" * 100_000, id="deep list"),
                                   pytest.param('{"teacher":' * 100_000, id="deep")])
 def test_a_broken_record_does_not_stop_a_run(tmp_path, text):
     (tmp_path / "seconds.json").write_text(text)

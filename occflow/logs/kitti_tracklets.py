@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES
 from occflow.logs.protocol import Box
+from occflow.records import one_line
 
 MAX_BYTES = 64 << 20  # the largest published file has 5 MB
 CLASS_OF_TYPE = {"Car": "car", "Van": "car", "Truck": "truck", "Pedestrian": "pedestrian",
@@ -41,8 +42,8 @@ def read_tracklets(path: Path, num_scans: int) -> list[tuple[Box, ...]]:
             for frame, values in enumerate(poses, start=first):
                 boxes[frame].append(Box(f"tracklet-{number}", label, _pose(values, size_lwh_m[2]), size_lwh_m))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: not the tracklets of this drive ({type(error).__name__}: {error}); unpack it again, "
-                         "or remove it to do without boxes") from None
+        raise InputError(f"{path}: not the tracklets of this drive ({type(error).__name__}: {one_line(error)}); "
+                         "unpack it again, or remove it to do without boxes") from None
     return [tuple(at_scan) for at_scan in boxes]
 
 
@@ -67,5 +68,6 @@ def _parsed(path: Path) -> ElementTree.Element:
     try:
         checker.Parse(text, True)
         return ElementTree.fromstring(text)
-    except (expat.ExpatError, ElementTree.ParseError) as error:
-        raise InputError(f"{path}: broken XML ({error}); unpack it again, or remove it to do without boxes") from None
+    except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:  # or an encoding unheard of
+        raise InputError(f"{path}: broken XML ({one_line(error)}); unpack it again, or remove it to do without "
+                         "boxes") from None

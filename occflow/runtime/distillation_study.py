@@ -23,6 +23,7 @@ from occflow.occupancy.settings import refuse_unknown
 from occflow.run_record import machine, versions
 from occflow.runtime.distillation_gradients import gradient_results
 from occflow.runtime.distillation_report import study_markdown
+from occflow.runtime.earlier_results import earlier_results
 from occflow.runtime.network import (
     NetworkForecaster,
     RegressionForecaster,
@@ -86,13 +87,8 @@ class DistillationStudy:
                                                     "curve_window_every")}
         fresh = {"teacher": digest, "settings": settings, "results": {}, "machine": machine(), "versions": versions(),
                  "windows": len(self.scoring.keys)}
-        if not path.is_file():
-            return fresh
-        found = json.loads(path.read_text())
-        if "outdated" in found:
-            raise InputError(f"{path}: outdated, nothing is added to it; remove it or name another "
-                             "distillation_study.output")
-        if (found["teacher"], found["settings"]) != (digest, settings):
+        found = earlier_results(path, fresh, study_markdown)
+        if (found.get("teacher"), found["settings"]) != (digest, settings):
             raise InputError(f"{path}: results of another teacher or other settings of distillation_study; remove it "
                              "or name another distillation_study.output")
         return found

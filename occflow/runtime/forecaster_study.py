@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
+from occflow.eval.report import read_report
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.settings import refuse_unknown
 from occflow.occupancy.store import OccupancyStore
 from occflow.run_record import machine, versions
 from occflow.runtime.checkpoint_rows import configured_samplers, rows_of
+from occflow.runtime.earlier_results import earlier_results
 from occflow.runtime.fine_tuning import fine_tuned, halves, recording_store
 from occflow.runtime.forecaster_study_report import study_markdown
 from occflow.runtime.network import load_teacher
@@ -36,8 +37,9 @@ def run_study(config: Mapping) -> str:
             other networks, data or trainings in OUTPUT.json.
     """
     output = Path(config["study"]["output"])
-    found = read_results(output.with_suffix(".json"))
-    refuse_other_results(output.with_suffix(".json"), found, config)
+    path = output.with_suffix(".json")
+    found = earlier_results(path, {"parts": {}}, study_markdown, dict[str, dict])
+    refuse_other_results(path, found, config)
     for part in config["study"]["parts"]:
         refuse_unknown("study.parts", part, tuple(PARTS))
     for part in config["study"]["parts"]:
@@ -50,11 +52,6 @@ def run_study(config: Mapping) -> str:
                 with atomic_file(output.with_suffix(".md")) as partial:
                     partial.write_text(study_markdown(found))
     return study_markdown(found)
-
-
-def read_results(path: Path) -> dict:
-    """What an earlier call found; nothing where there was none."""
-    return json.loads(path.read_text()) if path.is_file() else {"parts": {}}
 
 
 def refuse_other_results(path: Path, found: dict, config: Mapping) -> None:
@@ -106,7 +103,7 @@ def scored(config: Mapping, checkpoints: list[Path], **changes) -> dict:
     """Rows of the baselines and of checkpoints; the report goes to the configured run folder."""
     evaluate_run(changed(config, {"eval.checkpoints": [str(path) for path in checkpoints],
                                   **{key.replace("__", "."): value for key, value in changes.items()}}))
-    return summary(json.loads((Path(config["run_dir"]) / "report.json").read_text()))
+    return summary(read_report(Path(config["run_dir"]) / "report.json"))
 
 
 def summary(report: Mapping) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from occflow.occupancy.settings import OccupancySettings, configured_grid
 from occflow.occupancy.store import OccupancyStore
 from occflow.occupancy.window_index import RULES
 from occflow.run_record import machine, versions
+from occflow.runtime.earlier_results import earlier_results
 from occflow.runtime.study_data_report import report_markdown
 from occflow.runtime.study_data_speeds import speeds
 from occflow.simulation.drive import simulate_log
@@ -47,11 +47,12 @@ def study_data(config: Mapping) -> str:
     unknown = [part for part in values["parts"] if part not in parts]
     if unknown:
         raise InputError(f"study_data.parts: no part '{unknown[0]}'; known: {', '.join(parts)}")
+    new = {"versions": versions(), "machine": machine(), "grid": configured_grid(config["data"]).to_dict(),
+           "windows": window_counts()}
+    report = earlier_results(output / "data.json", {}, lambda found: report_markdown({**found, **new}), dict[str, dict])
+    report |= new
     root = Path(config["run_dir"]) / "log"
     simulate_log(root, VERSION, config["simulation"], config["simulation"]["seed"], config["workers"])
-    report = json.loads((output / "data.json").read_text()) if (output / "data.json").is_file() else {}
-    report |= {"versions": versions(), "machine": machine(), "grid": configured_grid(config["data"]).to_dict(),
-               "windows": window_counts()}
     for part in values["parts"]:
         report[part] = parts[part](config, root)
         write_json(output / "data.json", report)

@@ -8,17 +8,18 @@ with wrong auxiliaries, and against a guided teacher.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
 from occflow.occupancy.settings import refuse_unknown
+from occflow.records import one_line
+from occflow.runtime.earlier_results import earlier_results
 from occflow.runtime.toy_futures import futures_jobs
 from occflow.runtime.toy_gradients import error_jobs, variance_jobs
 from occflow.runtime.toy_ring import lag_jobs, resampling_jobs, ring_jobs
-from occflow.runtime.toy_study_report import toy_markdown, write_figure
+from occflow.runtime.toy_study_report import pictures, toy_markdown, write_figure
 
 PARTS = {"ring": ring_jobs, "lag": lag_jobs, "resampling": resampling_jobs, "futures": futures_jobs,
          "variance": variance_jobs, "error": error_jobs}
@@ -50,13 +51,13 @@ def run_toy_study(values: Mapping) -> str:
 def results(path: Path, values: Mapping) -> dict:
     """What an earlier call found."""
     settings = {name: values[name] for name in SETTINGS}
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return {"settings": settings}
-    found = json.loads(path.read_text())
-    if "outdated" in found:
-        raise InputError(f"{path}: outdated, nothing is added to it; remove it or name another toy.output")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = earlier_results(path, {"settings": settings}, _drawn, dict[str, dict])
     if found["settings"] != settings:
-        raise InputError(f"{path}: results of other settings of group toy ({found['settings']}); remove it or name "
-                         "another toy.output")
+        raise InputError(f"{path}: results of other settings of group toy ({one_line(str(found['settings']))}); remove "
+                         "it or name another toy.output")
     return found
+
+
+def _drawn(found: Mapping) -> tuple[str, dict[str, list[str]]]:
+    return toy_markdown(found), pictures(found.get("ring", {}))

@@ -14,9 +14,15 @@ COLUMNS = 6
 
 def write_figure(path: Path, ring: Mapping[str, dict]) -> None:
     """The samples of the first seed, a picture a method; points out of reach are left out."""
-    shown = {name.rpartition("/")[0]: row["points"] for name, row in ring.items() if "points" in row}
+    shown = pictures(ring)
     if shown:
-        write_grid(path, [picture(name, points) for name, points in shown.items()], SIDE, SIDE + 18, COLUMNS)
+        write_grid(path, list(shown.values()), SIDE, SIDE + 18, COLUMNS)
+
+
+def pictures(ring: Mapping[str, dict]) -> dict[str, list[str]]:
+    """The pictures by method."""
+    shown = {name.rpartition("/")[0]: row["points"] for name, row in ring.items() if "points" in row}
+    return {name: picture(name, points) for name, points in shown.items()}
 
 
 def picture(name: str, points: str) -> list[str]:

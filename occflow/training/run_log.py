@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
+from occflow.records import conform
 from occflow.training.processes import rank
 
 TICK_STEPS = 25  # a line of stats.jsonl every so many steps
@@ -27,6 +28,13 @@ class LogRecord(TypedDict):
     counts: dict[str, int]
     first_byte: int
     seconds: float
+
+
+class Line(TypedDict):
+    """What every line of stats.jsonl has."""
+
+    training: str
+    step: int
 
 
 class RunLog:
@@ -88,10 +96,10 @@ class RunLog:
 
     def _stands(self, line: bytes) -> bool:
         try:
-            values = json.loads(line)
-            return values["training"] != self.title or values["step"] <= self.steps
-        except (ValueError, KeyError, TypeError, RecursionError):  # the run was cut off while it wrote
+            values = conform(json.loads(line), Line)
+        except (ValueError, RecursionError):  # the run was cut off while it wrote
             return False
+        return values["training"] != self.title or values["step"] <= self.steps
 
     def finish(self) -> None:
         """Write what is left since the last tick."""

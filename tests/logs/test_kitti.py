@@ -63,6 +63,7 @@ def test_tracklets_are_boxes_at_their_scans_and_between(tmp_path):
 
 @pytest.mark.parametrize("old, new, message", [
     ("<!DOCTYPE boost_serialization>", '<!DOCTYPE b [<!ENTITY a "aaaa"><!ENTITY c "&a;&a;">]>', "entity 'a'"),
+    ('encoding="UTF-8"', 'encoding="UTF-2"', "broken XML"), ('encoding="UTF-8"', 'encoding=""', "broken XML"),
     ("</tracklets>", "", "broken XML"), ("Van", "Spaceship", "Spaceship"), ("<h>2</h>", "", "not the tracklets"),
     ("<h>2</h>", "<h>nan</h>", "not usable"), ("<first_frame>1", "<first_frame>10", "frames 10 to 11 of 11")])
 def test_broken_tracklets_are_refused(tmp_path, old, new, message):

@@ -139,7 +139,8 @@ def test_steps_after_the_last_state_are_made_again_and_logged_once(cut, tmp_path
     assert cut(lambda: toy(tmp_path / "cut", save_seconds=1e9), 30)  # only the state of the start is there
     assert len(lines(tmp_path / "cut")) == 1
     with (tmp_path / "cut" / "stats.jsonl").open("a") as file:
-        file.write('3\n{"step": 4}\n{"training": "toy", "step": "4"}\n' + "[" * 10**5 + "\n")  # nobody's lines
+        file.write('3\n[]\n{}\n{"training": "toy"}\n{"step": 30, "loss": 1}\n{"training": "toy", "step": null}\n\0\n')
+        file.write('{"training": "toy", "step": "4"}\n' + "[" * 10**5 + "\n")  # nobody's lines
         file.write('{"training": "to')  # cut off while it wrote
     assert_same(toy(tmp_path / "cut"), whole)
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
