@@ -120,6 +120,8 @@ def file_name(name: str) -> str:
 def inside(root: Path, name: str) -> Path:
     """ROOT/NAME for a relative name that a file gave, where that lies under `root`, links followed.
 
+    A folder right below `root` may be a link to another disk, as data sets are often laid out: it is the user's.
+
     Raises:
         ValueError: an absolute name, or one that leads out of `root`.
     """
@@ -129,10 +131,12 @@ def inside(root: Path, name: str) -> Path:
         raise ValueError(f"{one_line(repr(name))} leads out of {root}")
     path = root / name
     try:
-        resolved, base = path.resolve(), root.resolve()
+        resolved, bases = path.resolve(), [root.resolve()]
+        if len(PurePosixPath(name).parts) > 1:
+            bases.append((root / PurePosixPath(name).parts[0]).resolve())
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{one_line(repr(name))} cannot be followed ({one_line(error)})") from None
-    if not resolved.is_relative_to(base):
+    if not any(resolved.is_relative_to(base) for base in bases):
         raise ValueError(f"{one_line(repr(name))} leads out of {root}")
     return path
 

@@ -82,10 +82,14 @@ def test_some_names_are_no_file_names(name):
 def test_names_lead_nowhere_but_into_their_folder(tmp_path):
     root = tmp_path / "root"
     (root / "sub").mkdir(parents=True)
-    (root / "link").symlink_to(tmp_path)
+    (tmp_path / "disk").mkdir()
+    (root / "link").symlink_to(tmp_path / "disk")
+    (root / "sub" / "link").symlink_to(tmp_path)
+    (root / "file").symlink_to(tmp_path / "disk")
     (root / "loop").symlink_to(root / "loop")
     assert inside(root, "sub/file.bin") == root / "sub" / "file.bin"
-    for name in ("../x", "/etc/passwd", "sub/../../x", "link/x", "C:\\x", "a\0b", "loop/x", 3):
+    assert inside(root, "link/x") == root / "link" / "x"  # a folder that the user keeps on another disk
+    for name in ("../x", "/etc/passwd", "sub/../../x", "sub/link/x", "link/../../x", "file", "C:\\x", "a\0b", "loop/x", 3):
         with pytest.raises(ValueError, match="leads out|followed"):
             inside(root, name)
 

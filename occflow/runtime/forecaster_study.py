@@ -9,7 +9,7 @@ from pathlib import Path
 
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
-from occflow.eval.report import read_report
+from occflow.eval.report_record import read_report
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.settings import refuse_unknown
 from occflow.occupancy.store import OccupancyStore
