@@ -89,7 +89,8 @@ def test_names_lead_nowhere_but_into_their_folder(tmp_path):
     (root / "loop").symlink_to(root / "loop")
     assert inside(root, "sub/file.bin") == root / "sub" / "file.bin"
     assert inside(root, "link/x") == root / "link" / "x"  # a folder that the user keeps on another disk
-    for name in ("../x", "/etc/passwd", "sub/../../x", "sub/link/x", "link/../../x", "file", "C:\\x", "a\0b", "loop/x", 3):
+    for name in ("../x", "/etc/passwd", "sub/../../x", "sub/link/x", "link/../../x", "file", "C:\\x",
+                 "a\0b", "loop/x", 3):
         with pytest.raises(ValueError, match="leads out|followed"):
             inside(root, name)
 
