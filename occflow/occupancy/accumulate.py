@@ -84,6 +84,7 @@ class SceneAccumulator:
         self._static.add(points[stays] - self._anchor_m, labels[stays])
         if len(boxes):
             moves &= numbers[owners] != NO_TRACK
+            self._lone.add_carried(int(moves.sum()))
             box_labels = np.array([box.label for box in boxes], dtype=np.uint8)
             self._objects.add(local[moves], box_labels[owners[moves]], numbers[owners[moves]])
 

@@ -18,6 +18,7 @@ class LonePoints:
     labels: np.ndarray
 
 
+TOLD_SHARE = 0.01  # of a scene's movers: fewer in no box are the sensor's noise at the boxes' faces, and not told
 NOBODY = LonePoints(np.zeros((0, 3), np.float32), np.zeros(0, np.uint8))
 
 
@@ -27,7 +28,11 @@ class LoneMovers:
     def __init__(self) -> None:
         self._at: dict[str, list[LonePoints]] = {}
         self._met = np.zeros(NUM_CLASSES, dtype=np.int64)
-        self._left_out = 0
+        self._left_out = self._carried = 0
+
+    def add_carried(self, count: int) -> None:
+        """Count returns of movers that boxes carry."""
+        self._carried += count
 
     def add(self, keyframe: str | None, places_m: np.ndarray, labels: np.ndarray) -> None:
         """Count returns [N, 3] with classes [N] of (a part of) one sweep; `keyframe` is its token, None between."""
@@ -46,12 +51,12 @@ class LoneMovers:
                           np.concatenate([part.labels for part in parts]))
 
     def warn(self, scene: str, num_unlabelled: int) -> None:
-        """One warning of what a scene's frames lack.
+        """One warning of what a scene's frames lack, where that is more than noise.
 
         Args:
             num_unlabelled: returns without a label that were dropped because movers were met where they are.
         """
-        if not self._met.any():
+        if self._met.sum() <= TOLD_SHARE * (self._met.sum() + self._carried):
             return
         classes = ", ".join(f"{CLASS_NAMES[label]} {self._met[label]}"
                             for label in np.argsort(-self._met, kind="stable") if self._met[label])

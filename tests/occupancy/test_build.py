@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from occflow.errors import InputError
 from occflow.geometry import invert, points_in_box, transform
 from occflow.grid import CLASS_NAMES, MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
+from occflow.occupancy.lone_movers import LoneMovers
 from occflow.occupancy.scene_frames import build_scene, build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings, configured_grid
 from occflow.occupancy.warp import warp
@@ -83,6 +85,19 @@ def test_a_mover_without_a_box_is_in_the_frame_of_its_own_sweep_alone(street_wit
         centres = world_centres(frame, grid, CAR)
         assert len(centres) >= 4 * 2 * 1
         assert points_in_box(centres, street.car_pose(frame.stamp_s), np.array([4.0, 2.0, 1.5]), margin_m=0.8).all()
+
+
+def test_a_few_returns_outside_of_their_boxes_are_not_told():
+    """The sensor's noise at the faces of boxes leaves some in no box, in every scene of every log."""
+    lone = LoneMovers()
+    lone.add("keyframe", np.zeros((10, 3)), np.full(10, CAR, dtype=np.uint8))
+    lone.add_carried(990)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lone.warn("scene", 0)
+    lone.add("keyframe", np.zeros((1, 3)), np.full(1, CAR, dtype=np.uint8))
+    with pytest.warns(UserWarning, match="scene scene: 11 points of movers"):
+        lone.warn("scene", 0)
 
 
 def test_labelled_returns_of_a_mover_between_keyframes_are_left_out_and_counted(street_with, grid):
