@@ -25,7 +25,8 @@ SIMULATION = {"train_scenes": 1, "val_scenes": 0, "duration_s": 1, "keyframe_hz"
               "branches": 2, "branch_every": 1, "branch_frames": 1}  # no held-out scene: none that branches
 SHARES = {"iou": [0.8, 0.7, 0.6], "miou": [0.5, 0.4, 0.3], "movable_iou": [0.4, None, 0.2]}
 ROWS = {"rows": [{"name": "persistence", **SHARES}, {"name": "teacher-10", **SHARES, "energy": 0.3}], "windows": 3}
-FORECASTER = {"machine": {"cpu": "a", "cores": 2, "gpu": None}, "parts": {
+TRAINED = {"data": {"history": 2}, "model": {"base": "tracked"}, "train": {"seed": 0}}
+FORECASTER = {"settings": TRAINED, "machine": {"cpu": "a", "cores": 2, "gpu": None}, "parts": {
     "seeds": {"0": ROWS, "1": ROWS}, "samplers": {"nothing": ROWS},
     "reconstruction": {"a": {"iou": 0.9, "miou": 0.8, "movable_iou": 0.7, "latent_numbers_a_frame": 100.0}}}}
 SAMPLED = {"rows": [{"name": "student-1", "nfe": 1, **SHARES, "movable_iou": [0.4, 0.3, 0.2], "energy": 0.3,
@@ -62,6 +63,16 @@ def _read_simulation(path: Path) -> object:
     return branch_log(path.parent, VERSION, SIMULATION, 0, 1)["branches"]
 
 
+def _write_branches(folder: Path) -> Path:
+    """The record of branching futures, of which this log has none."""
+    branch_log(_write_simulation(folder).parent, VERSION, SIMULATION, 0, 1)
+    return folder / "branches/branches.json"
+
+
+def _read_branches(path: Path) -> object:
+    return _read_simulation(path.parent)
+
+
 def _study(found: dict) -> Callable[[Path], Path]:
     """The results of a study as an earlier call left them."""
     def write(folder: Path) -> Path:
@@ -71,7 +82,7 @@ def _study(found: dict) -> Callable[[Path], Path]:
 
 
 def _read_forecaster_study(path: Path) -> object:
-    return run_study({"study": {"output": str(path.with_suffix("")), "parts": []}})
+    return run_study({**TRAINED, "study": {"output": str(path.with_suffix("")), "parts": []}})
 
 
 def _read_distillation_study(path: Path) -> object:
@@ -86,6 +97,8 @@ def _read_toy_study(path: Path) -> object:
 KINDS = (
     Kind("seconds.json", _write_seconds, _read_seconds, ("json", "text", "bytes")),
     Kind("simulation.json", _write_simulation, _read_simulation, ("json", "text", "bytes"),
+         named=lambda folder: (str(folder),)),
+    Kind("branches.json", _write_branches, _read_branches, ("json", "text", "bytes"),
          named=lambda folder: (str(folder),)),
     Kind("forecaster study", _study(FORECASTER), _read_forecaster_study, ("json", "text", "bytes")),
     Kind("toy study", _study(TOY), _read_toy_study, ("json", "text", "bytes")),
