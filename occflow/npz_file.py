@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import lzma
 import math
+import os
 import re
 import struct
 import zipfile
@@ -38,6 +39,7 @@ BESIDE_FIELDS = re.compile(r"\{[ ,]*\}\s*")
 STORING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1
 CHUNK_BYTES = 1 << 20
+END, MANY = struct.Struct("<4s4H2IH"), 0xFFFF  # of an archive: its fifth field counts the entries, or MANY of them
 _BROKEN = (OSError, KeyError, ValueError, TypeError, SyntaxError, EOFError, MemoryError, RecursionError, RuntimeError,
            OverflowError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, NotImplementedError)
 
@@ -71,8 +73,11 @@ class NpzFile:
 
     def __init__(self, archive: zipfile.ZipFile, most_bytes: int) -> None:
         self._archive, self._left = archive, most_bytes
+        bounded(len(archive.infolist()), MAX_ENTRIES, "number of arrays")
+        for entry in archive.infolist():  # an array whose name was damaged in the directory is not one that is absent
+            if not entry.flag_bits & ENCRYPTED and entry.compress_type in STORING:
+                archive.open(entry).close()
         entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
-        bounded(len(entries), MAX_ENTRIES, "number of arrays")
         self._entries = {entry.filename.removesuffix(".npy"): entry for entry in entries}
         if len(self._entries) != len(entries):
             raise ValueError("two arrays have one name")
@@ -136,11 +141,21 @@ def open_npz(path: Path, most_bytes: int) -> Iterator[NpzFile]:
     with Path(path).open("rb") as stream:
         try:
             archive = zipfile.ZipFile(stream)
+            _refuse_lost_entries(archive, stream)
             arrays = NpzFile(archive, most_bytes)
         except _BROKEN as error:
             raise ValueError(one_line(error)) from None
         with archive:
             yield arrays
+
+
+def _refuse_lost_entries(archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
+    """Raises ValueError where the directory has not as many entries as its end says: one length in it that was damaged
+    hides those that follow."""
+    stream.seek(-END.size - len(archive.comment), os.SEEK_END)
+    count = END.unpack(stream.read(END.size))[4]
+    if count not in (len(archive.infolist()), MANY):
+        raise ValueError(f"its directory has {len(archive.infolist())} entries and says {count}")
 
 
 def _header(stream: IO[bytes]) -> Header:

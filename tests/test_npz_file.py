@@ -88,6 +88,18 @@ def test_what_is_encrypted_or_packed_otherwise_or_there_twice_is_refused(tmp_pat
         pass
 
 
+def test_an_array_whose_name_was_damaged_is_not_taken_for_one_that_is_absent(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.zeros(3), mask=np.zeros(3))
+    content = path.read_bytes()
+    place = content.rindex(b"mask")  # in the directory; the entry itself has the name, too
+    comment = content.index(b"PK\1\2") + 32  # length of what is said of the first array: all of the second
+    for start, damaged in ((place, b"mosk"), (place, b"\xff"), (comment, b"\x36")):
+        path.write_bytes(content[:start] + damaged + content[start + len(damaged):])
+        with pytest.raises(ValueError), open_npz(path, MOST):
+            pass
+
+
 def test_other_shapes_and_kinds_are_named(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.zeros((2, 3)))
     with open_npz(tmp_path / "a.npz", MOST) as arrays:
