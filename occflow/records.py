@@ -4,26 +4,30 @@ names against the folder that they may lie in. Every reader goes through here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
-from occflow.errors import InputError
+from occflow.errors import InputError, printable
 
 T = TypeVar("T")
 MAX_RECORD_BYTES = 64 << 20  # of JSON; the largest that occflow writes has some 100 kB (tables of nuScenes have more)
 MAX_DEPTH = 64               # of lists and objects in one another; the deepest that occflow writes has 8
 MAX_NAME = 200               # characters of a name that people read
+MAX_PATH, MAX_PART = 1000, 255  # characters of a path below a folder, bytes of one name in it
 MAX_DIGITS = 20              # of a whole number, its sign among them: those of 64 bits have no more
 MAX_SHOWN = 160              # characters of somebody else's text in a message
+SEAL = "sha256"              # name of the digest in a sealed record
 
 
 def one_line(error: BaseException | str) -> str:
     """The reason of an error as a short line, never empty; what a terminal would obey is spelt out."""
     text = " ".join(str(error).split()) or type(error).__name__
-    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:MAX_SHOWN + 1])
+    text = printable(text[:MAX_SHOWN + 1])
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN - 3] + "..."
 
 
@@ -81,6 +85,17 @@ def read_json(path: Path, kind: type[T] | None = None, remedy: str = "write it a
         raise InputError(f"{path}: broken record ({one_line(error)}); {remedy}") from None
 
 
+def sealed(values: Mapping) -> dict:
+    """Plain JSON values with a digest of them all and of their order, which `refuse_broken_seal` asks for."""
+    return {**values, SEAL: _digest(values)}
+
+
+def refuse_broken_seal(values: Mapping) -> None:
+    """Raises ValueError where values that were written by `sealed` are not as they were."""
+    if values.get(SEAL) != _digest({name: value for name, value in values.items() if name != SEAL}):
+        raise ValueError("it is not as it was written")
+
+
 def bounded(claimed: float, most: float, what: str, least: float = 0) -> float:
     """`claimed` itself, a size or number that a file claims, where it is one that can be.
 
@@ -129,6 +144,8 @@ def inside(root: Path, name: str) -> Path:
     if not isinstance(name, str) or "\0" in name or PurePosixPath(name).is_absolute() \
             or PureWindowsPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise ValueError(f"{one_line(repr(name))} leads out of {root}")
+    if len(name) > MAX_PATH or any(len(part.encode(errors="replace")) > MAX_PART for part in PurePosixPath(name).parts):
+        raise ValueError(f"{one_line(repr(name))} is too long for a file")
     path = root / name
     try:
         resolved, bases = path.resolve(), [root.resolve()]
@@ -146,6 +163,10 @@ def _adapter(kind: type):
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
+
+
+def _digest(values: Mapping) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _refuse_constant(name: str) -> float:

@@ -1,12 +1,24 @@
 """Records, sizes and names that files claim are believed only where they can be."""
 
+import json
 from dataclasses import dataclass
 
 import pytest
 from typing_extensions import TypedDict
 
 from occflow.errors import InputError
-from occflow.records import bounded, conform, file_name, inside, one_line, parse_json, read_json, shown_name
+from occflow.records import (
+    bounded,
+    conform,
+    file_name,
+    inside,
+    one_line,
+    parse_json,
+    read_json,
+    refuse_broken_seal,
+    sealed,
+    shown_name,
+)
 
 
 class Record(TypedDict):
@@ -65,6 +77,16 @@ def test_somebody_elses_text_is_one_line_that_no_terminal_obeys(text, shown):
     assert one_line(text) == shown
 
 
+def test_a_seal_tells_every_change_of_a_record_and_none_of_its_notation():
+    record = sealed({**SOUND, "parts": {"b": [1.5, None], "a": "ä"}})
+    refuse_broken_seal(parse_json(json.dumps(record, indent=1, ensure_ascii=False)))
+    for changed in ({**record, "scale": 3}, {**record, "more": 1}, {**record, "sha256": "0"},
+                    {**record, "sizes": [2, 1]}, {**record, "parts": dict(reversed(record["parts"].items()))},
+                    {name: record[name] for name in record if name != "note"}, SOUND, {}):
+        with pytest.raises(ValueError, match="not as it was written"):
+            refuse_broken_seal(changed)
+
+
 def test_sizes_are_bounded():
     assert bounded(5, 10, "frames") == 5
     for wrong in (11, -1, float("nan"), float("inf"), True, "5", None):
@@ -90,8 +112,8 @@ def test_names_lead_nowhere_but_into_their_folder(tmp_path):
     assert inside(root, "sub/file.bin") == root / "sub" / "file.bin"
     assert inside(root, "link/x") == root / "link" / "x"  # a folder that the user keeps on another disk
     for name in ("../x", "/etc/passwd", "sub/../../x", "sub/link/x", "link/../../x", "file", "C:\\x",
-                 "a\0b", "loop/x", 3):
-        with pytest.raises(ValueError, match="leads out|followed"):
+                 "a\0b", "loop/x", 3, "a" * 300, "ä" * 200, "a/" * 600):
+        with pytest.raises(ValueError, match="leads out|followed|too long"):
             inside(root, name)
 
 

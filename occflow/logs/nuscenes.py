@@ -62,7 +62,9 @@ class NuScenesLog:
             self._scenes = {record["name"]: record for record in self._tables.scene}
             self._labels_of = {record["sample_data_token"]: record["filename"]
                                for record in getattr(self._tables, "lidarseg", [])}
-            self._class_of_index = class_of_index(self._tables.category) if self._labels_of else None
+            self._class_of_index = None
+            if self._labels_of:
+                self._class_of_index = class_of_index(self._tables.category, str(self._table_folder / "category.json"))
         if not self._scenes or len(self._scenes) != len(self._tables.scene):
             raise InputError(f"{self._table_folder / 'scene.json'}: no scene, or two of one name; unpack it again")
         self._splits = scene_splits(self._table_folder, list(self._scenes))

@@ -49,11 +49,12 @@ def box_class(category: str) -> int:
     return CLASS_OF_CATEGORY.get(category, OTHERS)
 
 
-def class_of_index(categories: Iterable[Mapping]) -> np.ndarray:
+def class_of_index(categories: Iterable[Mapping], table: str = "category.json") -> np.ndarray:
     """Lookup [256] int16 from a lidarseg index to an occupancy class, -1 where the table has no such index.
 
     Args:
         categories: records of the category table, with `index` and `name`.
+        table: its path, for the message.
 
     Raises:
         InputError: an index beyond 0..255.
@@ -62,7 +63,7 @@ def class_of_index(categories: Iterable[Mapping]) -> np.ndarray:
     for record in categories:
         index = record["index"]
         if not isinstance(index, int) or not 0 <= index < len(lookup):
-            raise InputError(f"category.json: index {index!r} of '{record['name']}' is not a lidarseg index 0..255; "
+            raise InputError(f"{table}: index {index!r} of '{record['name']}' is not a lidarseg index 0..255; "
                              "use the category table that comes with nuScenes-lidarseg")
         lookup[index] = point_class(record["name"])
     return lookup

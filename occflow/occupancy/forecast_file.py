@@ -39,7 +39,7 @@ KINDS = {"flat": (WHOLE, (None,)), "labels": (UNSIGNED, (None,)), "counts": (WHO
          "box_labels": (UNSIGNED, (None,)), "box_tracks": (TEXT, (None,))}
 
 OWN_NAMES = ("history", "truth")  # no forecast may be called so
-MOST_BYTES = 2 << 30  # of all arrays; a window with 64 samples of ten forecasters at 200 x 200 x 16 has some 0.7 GB
+MOST_BYTES = 1 << 30  # of all arrays; a window with 64 samples of ten forecasters at 200 x 200 x 16 has some 0.7 GB
 MAX_LAYOUT_BYTES = 4 << 20
 MAX_FRAMES = 20_000  # of all sequences; those 64 samples have 4000
 MAX_BOXES = 100_000  # of all frames

@@ -16,7 +16,7 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.scene_file import META, SceneFile, scene_path
 from occflow.occupancy.settings import OccupancySettings
-from occflow.records import bounded, conform, one_line, read_json
+from occflow.records import bounded, conform, one_line, read_json, refuse_broken_seal, sealed
 
 FORMAT = "occflow-occupancy-3"
 MAX_FRAMES = 1_000_000  # of a scene: more than a day at 10 Hz
@@ -26,7 +26,7 @@ REMEDY = "remove the folder to have it built anew, or name another with data.sto
 
 
 class Meta(TypedDict):
-    """meta.json; `scenes` are the frames of every scene, None while the store is being built."""
+    """meta.json, sealed; `scenes` are the frames of every scene, None while the store is being built."""
 
     format: str
     grid: dict
@@ -37,6 +37,7 @@ class Meta(TypedDict):
     splits: dict[str, list[str]]
     left_out: list[str]
     scenes: dict[str, int] | None
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def start_store(path: Path, layout: StoreLayout, scenes: list[str], alone: bool 
     if not (path / META).is_file():
         if path.is_dir() and any(not item.name.startswith(".") for item in path.iterdir() if item.name != META):
             raise InputError(f"{path}: holds something that is no occupancy store; name another with data.store=PATH")
-        write_json(path / META, {**layout.identity(), "scenes": None})
+        write_json(path / META, sealed({**layout.identity(), "scenes": None}))
     meta = _read_meta(path)
     for key, wanted in layout.identity().items():
         if meta.get(key) != wanted:
@@ -269,7 +270,7 @@ def _remove_partial_files(path: Path, pattern: str = ".*.partial*") -> None:
 def finish_store(path: Path, layout: StoreLayout, num_frames: dict[str, int]) -> None:
     """Mark a store as finished, with the number of frames of every scene in the log's order."""
     _remove_partial_files(path, ".*.partial.occ")  # another machine may be finishing it too, and writing META
-    write_json(path / META, {**layout.identity(), "scenes": num_frames})
+    write_json(path / META, sealed({**layout.identity(), "scenes": num_frames}))
 
 
 def _read_meta(path: Path) -> Meta:
@@ -278,12 +279,16 @@ def _read_meta(path: Path) -> Meta:
     if not isinstance(meta, dict) or "scenes" not in meta or "log" not in meta:
         raise InputError(f"{path / META}: broken (not the description of a store); {REMEDY}")
     if meta.get("format") != FORMAT:
-        raise InputError(f"{path}: store of format '{one_line(str(meta.get('format')))}', this occflow reads "
+        raise InputError(f"{path / META}: store of format '{one_line(str(meta.get('format')))}', this occflow reads "
                          f"'{FORMAT}'; {REMEDY}")
     try:
-        meta = conform(meta, Meta)
-        for scene, count in (meta["scenes"] or {}).items():
+        checked = conform(meta, Meta)
+        for scene, count in (checked["scenes"] or {}).items():
             bounded(count, MAX_FRAMES, f"frames of scene {one_line(scene)}")
     except ValueError as error:
         raise InputError(f"{path / META}: broken field ({error}); {REMEDY}") from None
-    return meta
+    try:
+        refuse_broken_seal(meta)
+    except ValueError as error:
+        raise InputError(f"{path / META}: broken ({error}); {REMEDY}") from None
+    return checked

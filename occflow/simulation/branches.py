@@ -41,6 +41,7 @@ from occflow.simulation.traffic import Traffic, touching
 
 FORMAT = 1  # of the file
 MOST_BYTES = 1 << 30  # of its arrays
+ARRAYS = ("world_from_grid", "stamps_s", "static", "mover_flat", "mover_labels", "mover_starts", "ego_touched")
 MAX_TRIES = 10  # to draw a branch in which nobody touches the ego
 RECORD = f"{BRANCHES}.json"  # in their folder: what they were made with
 KEYS = {"branches": (1, 64), "branch_every": (1, 1000), "branch_frames": (1, 20)}
@@ -82,7 +83,13 @@ def read_branches(path: Path) -> Branches:
             arrays = {name: stored.read(name) for name in stored.names}
         if int(arrays.get("format", np.zeros(()))) != FORMAT:
             raise ValueError(f"not of format {FORMAT}")
-        return Branches(arrays)
+        missing = [name for name in ARRAYS if name not in arrays]
+        if missing:
+            raise ValueError(f"no array {missing[0]}")
+        branches = Branches(arrays)
+        if len(arrays["mover_starts"]) != branches.num_branches * branches.num_frames + 1:
+            raise ValueError("its arrays do not agree in number")
+        return branches
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: no branches can be read ({one_line(error)}); run tools/branch_futures.py") from None
 

@@ -145,7 +145,8 @@ def _read_branches(path: Path) -> object:
 KINDS = (
     Kind("store meta.json", _store("meta.json"), _read_store, ("json", "text", "bytes"),
          told=("json", "text", "bytes")),
-    Kind("store shown", _store("meta.json"), _view, ("json", "text", "bytes")),
+    Kind("store shown", _store("meta.json"), _view, ("json", "text", "bytes"),
+         told=("json", "text", "bytes")),
     Kind("scene .occ", _store("street-1.occ"), _read_store, ("bytes", "scene"), told=("bytes",)),
     Kind("forecast.npz", _write_forecast, _view, ("npz", "bytes"), told=("bytes",)),
     Kind("report.json", _report("report.json"), _compare, ("json", "text", "bytes")),

@@ -106,6 +106,18 @@ def test_a_log_that_was_changed_in_place_is_another_log(tiny_log_root, case):
     assert NuScenesLog(tiny_log_root, VERSION).name != before
 
 
+@pytest.mark.parametrize("table, token, fields, message", [
+    ("category", "vehicle.car", {"index": 1e300}, "v1.0-tiny/category.json: index 1e.300"),
+    ("ego_pose", "tiny-1-sweep0", {"translation": [10 ** 400, 0, 0]}, "v1.0-tiny.*OverflowError"),
+    ("sample_data", "tiny-1-sweep0", {"timestamp": 10 ** 400}, "v1.0-tiny.*OverflowError"),
+    ("sample_annotation", "tiny-1-sweep0-car", {"size": [10 ** 400, 1, 1]}, "v1.0-tiny.*OverflowError")])
+def test_numbers_beyond_all_measure_are_refused_with_their_place(tiny_log_root, table, token, fields, message):
+    edit(tiny_log_root, table, token, **fields)
+    with pytest.raises(InputError, match=message):
+        log = NuScenesLog(tiny_log_root, VERSION)
+        log.keyframes("tiny-1"), list(log.sweeps("tiny-1"))
+
+
 def test_non_finite_points_are_dropped_and_counted(tiny_log_root):
     path = tiny_log_root / "sweeps/LIDAR_TOP/tiny-1-sweep1.pcd.bin"
     points = np.fromfile(path, np.float32)

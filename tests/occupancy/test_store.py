@@ -29,6 +29,7 @@ from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, start_store
 from occflow.occupancy.voxel_codec import pack
 from occflow.occupancy.windows import WindowSource, read_window, refuse_other_interval, window_keys
+from occflow.records import sealed
 
 SETTINGS = OccupancySettings()
 
@@ -252,10 +253,24 @@ def test_two_scene_files_that_were_swapped_are_refused(store):
 ])
 def test_a_description_that_lies_is_refused_with_one_line(store, fields, message):
     path = store.path / "meta.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    path.write_text(json.dumps(sealed({**read_unsealed(path), **fields})))
     with pytest.raises(InputError, match=f"meta.json: broken field .*{message}") as error:
         OccupancyStore.open(store.path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("fields", [
+    {"splits": {"train": ["street-2"], "val": ["street-1"]}}, {"log": "another"}, {"settings": None}, {"sha256": "0"},
+    {"scenes": {"street-2": 4, "street-1": 4}}])
+def test_a_description_that_was_changed_is_refused_with_one_line(store, fields):
+    path = store.path / "meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    with pytest.raises(InputError, match="meta.json: .*not as it was written.*remove the folder"):
+        OccupancyStore.open(store.path)
+
+
+def read_unsealed(path) -> dict:
+    return {name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"}
 
 
 def test_a_scene_that_was_deleted_of_a_finished_store_is_built_again(street, grid, store):
@@ -395,10 +410,10 @@ def test_a_broken_description_is_refused(store, text, message):
 
 @pytest.mark.parametrize("name", ["../street-1", "a/b", ""])
 def test_a_scene_name_never_leaves_the_folder(store, name):
-    meta = json.loads((store.path / "meta.json").read_text())
+    meta = read_unsealed(store.path / "meta.json")
     meta["scenes"] = {name: 1}
     meta["splits"] = {"train": [], "val": [name]}
-    (store.path / "meta.json").write_text(json.dumps(meta))
+    (store.path / "meta.json").write_text(json.dumps(sealed(meta)))
     with pytest.raises(InputError, match="do not agree"):
         OccupancyStore.open(store.path)
 

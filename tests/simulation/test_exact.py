@@ -103,7 +103,15 @@ def test_branches_of_something_else(branched, change, seed, message):
         branch_log(branched[0], "v1.0-branches", {**CONFIG, **change}, seed=seed, workers=1)
 
 
-def test_no_branches_to_read(tmp_path):
+def test_no_branches_to_read(branched, tmp_path):
+    arrays = branched[1].arrays
+    for name in ("stamps_s", "ego_touched", "mover_flat"):
+        np.savez(tmp_path / "less.npz", **{key: values for key, values in arrays.items() if key != name})
+        with pytest.raises(InputError, match=f"less.npz: no branches can be read .no array {name}"):
+            read_branches(tmp_path / "less.npz")
+    np.savez(tmp_path / "less.npz", **{**arrays, "ego_touched": arrays["ego_touched"][1:]})
+    with pytest.raises(InputError, match="do not agree"):
+        read_branches(tmp_path / "less.npz")
     with pytest.raises(InputError, match="no branches"):
         read_branches(tmp_path / "none.npz")
     assert GRID.shape == (200, 200, 16)
