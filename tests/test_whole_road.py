@@ -96,6 +96,7 @@ def test_a_real_recording(folder, real_log_root, tmp_path):
     report = json.loads((run_dir / "report.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
     assert "student-1" in table and report["windows"]["count"] == 8
+    assert {"regression", "teacher-10", "student-1"} <= set(rows)
     assert rows["persistence"]["iou"][0] > 0.7 > rows["copy"]["iou"][0]
 
 
