@@ -8,7 +8,7 @@ import numpy as np
 
 from occflow.errors import InputError
 
-# Occ3D-nuScenes classes (PROTOCOLS section 1); the index is the label, 17 is free space.
+# Occ3D-nuScenes classes (docs/scores.md, "Windows"); the index is the label, 17 is free space.
 CLASS_NAMES = (
     "others", "barrier", "bicycle", "bus", "car", "construction_vehicle", "motorcycle", "pedestrian",
     "traffic_cone", "trailer", "truck", "driveable_surface", "other_flat", "sidewalk", "terrain",

@@ -2,7 +2,7 @@
 
 import torch
 
-from occflow.models.forecaster import FlowForecaster
+from occflow.models.flow_model import FlowForecaster
 from occflow.training.feeding import FlowBatch
 
 VALUES = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 1, "betas": [0.0, 0.99],

@@ -7,7 +7,7 @@ import torch
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
 from occflow.models.autoencoder import AutoencoderSettings
-from occflow.models.forecaster import FlowForecaster, ForecasterSettings
+from occflow.models.flow_model import FlowForecaster, ForecasterSettings
 from occflow.models.layout import SupportSettings
 from occflow.models.trunk import TrunkSettings
 from occflow.occupancy.frame import OccupancyFrame

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from occflow.geometry import planar_pose
-from occflow.occupancy.occ3d import OCC3D_GRID
-from occflow.occupancy.uniocc import UNIOCC_GRID
+from occflow.occupancy.readers.occ3d import OCC3D_GRID
+from occflow.occupancy.readers.uniocc import UNIOCC_GRID
 
 START_US = 1_600_000_000_000_000
 SWEEP_US = 250_000  # a keyframe every second sweep, 2 Hz

@@ -8,9 +8,9 @@ import pytest
 
 from occflow.command_line import compose_config
 from occflow.errors import InputError
-from occflow.runtime.score_jobs import evaluate_run, forecast_log
-from occflow.runtime.sources import ensure_log, ensure_store
-from occflow.runtime.train_jobs import distill_mfd, train_autoencoder, train_teacher
+from occflow.jobs.score import evaluate_run, forecast_log
+from occflow.jobs.sources import ensure_log, ensure_store
+from occflow.jobs.train import distill_mfd, train_autoencoder, train_teacher
 
 FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.patches=512", "train.mean.steps=6",
              "train.mean.windows=1",

@@ -11,7 +11,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.benchmark import run_benchmark
+    from studies.sparse_dense.benchmark import run_benchmark
 
     print(run_benchmark(config))
 

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from occflow.command_line import run
+from occflow.jobs.build import build_configured_store
 from occflow.occupancy.settings import configured_shard
-from occflow.runtime.occupancy_jobs import build_configured_store
 
 SOME_LEFT_OUT = 3  # exit status: the store is finished, but lacks scenes of the log
 

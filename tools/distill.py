@@ -9,7 +9,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.train_jobs import distill_teacher
+    from occflow.jobs.train import distill_teacher
 
     print(f"student: {distill_teacher(config)}")
 

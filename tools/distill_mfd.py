@@ -4,7 +4,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.train_jobs import distill_mfd
+    from occflow.jobs.train import distill_mfd
 
     print(f"student: {distill_mfd(config)}")
 

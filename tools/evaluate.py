@@ -4,7 +4,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.score_jobs import evaluate_run
+    from occflow.jobs.score import evaluate_run
 
     print(evaluate_run(config))
 

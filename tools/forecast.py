@@ -9,7 +9,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.score_jobs import forecast_log
+    from occflow.jobs.score import forecast_log
     from occflow.viewing.record import draw_record
 
     run_dir, table = forecast_log(config)

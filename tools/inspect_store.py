@@ -10,8 +10,8 @@ from pathlib import Path
 
 from occflow.atomic import atomic_file
 from occflow.command_line import run
-from occflow.occupancy.inspect import describe, inspect_store
-from occflow.occupancy.store import OccupancyStore
+from occflow.jobs.inspect import describe, inspect_store
+from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.birds_eye import draw_birds_eye
 
 

@@ -10,7 +10,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.stream.jobs import realtime_demo
+    from occflow.stream.jobs import realtime_demo
 
     realtime_demo(config)
 

@@ -11,7 +11,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.resampling import resample_window
+    from occflow.jobs.resample import resample_window
 
     print(resample_window(config))
 

@@ -8,7 +8,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.train_jobs import ensure_data, train_autoencoder
+    from occflow.jobs.train import ensure_data, train_autoencoder
 
     ensure_data(config)
     path, table = train_autoencoder(config)

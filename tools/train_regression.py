@@ -10,7 +10,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.train_jobs import ensure_data, train_regression
+    from occflow.jobs.train import ensure_data, train_regression
 
     ensure_data(config)
     print(f"regression: {train_regression(config)}")

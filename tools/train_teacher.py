@@ -5,7 +5,7 @@ from occflow.command_line import run
 
 
 def main(config: dict) -> None:
-    from occflow.runtime.train_jobs import ensure_data, train_teacher
+    from occflow.jobs.train import ensure_data, train_teacher
 
     ensure_data(config)
     print(f"teacher: {train_teacher(config)}")

@@ -1,4 +1,4 @@
-"""Consistency distillation, discrete and continuous (DISTILLATION section 3)."""
+"""Consistency distillation, discrete and continuous (docs/methods.md 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distribution matching distillation, with DMD2's adversarial head (DISTILLATION section 6)."""
+"""Distribution matching distillation, with DMD2's adversarial head (docs/methods.md 6)."""
 
 from __future__ import annotations
 

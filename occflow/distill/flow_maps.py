@@ -1,4 +1,4 @@
-"""Lagrangian and semigroup distillation of a flow map, and Terminal Velocity Matching (DISTILLATION 2 and 9).
+"""Lagrangian and semigroup distillation of a flow map, and Terminal Velocity Matching (docs/methods.md 2 and 9).
 
 The Eulerian objective is `MeanFlow` with a teacher.
 """

@@ -23,7 +23,7 @@ class FreeFlow(WithAuxiliary):
 
     Args:
         correction: weight of VSD; 0 leaves the predictor alone.
-        power: of the predictor's adaptive weight; 1 was decisive with the correction (DISTILLATION section 8).
+        power: of the predictor's adaptive weight; 1 was decisive with the correction (docs/methods.md 8).
         derivative: "forward" or "central"; the direction is a single scalar.
     """
 

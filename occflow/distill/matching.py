@@ -13,7 +13,7 @@ from occflow.distill.weighting import sample_mean
 from occflow.flow.path import flow_matching_loss, noised, per_row
 from occflow.flow.times import uniform
 
-MIN_TIME, MAX_TIME = 0.02, 0.999  # DISTILLATION section 14: velocities are ill-conditioned at the very ends
+MIN_TIME, MAX_TIME = 0.02, 0.999  # docs/methods.md 14: velocities are ill-conditioned at the very ends
 
 Direction = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(x_t [N, C], r [B], t [B]) -> the teacher's and the auxiliary's (average) velocity there, [N, C] each."""

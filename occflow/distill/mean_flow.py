@@ -1,4 +1,4 @@
-"""MeanFlow from data or from a teacher, plain and stabilised (DISTILLATION sections 4 and 5)."""
+"""MeanFlow from data or from a teacher, plain and stabilised (docs/methods.md 4 and 5)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class MeanFlow(WithoutAuxiliary):
 @dataclass(frozen=True)
 class StabilisedMeanFlow(WithAuxiliary):
     """A discrete warm-up, then the differential objective, with alignment of distributions (arXiv 2605.17834,
-    whose body we could not read: DISTILLATION section 5 says what is our reading).
+    whose body we could not read: docs/methods.md 5 says what is our reading).
 
     Args:
         differential: the objective after the warm-up, from the teacher.

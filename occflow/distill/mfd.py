@@ -1,4 +1,4 @@
-"""Mean Flow Distillation (arXiv 2606.11155; DISTILLATION section 7); r = t makes it VSD / Diff-Instruct."""
+"""Mean Flow Distillation (arXiv 2606.11155; docs/methods.md 7); r = t makes it VSD / Diff-Instruct."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MeanFlowDistillation(matching.WithAuxiliary):
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """mean((u_Q - u_P).detach() * x_t): its gradient in the samples is (u_Q - u_P) (1 - t).
 
-        The Jacobian of the integration is dropped, which is not only cheaper but necessary (DISTILLATION 7a).
+        The Jacobian of the integration is dropped, which is not only cheaper but necessary (docs/methods.md 7a).
         """
         samples = networks.student(batch.noise(generator))
         return matching.surrogate(

@@ -1,6 +1,6 @@
 """What a distillation method is: its networks and the losses of its two kinds of update.
 
-Methods see a state as [N, C] with a sample index [N] (decision 8): a forecaster of occupancy and a toy of 2-D
+Methods see a state as [N, C] with a sample index [N] (docs/design.md 8): a forecaster of occupancy and a toy of 2-D
 points are distilled by the same code. Networks are callables with the condition bound.
 """
 

@@ -1,4 +1,4 @@
-"""Variational score distillation / Diff-Instruct (DISTILLATION section 6)."""
+"""Variational score distillation / Diff-Instruct (docs/methods.md 6)."""
 
 from __future__ import annotations
 

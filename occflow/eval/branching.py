@@ -1,4 +1,4 @@
-"""Samples against branching futures: several true futures of one present (PROTOCOLS section 4).
+"""Samples against branching futures: several true futures of one present (docs/scores.md, "Ensembles").
 
 FOLDER/SCENE/TOKEN.npz, one of a keyframe; frame 0 is the present, all branches have the recorded grid poses:
 `world_from_grid` [F + 1, 4, 4]; `static` [F + 1, X, Y, Z] uint8 classes; `mover_flat`, `mover_labels`: those of branch
@@ -21,10 +21,10 @@ from occflow.eval.numbers import MeanCounts
 from occflow.eval.occupancy_quality import restricted
 from occflow.eval.scene_counts import SceneCounts
 from occflow.eval.window_files import window_file
+from occflow.forecasting.forecast import Forecaster
 from occflow.geometry import invert, is_rigid, transform
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.npz_file import FLOATING, UNSIGNED, WHOLE, open_npz
-from occflow.occupancy.forecast import Forecaster
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 from occflow.records import one_line

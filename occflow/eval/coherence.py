@@ -7,9 +7,9 @@ import numpy as np
 from occflow.eval.intervals import mean_row
 from occflow.eval.numbers import MeanCounts
 from occflow.eval.scene_counts import SceneCounts
+from occflow.forecasting.forecast import Forecast
 from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
-from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.motion import Cluster, clusters, match
 from occflow.occupancy.warp import warp

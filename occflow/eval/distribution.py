@@ -1,4 +1,4 @@
-"""Forecasters as distributions: K samples a window against what happened (PROTOCOLS section 4)."""
+"""Forecasters as distributions: K samples a window against what happened (docs/scores.md, "Ensembles")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from occflow.eval.intervals import mean_intervals, vector_intervals
 from occflow.eval.marginals import MarginalCounts, marginal_scores
 from occflow.eval.numbers import MeanCounts, number
 from occflow.eval.scene_counts import SceneCounts
-from occflow.occupancy.forecast import Forecaster
+from occflow.forecasting.forecast import Forecaster
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 PARTS = {"": False, "movable_": True}  # of the voxels: all, and those of movable classes

@@ -1,4 +1,4 @@
-"""Ego settings: what a forecaster is told about the vehicle's own future (PROTOCOLS section 1)."""
+"""Ego settings: what a forecaster is told about the vehicle's own future (docs/scores.md, "Windows")."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from occflow.errors import InputError
+from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.occupancy.ego_motion import extrapolated_poses
-from occflow.occupancy.forecast import Forecast, Forecaster
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
 

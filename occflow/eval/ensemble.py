@@ -1,4 +1,4 @@
-"""Scores of a forecast as a distribution, by the Jaccard distance of whole futures (PROTOCOLS section 4)."""
+"""Scores of a forecast as a distribution, by the Jaccard distance of whole futures (docs/scores.md, "Ensembles")."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from occflow.eval.iou import IoUCounts
-from occflow.occupancy.forecast import Forecast, Forecaster
+from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 STAGES = ("encode", "flow", "decode")

@@ -1,4 +1,4 @@
-"""The share of samples that fill a voxel, as the probability that it is filled (PROTOCOLS section 4)."""
+"""The share of samples that fill a voxel, as the probability that it is filled (docs/scores.md, "Ensembles")."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from occflow.eval.protocols import Protocol
 from occflow.eval.ray_scores import RayScores
 from occflow.eval.ray_source import LogRays
 from occflow.eval.views import ViewScores
+from occflow.forecasting.forecast import Forecast
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import DrivingLog
-from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.windows import Window
 
 

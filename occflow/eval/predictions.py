@@ -14,17 +14,17 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.eval.window_files import window_file
+from occflow.forecasting.forecast import Forecast
 from occflow.grid import FREE, VoxelGrid
 from occflow.npz_file import UNSIGNED, Header, open_npz
-from occflow.occupancy.forecast import Forecast
-from occflow.occupancy.forecast_file import OWN_NAMES
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.forecast_file import OWN_NAMES
 from occflow.occupancy.windows import Window
 from occflow.records import one_line
 
 KEY = "semantics"
 MAX_SAMPLES = 64
-EGO = ("P", "H", "G", "H-extrapolated")  # predicted, history only, given (PROTOCOLS section 1); and our guess from H
+EGO = ("P", "H", "G", "H-extrapolated")  # predicted, history only, given; our guess from H (docs/scores.md)
 
 
 class ImportedForecaster:

@@ -1,4 +1,4 @@
-"""Protocol `present`: all frames in the present ego grid (PROTOCOLS section 2)."""
+"""Protocol `present`: all frames in the present ego grid (docs/scores.md, "Intersection over union")."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from occflow.eval.iou import IoUCounts
 from occflow.eval.numbers import numbers
 from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.scene_counts import SceneCounts
+from occflow.forecasting.forecast import Forecast
 from occflow.grid import VoxelGrid
-from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.regrid import regridded
 from occflow.occupancy.windows import Window

@@ -1,4 +1,4 @@
-"""What the numbers of a report mean: named protocols (PROTOCOLS section 1)."""
+"""What the numbers of a report mean: named protocols (docs/scores.md, "Windows")."""
 
 from __future__ import annotations
 

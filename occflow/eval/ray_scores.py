@@ -1,4 +1,4 @@
-"""Depth errors, Chamfer distances and RayIoU of forecasts along measured rays (PROTOCOLS section 3)."""
+"""Depth errors, Chamfer distances and RayIoU of forecasts along measured rays (docs/scores.md, "Rays")."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from occflow.eval.iou import nan_mean, ratio
 from occflow.eval.numbers import MeanCounts, number, numbers
 from occflow.eval.rays import Rays, RayWalk, ray_walk
 from occflow.eval.scene_counts import SceneCounts
+from occflow.forecasting.forecast import Forecast
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
-from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
 

@@ -1,4 +1,4 @@
-"""Protocol `rays`: what a LiDAR would measure in a forecast, against what it measured (PROTOCOLS section 3)."""
+"""Protocol `rays`: what a LiDAR would measure in a forecast, against what it measured (docs/scores.md, "Rays")."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ import numpy as np
 from occflow.eval.iou import IoUCounts, LabelPairs
 from occflow.eval.numbers import numbers
 from occflow.eval.protocols import Protocol
+from occflow.forecasting.forecast import Forecast
 from occflow.grid import VoxelGrid
-from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
 

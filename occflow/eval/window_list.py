@@ -1,9 +1,9 @@
-"""The windows that an evaluation counts, by a named rule (PROTOCOLS section 1, "windows")."""
+"""The windows that an evaluation counts, by a named rule (docs/scores.md, "Windows")."""
 
 from __future__ import annotations
 
 from occflow.errors import InputError
-from occflow.occupancy.store import OccupancyStore
+from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.window_index import rule_named
 from occflow.occupancy.windows import WindowKey, window_keys
 

@@ -1,4 +1,4 @@
-"""Teachers whose velocity and flow are known exactly: the oracles of the tests (DISTILLATION section 0)."""
+"""Teachers whose velocity and flow are known exactly: the oracles of the tests (docs/methods.md 0)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three identities of a flow map, each as a target for u(x_t, r, t) (DISTILLATION sections 0 and 2).
+"""The three identities of a flow map, each as a target for u(x_t, r, t) (docs/methods.md 0 and 2).
 
 A target equals u exactly where u is the average velocity of the given field.
 """

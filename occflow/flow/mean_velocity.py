@@ -1,4 +1,4 @@
-"""Average velocities over an interval, by integration (DISTILLATION sections 0 and 7)."""
+"""Average velocities over an interval, by integration (docs/methods.md 0 and 7)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def mean_velocity(velocity: Velocity, x_t: Tensor, r: Tensor, t: Tensor, sample:
 def unit_gaussian_factor(r: Tensor, t: Tensor) -> Tensor:
     """The k in u(x, r, t) = k x when data are N(0, I); at r = t the velocity (2t - 1) / ((1 - t)^2 + t^2).
 
-    From the Gaussian row of DISTILLATION section 0, written so that r = t is no special case:
+    From the Gaussian row of docs/methods.md 0, written so that r = t is no special case:
     k = 2 (t + r - 1) / (sd_t (sd_t + sd_r)), sd_t^2 = (1 - t)^2 + t^2.
     """
     std_r, std_t = ((1 - r) ** 2 + r**2).sqrt(), ((1 - t) ** 2 + t**2).sqrt()

@@ -1,4 +1,4 @@
-"""The straight path between data and noise (Lipman et al., arXiv 2210.02747; DISTILLATION section 0)."""
+"""The straight path between data and noise (Lipman et al., arXiv 2210.02747; docs/methods.md 0)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def noised(data: Tensor, noise: Tensor, t: Tensor, sample: Tensor) -> PathSample
 
 
 def data_prediction(x_t: Tensor, velocity: Tensor, t: Tensor, sample: Tensor) -> Tensor:
-    """The posterior mean E[x | x_t] = x_t - t v (DISTILLATION section 0)."""
+    """The posterior mean E[x | x_t] = x_t - t v (docs/methods.md 0)."""
     return x_t - per_row(t, sample) * velocity
 
 

@@ -3,7 +3,7 @@
 Beside x_t = (1 - t) x + t e a second path y_s = (1 - s) x + s e' runs from noise (s = 1) to x (s = 0). What x_t and y_s
 tell of x, one point of the teacher's path tells too: two views of x with Gaussian noise join into one. So the
 teacher's velocity there is the velocity of the second path, exactly ("GLASS", used by Meta Flow Maps, arXiv 2601.14430;
-DISTILLATION section 10, in our clock).
+docs/methods.md 10, in our clock).
 """
 
 from __future__ import annotations

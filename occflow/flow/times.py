@@ -18,7 +18,7 @@ def uniform(count: int, generator: torch.Generator, low: float = 0.0, high: floa
 
 def intervals(count: int, generator: torch.Generator, low: float = 0.0, high: float = 1.0,
               equal_share: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Pairs r <= t, [count] each: the sorted pair of two uniforms (MFD; DISTILLATION section 7).
+    """Pairs r <= t, [count] each: the sorted pair of two uniforms (MFD; docs/methods.md 7).
 
     Args:
         low, high: range of the uniforms.

@@ -153,7 +153,7 @@ def reachable(cells: CellGrid, grid: VoxelGrid, stride: Shape, present: Occupanc
 def propose_support(history: tuple[OccupancyFrame, ...], horizon_poses: np.ndarray, horizon_s: np.ndarray,
                     touched: list[np.ndarray], grid: VoxelGrid, stride: Shape,
                     settings: SupportSettings) -> tuple[np.ndarray, np.ndarray]:
-    """The sites of the horizon (decision 4): moved history, what no observed grid covers, the movers' reach.
+    """The sites of the horizon (docs/design.md 4): moved history, what no observed grid covers, the movers' reach.
 
     Args:
         horizon_poses: [F, 4, 4] grid poses; horizon_s: [F] seconds after the present.

@@ -1,4 +1,4 @@
-"""The mean of the future state, and how far it may be off: "first what stays, then what is likely" (decision 5)."""
+"""The mean of the future state, and how far it may be off: "what stays, then what is likely" (docs/design.md 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The regression twin's loss: the same trunk, cross-entropy on voxels, one pass (PROTOCOLS section 5, baseline 4).
+"""The regression twin's loss: the same trunk, cross-entropy on voxels, one pass (docs/scores.md, "Baselines").
 
 The twin is a FlowForecaster whose mean network and decoder are trained together to predict the future's voxels
 directly. It tells what generation costs in IoU and what it buys in distribution.
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from occflow.grid import VoxelGrid
 from occflow.models.autoencoder import Autoencoder, class_weights
-from occflow.models.forecaster import FlowForecaster
+from occflow.models.flow_model import FlowForecaster
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.sparse.sites import Shape, Sites, lookup
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import chain
 
 from occflow.errors import InputError
-from occflow.models.forecaster import BASES, ForecasterSettings
+from occflow.models.flow_model import BASES, ForecasterSettings
 from occflow.records import bounded, conform, one_line
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 1e-3, 60.0  # between frames: faster than any sensor, slower than any traffic

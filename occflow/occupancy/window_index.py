@@ -31,7 +31,7 @@ class WindowRule:
         return range(min(count, 1) if self.first_only else count)
 
 
-# Counts: nuScenes' 150 validation scenes of 6019 keyframes, 5 + 6 frames (PROTOCOLS section 1)
+# Counts: nuScenes' 150 validation scenes of 6019 keyframes, 5 + 6 frames (docs/scores.md, "Windows")
 RULES = {rule.name: rule for rule in (
     WindowRule("occworld", unused=2),  # 4219 = 6019 - 12 x 150
     WindowRule("occfm", unused=1),  # 4369 = 6019 - 11 x 150

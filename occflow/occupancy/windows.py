@@ -1,4 +1,4 @@
-"""Windows: a history and a horizon cut from an occupancy sequence (PROTOCOLS section 1, "windows")."""
+"""Windows: a history and a horizon cut from an occupancy sequence (docs/scores.md, "Windows")."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.regrid import regridded
 from occflow.occupancy.settings import GRID_POSES, INPUT_KINDS, refuse_unknown
-from occflow.occupancy.store import OccupancyStore
+from occflow.occupancy.storage.store import OccupancyStore
 
 INTERVAL_TOLERANCE = 0.25  # published keyframes are 0.4 to 0.6 s apart
 LONGEST_GAP = 1.75  # of the usual interval; a frame that is missing leaves twice of it

@@ -113,7 +113,7 @@ class FourierEmbedding(nn.Module):
     """Scalars in [0, 1] -> features through a few low harmonics and a perceptron.
 
     The frequencies are low (at most `harmonics` half-turns over [0, 1]) because flow-map objectives
-    differentiate with respect to time (DISTILLATION, pitfall 5).
+    differentiate with respect to time (docs/methods.md 14).
     """
 
     def __init__(self, channels: int, harmonics: int = 4) -> None:

@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 
 from occflow.distill.protocol import Batch, Networks
 from occflow.flow.path import AverageVelocity, Velocity
-from occflow.models.forecaster import Condition, FlowForecaster
+from occflow.models.flow_model import Condition, FlowForecaster
 from occflow.training.feeding import FlowBatch
 from occflow.training.teacher import state_weight
 
@@ -37,7 +37,7 @@ class EvaluationCount:
 
 @dataclass(frozen=True)
 class DistilledNetworks:
-    """The networks of a distillation; all see the same condition (DISTILLATION section 13).
+    """The networks of a distillation; all see the same condition (docs/methods.md 13).
 
     Args:
         teacher: the forecaster whose flow is distilled, frozen.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from occflow.distill.protocol import Method
-from occflow.models.forecaster import FlowForecaster
+from occflow.models.flow_model import FlowForecaster
 from occflow.models.student_networks import around
 from occflow.training.bound_networks import DistilledNetworks, EvaluationCount, method_batch
 from occflow.training.feeding import FlowFeed

@@ -12,7 +12,7 @@ import torch
 
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
-from occflow.models.forecaster import Condition, FlowForecaster, Observation, join_observations
+from occflow.models.flow_model import Condition, FlowForecaster, Observation, join_observations
 from occflow.models.layout import join_layouts
 from occflow.models.mean import MeanForecast
 from occflow.models.settings import crop_step

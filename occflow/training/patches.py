@@ -11,7 +11,7 @@ from torch import Tensor
 from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.store import OccupancyStore
+from occflow.occupancy.storage.store import OccupancyStore
 from occflow.sparse.sites import Shape, Sites, pool_shape, sites_from_keys
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from occflow.models.forecaster import FlowForecaster, Observation
+from occflow.models.flow_model import FlowForecaster, Observation
 from occflow.models.regression import TrueFuture, twin_loss
 from occflow.training.engine import train
 from occflow.training.feeding import ObservationFeed

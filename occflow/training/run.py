@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from occflow.errors import InputError
+from occflow.forecasting.checkpoint import first_difference
 from occflow.records import conform, one_line
 from occflow.run_record import timed_step
-from occflow.training.checkpoint import first_difference
 from occflow.training.optimiser import Trainer
 from occflow.training.processes import rank, wait_for_all, world_size
 from occflow.training.run_log import LogRecord, RunLog
-from occflow.training.weights_file import read_record, read_weights, weights_digest, write_weights
+from occflow.weights_file import read_record, read_weights, weights_digest, write_weights
 
 PRECISIONS = ("auto", "fp32", "bf16")
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from occflow.errors import InputError
 from occflow.flow.solvers import sample_flow
-from occflow.models.forecaster import FlowForecaster
+from occflow.models.flow_model import FlowForecaster
 from occflow.models.student_networks import sample_student
 from occflow.training.feeding import FlowBatch
 from occflow.training.optimiser import NonFiniteLoss

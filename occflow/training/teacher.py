@@ -10,9 +10,9 @@ from torch import Tensor
 
 from occflow.flow.path import flow_matching_loss
 from occflow.flow.times import logit_normal
-from occflow.models.forecaster import Condition, FlowForecaster
+from occflow.models.flow_model import Condition, FlowForecaster
 from occflow.models.mean import mean_loss
-from occflow.occupancy.store import OccupancyStore
+from occflow.occupancy.storage.store import OccupancyStore
 from occflow.sparse.sites import Sites
 from occflow.training.engine import train
 from occflow.training.feeding import FlowFeed, ObservationFeed

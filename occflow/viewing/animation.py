@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from occflow.atomic import atomic_file
-from occflow.occupancy.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
 from occflow.viewing.film import Film, shown_forecasts
 from occflow.viewing.palette import (
     AGREED,

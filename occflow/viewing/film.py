@@ -9,9 +9,9 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
-from occflow.occupancy.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.store import OccupancyStore
+from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
+from occflow.occupancy.storage.store import OccupancyStore
 
 HISTORY, TRUTH, OCCUPANCY, CAUSAL = "history", "truth", "occupancy", "seen so far"
 

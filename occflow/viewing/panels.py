@@ -10,8 +10,8 @@ from PIL import Image, ImageOps
 
 from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, NUM_CLASSES
-from occflow.occupancy.forecast_file import ForecastRecord
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.viewing.cameras import preset
 from occflow.viewing.headless import renderer
 from occflow.viewing.meshes import Mesh

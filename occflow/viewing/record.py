@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from occflow.occupancy.forecast_file import load_forecasts
+from occflow.occupancy.storage.forecast_file import load_forecasts
 from occflow.viewing.animation import render_animation, render_film
 from occflow.viewing.names import film_path
 from occflow.viewing.sheet import render_sheet

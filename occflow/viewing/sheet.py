@@ -10,8 +10,8 @@ from PIL import Image
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
-from occflow.occupancy.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
 from occflow.viewing.film import shown_forecasts
 from occflow.viewing.panels import Panels, panel_size, require_something, view_value
 from occflow.viewing.picture import blank, legend, stack, write

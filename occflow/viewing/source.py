@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from occflow.errors import InputError
-from occflow.occupancy.forecast_file import ForecastRecord, load_forecasts
-from occflow.occupancy.scene_file import META
-from occflow.occupancy.store import OccupancyStore
+from occflow.occupancy.storage.forecast_file import ForecastRecord, load_forecasts
+from occflow.occupancy.storage.scene_file import META
+from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.film import Film, film_of_record, film_of_store
 
 FORECAST_FILE = "forecast.npz"

@@ -1,4 +1,4 @@
-"""MFD and VSD proven on closed forms with the code that distils the forecaster (DISTILLATION section 7, "Check")."""
+"""MFD and VSD proven on closed forms with the code that distils the forecaster (docs/methods.md 7, "Check")."""
 
 import pytest
 import torch

@@ -17,7 +17,7 @@ from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.protocol import Batch, Networks
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.flow.closed_form import MixtureFlow
-from occflow.flow.toys import two_futures
+from studies.toy.distributions import two_futures
 
 TOY = two_futures()
 TRUE, EVEN = 0.7, 0.5  # weight of the future that is common under the condition; without the condition both are alike
@@ -70,7 +70,7 @@ def weighted_kl(auxiliary: float) -> float:
 
 @pytest.mark.parametrize("auxiliary", [0.5, 0.6, 0.8, 0.9])
 def test_the_gradient_in_a_weight_is_that_of_the_weighted_kl(auxiliary):
-    """Also DISTILLATION section 6's identity v_Q - v_P = t / (1 - t) (s_P - s_Q), on a mixture."""
+    """Also docs/methods.md 6's identity v_Q - v_P = t / (1 - t) (s_P - s_Q), on a mixture."""
     found = gradient(VariationalScoreDistillation(draws=16), auxiliary)
     assert found == pytest.approx(weighted_kl(auxiliary), rel=0.1)
 

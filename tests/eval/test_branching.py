@@ -15,9 +15,9 @@ from occflow.eval.branching import (
     parting_voxels,
     read_branch_file,
 )
+from occflow.forecasting.forecast import Forecast
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
-from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from occflow.errors import InputError
-from occflow.eval.baselines import baselines
 from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
 from occflow.eval.iou import IoUCounts
 from occflow.eval.window_list import scored_windows
+from occflow.forecasting.forecast import Forecast
+from occflow.forecasting.rules import baselines
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
-from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 

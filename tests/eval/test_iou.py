@@ -1,4 +1,4 @@
-"""Counters against hand-computed cases and an independent dense implementation (PROTOCOLS section 1)."""
+"""Counters against hand-computed cases and an independent dense implementation (docs/scores.md, "Windows")."""
 
 import numpy as np
 import pytest

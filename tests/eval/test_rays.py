@@ -8,10 +8,10 @@ import pytest
 from occflow.eval.ray_scores import RayCounts, RayScores, chamfer_m2
 from occflow.eval.ray_source import LogRays, measured_rays
 from occflow.eval.rays import Rays, ray_walk
+from occflow.forecasting.forecast import Forecast
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box, Sweep
-from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 

@@ -12,7 +12,7 @@ from occflow.eval.iou import IoUCounts
 from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.report import make_report, quality_ratios, write_report
 from occflow.eval.report_record import read_report
-from occflow.occupancy.forecast import Forecast
+from occflow.forecasting.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 

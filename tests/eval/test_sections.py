@@ -9,9 +9,9 @@ from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.report import make_report, report_markdown
 from occflow.eval.sections import scores_markdown, spanned
 from occflow.eval.views import ViewScores
+from occflow.forecasting.forecast import Forecast
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
-from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from occflow.errors import InputError
-from occflow.eval.baselines import Baseline, baselines, persisted
 from occflow.eval.coherence import CoherenceScores
 from occflow.eval.ego_setting import EXTRAPOLATED, GIVEN, ExtrapolatedEgo, blind_window, in_ego_setting
 from occflow.eval.iou import IoUCounts
 from occflow.eval.present import PresentScores
 from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.views import ViewScores
+from occflow.forecasting.forecast import Forecast
+from occflow.forecasting.rules import Baseline, baselines, persisted
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
-from occflow.occupancy.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 

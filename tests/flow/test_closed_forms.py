@@ -1,4 +1,4 @@
-"""The mathematics of flow/ against exact answers (DISTILLATION section 0)."""
+"""The mathematics of flow/ against exact answers (docs/methods.md 0)."""
 
 import pytest
 import torch
@@ -99,7 +99,7 @@ def test_mixture_samples_keep_their_weights():
 
 
 def test_flow_matching_loss_of_the_exact_velocity_is_the_conditional_variance():
-    """E||v - (eps - x)||^2 = E||eps - x||^2 - E||v||^2 at the exact v (DISTILLATION section 1)."""
+    """E||v - (eps - x)||^2 = E||eps - x||^2 - E||v||^2 at the exact v (docs/methods.md 1)."""
     generator = torch.Generator().manual_seed(2)
     count = 200_000
     index = torch.arange(count)

@@ -1,4 +1,4 @@
-"""The identities of a flow map on Gaussians: zero at the truth, the closed form off it (DISTILLATION section 0)."""
+"""The identities of a flow map on Gaussians: zero at the truth, the closed form off it (docs/methods.md 0)."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Flows to what a noised point leaves open, against exact Gaussian posteriors (DISTILLATION sections 10 and 11)."""
+"""Flows to what a noised point leaves open, against exact Gaussian posteriors (docs/methods.md 10 and 11)."""
 
 import pytest
 import torch

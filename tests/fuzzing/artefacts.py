@@ -22,11 +22,11 @@ from occflow.eval.report import make_report, write_report, write_row_counters
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
-from occflow.occupancy.fill_store import fill_store
-from occflow.occupancy.forecast_file import save_forecasts
+from occflow.occupancy.building.fill_store import fill_store
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
-from occflow.occupancy.store import OccupancyStore, StoreLayout
+from occflow.occupancy.storage.forecast_file import save_forecasts
+from occflow.occupancy.storage.store import OccupancyStore, StoreLayout
 from occflow.occupancy.windows import Window, WindowKey
 from occflow.simulation.branches import read_branches
 from occflow.viewing.source import open_source

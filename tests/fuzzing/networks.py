@@ -11,10 +11,10 @@ import torch
 from fuzzing.judging import Kind
 from small_forecaster import SMALL_SETTINGS
 
-from occflow.models.forecaster import FlowForecaster
+from occflow.forecasting.checkpoint import load_forecaster, load_weights, save_checkpoint
+from occflow.forecasting.rows import rows_of
+from occflow.models.flow_model import FlowForecaster
 from occflow.models.student_networks import PosteriorNetwork
-from occflow.runtime.checkpoint_rows import rows_of
-from occflow.training.checkpoint import load_forecaster, load_weights, save_checkpoint
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.run import ResumeState, TrainingRun
 

@@ -18,8 +18,8 @@ from small_logs import (
 
 from occflow.grid import VoxelGrid
 from occflow.logs.open import open_log
-from occflow.occupancy.ready_made import is_ready_made, open_sequences
-from occflow.occupancy.scene_frames import build_scene_and_causal
+from occflow.occupancy.building.scene_frames import build_scene_and_causal
+from occflow.occupancy.readers.ready_made import is_ready_made, open_sequences
 from occflow.occupancy.settings import OccupancySettings
 
 GRID = VoxelGrid((-8.0, -8.0, -3.0), (20, 20, 8), 0.8)

@@ -10,13 +10,13 @@ from fuzzing.judging import Kind
 
 from occflow.atomic import write_json
 from occflow.run_record import read_seconds, record_seconds
-from occflow.runtime.distillation_report import study_markdown
-from occflow.runtime.earlier_results import earlier_results
-from occflow.runtime.forecaster_study import run_study
-from occflow.runtime.toy_study import SETTINGS, run_toy_study
 from occflow.simulation.branches import branch_log
 from occflow.simulation.drive import RECORD, record_of
 from occflow.simulation.settings import SimulationSettings
+from studies.distillation.report import study_markdown
+from studies.forecaster.study import run_study
+from studies.ledger import earlier_results
+from studies.toy.study import SETTINGS, run_toy_study
 
 VERSION = "v1.0-simulated"
 SIMULATION = {"train_scenes": 1, "val_scenes": 0, "duration_s": 1, "keyframe_hz": 2, "sweep_hz": 2, "beams": 4,

@@ -16,7 +16,7 @@ from occflow.logs.kitti_raw import KittiRawLog, oxts_poses
 from occflow.logs.kitti_tracking import KittiTrackingLog
 from occflow.logs.open import open_log
 from occflow.logs.semantickitti import SemanticKittiLog, read_labels
-from occflow.occupancy.scene_frames import build_scene
+from occflow.occupancy.building.scene_frames import build_scene
 from occflow.occupancy.settings import OccupancySettings
 
 

@@ -6,9 +6,9 @@ import torch
 from occflow.distill.methods import method_from_config
 from occflow.errors import InputError
 from occflow.flow.posterior import posterior_velocity
+from occflow.forecasting.checkpoint import load_forecaster, save_checkpoint
+from occflow.forecasting.rows import rows_of
 from occflow.models.student_networks import CriticNetwork, PosteriorNetwork, TransitionNetwork, around, sample_student
-from occflow.runtime.checkpoint_rows import rows_of
-from occflow.training.checkpoint import load_forecaster, save_checkpoint
 
 RECORDS = {"meta_flow_map": {"kind": "posterior"}, "transition": {"kind": "transition", "blocks": 1, "inner_steps": 2}}
 

@@ -12,8 +12,8 @@ from occflow.errors import InputError
 from occflow.geometry import invert, points_in_box, transform
 from occflow.grid import CLASS_NAMES, MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.open import open_log
-from occflow.occupancy.lone_movers import LoneMovers
-from occflow.occupancy.scene_frames import build_scene, build_scene_and_causal
+from occflow.occupancy.building.lone_movers import LoneMovers
+from occflow.occupancy.building.scene_frames import build_scene, build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings, configured_grid
 from occflow.occupancy.warp import warp
 

@@ -14,8 +14,8 @@ from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
-from occflow.occupancy.forecast_file import load_forecasts, save_forecasts
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.forecast_file import load_forecasts, save_forecasts
 
 GRID = VoxelGrid((-4, -4, -1), (10, 8, 4), 0.8)
 
@@ -250,7 +250,7 @@ def test_a_file_that_claims_400_gigabytes_or_inflates_to_many_is_refused(tmp_pat
         for name in old.namelist():
             new.writestr(name, header.getvalue() if name == "1_flat.npy" else old.read(name))
     refused(path, "1_flat: its size in the archive is not that of its shape")
-    monkeypatch.setattr("occflow.occupancy.forecast_file.MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("occflow.occupancy.storage.forecast_file.MOST_BYTES", 1 << 20)
     path.write_bytes(whole)
     load_forecasts(path)
     with_arrays(path, **{"1_flat": np.zeros(1 << 20, np.int32)})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from occflow.grid import CLASS_NAMES, VoxelGrid
-from occflow.occupancy.cells import CellCounter, Cells
-from occflow.occupancy.ground import Ground, ground_between, seen_from_above
+from occflow.occupancy.building.cells import CellCounter, Cells
+from occflow.occupancy.building.ground import Ground, ground_between, seen_from_above
 
 ROAD, TERRAIN, WALL = (CLASS_NAMES.index(name) for name in ("driveable_surface", "terrain", "manmade"))
 EDGE_M, GAP_M = 0.2, 8.0
@@ -81,7 +81,7 @@ def test_ground_in_pieces_is_that_in_one(monkeypatch):
     rng = np.random.default_rng(0)
     cells, labels = met(*rng.uniform(-15, 15, (2, 1500)), 0.0)
     whole = ground_between(cells, labels, EDGE_M, 3.0)
-    monkeypatch.setattr("occflow.occupancy.ground.TILE", 40)
+    monkeypatch.setattr("occflow.occupancy.building.ground.TILE", 40)
     pieces = ground_between(cells, labels, EDGE_M, 3.0)
     assert len(whole.labels) > 1000 and np.array_equal(whole.places_m, pieces.places_m)
     assert np.array_equal(whole.labels, pieces.labels)

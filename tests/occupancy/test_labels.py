@@ -7,13 +7,13 @@ import numpy as np
 from occflow.geometry import planar_pose, points_in_box, transform
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
-from occflow.occupancy.accumulate import assign_to_boxes
-from occflow.occupancy.cells import CellCounter
-from occflow.occupancy.labels import flat_voxels, point_weights, voxelise
+from occflow.occupancy.building.accumulate import assign_to_boxes
+from occflow.occupancy.building.cells import CellCounter
+from occflow.occupancy.building.labels import flat_voxels, point_weights, voxelise
 
 
 def test_cells_count_points_by_group_cell_and_label_and_lie_amid_their_points(monkeypatch):
-    monkeypatch.setattr("occflow.occupancy.cells.PENDING_CELLS", 10)  # merge again and again
+    monkeypatch.setattr("occflow.occupancy.building.cells.PENDING_CELLS", 10)  # merge again and again
     rng = np.random.default_rng(0)
     counter, expected, points_of = CellCounter(0.5, 12), {}, {}
     for _ in range(20):

@@ -14,10 +14,10 @@ from occflow.geometry import planar_pose
 from occflow.grid import CLASS_NAMES
 from occflow.logs.protocol import UNLABELLED
 from occflow.logs.semantickitti import SemanticKittiLog
-from occflow.occupancy.occ3d import OCC3D_GRID
-from occflow.occupancy.ready_made import import_store, open_sequences
-from occflow.occupancy.semantickitti_voxels import VOXELS_GRID, SemanticKittiVoxels
-from occflow.occupancy.uniocc import UNIOCC_GRID, UniOccSequences
+from occflow.occupancy.readers.occ3d import OCC3D_GRID
+from occflow.occupancy.readers.ready_made import import_store, open_sequences
+from occflow.occupancy.readers.semantickitti_voxels import VOXELS_GRID, SemanticKittiVoxels
+from occflow.occupancy.readers.uniocc import UNIOCC_GRID, UniOccSequences
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from occflow.eval.agreement import scan_agreement, static_iou
 from occflow.grid import VoxelGrid
 from occflow.logs.open import open_log
-from occflow.occupancy.build import build_store
+from occflow.occupancy.building.build import build_store
 from occflow.occupancy.settings import OccupancySettings
+from studies.data.agreement import scan_agreement, static_iou
 
 GRID = VoxelGrid((-40.0, -40.0, -1.0), (100, 100, 8), 0.8)
 RECORDINGS = {  # frames, and the least share of cells that consecutive keyframe scans have in common

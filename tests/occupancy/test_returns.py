@@ -9,7 +9,7 @@ import numpy as np
 
 from occflow.geometry import invert, planar_pose, transform
 from occflow.logs.protocol import Sweep
-from occflow.occupancy.returns import in_turn, scene_returns
+from occflow.occupancy.building.returns import in_turn, scene_returns
 from occflow.occupancy.settings import OccupancySettings
 
 REVOLUTION_S, SPEED_M_PER_S = 0.05, 20.0

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
+from occflow.jobs.inspect import describe, inspect_store
 from occflow.logs.nuscenes import NuScenesLog
 from occflow.logs.protocol import UNLABELLED, Box
-from occflow.occupancy import build
-from occflow.occupancy.build import build_store
+from occflow.occupancy.building import build
+from occflow.occupancy.building.build import build_store
+from occflow.occupancy.building.scene_frames import build_scene_and_causal
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.frame_block import read_block, write_block
-from occflow.occupancy.inspect import describe, inspect_store
-from occflow.occupancy.scene_file import SceneFile, write_scene
-from occflow.occupancy.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings
-from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, start_store
-from occflow.occupancy.voxel_codec import pack
+from occflow.occupancy.storage.frame_block import read_block, write_block
+from occflow.occupancy.storage.scene_file import SceneFile, write_scene
+from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
+from occflow.occupancy.storage.voxel_codec import pack
 from occflow.occupancy.windows import WindowSource, read_window, refuse_other_interval, window_keys
 from occflow.records import sealed
 
@@ -316,7 +316,7 @@ def test_a_file_that_unpacks_beyond_measure_is_not_unpacked(store, grid, monkeyp
         read_block(bomb, grid, ["car"])
     with pytest.raises(ValueError, match="more than there can be"):
         read_block(b"\xff" * 8 + bomb[8:], grid, ["car"])
-    monkeypatch.setattr("occflow.occupancy.scene_file.MAX_HEADER_BYTES", 100)
+    monkeypatch.setattr("occflow.occupancy.storage.scene_file.MAX_HEADER_BYTES", 100)
     with pytest.raises(InputError, match="header of more than"):
         OccupancyStore.open(store.path).frame("street-1", 0)
 
@@ -367,7 +367,7 @@ def test_a_store_without_causal_occupancy_says_so(street, grid, tmp_path):
 
 
 def test_frames_in_memory_stay_within_their_budget(store, monkeypatch):
-    monkeypatch.setattr("occflow.occupancy.store.KEPT_BYTES", 1)
+    monkeypatch.setattr("occflow.occupancy.storage.store.KEPT_BYTES", 1)
     frames = [store.frame("street-1", index) for index in (0, 1, 0)]
     assert same(frames[0], frames[2]) and frames[0] is not frames[2] and store.frame("street-1", 0) is frames[2]
 

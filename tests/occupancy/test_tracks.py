@@ -10,7 +10,7 @@ import pytest
 from occflow.geometry import planar_pose
 from occflow.logs.boxes import interpolate_boxes
 from occflow.logs.protocol import Box, Keyframe
-from occflow.occupancy.tracks import Tracks
+from occflow.occupancy.building.tracks import Tracks
 
 
 def box(track: str, x: float) -> Box:

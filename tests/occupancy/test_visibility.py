@@ -14,9 +14,9 @@ from occflow.errors import InputError
 from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Keyframe, Sweep
-from occflow.occupancy.scene_frames import build_scene, build_scene_and_causal
+from occflow.occupancy.building.scene_frames import build_scene, build_scene_and_causal
+from occflow.occupancy.building.visibility import mark_rays
 from occflow.occupancy.settings import OccupancySettings, configured_shard
-from occflow.occupancy.visibility import mark_rays
 
 SETTINGS = OccupancySettings()
 

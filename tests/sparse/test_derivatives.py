@@ -6,7 +6,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch.func import functional_call, jvp
 
 from occflow.flow.identities import terminal_velocity
-from occflow.models.forecaster import FlowForecaster
+from occflow.models.flow_model import FlowForecaster
 from occflow.models.student_networks import around
 from occflow.sparse.convolution import submanifold_convolution
 from occflow.sparse.layers import LayerNorm

@@ -13,10 +13,10 @@ from PIL import Image
 
 from occflow.geometry import planar_pose
 from occflow.grid import CLASS_NAMES, VoxelGrid
+from occflow.jobs.inspect import describe, inspect_store
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.inspect import describe, inspect_store
-from occflow.occupancy.scene_file import write_scene
-from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, start_store
+from occflow.occupancy.storage.scene_file import write_scene
+from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
 
 TOOL = Path(__file__).resolve().parents[2] / "tools/inspect_store.py"
 GRID = VoxelGrid((-4, -4, 0), (8, 8, 4), 1.0)  # 256 voxels

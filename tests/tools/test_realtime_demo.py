@@ -16,14 +16,14 @@ from stream_world import Drive
 
 from occflow.command_line import compose_config
 from occflow.errors import InputError
+from occflow.forecasting.checkpoint import save_checkpoint
 from occflow.logs.protocol import Sweep
-from occflow.models.forecaster import FlowForecaster
+from occflow.models.flow_model import FlowForecaster
 from occflow.models.settings import settings_from_config
-from occflow.occupancy.forecast_file import load_forecasts
-from occflow.runtime.stream import jobs as stream_jobs
-from occflow.runtime.stream import results, student
-from occflow.runtime.stream.jobs import Demo, assemble
-from occflow.training.checkpoint import save_checkpoint
+from occflow.occupancy.storage.forecast_file import load_forecasts
+from occflow.stream import jobs as stream_jobs
+from occflow.stream import results, student
+from occflow.stream.jobs import Demo, assemble
 
 SMALL = ["data.grid.origin_m=[-12,-12,-1]", "data.grid.shape=[30,30,8]", "data.history=2", "data.horizon=2",
          "model.mean_trunk.widths=[8,8,8]", "model.velocity_trunk.widths=[8,8,8]"]

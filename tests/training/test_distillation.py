@@ -15,7 +15,7 @@ from occflow.distill.meta_flow_map import MetaFlowMap
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
-from occflow.models.forecaster import FlowForecaster
+from occflow.models.flow_model import FlowForecaster
 from occflow.training.bound_networks import method_batch
 from occflow.training.distillation import distill
 from occflow.training.run import TrainingRun

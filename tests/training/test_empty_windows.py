@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from occflow.errors import InputError
-from occflow.models.forecaster import FlowForecaster
-from occflow.models.regression import TrueFuture
-from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window
-from occflow.runtime.network import (
+from occflow.forecasting.networks import (
     RegressionForecaster,
     Sampler,
     StudentForecaster,
     TeacherForecaster,
     TwinForecaster,
 )
+from occflow.models.flow_model import FlowForecaster
+from occflow.models.regression import TrueFuture
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.windows import Window
 from occflow.training.feeding import FlowFeed, WindowFeed
 from occflow.training.regression import train_regression
 from occflow.training.run import TrainingRun

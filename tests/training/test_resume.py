@@ -12,13 +12,13 @@ import torch
 from damage import edited_bytes, same_bits
 from safetensors import SafetensorError
 
+from occflow import weights_file
 from occflow.distill.flow_maps import TerminalVelocityMatching
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.errors import InputError
-from occflow.models.forecaster import FlowForecaster
+from occflow.models.flow_model import FlowForecaster
 from occflow.models.regression import TrueFuture
 from occflow.run_record import read_seconds
-from occflow.training import weights_file
 from occflow.training.distillation import distill
 from occflow.training.engine import train
 from occflow.training.feeding import FlowFeed, WindowFeed
@@ -27,7 +27,7 @@ from occflow.training.randomness import step_generator
 from occflow.training.regression import train_regression
 from occflow.training.run import TrainingRun
 from occflow.training.teacher import train_flow, train_mean
-from occflow.training.weights_file import read_weights, write_weights
+from occflow.weights_file import read_weights, write_weights
 
 pytestmark = pytest.mark.chaotic
 OPTIMISER = {"learning_rate": 1e-2, "warmup_steps": 2, "clip_norm": 1.0, "ema_decay": 0.9}

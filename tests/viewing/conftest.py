@@ -5,8 +5,8 @@ import pytest
 
 from occflow.geometry import planar_pose
 from occflow.grid import CLASS_NAMES, VoxelGrid
-from occflow.occupancy.forecast_file import ForecastRecord
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.forecast_file import ForecastRecord
 
 LABEL = {name: index for index, name in enumerate(CLASS_NAMES)}
 GRID = VoxelGrid((-40, -40, -1), (100, 100, 8), 0.8)

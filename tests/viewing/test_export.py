@@ -13,8 +13,8 @@ from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.protocol import Box
-from occflow.occupancy.forecast_file import ForecastRecord, save_forecasts
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.forecast_file import ForecastRecord, save_forecasts
 from occflow.viewing.export import export_film
 from occflow.viewing.export_ply import FACE, VERTEX
 from occflow.viewing.export_rerun import log_film

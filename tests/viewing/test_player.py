@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from occflow.errors import InputError
-from occflow.occupancy.forecast_file import ForecastRecord
+from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.viewing import display
 from occflow.viewing.cameras import PRESETS
 from occflow.viewing.film import film_of_record, marginal

@@ -10,9 +10,9 @@ from PIL import Image
 
 from occflow.errors import InputError
 from occflow.logs.protocol import UNLABELLED
-from occflow.occupancy.forecast_file import ForecastRecord
-from occflow.occupancy.scene_file import write_scene
-from occflow.occupancy.store import OccupancyStore, StoreLayout, finish_store, start_store
+from occflow.occupancy.storage.forecast_file import ForecastRecord
+from occflow.occupancy.storage.scene_file import write_scene
+from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
 from occflow.viewing import headless
 from occflow.viewing.animation import gif_palette, render_animation, render_film
 from occflow.viewing.cameras import preset

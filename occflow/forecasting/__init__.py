@@ -1,0 +1,1 @@
+"""What forecasts: networks and rules over one interface, their checkpoints, consensus."""

@@ -1,0 +1,207 @@
+"""The trained networks as forecasters: teacher by any sampler, regression, one-step student."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from occflow.errors import InputError
+from occflow.flow.solvers import METHODS, sample_flow
+from occflow.forecasting.checkpoint import load_forecaster
+from occflow.forecasting.forecast import Forecast
+from occflow.models.flow_model import Condition, FlowForecaster
+from occflow.models.student_networks import sample_student
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.windows import Window
+
+Decoder = Callable[[torch.Tensor], tuple[OccupancyFrame, ...]]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How a teacher is sampled.
+
+    Args:
+        steps: solver steps from noise to data.
+        solver: "euler" (one velocity a step) or "heun" (two, second order).
+        shift: above 1 spends more steps near noise (flow.solvers.time_grid).
+        guidance: 1 is the conditional flow; above 1 goes farther from what is likely without the history (classifier-
+            free guidance), at twice the evaluations. It needs a teacher trained with train.teacher.history_dropout.
+    """
+
+    steps: int
+    solver: str = "euler"
+    shift: float = 1.0
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.shift <= 0:
+            raise InputError("eval: a sampler needs steps >= 1 and shift > 0")
+        if self.solver not in METHODS:
+            raise InputError(f"eval: unknown solver '{self.solver}'; use {' or '.join(METHODS)}")
+
+    @classmethod
+    def from_config(cls, values: Mapping) -> Sampler:
+        """From an entry of eval.teacher_samplers.
+
+        Raises:
+            InputError: unknown or missing keys, values out of range.
+        """
+        try:
+            return cls(**values)
+        except TypeError:
+            raise InputError(f"eval.teacher_samplers: {dict(values)} needs steps, and may have solver, shift and "
+                             "guidance") from None
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations a sample."""
+        return self.steps * METHODS[self.solver] * (1 if self.guidance == 1 else 2)
+
+    @property
+    def name(self) -> str:
+        """The steps, and whatever is not the default: "10", "5-heun", "10-shift3", "10-guided1.5"."""
+        parts = [str(self.steps)] + ([self.solver] if self.solver != "euler" else [])
+        parts += [f"{name}{value:g}" for name, value in (("shift", self.shift), ("guided", self.guidance))
+                  if value != 1]
+        return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class EncodedWindow:
+    """What the samples of a window share, and the milliseconds that it took."""
+
+    condition: Condition
+    decode: Decoder
+    encode_ms: float
+    base_ms: float
+
+
+class WindowEncoder:
+    """Encodes windows; kept by several forecasters of one model, it encodes a window once for all of them.
+
+    Args:
+        remember: keep the window encoded last, and give its encoding (and its milliseconds) again when the very same
+            window is asked for next. The model's weights must not change in between.
+    """
+
+    def __init__(self, model: FlowForecaster, remember: bool = False) -> None:
+        self.model, self.remember = model, remember
+        self._last: tuple[Window, EncodedWindow] | None = None
+
+    @torch.inference_mode()
+    def encode(self, window: Window) -> EncodedWindow:
+        if self._last is not None and self._last[0] is window:
+            return self._last[1]
+        start = self.now_ms()
+        observation = self.model.observe(window)
+        condition = self.model.condition(observation)
+        encoded = self.now_ms()
+        decode = self.model.decoder(observation, window.horizon)
+        found = EncodedWindow(condition, decode, encoded - start, self.now_ms() - encoded)
+        self._last = (window, found) if self.remember else None
+        return found
+
+    def now_ms(self) -> float:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        return time.perf_counter() * 1e3
+
+
+class NetworkForecaster:
+    """Encode (lay out, encode, mean), flow (network evaluations of the velocity), decode; each timed."""
+
+    def __init__(self, model: FlowForecaster, name: str, nfe: int) -> None:
+        self.model, self.name, self.nfe = model.eval(), name, nfe
+        self.encoder = WindowEncoder(model)
+
+    def forecast(self, window: Window, seed: int) -> Forecast:
+        """One sample of the window's future; timings in milliseconds, of this call."""
+        return self.samples(window, [seed])[0]
+
+    @torch.inference_mode()
+    def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
+        """Samples of the window's future; the history is encoded once."""
+        encoded = self.encoder.encode(window)
+        return [self._sample(encoded, seed) for seed in seeds]
+
+    def _sample(self, encoded: EncodedWindow, seed: int) -> Forecast:
+        condition, start = encoded.condition, self.encoder.now_ms()
+        noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
+        state = self._state(noise.to(self.model.device), condition)
+        flowed = self.encoder.now_ms()
+        frames = encoded.decode(state)
+        decode_ms = encoded.base_ms + self.encoder.now_ms() - flowed  # the base too: one sample alone takes it
+        return Forecast(frames, {"encode": encoded.encode_ms, "flow": flowed - start, "decode": decode_ms})
+
+    def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The state that is made of `noise` [N, C]."""
+        return condition.state(self._residual(noise, condition))
+
+    def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The standardised residual that the flow makes of `noise` [N, C]."""
+        raise NotImplementedError
+
+
+class TeacherForecaster(NetworkForecaster):
+    """The flow-matching teacher."""
+
+    def __init__(self, model: FlowForecaster, sampler: Sampler) -> None:
+        super().__init__(model, f"teacher-{sampler.name}", sampler.nfe)
+        self.sampler = sampler
+
+    def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        velocity = self.model.velocity_field(condition, self.sampler.guidance)
+        return sample_flow(velocity, noise, condition.sample, condition.layout.num_samples, self.sampler.steps,
+                           self.sampler.solver, self.sampler.shift)
+
+
+class StudentForecaster(NetworkForecaster):
+    """The student: eps - u(eps, 0, 1), or more steps.
+
+    Args:
+        few_steps: how it takes more than one, of occflow.distill.protocol.FEW_STEPS; "none" is taken as "jumps".
+            "inner" steps are of a light head: the network evaluations stay one.
+    """
+
+    def __init__(self, model: FlowForecaster, steps: int = 1, few_steps: str = "jumps") -> None:
+        super().__init__(model, f"student-{steps}", 1 if few_steps == "inner" else steps)
+        self.steps, self.few_steps = steps, few_steps
+
+    def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        return sample_student(self.model.velocity, noise, condition.layout.num_samples, self.steps, self.few_steps,
+                              condition.forecast, condition.layout)
+
+
+class RegressionForecaster(NetworkForecaster):
+    """The mean network alone: the forecast without a flow."""
+
+    def __init__(self, model: FlowForecaster, name: str = "regression") -> None:
+        super().__init__(model, name, 0)
+
+    def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        return torch.zeros_like(noise)
+
+
+class TwinForecaster(RegressionForecaster):
+    """The cross-entropy regression twin, whose decoder was trained on the very states of its mean network."""
+
+    def __init__(self, model: FlowForecaster) -> None:
+        super().__init__(model, "regression_ce")
+
+    def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        return condition.forecast.mean
+
+
+def load_student(path: Path, device: torch.device) -> StudentForecaster:
+    """The student of a checkpoint made by tools/distill_mfd.py, on a device."""
+    return StudentForecaster(load_forecaster(path, ("student",), device))
+
+
+def load_teacher(path: Path, device: torch.device) -> FlowForecaster:
+    """The model of a checkpoint made by tools/train_teacher.py, on a device."""
+    return load_forecaster(path, ("teacher",), device)

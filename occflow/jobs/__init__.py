@@ -1,0 +1,1 @@
+"""What the tools do, one file a tool's work."""

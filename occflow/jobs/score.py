@@ -1,0 +1,199 @@
+"""Scoring behind tools/evaluate.py and tools/forecast.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from occflow.errors import InputError
+from occflow.eval.branching import branch_windows, evaluate_branches
+from occflow.eval.distribution import evaluate_distributions
+from occflow.eval.ego_setting import in_ego_setting
+from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
+from occflow.eval.measures import configured_measures
+from occflow.eval.predictions import ImportedForecaster
+from occflow.eval.protocols import horizon_frames, protocol_named
+from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
+from occflow.eval.window_list import scored_windows
+from occflow.forecasting.consensus import ConsensusForecaster
+from occflow.forecasting.forecast import Forecast, Forecaster
+from occflow.forecasting.rows import checkpoint_forecasters, configured_samplers, student_beside_teacher
+from occflow.forecasting.rules import NEEDS_BOXES, RULES, baselines
+from occflow.grid import MOVABLE_CLASSES, VoxelGrid
+from occflow.jobs.build import build_configured_store
+from occflow.jobs.sources import (
+    configured_device,
+    configured_windows,
+    open_configured_store,
+    prepare_torch,
+    refuse_other_grid,
+)
+from occflow.logs.open import open_log
+from occflow.models.flow_model import FlowForecaster
+from occflow.models.layout import cell_grid, coarse_keys
+from occflow.models.settings import settings_from_config
+from occflow.occupancy.storage.forecast_file import save_forecasts
+from occflow.occupancy.storage.store import OccupancyStore
+from occflow.occupancy.warp import warp
+from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
+from occflow.run_record import machine, read_seconds, timed_step, versions
+
+
+class ShownWindow:
+    """Keeps the window that shows most: the one whose movers change most over the horizon, and its forecasts."""
+
+    def __init__(self, path: Path, grid: VoxelGrid) -> None:
+        self.path, self.grid, self.change, self.shown = path, grid, -1, None
+
+    def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
+        change = sum(moving_voxels(window, self.grid))
+        if change > self.change:
+            self.change, self.shown = change, (window, {name: one.frames for name, one in forecasts.items()})
+
+    def save(self, forecasters: list[Forecaster], samples: int, seed: int) -> None:
+        """Write the window and its forecasts, and of `forecasters` so many samples each, for the probability view."""
+        window, forecasts = self.shown
+        seeds = [forecast_seed(seed, window.key, number) for number in range(samples)]
+        futures = {one.name: [sample.frames for sample in one.samples(window, seeds)] for one in forecasters if seeds}
+        save_forecasts(self.path, self.grid, window, forecasts, futures)
+
+
+def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
+    """For each horizon frame the number of movable voxels that persistence does not foresee."""
+    counts = []
+    for truth in window.horizon:
+        still = warp(window.present, grid, truth.world_from_grid)
+        movable = [frame.flat[np.isin(frame.labels, MOVABLE_CLASSES)] for frame in (truth, still)]
+        counts.append(len(np.setdiff1d(*movable, assume_unique=True)))
+    return counts
+
+
+def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey], chosen: Mapping,
+                forecasters: list[Forecaster], support: dict[str, float] | None, samples: int = 0,
+                sample_every: int = 1) -> dict:
+    """Evaluate the baselines and `forecasters` on windows; report and shown forecasts go to `run_dir`.
+
+    With `samples` >= 2 the forecasters are also scored as distributions, on every `sample_every`-th window.
+
+    Args:
+        chosen: how the windows were chosen: "split", "rule", "stride"; goes into the report.
+    """
+    data, values, seed = config["data"], config["eval"], config["seed"]
+    frames = horizon_frames(data["frame_interval_s"], data["horizon"])
+    protocol, source = protocol_named(values["protocol"]), configured_windows(config, store)
+    has_boxes = source.input_kind == "occupancy" and any(store.frame(key.scene, key.start).boxes for key in keys)
+    rules = in_ego_setting(values["ego"], baselines(store.grid, has_boxes, values["baselines"]))
+    forecasters = in_ego_setting(values["ego"], forecasters)
+    refuse_shared_names([*rules, *forecasters])
+    shown = ShownWindow(run_dir / "forecast.npz", store.grid)
+    central = [ConsensusForecaster(one, values["consensus"]) for one in forecasters
+               if one.nfe and values.get("consensus")]  # no samples: they are not scored as distributions
+    measures = configured_measures(values, store.grid, protocol, frames,
+                                   open_log(config["log"]) if values["rays"] else None, seed)
+
+    def watch(window: Window, forecasts: dict[str, Forecast]) -> None:
+        for one in (shown, *measures.values()):
+            one.watch(window, forecasts)
+
+    with timed_step(run_dir, "evaluate"):
+        scores = evaluate(source, keys, [*rules, *forecasters, *central], seed, watch)
+        extra = {"support": support, **{name: one.report() for name, one in measures.items()}}
+        if samples >= 2 and forecasters:
+            extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
+        if values["branches"]:
+            extra["branches"] = score_branches(config, source, [*rules, *forecasters])
+    shown.save([one for one in forecasters if one.nfe], values["shown_samples"], seed)
+    scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
+    windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
+               "scenes": len({key.scene for key in keys}), "input": source.input_kind, "grid_pose": source.grid_pose}
+    report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
+                         read_seconds(run_dir), **extra)
+    write_row_counters(run_dir, scores, frames)
+    write_report(run_dir, report)
+    return report
+
+
+def score_branches(config: Mapping, source: WindowSource, forecasters: list[Forecaster]) -> dict:
+    """All forecasters against the branching futures of eval.branches, on every `branch_every`-th of their windows."""
+    values = config["eval"]
+    windows = branch_windows(source, Path(values["branches"]), source.keys(values["split"]))
+    windows = dict(list(windows.items())[::values["branch_every"]])
+    return evaluate_branches(source, windows, forecasters, values["branch_samples"], config["seed"])
+
+
+def with_unmeasured(scores: list[ForecasterScores], names: list[str]) -> list[ForecasterScores]:
+    """The scores, and after the last baseline empty ones of what this log cannot measure."""
+    place = sum(1 for one in scores if one.name in RULES)
+    return [*scores[:place], *(ForecasterScores(name, 0) for name in names), *scores[place:]]
+
+
+def refuse_shared_names(forecasters: list[Forecaster]) -> None:
+    """Raises InputError where two forecasters would share a row."""
+    names = [one.name for one in forecasters]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"eval: two forecasts are called '{name}'; rename a checkpoint or folder of predictions")
+
+
+def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
+    """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share").
+
+    Returns:
+        {"recall", "share", "windows"}.
+    """
+    settings, found, true, proposed, all_cells = model.settings, 0, 0, 0, 0
+    stride = settings.autoencoder.total_stride
+    cells = cell_grid(settings.grid, stride)
+    volume = int(np.prod(cells.shape))
+    for key in keys:
+        window = source.read(key)
+        support = model.observe(window).layout.support.keys.cpu().numpy()
+        truth = np.concatenate([coarse_keys(frame.flat, settings.grid, stride, cells) + index * volume
+                                for index, frame in enumerate(window.horizon)])
+        found += len(np.intersect1d(support, truth, assume_unique=True))
+        true, proposed, all_cells = true + len(truth), proposed + len(support), all_cells + len(window.horizon) * volume
+    return {"recall": found / max(1, true), "share": proposed / all_cells, "windows": len(keys)}
+
+
+def evaluate_run(config: Mapping) -> str:
+    """Baselines, networks and imported predictions on the held-out scenes; returns the table."""
+    prepare_torch(config)
+    run_dir, values = Path(config["run_dir"]), config["eval"]
+    settings = settings_from_config(config["data"], config["model"])
+    forecasters, models = checkpoint_forecasters(values, settings, configured_device(config))
+    store = open_configured_store(config)
+    forecasters += [ImportedForecaster.configured(one, store.grid, values["ego"]) for one in values["predictions"]]
+    chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
+    keys = scored_windows(store, horizon=settings.num_horizon, history=settings.num_history, **chosen)
+    thinned = keys[::values["sample_every"]]
+    support = support_quality(configured_windows(config, store), thinned, models[0]) if models else None
+    report = score_store(config, run_dir, store, keys, chosen, forecasters, support, values["samples"],
+                         values["sample_every"])
+    return table_markdown(report)
+
+
+def forecast_log(config: Mapping) -> tuple[Path, str]:
+    """Build the log's occupancy, forecast it with a student, score it against the baselines, the regression and the
+    teacher where they are at hand.
+
+    Returns:
+        the folder of the results (store, report, forecast.npz) and the table.
+
+    Raises:
+        InputError: a checkpoint of another configuration, a log that cannot be read or is too short.
+    """
+    prepare_torch(config)
+    checkpoint, run_dir = Path(config["forecast"]["checkpoint"]), Path(config["forecast"]["run_dir"])
+    settings = settings_from_config(config["data"], config["model"])
+    forecasters = student_beside_teacher(checkpoint, settings, configured_samplers(config["eval"]),
+                                         configured_device(config))
+    with timed_step(run_dir, "build"):
+        store = build_configured_store(config, run_dir / "occupancy")
+        refuse_other_grid(store, config["data"])
+    keys = window_keys(store, None, settings.num_history, settings.num_horizon)
+    chosen = {"split": "all scenes", "rule": "all", "stride": 1}
+    report = score_store(config, run_dir, store, keys, chosen, forecasters,
+                         support_quality(configured_windows(config, store), keys, forecasters[-1].model))
+    return run_dir, table_markdown(report)

@@ -1,0 +1,96 @@
+"""Checkpoints that stand already: left as they are where they are what a training would make, replaced only by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from occflow.errors import InputError
+from occflow.forecasting.checkpoint import Checkpoint, first_difference, of_teacher_beside, read_checkpoint, read_record
+from occflow.training.processes import rank
+from occflow.weights_file import weights_digest
+
+NOT_SHAPING = {"replace", "save_seconds", "tensorboard"}  # keys of group `train` or `distill` that change no weights
+NOT_SHAPING_DATA = {"inspect", "shard"}
+STAGES = {"autoencoder", "mean", "teacher", "regression"}  # keys of group `train`: one for each training
+SHAPED_BY = {"teacher": {"mean", "teacher"}, "regression": {"regression"}}  # stages that a checkpoint is made in
+AUTOENCODER = "autoencoder."  # where the autoencoder's weights are in a forecaster's
+
+
+def shaping(config: Mapping, group: str) -> dict:
+    """The values of a configuration that shape the trainings of a group ("train" or "distill")."""
+    return {"seed": config.get("seed"), "model": config.get("model"),
+            "data": without(config.get("data", {}), NOT_SHAPING_DATA),
+            group: without(config.get(group, {}), NOT_SHAPING), "precision": config.get("train", {}).get("precision")}
+
+
+def without(values: Mapping, names: set[str]) -> dict:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def trained_already(path: Path, kind: str, config: Mapping) -> bool:
+    """Whether PATH is what group `train` would make of `kind`, on the autoencoder beside it.
+
+    Raises:
+        InputError: it is another one, and train.replace does not say that it may be replaced.
+    """
+    def difference(found: Checkpoint) -> str | None:
+        beside = path.with_name("autoencoder.safetensors")
+        if kind == "teacher" and beside.is_file():
+            own = {name.removeprefix(AUTOENCODER): tensor for name, tensor in found.tensors.items()
+                   if name.startswith(AUTOENCODER)}
+            if weights_digest(own) != read_record(beside)["weights"]:
+                return f"it has another autoencoder than {beside.name}"
+        return first_difference(_of_stages(found.record["config"], kind), _of_stages(config, kind))
+
+    return _stands(path, kind, "train", config, difference)
+
+
+def _of_stages(config: Mapping, kind: str) -> dict:
+    """`shaping` of group `train`, without the trainings that do not make this kind."""
+    values = shaping(config, "train")
+    return {**values, "train": without(values["train"], STAGES - SHAPED_BY[kind])}
+
+
+def distilled_already(path: Path, teacher: str, config: Mapping) -> bool:
+    """Whether PATH is what group `distill` would make of the teacher whose weights have the digest `teacher`.
+
+    Raises:
+        InputError: it is another one, and distill.replace does not say that it may be replaced.
+    """
+    def difference(found: Checkpoint) -> str | None:
+        if found.record.get("teacher") != teacher:
+            return "it was distilled from another teacher than teacher.safetensors"
+        return first_difference(shaping(found.record["config"], "distill"), shaping(config, "distill"))
+
+    return _stands(path, "student", "distill", config, difference)
+
+
+def _stands(path: Path, kind: str, group: str, config: Mapping, difference) -> bool:
+    replacing = f"{group}.replace=true"
+    if not path.exists() or config[group]["replace"]:
+        return False
+    try:
+        found = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"{error}; {replacing} makes it anew in its place") from None
+    other = f"it is a {found.record['kind']}" if found.record["kind"] != kind else difference(found)
+    if other:
+        raise InputError(f"{path}: is there already, and not what this configuration makes ({other}); name another "
+                         f"run_dir, or make it anew in its place with {replacing}")
+    if rank() == 0:
+        print(f"{path}: is there already, of this very configuration: left as it is ({replacing} makes it anew)",
+              flush=True)
+    return True
+
+
+def tell_former_students(teacher: Path) -> None:
+    """Name the students in the folder of a new teacher that were distilled from the one before."""
+    for path in sorted(teacher.parent.glob("*.safetensors")):
+        try:
+            record = read_record(path)
+        except InputError:
+            continue
+        if record["kind"] == "student" and not of_teacher_beside(path, record):
+            print(f"{path}: was distilled from the teacher before; distil it anew with distill.replace=true",
+                  flush=True)

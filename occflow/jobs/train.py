@@ -1,0 +1,211 @@
+"""The trainings behind tools/train_teacher.py, tools/train_regression.py, tools/distill_mfd.py and
+tools/distill.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from occflow.atomic import write_json
+from occflow.distill.methods import method_from_config
+from occflow.errors import InputError
+from occflow.forecasting.checkpoint import load_weights, save_checkpoint
+from occflow.jobs.reconstruction import held_out_frames, reconstruction, reconstruction_markdown
+from occflow.jobs.sources import (
+    configured_device,
+    configured_windows,
+    ensure_log,
+    ensure_store,
+    open_configured_store,
+    prepare_torch,
+    training_keys,
+)
+from occflow.jobs.standing import distilled_already, shaping, tell_former_students, trained_already
+from occflow.models.flow_model import FlowForecaster, ForecasterSettings
+from occflow.models.settings import settings_from_config
+from occflow.occupancy.storage.store import OccupancyStore
+from occflow.training import teacher as teacher_training
+from occflow.training.distillation import distill
+from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
+from occflow.training.processes import join_processes, rank, rank_zero_first, wait_for_all
+from occflow.training.regression import TwinFeed
+from occflow.training.regression import train_regression as twin_training
+from occflow.training.run import TrainingRun
+
+Feed = TypeVar("Feed", bound=ObservationFeed)
+
+
+def training_run(config: Mapping, group: str) -> TrainingRun:
+    """How the trainings of a configuration group ("train" or "distill") run."""
+    train = config["train"]
+    return TrainingRun(Path(config["run_dir"]), shaping(config, group), train["save_seconds"], train["precision"],
+                       train["tensorboard"])
+
+
+def training_device(config: Mapping) -> torch.device:
+    """The configured device; under torchrun, this process's own."""
+    return join_processes(configured_device(config))
+
+
+def ensure_data(config: Mapping) -> None:
+    """The configured log and its store, made where they are missing; under torchrun by rank 0 alone."""
+    training_device(config)
+    with rank_zero_first():
+        ensure_log(config)
+        ensure_store(config)
+
+
+def save_once(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, config: Mapping,
+              teacher: str | None = None) -> None:
+    """Rank 0 writes a checkpoint; all processes go on when it stands, on the disk."""
+    if rank() == 0:
+        save_checkpoint(path, module, kind, settings, dict(config), teacher)
+    wait_for_all()
+
+
+def train_teacher(config: Mapping) -> Path:
+    """Autoencoder (when RUN_DIR/autoencoder.safetensors is missing), mean, flow -> RUN_DIR/teacher.safetensors.
+
+    An interrupted run goes on where it stopped. A teacher that this configuration has made is left as it is.
+
+    Raises:
+        InputError: another teacher stands there, and train.replace does not say that it may be replaced.
+    """
+    seed, values, path = config["seed"], config["train"], Path(config["run_dir"]) / "teacher.safetensors"
+    training_device(config)
+    if trained_already(path, "teacher", config):
+        training_run(config, "train").forget("mean", "teacher", own=True)
+        return path
+    run, store, forecaster = with_autoencoder(config)
+    feed = configured_feed(ObservationFeed, config, values, store, forecaster)
+    with run.timed("mean"):
+        teacher_training.train_mean(forecaster, feed, values["mean"], run)
+    with run.timed("teacher"):
+        teacher_training.train_flow(forecaster, feed, values["teacher"], seed, run)
+    save_once(path, forecaster, "teacher", forecaster.settings, config)
+    run.forget("mean", "teacher")
+    if rank() == 0:
+        tell_former_students(path)
+    return path
+
+
+def train_autoencoder(config: Mapping) -> tuple[Path, str]:
+    """The first stage alone -> RUN_DIR/autoencoder.safetensors (kept where it is there), RUN_DIR/reconstruction.json.
+
+    Returns:
+        the checkpoint, and a table of how well held-out frames are reconstructed.
+    """
+    run, store, forecaster = with_autoencoder(config)
+    frames = held_out_frames(store)
+    found = {f"{noise:g}": reconstruction(forecaster.eval(), frames, noise)
+             for noise in (0.0, config["train"]["autoencoder"]["latent_noise"])}
+    if rank() == 0:
+        write_json(run.run_dir / "reconstruction.json", found)
+    return run.run_dir / "autoencoder.safetensors", reconstruction_markdown(found)
+
+
+def train_regression(config: Mapping) -> Path:
+    """The cross-entropy twin of the configured forecaster -> RUN_DIR/regression.safetensors.
+
+    It starts where the teacher's training does: from the run's autoencoder (trained first where it is missing) and
+    an untrained mean network. An interrupted run goes on where it stopped; a finished one is treated as a teacher is.
+    """
+    values, path = config["train"], Path(config["run_dir"]) / "regression.safetensors"
+    training_device(config)
+    if trained_already(path, "regression", config):
+        training_run(config, "train").forget("regression", own=True)
+        return path
+    run, store, forecaster = with_autoencoder(config)
+    feed = configured_feed(TwinFeed, config, values, store, forecaster)
+    with run.timed("regression"):
+        twin = twin_training(forecaster, feed, values["regression"], run)
+    save_once(path, twin, "regression", forecaster.settings, config)
+    run.forget("regression")
+    return path
+
+
+def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowForecaster]:
+    """How every training of group `train` begins: its run, the store, an untrained forecaster with the run's
+    autoencoder."""
+    device = training_device(config)
+    prepare_torch(config)
+    run, store = training_run(config, "train"), open_configured_store(config)
+    forecaster = FlowForecaster(settings_from_config(config["data"], config["model"])).to(device)
+    ensure_autoencoder(config, run, forecaster, store)
+    return run, store, forecaster
+
+
+def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowForecaster, store: OccupancyStore) -> None:
+    """Load RUN_DIR/autoencoder.safetensors into the forecaster, trained first where it is missing; freeze it."""
+    path, settings = run.run_dir / "autoencoder.safetensors", forecaster.settings
+    if path.exists():
+        try:
+            load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
+        except InputError as error:
+            raise InputError(f"{error}; without {path.name} it is trained anew") from None
+    else:
+        with run.timed("autoencoder"):
+            teacher_training.train_autoencoder(forecaster, store, config["train"]["autoencoder"], config["seed"], run,
+                                               mirrored=config["train"]["mirrored_share"] > 0)
+        save_once(path, forecaster.autoencoder, "autoencoder", settings, config)
+    run.forget("autoencoder")
+    forecaster.autoencoder.eval().requires_grad_(False)
+
+
+def distill_mfd(config: Mapping) -> Path:
+    """RUN_DIR/teacher.safetensors -> RUN_DIR/student.safetensors by Mean Flow Distillation.
+
+    Raises:
+        InputError: group `distill` is of another method.
+    """
+    if config["distill"]["method"] != "mfd":
+        raise InputError(f"distill.method: tools/distill_mfd.py is for mfd, not {config['distill']['method']}; "
+                         "use tools/distill.py")
+    return distill_teacher(config)
+
+
+def distill_teacher(config: Mapping) -> Path:
+    """RUN_DIR/teacher.safetensors -> RUN_DIR/CHECKPOINT.safetensors by the method of group `distill`.
+
+    An interrupted run goes on where it stopped. A student that this configuration has made of this teacher is left as
+    it is.
+
+    Raises:
+        InputError: no teacher, or one of other settings; another student stands there, and distill.replace does not say
+            that it may be replaced.
+    """
+    device = training_device(config)
+    prepare_torch(config)
+    run, values = training_run(config, "distill"), config["distill"]
+    settings = settings_from_config(config["data"], config["model"])
+    method, title = method_from_config(values), values["checkpoint"]
+    forecaster, path = FlowForecaster(settings).to(device), run.run_dir / f"{title}.safetensors"
+    teacher = load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings).record["weights"]
+    if distilled_already(path, teacher, config):
+        run.forget(title, own=True)
+        return path
+    forecaster.eval().requires_grad_(False)
+    feed = distillation_feed(config, forecaster)
+    with run.timed(title, "distill" if title == "student" else title):
+        student = distill(forecaster, feed, method, values, config["seed"], run)
+    save_once(path, student, "student", settings, config, teacher)
+    run.forget(title)
+    return path
+
+
+def distillation_feed(config: Mapping, forecaster: FlowForecaster) -> FlowFeed:
+    """The training windows of group `distill`, with the teacher's own condition."""
+    store = open_configured_store(config)
+    observations = configured_feed(ObservationFeed, config, config["distill"], store, forecaster)
+    return FlowFeed(observations, config["seed"] + 1)
+
+
+def configured_feed(kind: type[Feed], config: Mapping, values: Mapping, store: OccupancyStore,
+                    forecaster: FlowForecaster) -> Feed:
+    """The training windows of a store, drawn as group `values` (train or distill) asks."""
+    return kind(configured_windows(config, store), training_keys(config, store, values["window_stride"]), forecaster,
+                config["seed"], Variety.from_config(values))

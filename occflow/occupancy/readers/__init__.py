@@ -1,0 +1,1 @@
+"""Occupancy that others have made."""

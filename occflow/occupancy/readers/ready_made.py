@@ -1,0 +1,78 @@
+"""Occupancy that others have made: one protocol for its readers, and its import into a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from occflow.errors import InputError
+from occflow.grid import VoxelGrid
+from occflow.occupancy.building.fill_store import SceneFrames, fill_store
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.store import OccupancyStore, StoreLayout
+
+NEEDED_KEYS = {"occ3d": ("gts", "root", "version"), "semantickitti_voxels": ("root",), "uniocc": ("root",)}
+
+
+class OccupancySequences(Protocol):
+    """Occupancy of scenes on one grid, read lazily: one frame in memory at a time."""
+
+    name: str
+    grid: VoxelGrid
+
+    def scenes(self) -> list[str]:
+        """Names of the scenes."""
+
+    def splits(self) -> dict[str, list[str]]:
+        """Scene names by split."""
+
+    def frames(self, scene: str) -> Iterator[OccupancyFrame]:
+        """Frames of a scene in the order of time."""
+
+
+def is_ready_made(log: Mapping) -> bool:
+    """Whether a configuration `log` names occupancy rather than a driving log."""
+    return isinstance(log, Mapping) and log.get("kind") in NEEDED_KEYS
+
+
+def open_sequences(log: Mapping) -> OccupancySequences:
+    """The occupancy that a configuration names.
+
+    Raises:
+        InputError: an unknown kind, a missing key, or data that cannot be read.
+    """
+    if not is_ready_made(log):
+        raise InputError(f"log.kind: {log.get('kind')!r} is no ready-made occupancy; known: {', '.join(NEEDED_KEYS)}")
+    missing = [key for key in NEEDED_KEYS[log["kind"]] if not log.get(key)]
+    if missing:
+        raise InputError(f"log.{missing[0]}: missing; set log.{missing[0]}=... (see configs/log/)")
+    if log["kind"] == "occ3d":
+        from occflow.occupancy.readers.occ3d import Occ3dSequences
+
+        return Occ3dSequences(log["gts"], log["root"], log["version"])
+    if log["kind"] == "uniocc":
+        from occflow.occupancy.readers.uniocc import UniOccSequences
+
+        return UniOccSequences(log["root"])
+    from occflow.occupancy.readers.semantickitti_voxels import SemanticKittiVoxels
+
+    return SemanticKittiVoxels(log["root"])
+
+
+@dataclass(frozen=True)
+class _SceneReader:
+    """Reads scenes of ready-made occupancy, which has no causal frames."""
+
+    sequences: OccupancySequences
+
+    def __call__(self, scene: str) -> SceneFrames:
+        return list(self.sequences.frames(scene)), None
+
+
+def import_store(sequences: OccupancySequences, path: Path, workers: int = 1,
+                 shard: tuple[int, int] = (0, 1)) -> OccupancyStore | None:
+    """Write ready-made occupancy to a store; arguments, result and errors as `fill_store`."""
+    layout = StoreLayout(sequences.grid, None, sequences.name, sequences.splits())
+    return fill_store(_SceneReader(sequences), layout, sequences.scenes(), path, workers, shard, "import")

@@ -1,0 +1,1 @@
+"""Frames and forecasts on disk."""

@@ -1,0 +1,176 @@
+"""The occupancy of one scene on disk, SCENE.occ: any frame is read without the others, and nothing is trusted.
+
+    magic, length and CRC-32 of the header | header: JSON, deflated | one block a frame | one block a causal frame
+
+The header names format, scene, grid and classes, and has for every frame its stamp, token and the length and CRC-32 of
+its block. Blocks are described in occflow.occupancy.storage.frame_block.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import math
+import struct
+import zlib
+from pathlib import Path
+
+from typing_extensions import TypedDict
+
+from occflow.atomic import atomic_file
+from occflow.errors import InputError
+from occflow.grid import CLASS_NAMES, VoxelGrid
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.frame_block import max_block_bytes, read_block, write_block
+from occflow.records import bounded, conform, one_line, parse_json, read_json
+
+FORMAT = "occflow-scene-3"
+META = "meta.json"  # of the store, beside the scenes
+PREFIX = struct.Struct("<8sII")
+MAGIC = b"occflow3"
+MAX_HEADER_BYTES = 64 << 20  # unpacked; a 20 s scene has some 10 kB
+REMEDY = "delete it and run tools/build_occupancy.py again"
+BROKEN = (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError, MemoryError,
+          RecursionError, struct.error, zlib.error, lzma.LZMAError)
+
+
+class Header(TypedDict):
+    """The JSON of a scene file; a block's marks are its length and its CRC-32."""
+
+    format: str
+    scene: str
+    grid: dict
+    class_names: list[str]
+    stamps_s: list[float]
+    tokens: list[str]
+    tracks: list[str]
+    blocks: list[tuple[int, int]]
+    causal: list[tuple[int, int]] | None
+
+
+def scene_path(store: Path, scene: str) -> Path:
+    return Path(store) / f"{scene}.occ"
+
+
+def write_scene(store: Path, scene: str, frames: list[OccupancyFrame],
+                causal: list[OccupancyFrame] | None = None) -> int:
+    """Write the frames of a scene into the folder of a started store; returns their number.
+
+    Args:
+        causal: what was known at each frame's instant, unlabelled; None where that is not kept.
+    """
+    grid = VoxelGrid.from_dict(read_json(Path(store) / META)["grid"])
+    tracks: dict[str, int] = {}
+    for frame in frames:
+        for box in frame.boxes:
+            tracks.setdefault(box.track, len(tracks))
+    blocks = [write_block(frame, grid, tracks) for frame in [*frames, *(causal or [])]]
+    marks = [[len(block), zlib.crc32(block)] for block in blocks]
+    header: Header = {"format": FORMAT, "scene": scene, "grid": grid.to_dict(), "class_names": list(CLASS_NAMES),
+                      "stamps_s": [float(frame.stamp_s) for frame in frames],
+                      "tokens": [frame.token for frame in frames], "tracks": list(tracks),
+                      "blocks": marks[:len(frames)], "causal": None if causal is None else marks[len(frames):]}
+    packed = zlib.compress(json.dumps(header).encode(), 9)
+    with atomic_file(scene_path(store, scene)) as partial, partial.open("wb") as stream:
+        stream.write(PREFIX.pack(MAGIC, len(packed), zlib.crc32(packed)) + packed)
+        stream.writelines(blocks)
+    return len(frames)
+
+
+class SceneFile:
+    """Read access to a scene's file; its length is the number of its frames.
+
+    Args:
+        store, scene: folder of the store and name of the scene.
+        grid: grid of the store.
+
+    Raises:
+        InputError: a file that is missing, truncated, corrupt, or not of this scene and grid.
+    """
+
+    def __init__(self, store: Path, scene: str, grid: VoxelGrid) -> None:
+        self.path, self._scene, self._grid = scene_path(store, scene), scene, grid
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: missing scene; run tools/build_occupancy.py again")
+        try:
+            self._read_header()
+        except BROKEN as error:
+            raise self._refusal(error) from None
+
+    def __len__(self) -> int:
+        return len(self._stamps_s)
+
+    @property
+    def stamps_s(self) -> list[float]:
+        """Times of the frames, seconds, increasing."""
+        return list(self._stamps_s)
+
+    @property
+    def causal(self) -> bool:
+        """Whether causal frames are kept."""
+        return len(self._blocks) > len(self)
+
+    def frame(self, index: int, causal: bool = False) -> OccupancyFrame:
+        """Frame number `index` (from 0), full or causal.
+
+        Raises:
+            InputError: a block that is truncated or corrupt.
+        """
+        offset, length, checksum = self._blocks[index + len(self) * causal]
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(offset)
+                block = stream.read(length)
+            if zlib.crc32(block) != checksum:
+                raise ValueError("checksum differs")
+            pose, boxes, voxels = read_block(block, self._grid, self._tracks)
+        except BROKEN as error:
+            raise self._refusal(error, f"frame {index}: ") from None
+        flat, labels, observed = voxels
+        return OccupancyFrame(flat, labels, pose, self._stamps_s[index], self._tokens[index], boxes, observed)
+
+    def frame_bytes(self, causal: bool = False) -> list[int]:
+        """Size on disk of every frame."""
+        return [length for _, length, _ in self._blocks[len(self) * causal:len(self) * (1 + causal)]]
+
+    def _read_header(self) -> None:
+        with self.path.open("rb") as stream:
+            magic, length, checksum = PREFIX.unpack(stream.read(PREFIX.size))
+            if magic != MAGIC:
+                raise ValueError("no scene of this format")
+            if length > MAX_HEADER_BYTES:
+                raise ValueError(f"header of more than {MAX_HEADER_BYTES} bytes")
+            packed = stream.read(length)
+        if zlib.crc32(packed) != checksum:
+            raise ValueError("checksum of the header differs")
+        header = conform(parse_json(_inflated(packed), MAX_HEADER_BYTES), Header, "header")
+        if header["format"] != FORMAT or header["grid"] != self._grid.to_dict():
+            raise ValueError("another format or grid than the store's")
+        if header["scene"] != self._scene:
+            raise ValueError(f"of scene {one_line(header['scene'])}, under another name")
+        if header["class_names"] != list(CLASS_NAMES):
+            raise ValueError("other classes")
+        self._stamps_s, self._tokens, self._tracks = header["stamps_s"], header["tokens"], header["tracks"]
+        counts = {len(self._stamps_s), len(self._tokens), len(header["blocks"])}
+        if len(counts) != 1 or len(header["causal"] or header["blocks"]) not in counts:
+            raise ValueError("its lists of frames differ in length")
+        if not all(map(math.isfinite, self._stamps_s)) or any(
+                after <= before for before, after in zip(self._stamps_s, self._stamps_s[1:])):
+            raise ValueError("time stamps do not increase")
+        self._blocks, end, most = [], PREFIX.size + len(packed), max_block_bytes(self._grid)
+        for size, checksum in [*header["blocks"], *(header["causal"] or [])]:
+            self._blocks.append((end, bounded(size, most, "a frame's bytes"), checksum))
+            end += size
+        if end != self.path.stat().st_size:
+            raise ValueError(f"{self.path.stat().st_size} bytes instead of {end}: truncated, or something was added")
+
+    def _refusal(self, error: BaseException, where: str = "") -> InputError:
+        return InputError(f"{self.path}: {where}broken scene file ({one_line(error)}); {REMEDY}")
+
+
+def _inflated(packed: bytes) -> bytes:
+    decompressor = zlib.decompressobj()
+    text = decompressor.decompress(packed, MAX_HEADER_BYTES)
+    if not decompressor.eof:
+        raise ValueError(f"header of more than {MAX_HEADER_BYTES} bytes, or truncated")
+    return text

@@ -1,1 +1,0 @@
-"""Running a trained forecaster: on windows, on logs, on streams."""

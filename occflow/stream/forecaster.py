@@ -1,0 +1,150 @@
+"""The streaming forecaster: sweeps in, one forecast at every instant where one is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from occflow.grid import OTHERS
+from occflow.logs.protocol import UNLABELLED
+from occflow.models.flow_model import ForecasterSettings
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.warp import warp
+from occflow.occupancy.windows import Window, WindowKey
+from occflow.stream.history import SAME_STAMP_S, CausalHistory, KeptFrame
+from occflow.stream.latency import LatencyRecord
+from occflow.stream.network import StreamNetwork
+from occflow.stream.notices import Notices
+from occflow.stream.settings import StreamSettings
+from occflow.stream.source import Arrival
+
+MOST_EARLY = 0.45  # of the time between forecasts: a sweep that comes earlier than this is never taken for the due one
+
+Frames = tuple[OccupancyFrame, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A forecast that is due.
+
+    Args:
+        arrival: the last sweep that it may know.
+        history: the frames, the last being the present; only the present where the history is not whole.
+        horizon: empty frames at the guessed grid poses of the future.
+        drive_s: seconds since the first sweep of the drive.
+    """
+
+    arrival: Arrival
+    history: list[KeptFrame]
+    whole: bool
+    horizon: Frames
+    drive_s: float
+
+
+@dataclass(frozen=True)
+class StreamForecast:
+    """What a stream delivers.
+
+    Args:
+        name: of the forecaster; "persistence" where the network had to pass.
+        window: the history that was used, UNLABELLED voxels in it, and as an empty horizon the guessed grid poses.
+        frames: F forecast frames; the stamp of the forecast is that of window.present.
+        drive_s: seconds from the first sweep of the drive to the present.
+    """
+
+    name: str
+    window: Window
+    frames: Frames
+    drive_s: float
+
+
+def known_labels(frame: OccupancyFrame) -> OccupancyFrame:
+    """The frame as it is shown and scored: what has no label is of class "others". Networks take it as it is."""
+    return replace(frame, labels=np.where(frame.labels == UNLABELLED, np.uint8(OTHERS), frame.labels))
+
+
+class StreamForecaster:
+    """Turns arrivals into tasks (cheap, for every sweep) and tasks into forecasts.
+
+    Raises:
+        InputError: the rate does not suit the history.
+    """
+
+    def __init__(self, network: StreamNetwork, occupancy: OccupancySettings, stream: StreamSettings, seed: int,
+                 record: LatencyRecord, notices: Notices) -> None:
+        self._network, self._stream, self._seed, self._record, self._notices = network, stream, seed, record, notices
+        self._settings: ForecasterSettings = network.model.settings
+        interval_s = self._settings.frame_interval_s
+        stream.refuse_uneven_rate(interval_s)
+        self._future_s = interval_s * np.arange(1, self._settings.num_horizon + 1)
+        span_s = interval_s * (self._settings.num_history - 1)
+        self._history = CausalHistory(self._settings.grid, occupancy, stream, span_s, notices)
+        self._drive: tuple[int, str] | None = None
+        self._start_s = 0.0  # stamp of its first sweep
+        self._due_s, self._last_s = -np.inf, np.inf  # stamps of the next forecast and of the last sweep
+        self._was_whole: bool | None = None
+
+    def observe(self, arrival: Arrival) -> Task | None:
+        """Take a sweep; the task, where a forecast is due at it."""
+        self._record.sweeps += 1
+        if arrival.drive != self._drive:
+            self._history.forget()
+            self._start_s = arrival.sweep.stamp_s
+            self._drive, self._due_s, self._last_s, self._was_whole = arrival.drive, -np.inf, np.inf, None
+        with self._record.stage("accumulate"):
+            if not self._history.add(arrival.sweep):
+                return None
+            self._record.used += 1
+            if not self._is_due(arrival.sweep.stamp_s):
+                return None
+            present = self._history.make_frame()
+        settings = self._settings
+        history = self._history.before(present, settings.num_history, settings.frame_interval_s)
+        nothing = np.zeros(0, np.int64), np.zeros(0, np.uint8)
+        horizon = tuple(OccupancyFrame(*nothing, pose, present.frame.stamp_s + seconds) for pose, seconds
+                        in zip(self._history.future_poses(self._future_s), self._future_s))
+        return Task(arrival, history or [present], history is not None, horizon, arrival.sweep.stamp_s - self._start_s)
+
+    def forecast(self, task: Task) -> StreamForecast:
+        """Do a task: by the network where the history is whole, else by persistence; the change is told."""
+        self._tell(task)
+        window = Window(WindowKey(task.arrival.drive[1], 0), tuple(kept.frame for kept in task.history), task.horizon)
+        encoded = [self._encoding(kept) for kept in task.history]
+        if task.whole:
+            frames = self._network.forecast(window, encoded, self._seed)
+            return StreamForecast(self._network.name, window, frames, task.drive_s)
+        with self._record.stage("decode"):
+            present = known_labels(window.present)
+            frames = tuple(warp(present, self._settings.grid, target.world_from_grid, target.stamp_s)
+                           for target in task.horizon)
+        return StreamForecast("persistence", window, frames, task.drive_s)
+
+    def _encoding(self, kept: KeptFrame):
+        if not self._stream.reuse:
+            return self._network.encode(kept.frame)
+        kept.encoding = kept.encoding or self._network.encode(kept.frame)
+        return kept.encoding
+
+    def _is_due(self, stamp_s: float) -> bool:
+        """Whether of all sweeps this is the nearest to the instant that is due, as far as one can tell beforehand."""
+        period_s, since_last_s = 1 / self._stream.rate_hz, stamp_s - self._last_s
+        self._last_s = stamp_s
+        if not abs(stamp_s - self._due_s) <= period_s:  # the first sweep, or one after a jump in time
+            self._due_s = stamp_s
+        early_s = min(since_last_s / 2, MOST_EARLY * period_s) if since_last_s > 0 else 0.0  # the next comes as late
+        if stamp_s < self._due_s - early_s - SAME_STAMP_S:
+            return False
+        overdue_s = stamp_s + early_s + SAME_STAMP_S - self._due_s  # >= 0
+        self._due_s += period_s * (np.floor(overdue_s / period_s) + 1)  # computed: a gap may hold any number of periods
+        return True
+
+    def _tell(self, task: Task) -> None:
+        if task.whole != self._was_whole:
+            at = f"{task.arrival.drive[1]}, {task.arrival.sweep.stamp_s:.2f} s"
+            if task.whole:
+                self._notices.say("forecasting", f"from {at}: the history is whole")
+            else:
+                self._notices.say("persistence", f"from {at}: a frame of the history is missing")
+            self._was_whole = task.whole

@@ -1,0 +1,204 @@
+"""The real-time demo behind tools/realtime_demo.py."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import torch
+
+from occflow.errors import InputError
+from occflow.grid import VoxelGrid
+from occflow.jobs.sources import ensure_log, prepare_torch
+from occflow.logs.open import open_log
+from occflow.logs.protocol import DrivingLog
+from occflow.occupancy.settings import OccupancySettings
+from occflow.stream.clock import SystemClock
+from occflow.stream.console import Console, printable
+from occflow.stream.forecaster import StreamForecaster
+from occflow.stream.interruption import Interruption
+from occflow.stream.latency import LatencyRecord
+from occflow.stream.loop import Inbox, Worker, run_stream
+from occflow.stream.network import StreamNetwork
+from occflow.stream.notices import Notices
+from occflow.stream.progress import Progress
+from occflow.stream.results import write_pictures, write_report
+from occflow.stream.settings import DemoSettings, StreamSettings
+from occflow.stream.sinks import LastForecasts
+from occflow.stream.source import Replay
+from occflow.stream.student import ensure_student
+from occflow.stream.window import LiveWindow
+from occflow.viewing.display import require_display
+
+TRIAL_BYTES = 1 << 20  # more than a report takes
+
+
+@dataclass
+class Demo:
+    """The parts of a demo, put together and not yet running."""
+
+    log_name: str
+    scenes: list[str]
+    grid: VoxelGrid
+    record: LatencyRecord
+    notices: Notices
+    progress: Progress
+    worker: Worker
+    source: Replay
+    inbox: Inbox | None
+    last: LastForecasts
+    window: LiveWindow | None
+    stop: threading.Event
+
+    def tick(self) -> bool:
+        """Look after progress line and window; False when the window was closed."""
+        self.progress.tick()
+        return self.window is None or self.window.tick()
+
+    def close(self) -> None:
+        """End the progress line, close the window."""
+        self.progress.close()
+        if self.window:
+            self.window.close()
+
+
+def realtime_demo(config: Mapping) -> tuple[Path, str]:
+    """Replay the log to the student until it ends or is ended: by Ctrl-C, SIGTERM or SIGHUP, by closing the window.
+
+    The report is written in any case, also after an error.
+
+    Returns:
+        the folder of the results (report.json, report.md, forecast.npz, stream.gif) and the table.
+
+    Raises:
+        InputError: no student, a log that cannot be read, settings that are not usable, results that cannot be written.
+        SystemExit: with status 128 + signal after SIGTERM and SIGHUP.
+    """
+    settings = DemoSettings.from_dict(config["stream"])
+    StreamSettings.from_dict(config["stream"])  # before minutes of simulating and training
+    run_dir = writable_folder(Path(settings.run_dir))
+    prepare_torch(config, threads=1)  # the worker has torch's threads; see `own_threads`
+    demo, console = assemble(config), Console()
+    with Interruption() as interruption:
+        console.write(f"streaming {len(demo.scenes)} scenes of {printable(demo.log_name)}; Ctrl-C stops and writes the "
+                      "report")
+        try:
+            with interruption.allowed():
+                run_stream(demo.source, demo.worker, demo.inbox, demo.tick, demo.stop, own_threads(config["workers"]))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            table, lost = write_report(run_dir, demo, config["stream"], interruption.first)
+            demo.close()
+            console.write(table)  # a full disk takes the files, not what was measured
+        try:
+            with interruption.allowed():
+                lost += write_pictures(run_dir, demo, config, interruption.status == 0)
+        except KeyboardInterrupt:
+            console.write("interrupted: the pictures are left out")
+    _end(run_dir, demo, lost, interruption)
+    return run_dir, table
+
+
+def _end(run_dir: Path, demo: Demo, lost: list[str], interruption: Interruption) -> None:
+    """What there is to say once everything is written.
+
+    Raises:
+        InputError: results are missing, or there was nothing to forecast from.
+        SystemExit: after SIGTERM and SIGHUP.
+    """
+    if lost:
+        raise InputError(f"{run_dir}: {', '.join(lost)} could not be written, see above; make room there, or name "
+                         "another stream.run_dir")
+    if interruption.status:
+        Console().write(f"ended by {interruption.first.name}: the report is in {run_dir}, stream.gif is not drawn")
+        raise SystemExit(interruption.status)
+    if demo.record.sweeps and not demo.record.used:
+        raise InputError(f"{printable(demo.log_name)}: none of {demo.record.sweeps} sweeps is usable; "
+                         f"{run_dir / 'report.md'} says why")
+    Console().write(f"wrote {run_dir / 'report.md'} and report.json")
+
+
+def own_threads(count: int) -> Callable[[], None]:
+    """What the worker does first: from then on its networks run on `count` threads.
+
+    OpenMP keeps a team of threads for every thread that asks for one. Where the main thread has one too there are more
+    threads than cores, and GNU's library then puts them to sleep between any two operations (0.1 ms each; networks
+    1.4 times as slow). So the main thread stays alone.
+    """
+    return lambda: torch.set_num_threads(count)
+
+
+def writable_folder(path: Path) -> Path:
+    """The folder, made where it is missing; tried before the stream starts, not when there is a report to lose.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path) as trial:
+            trial.write(bytes(TRIAL_BYTES))
+    except OSError as error:
+        raise InputError(f"stream.run_dir: {path}: {error.strerror or error}; name another folder") from None
+    return path
+
+
+def assemble(config: Mapping) -> Demo:
+    """The demo of a configuration.
+
+    Raises:
+        InputError: as `realtime_demo`.
+    """
+    settings, stream = DemoSettings.from_dict(config["stream"]), StreamSettings.from_dict(config["stream"])
+    if not Path(config["log"]["root"]).exists():
+        ensure_log(config)  # does nothing where another log than the embedded one is configured
+    model, log = ensure_student(config), open_log(config["log"])
+    scenes, grid = streamed_scenes(log, settings.split, settings.max_scenes), model.settings.grid
+    clock, stop = SystemClock(), threading.Event()
+    record = LatencyRecord(clock)
+    progress = Progress(record, StreamNetwork.name, clock, Console())
+    notices = Notices(progress.tell)
+    occupancy = OccupancySettings.from_dict(config["data"]["occupancy"])
+    forecaster = StreamForecaster(StreamNetwork(model, record), occupancy, stream, config["seed"], record, notices)
+    last, window = LastForecasts(settings.gif_forecasts), open_window(settings.display, grid, config["view"])
+    worker = Worker(forecaster, [last, window] if window else [last], stream.deadline_s, clock, record)
+    inbox = Inbox(stream.max_waiting_sweeps, record) if stream.pace > 0 else None
+    source = Replay(log, scenes, stream.pace, settings.loops, clock, notices, stop, stream.longest_pause_s)
+    return Demo(log.name, scenes, grid, record, notices, progress, worker, source, inbox, last, window, stop)
+
+
+def streamed_scenes(log: DrivingLog, split: str | None, max_scenes: int | None) -> list[str]:
+    """The scenes to replay.
+
+    Raises:
+        InputError: no such split, or none of its scenes.
+    """
+    splits = log.splits()
+    if split == "auto":
+        split = "val" if splits.get("val") else None
+    if split is not None and not splits.get(split):
+        raise InputError(f"stream.split: {log.name} has no scene of split '{split}'; one of "
+                         f"{', '.join(name for name, scenes in splits.items() if scenes)}, or null for all")
+    scenes = log.scenes() if split is None else splits[split]
+    return scenes[:max_scenes]
+
+
+def open_window(display: bool | str, grid: VoxelGrid, view: Mapping) -> LiveWindow | None:
+    """The live window, where `stream.display` asks for one and there is a display.
+
+    Raises:
+        InputError: true without a display.
+    """
+    if display is False:
+        return None
+    try:
+        require_display()
+    except InputError:
+        if display is True:
+            raise
+        return None
+    return LiveWindow(grid, list(view["times_s"]))

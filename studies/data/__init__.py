@@ -1,0 +1,1 @@
+"""The data: builds against exact occupancy, recordings, speeds."""

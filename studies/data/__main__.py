@@ -1,0 +1,21 @@
+"""Measure the data: built against exact occupancy, real recordings, speeds -> study_data.output/data.{json,md}.
+
+The copy in docs/studies/ is put there by hand.
+
+Simulates a log with the settings of group `simulation` below run_dir and builds it with those of group `data`:
+
+    python -m studies.data data=occ3d simulation=hdl32e simulation.train_scenes=1 simulation.val_scenes=2 \\
+        simulation.duration_s=10 run_dir=runs/study_data
+"""
+
+from occflow.command_line import run
+
+
+def main(config: dict) -> None:
+    from studies.data.study import study_data
+
+    print(study_data(config))
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

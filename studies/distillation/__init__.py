@@ -1,0 +1,1 @@
+"""Every method from one teacher, on held-out drives."""

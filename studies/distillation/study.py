@@ -1,0 +1,282 @@
+"""The slow study of distillation: what python -m studies.distillation trains and scores, training by training."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from occflow.atomic import atomic_file, write_json
+from occflow.distill.methods import method_from_config
+from occflow.errors import InputError
+from occflow.eval.branching import PARTING, SCORES, TRUE
+from occflow.eval.distribution import evaluate_distributions
+from occflow.eval.evaluate import evaluate
+from occflow.eval.protocols import horizon_frames, protocol_named
+from occflow.eval.report import report_row
+from occflow.eval.window_list import scored_windows
+from occflow.forecasting.networks import (
+    NetworkForecaster,
+    RegressionForecaster,
+    Sampler,
+    StudentForecaster,
+    TeacherForecaster,
+    load_teacher,
+)
+from occflow.jobs.score import score_branches
+from occflow.jobs.sources import configured_device, configured_windows, open_configured_store, prepare_torch
+from occflow.jobs.train import distillation_feed
+from occflow.models.flow_model import FlowForecaster
+from occflow.occupancy.settings import refuse_unknown
+from occflow.run_record import machine, versions
+from occflow.training.bound_networks import DistilledNetworks, EvaluationCount
+from occflow.training.distillation import distill
+from occflow.training.feeding import FlowFeed
+from occflow.training.optimiser import Trainer
+from occflow.training.run import TrainingRun
+from studies.distillation.gradients import gradient_results
+from studies.distillation.report import study_markdown
+from studies.ledger import earlier_results
+
+PARTS = ("teacher", "updates", "evaluations", "stability", "gradients", "guidance")
+ENSEMBLE = ("energy", "diversity", "movable_energy", "movable_diversity")
+Job = Callable[[], dict]
+
+
+def run_study(config: Mapping, groups: Mapping[str, Mapping]) -> str:
+    """Make the missing results; after each, OUTPUT.json and OUTPUT.md are written. Returns the latter.
+
+    Args:
+        groups: group `distill` of every method of the study.
+
+    Raises:
+        InputError: an unknown part or method, no teacher, a store or teacher of another window or grid, results of
+            another teacher or of outdated methods in OUTPUT.json.
+    """
+    for part in config["distillation_study"]["parts"]:
+        refuse_unknown("distillation_study.parts", part, PARTS)
+    study = DistillationStudy(config, groups)
+    for place, job in study.jobs():
+        if place not in study.found["results"]:
+            study.found["results"][place] = job()
+            study.write()
+    return study_markdown(study.found)
+
+
+class DistillationStudy:
+    """One teacher, the windows that its students are scored on, and what was found."""
+
+    def __init__(self, config: Mapping, groups: Mapping[str, Mapping]) -> None:
+        prepare_torch(config)
+        self.config, self.values = config, config["distillation_study"]
+        self.output = Path(self.values["output"])
+        teacher_path = Path(config["run_dir"]) / "teacher.safetensors"
+        self.teacher = load_teacher(teacher_path, configured_device(config)).eval().requires_grad_(False)
+        self.scoring = Scoring(config, self.teacher)
+        self.groups = groups
+        self.feeds: dict[int, FlowFeed] = {}
+        self.found = self._read(file_digest(teacher_path))
+
+    def _read(self, digest: str) -> dict:
+        """What an earlier call found."""
+        path, values = self.output.with_suffix(".json"), self.values
+        settings = {name: values[name] for name in ("updates", "longer", "curve_every", "samples", "sample_every",
+                                                    "curve_window_every")}
+        fresh = {"teacher": digest, "settings": settings, "results": {}, "machine": machine(), "versions": versions(),
+                 "windows": len(self.scoring.keys)}
+        found = earlier_results(path, fresh, study_markdown)
+        if (found.get("teacher"), found["settings"]) != (digest, settings):
+            raise InputError(f"{path}: results of another teacher or other settings of distillation_study; remove it "
+                             "or name another distillation_study.output")
+        return found
+
+    def write(self) -> None:
+        """Write OUTPUT.json and OUTPUT.md."""
+        write_json(self.output.with_suffix(".json"), self.found)
+        with atomic_file(self.output.with_suffix(".md")) as partial:
+            partial.write_text(study_markdown(self.found))
+
+    def jobs(self) -> Iterator[tuple[str, Job]]:
+        """All results by place "part/method/seed", the most telling ones first."""
+        for part in self.values["parts"]:
+            if part == "teacher":
+                yield "teacher", lambda: {"rows": self.scoring.rows(self.teacher_rows())}
+            elif part == "stability":
+                for seed in self.values["seeds"]:
+                    yield f"stability/mfd/{seed}", lambda seed=seed: self.stability(seed)
+            elif part == "gradients":
+                for updates in self.values["gradients"]["after"]:
+                    yield f"gradients/mfd/{updates}", lambda updates=updates: self.gradients(updates)
+            elif part == "guidance":
+                for scale in self.values["guidance"]["scales"]:
+                    yield f"guidance/teacher/{scale:g}", lambda scale=scale: self.guided_teacher(scale)
+                    for name in self.values["guidance"]["methods"]:
+                        yield f"guidance/{name}/{scale:g}", lambda name=name, scale=scale: self.guided(name, scale)
+            else:
+                for seed in self.values["seeds"]:
+                    for name in self.values["methods"]:
+                        if seed == self.values["seeds"][0] or name in self.values["repeated"]:
+                            yield (f"{part}/{name}/{seed}",
+                                   lambda name=name, seed=seed, part=part: self.result(part, name, seed))
+
+    def teacher_rows(self) -> list[NetworkForecaster]:
+        return [RegressionForecaster(self.teacher),
+                *(TeacherForecaster(self.teacher, Sampler(steps)) for steps in self.values["teacher_steps"])]
+
+    def result(self, part: str, name: str, seed: int) -> dict:
+        """A student of method `name`, trained for the updates, or for as many network evaluations as MFD takes."""
+        updates = self.values["updates"] if part == "updates" else self.equal_updates(name)
+        same = self.found["results"].get(f"updates/{name}/{seed}")
+        if same and same["updates"] == updates:
+            return same
+        student, cost = self.train(name, seed, updates)
+        few_steps = method_from_config(self.groups[name]).few_steps
+        rows = [StudentForecaster(student, steps, few_steps) for steps in self.values["student_steps"]
+                if steps == 1 or few_steps != "none"]
+        return {"updates": updates, **cost, "rows": self.scoring.rows(rows)}
+
+    def equal_updates(self, name: str) -> int:
+        """Student updates that take as many network evaluations as MFD's.
+
+        Raises:
+            InputError: part `updates` has not run for both yet.
+        """
+        first = self.values["seeds"][0]
+        own, mfd = (self.found["results"].get(f"updates/{one}/{first}") for one in (name, "mfd"))
+        if own is None or mfd is None:
+            raise InputError(f"distillation_study.parts: 'evaluations' needs 'updates' of mfd and {name} first")
+        return max(1, round(mfd["updates"] * mfd["network_evaluations"] / own["network_evaluations"]))
+
+    def stability(self, seed: int) -> dict:
+        """MFD for `longer` times the updates: energy score and diversity along the way."""
+        every, snapshots = self.values["curve_every"], {}
+
+        def watch(student: Trainer, auxiliary: Trainer | None) -> None:
+            if student.count % every == 0:
+                snapshots[student.count] = copy.deepcopy(student.average)
+
+        updates = self.values["updates"] * self.values["longer"]
+        student, cost = self.train("mfd", seed, updates, watch)
+        points = {}
+        for count, network in snapshots.items():
+            student.velocity = network.eval()
+            points[str(count)] = self.scoring.distribution([StudentForecaster(student)],
+                                                           self.values["curve_window_every"])["student-1"]
+        return {"updates": updates, **cost, "curve": points}
+
+    def gradients(self, updates: int) -> dict:
+        """Noise of the student's gradient so many updates into MFD, and what errors of the auxiliary do to it."""
+        asked, seed, trainers = self.values["gradients"], self.values["seeds"][0], []
+
+        def watch(student: Trainer, auxiliary: Trainer | None) -> None:
+            trainers[:] = student, auxiliary
+
+        self.train("mfd", seed, updates, watch)
+        student, auxiliary = (trainer.module.eval() for trainer in trainers)
+        batches = [self.feeds[seed].next(1) for _ in range(asked["conditions"])]  # those after the training's
+        networks = DistilledNetworks(self.teacher, student, auxiliary, None, 1.0, EvaluationCount())
+        return gradient_results(networks, batches, asked["drawn"], asked["paired"], seed)
+
+    def guided_teacher(self, scale: float) -> dict:
+        """The teacher with most steps and guidance, on the held-out windows and against branching futures."""
+        sampler = Sampler(max(self.values["teacher_steps"]), guidance=scale)
+        return {"rows": self.scoring.with_branches([TeacherForecaster(self.teacher, sampler)])}
+
+    def guided(self, name: str, scale: float) -> dict:
+        """A student of the guided teacher, likewise."""
+        student, cost = self.train(name, self.values["seeds"][0], self.values["updates"], guidance=scale)
+        return {"updates": self.values["updates"], **cost,
+                "rows": self.scoring.with_branches([StudentForecaster(student)])}
+
+    def train(self, name: str, seed: int, updates: int, watch=lambda student, auxiliary: None, **changes
+              ) -> tuple[FlowForecaster, dict]:
+        """A student, and what an update costs: network evaluations and seconds, and the minutes of all.
+
+        `changes` replace values of the method's group.
+        """
+        values = {**copy.deepcopy(self.groups[name]), **changes}
+        values["student"]["steps"] = updates
+        feed = self.feed(seed, values["windows"] * (values["auxiliary_warmup"] + updates))
+        with tempfile.TemporaryDirectory() as folder:
+            student = distill(self.teacher, feed, method_from_config(values), values, seed, TrainingRun(Path(folder)),
+                              watch)
+            lines = [json.loads(line) for line in (Path(folder) / "stats.jsonl").read_text().splitlines()]
+        return student, cost_of(lines)
+
+    def feed(self, seed: int, draws: int) -> FlowFeed:
+        """The training windows in the order of a seed; the first `draws` are laid out, so that no method's minutes
+        hold that."""
+        if seed not in self.feeds:
+            self.feeds = {seed: distillation_feed({**self.config, "seed": seed}, self.teacher)}
+        feed = self.feeds[seed]
+        feed.seek(0)
+        feed.draw(min(draws, feed.count))
+        return feed
+
+
+class Scoring:
+    """The held-out windows, and scores of forecasters on them."""
+
+    def __init__(self, config: Mapping, model: FlowForecaster) -> None:
+        data, values, settings = config["data"], config["eval"], model.settings
+        store = open_configured_store(config)
+        if store.grid != settings.grid or (data["history"], data["horizon"]) != (settings.num_history,
+                                                                                 settings.num_horizon):
+            raise InputError(f"{config['run_dir']}/teacher.safetensors: made for another grid or window than "
+                             f"{store.path} with data.history={data['history']} and data.horizon={data['horizon']}; "
+                             "choose its data group and store")
+        self.config, self.values, self.seed = config, config["distillation_study"], config["seed"]
+        self.source = configured_windows(config, store)
+        self.protocol = protocol_named(values["protocol"])
+        self.frames = horizon_frames(data["frame_interval_s"], data["horizon"])
+        self.keys = scored_windows(store, values["split"], settings.num_history, settings.num_horizon,
+                                   values["window_rule"], values["window_stride"])
+
+    def rows(self, forecasters: list[NetworkForecaster]) -> list[dict]:
+        """Scores at 1, 2 and 3 s of every forecaster, their mean, energy score and diversity."""
+        scores = evaluate(self.source, self.keys, forecasters, self.seed)
+        ensembles = self.distribution(forecasters, self.values["sample_every"])
+        rows = []
+        for one in scores:
+            row = report_row(one, self.protocol, self.frames, self.seed)
+            rows.append({**{name: row[name] for name in ("name", "nfe", "iou", "miou", "movable_iou", "average")},
+                         **ensembles[one.name]})
+        return rows
+
+    def with_branches(self, forecasters: list[NetworkForecaster]) -> list[dict]:
+        """`rows`, and "branches": their scores against the branching futures of eval.branches.
+
+        Raises:
+            InputError: no folder of them is configured.
+        """
+        values, guidance = self.config["eval"], self.values["guidance"]
+        if not values["branches"]:
+            raise InputError("distillation_study.parts: 'guidance' needs branching futures: run "
+                             "tools/branch_futures.py and name eval.branches=LOG_ROOT/branches")
+        chosen = {**values, "branch_every": guidance["every"], "branch_samples": guidance["samples"]}
+        found = score_branches({**self.config, "eval": chosen}, self.source, forecasters)
+        scores = {row["name"]: {name: row[name] for name in (*SCORES, *PARTING)} for row in found["rows"]}
+        return [{**row, "branches": scores[row["name"]], "truth": scores[TRUE], "branch_windows": found["windows"]}
+                for row in self.rows(forecasters)]
+
+    def distribution(self, forecasters: list[NetworkForecaster], every: int) -> dict[str, dict]:
+        """Energy score and diversity by name, on every `every`-th window."""
+        found = evaluate_distributions(self.source, self.keys[::every], forecasters, self.values["samples"], self.seed)
+        return {row["name"]: {name: row[name] for name in ENSEMBLE} for row in found["rows"]}
+
+
+def cost_of(lines: list[Mapping]) -> dict:
+    """From the lines of stats.jsonl: mean evaluations and seconds of a student update (its auxiliary updates included,
+    the auxiliary's warm-up not), and minutes of the whole training."""
+    ticks = [line for line in lines if "network_evaluations" in line]
+    return {**{name: sum(line[name] for line in ticks) / len(ticks) for name in ("network_evaluations",
+                                                                               "update_seconds")},
+            "minutes": lines[-1]["seconds"] / 60}
+
+
+def file_digest(path: Path) -> str:
+    """A short digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

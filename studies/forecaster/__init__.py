@@ -1,0 +1,1 @@
+"""The forecaster: seeds, inputs, ablations, recordings."""

@@ -1,0 +1,1 @@
+"""Time, memory and multiply-adds, sparse against dense."""

@@ -1,0 +1,1 @@
+"""The methods on points in the plane, against exact teachers."""

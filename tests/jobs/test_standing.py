@@ -1,0 +1,172 @@
+"""Checkpoints that stand: left as they are, replaced by name only, and students told from those of another teacher."""
+
+import copy
+
+import pytest
+import torch
+
+from occflow.command_line import compose_config
+from occflow.errors import InputError
+from occflow.forecasting.checkpoint import read_checkpoint, save_checkpoint
+from occflow.forecasting.networks import Sampler
+from occflow.forecasting.rows import rows_of, student_beside_teacher
+from occflow.jobs import train as train_jobs
+from occflow.jobs.standing import distilled_already, trained_already
+from occflow.jobs.train import distill_teacher, train_regression, train_teacher
+from occflow.models.flow_model import FlowForecaster
+from occflow.training.optimiser import OptimiserSettings, Trainer
+from occflow.training.run import TrainingRun, state_path
+from studies.forecaster.study import changed
+
+
+@pytest.fixture(scope="module")
+def composed():
+    return compose_config(["workers=1", "device=cpu"])
+
+
+@pytest.fixture()
+def config(composed, tmp_path):
+    """config({dotted key: value}): of a run in a folder of its own."""
+    return lambda changes=None: changed(composed, {"run_dir": str(tmp_path), **(changes or {})})
+
+
+@pytest.fixture()
+def trainings(monkeypatch, small_settings):
+    """The trainings without their work, the last training's networks follow from the seed; the names of those run."""
+    made, coder = [], FlowForecaster(small_settings).autoencoder.state_dict()
+
+    def forecaster(config) -> FlowForecaster:
+        torch.manual_seed(config["seed"])
+        found = FlowForecaster(small_settings)
+        found.autoencoder.load_state_dict(coder)
+        return found
+
+    def with_autoencoder(config):
+        run, found = train_jobs.training_run(config, "train"), forecaster(config)
+        train_jobs.save_once(run.run_dir / "autoencoder.safetensors", found.autoencoder, "autoencoder", small_settings,
+                             config)
+        return run, None, found
+
+    def flow(forecaster, feed, values, seed, run) -> None:
+        made.append("teacher")
+        torch.nn.init.normal_(forecaster.velocity.out.weight)
+
+    def distill(forecaster, feed, method, values, seed, run):
+        made.append(values["checkpoint"])
+        return copy.deepcopy(forecaster)
+
+    monkeypatch.setattr(train_jobs, "with_autoencoder", with_autoencoder)
+    monkeypatch.setattr(train_jobs, "settings_from_config", lambda data, model: small_settings)
+    monkeypatch.setattr(train_jobs, "configured_feed", lambda *arguments: None)
+    monkeypatch.setattr(train_jobs, "distillation_feed", lambda *arguments: None)
+    monkeypatch.setattr(train_jobs.teacher_training, "train_mean", lambda *arguments: None)
+    monkeypatch.setattr(train_jobs.teacher_training, "train_flow", flow)
+    monkeypatch.setattr(train_jobs, "twin_training", lambda twin, *arguments: made.append("regression") or twin)
+    monkeypatch.setattr(train_jobs, "distill", distill)
+    return made
+
+
+def test_what_is_finished_is_left_as_it_is(config, trainings, tmp_path, capsys):
+    for job, name in ((train_teacher, "teacher"), (train_regression, "regression"), (distill_teacher, "student")):
+        path = job(config())
+        content = path.read_bytes()
+        assert job(config({"train.save_seconds": 9, "train.tensorboard": True, "workers": 2})) == path
+        assert path.read_bytes() == content and f"{path}: is there already" in capsys.readouterr().out
+        assert trainings.pop() == name and not trainings
+
+
+@pytest.mark.parametrize(("job", "changes", "named"), [
+    (train_teacher, {"seed": 1}, "seed: checkpoint 0, configured 1"),
+    (train_teacher, {"train.mean.steps": 7}, "train.mean.steps: checkpoint 1500, configured 7"),
+    (train_regression, {"train.regression.steps": 7}, "train.regression.steps"),
+    (distill_teacher, {"distill.student.steps": 7}, "distill.student.steps: checkpoint 60, configured 7")])
+def test_another_one_is_replaced_by_name_only(config, trainings, job, changes, named):
+    if job is distill_teacher:
+        train_teacher(config())
+    path = job(config())
+    content = path.read_bytes()
+    group = "distill" if job is distill_teacher else "train"
+    with pytest.raises(InputError, match=rf"is there already.*{named}.*{group}.replace=true"):
+        job(config(changes))
+    assert path.read_bytes() == content
+    job(config({**changes, f"{group}.replace": True}))
+    assert path.read_bytes() != content
+
+
+def test_the_trainings_of_other_checkpoints_do_not_matter(config, trainings):
+    train_teacher(config())
+    assert trained_already(train_teacher(config()), "teacher", config({"train.regression.steps": 7,
+                                                                       "train.autoencoder.steps": 7}))
+
+
+def test_a_teacher_of_another_autoencoder_is_refused(config, trainings, tmp_path, small_settings):
+    train_teacher(config())
+    torch.manual_seed(5)
+    save_checkpoint(tmp_path / "autoencoder.safetensors", FlowForecaster(small_settings).autoencoder, "autoencoder",
+                    small_settings, {})
+    with pytest.raises(InputError, match="another autoencoder.*train.replace=true"):
+        train_teacher(config())
+
+
+def test_a_damaged_one_is_refused_with_the_remedy(config, trainings, tmp_path):
+    path = train_teacher(config())
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(InputError, match="teacher.safetensors: not a checkpoint.*train.replace=true"):
+        train_teacher(config())
+    assert train_teacher(config({"train.replace": True})) == path and read_checkpoint(path)
+
+
+def test_a_student_of_the_teacher_before_is_not_taken_for_this_ones(config, trainings, small_settings, capsys):
+    """Nor silently kept: it is told of, refused by an evaluation and by a distillation, left out of a forecast."""
+    train_teacher(config())
+    student = distill_teacher(config())
+    samplers = [Sampler(2)]
+    assert len(rows_of(student, small_settings, samplers)) == 1
+    names = [row.name for row in student_beside_teacher(student, small_settings, samplers)]
+    assert names == ["regression", "teacher-2", "student-1"]
+    teacher = train_teacher(config({"seed": 1, "train.replace": True}))
+    assert f"{student}: was distilled from the teacher before" in capsys.readouterr().out
+    with pytest.raises(InputError, match="student.safetensors: was distilled from another.*distill.replace=true"):
+        rows_of(student, small_settings, samplers)
+    with pytest.raises(InputError, match="another teacher.*distill.replace=true"):
+        distill_teacher(config())
+    names = [row.name for row in student_beside_teacher(student, small_settings, samplers)]
+    assert names == ["regression", "student-1"] and f"{teacher}: is not the teacher" in capsys.readouterr().out
+    distill_teacher(config({"seed": 1, "distill.replace": True}))
+    assert read_checkpoint(student).record["teacher"] == read_checkpoint(teacher).record["weights"]
+    assert not distilled_already(student.with_name("another.safetensors"), "0", config())
+
+
+def test_a_students_regression_is_shown_without_its_teacher(config, trainings, small_settings):
+    teacher = train_teacher(config())
+    student = distill_teacher(config())
+    teacher.unlink()
+    assert [row.name for row in student_beside_teacher(student, small_settings, [])] == ["regression", "student-1"]
+
+
+def test_a_state_stands_until_its_checkpoint_does(config, trainings, tmp_path, monkeypatch):
+    """And is not taken away where another configuration's checkpoint is found to stand."""
+    state = state_path(tmp_path, "teacher")
+
+    def full_disk(path, *arguments) -> None:
+        if path.name == "teacher.safetensors":
+            raise InputError(f"{path}: cannot be written")
+
+    def interrupted(forecaster, feed, values, seed, run: TrainingRun) -> None:
+        trainer = Trainer(forecaster.velocity, OptimiserSettings(1, 1e-3, 1, 1.0, 0.9))
+        run.state(run.log("teacher", 1, 1), {"network": trainer}, forecaster).save()
+
+    monkeypatch.setattr(train_jobs.teacher_training, "train_flow", interrupted)
+    with monkeypatch.context() as patch:
+        patch.setattr(train_jobs, "save_checkpoint", full_disk)
+        with pytest.raises(InputError, match="cannot be written"):
+            train_teacher(config())
+    assert state.is_file()
+    train_teacher(config())
+    assert not state.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(train_jobs, "save_checkpoint", full_disk)
+        with pytest.raises(InputError, match="cannot be written"):
+            train_teacher(config({"seed": 1, "train.replace": True}))
+    train_teacher(config())
+    assert state.is_file()

@@ -1,0 +1,176 @@
+"""Threads, deadline and drops; with a clock that only moves when told."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from stream_world import Drive, FakeClock
+
+from occflow.errors import InputError
+from occflow.stream import loop
+from occflow.stream.latency import LatencyRecord
+from occflow.stream.loop import Inbox, Worker, run_stream
+from occflow.stream.source import Arrival
+
+
+class SlowForecaster:
+    """A forecast is due at every sweep and takes `seconds`."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        self.clock, self.seconds, self.observed = clock, seconds, []
+
+    def observe(self, arrival: Arrival):
+        self.observed.append(arrival.sweep.stamp_s)
+        return SimpleNamespace(arrival=arrival)
+
+    def forecast(self, task):
+        self.clock.spend(self.seconds)
+        return SimpleNamespace(name="slow", stamp_s=task.arrival.sweep.stamp_s)
+
+
+class Collector(list):
+    def deliver(self, forecast) -> None:
+        self.append(forecast.stamp_s)
+
+
+@pytest.fixture
+def parts():
+    """Clock, record, sink and a worker whose forecasts take 0.3 s, with a deadline of 0.5 s."""
+    clock = FakeClock()
+    record, sink = LatencyRecord(clock), Collector()
+    forecaster = SlowForecaster(clock, 0.3)
+    return SimpleNamespace(clock=clock, record=record, sink=sink, forecaster=forecaster,
+                           worker=Worker(forecaster, [sink], 0.5, clock, record))
+
+
+def arrivals(clock: FakeClock, *indices: int) -> list[Arrival]:
+    return [Arrival(Drive().sweep(index), (0, "drive"), clock.now()) for index in indices]
+
+
+def test_the_latest_wins_and_the_overtaken_are_counted(parts):
+    parts.worker.step(arrivals(parts.clock, 0, 1, 2))
+    assert parts.sink == [0.5] and parts.forecaster.observed == [0.0, 0.25, 0.5]
+    assert parts.record.dropped == {"forecasts overtaken": 2}
+
+
+def test_what_is_late_is_not_delivered(parts):
+    on_time, late, hopeless = (arrivals(parts.clock, index) for index in range(3))
+    parts.worker.step(on_time)
+    parts.worker.step(late)  # 0.3 s old already, 0.6 s when it is done
+    parts.worker.step(hopeless)  # 0.6 s old
+    assert parts.sink == [0.0]
+    assert parts.record.dropped == {"forecasts late": 1, "forecasts late before they began": 1}
+    assert parts.record.ages("slow")["p50"] == pytest.approx(300)
+    assert parts.clock.now() == pytest.approx(100.6)  # nothing was spent on the hopeless one
+
+
+def test_the_inbox_is_bounded(parts):
+    inbox = Inbox(3, parts.record)
+    for arrival in arrivals(parts.clock, *range(10)):
+        inbox.put(arrival)
+    inbox.close()
+    (batch,) = inbox.batches()
+    assert [arrival.sweep.path.stem for arrival in batch] == ["7", "8", "9"]
+    assert parts.record.dropped == {"sweeps that waited too long": 7}
+
+
+@pytest.mark.parametrize("with_reader", [True, False])
+def test_a_stream_runs_to_its_end(parts, with_reader):
+    inbox = Inbox(100, parts.record) if with_reader else None
+    parts.forecaster.seconds = 0.0
+    begun = []
+    run_stream(arrivals(parts.clock, *range(20)), parts.worker, inbox, lambda: True, threading.Event(),
+               lambda: begun.append((threading.current_thread().name, len(parts.forecaster.observed))))
+    assert begun == [("stream worker", 0)]
+    assert parts.forecaster.observed == [index / 4 for index in range(20)]
+    assert len(parts.sink) + parts.record.dropped.total() == 20
+    assert with_reader or len(parts.sink) == 20  # without a reader nothing is ever dropped
+
+
+@pytest.mark.parametrize("with_reader", [True, False])
+def test_an_error_in_a_thread_reaches_the_caller(parts, with_reader):
+    def source():
+        yield from arrivals(parts.clock, 0)
+        raise InputError("gone")
+
+    inbox = Inbox(100, parts.record) if with_reader else None
+    with pytest.raises(InputError, match="gone"):
+        run_stream(source(), parts.worker, inbox, lambda: True, threading.Event())
+    assert threading.active_count() < 10 and not any("stream" in one.name for one in threading.enumerate())
+
+
+@pytest.mark.parametrize("ending", ["window closed", "interrupt"])
+def test_an_endless_stream_stops_cleanly(parts, ending):
+    stop = threading.Event()
+
+    def source():
+        while not stop.is_set():
+            yield from arrivals(parts.clock, 0)
+
+    def tick() -> bool:
+        if ending == "interrupt":
+            raise KeyboardInterrupt
+        return False
+
+    if ending == "interrupt":
+        with pytest.raises(KeyboardInterrupt):
+            run_stream(source(), parts.worker, Inbox(4, parts.record), tick, stop)
+    else:
+        run_stream(source(), parts.worker, Inbox(4, parts.record), tick, stop)
+    assert stop.is_set() and not any("stream" in one.name for one in threading.enumerate())
+
+
+@pytest.mark.parametrize("name", ["worker", "reader"])
+def test_a_thread_that_cannot_begin_is_one_line_and_the_other_ends(parts, name, monkeypatch):
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == f"stream {name}":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(InputError, match=f"stream's {name} cannot begin .can't start new thread.; .*ulimit -u"):
+        run_stream(arrivals(parts.clock, 0), parts.worker, Inbox(4, parts.record), lambda: True, threading.Event())
+    assert not any("stream" in one.name for one in threading.enumerate())
+
+
+@pytest.mark.parametrize("with_reader", [True, False])
+def test_a_log_that_does_not_answer_any_more_does_not_hold_the_stream(parts, with_reader, monkeypatch):
+    """The reader hangs in a read of a dead network drive; the window is closed."""
+    monkeypatch.setattr(loop, "GRACE_S", 0.05)
+    answers = threading.Event()
+
+    def source():
+        yield from arrivals(parts.clock, 0)
+        answers.wait()
+
+    inbox = Inbox(4, parts.record) if with_reader else None
+    ending = "reader" if with_reader else "worker"
+    with pytest.raises(InputError, match=f"stream's {ending} did not end within"):
+        run_stream(source(), parts.worker, inbox, lambda: not parts.sink, threading.Event())
+    answers.set()
+
+
+@pytest.mark.parametrize("who", ["reader", "worker", "sink", "begin"])
+def test_any_error_of_any_thread_ends_the_stream(parts, who):
+    """Also one that nobody foresaw, with an endless source."""
+    def fail(*_):
+        raise ZeroDivisionError(who)
+
+    stop = threading.Event()
+
+    def source():
+        while not stop.is_set():
+            yield from arrivals(parts.clock, 0)
+            if who == "reader":
+                fail()
+
+    if who == "worker":
+        parts.forecaster.forecast = fail
+    if who == "sink":
+        parts.sink.deliver = fail
+    with pytest.raises(ZeroDivisionError, match=who):
+        run_stream(source(), parts.worker, Inbox(4, parts.record), lambda: True, stop,
+                   fail if who == "begin" else lambda: None)
+    assert not any("stream" in one.name for one in threading.enumerate())

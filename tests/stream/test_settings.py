@@ -1,0 +1,50 @@
+"""Values of configuration group `stream`: one line that names the key."""
+
+from dataclasses import fields
+
+import pytest
+
+from occflow.command_line import compose_config
+from occflow.errors import InputError
+from occflow.stream.settings import DemoSettings, StreamSettings
+
+NUMBERS = {
+    "rate_hz": ["0", "-1", ".nan", ".inf", "1e9", "abc", "null", "true"], "pace": ["-1", ".nan", "1e-300", "1e9"],
+    "deadline_s": ["0", ".inf"], "accumulate_s": ["-1", "1e9"], "max_waiting_sweeps": ["0", "2.5", "1e12"],
+    "history_tolerance_s": ["0", "1e9"], "ego_motion_s": ["0", "[1]"], "max_gap_s": ["0"],
+    "longest_pause_s": ["0", ".nan", "soon"], "max_speed_m_per_s": ["0"], "max_acceleration_m_per_s2": [".nan"],
+    "max_pose_error_m": ["{a:1}"], "loops": ["-1", "0", "2.0", "abc", "null"], "max_scenes": ["0", "x"],
+    "gif_forecasts": ["-1", "1e9", "null"]}
+OTHERS = {"labels": ["2", "null"], "reuse": ["maybe"], "split": ["3"], "run_dir": ["null", "3", "''"],
+          "checkpoint": ["null", "[a]"], "display": ["1", "0", "never", "null"]}
+
+
+@pytest.fixture(scope="module")
+def group() -> dict:
+    return compose_config([])["stream"]
+
+
+def settings(group: dict) -> tuple[StreamSettings, DemoSettings]:
+    return StreamSettings.from_dict(group), DemoSettings.from_dict(group)
+
+
+def test_every_value_that_is_not_usable_is_one_line_that_names_the_key(group):
+    from omegaconf import OmegaConf
+
+    for key, values in {**NUMBERS, **OTHERS}.items():
+        for value in values:
+            one = OmegaConf.to_container(OmegaConf.from_dotlist([f"{key}={value}"]))
+            with pytest.raises(InputError, match=rf"^stream\.{key}: ") as refused:
+                settings({**group, **one})
+            assert "\n" not in str(refused.value), (key, value)
+
+
+def test_a_key_that_is_missing_is_named(group):
+    for key in (field.name for one in (StreamSettings, DemoSettings) for field in fields(one)):
+        with pytest.raises(InputError, match=rf"^stream\.{key}: not set"):
+            settings({name: value for name, value in group.items() if name != key})
+
+
+def test_the_configured_values_and_their_limits_are_usable(group):
+    for key, value in {"pace": 0, "accumulate_s": 0, "max_scenes": None, "split": None, "gif_forecasts": 0}.items():
+        settings({**group, key: value})
