@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from real_recordings import REAL_LOGS, recording_in
@@ -17,6 +18,9 @@ from small_logs import write_tiny_nuscenes
 __all__ = ["small_forecaster", "small_settings", "street_window"]  # fixtures
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, this run too, ignore Ctrl-C
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup has them ignore the end of the terminal
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine takes its time: nothing here is timed
+hypothesis.settings.load_profile("untimed")
 
 # one where nothing else is asked for: on a busy machine two mostly wait for each other, and tests are small
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0])
