@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from occflow.geometry import transform
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import Box
 
@@ -52,3 +53,29 @@ class OccupancyFrame:
         flat = np.flatnonzero(volume.reshape(-1) != FREE)
         return cls(flat, volume.reshape(-1)[flat].astype(np.uint8), np.asarray(world_from_grid, dtype=np.float64),
                    stamp_s, token, boxes)
+
+
+@dataclass(frozen=True)
+class FrameInGrid(OccupancyFrame):
+    """A frame that knows its grid.
+
+    Args:
+        grid: what `flat` counts the voxels of.
+    """
+
+    grid: VoxelGrid = field(kw_only=True)
+
+    @classmethod
+    def of(cls, frame: OccupancyFrame, grid: VoxelGrid) -> FrameInGrid:
+        """The same frame, arrays shared."""
+        return cls(**{one.name: getattr(frame, one.name) for one in fields(OccupancyFrame)}, grid=grid)
+
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Centres [N, 3] float64 of the occupied voxels, metres, in the grid's frame at this instant (x forward, y
+        left, z up), and their classes [N] uint8."""
+        return self.grid.centres(self.grid.unflatten(self.flat)), self.labels
+
+    def world_points(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `points`, in the world frame of the log."""
+        centres, labels = self.points()
+        return transform(self.world_from_grid, centres), labels
