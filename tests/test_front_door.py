@@ -79,8 +79,7 @@ def test_the_defaults_are_those_of_the_configuration_and_of_the_checkpoints_that
 def test_the_central_forecast_is_the_mean_network_s_and_a_seed_gives_its_sample(store, student):
     task = store.task("tiny-1", present=5)
     centre, same, sampled = student.forecast(task), student.forecast(task), student.forecast(task, seed=3)
-    twin = student.centre.model
-    assert student.sampler.model is twin and student.centre.name == "regression"
+    assert student.centre.model is student.sampler.model and student.centre.name == "regression"
     np.testing.assert_array_equal(centre.frames[0].flat, same.frames[0].flat)
     np.testing.assert_array_equal(sampled.frames[5].flat, student.samples(task, [3])[0].frames[5].flat)
     assert not np.array_equal(sampled.frames[5].flat, centre.frames[5].flat)
@@ -127,16 +126,13 @@ def test_only_what_the_data_must_agree_on_is_compared(store, student):
                                              ("regression", "regression_ce", 0)])
 def test_one_load_for_every_kind_and_each_brings_its_networks(small_forecaster, small_settings, street_window, tmp_path,
                                                               kind, name, nfe):
-    from occflow.occupancy.tasks import Target, Task
-
     save_checkpoint(tmp_path / "some.safetensors", small_forecaster, kind, small_settings, {})
     forecaster = occflow.load(tmp_path / "some.safetensors", device="cpu")
     assert (forecaster.kind, forecaster.name, forecaster.nfe) == (kind, name, nfe)
-    task = Task(street_window.history, tuple(Target(one.world_from_grid, one.stamp_s) for one in street_window.horizon))
-    (future,) = forecaster.samples(task, [0])
+    (future,) = forecaster.samples(street_window.task, [0])
     assert future.frames[2].grid == small_settings.grid and len(future.frames) == 3
     if kind == "regression":
-        np.testing.assert_array_equal(future.frames[0].flat, forecaster.forecast(task).frames[0].flat)
+        np.testing.assert_array_equal(future.frames[0].flat, forecaster.forecast(street_window.task).frames[0].flat)
 
 
 def test_what_cannot_be_loaded_is_said_in_one_line(small_forecaster, small_settings, tmp_path):

@@ -57,7 +57,7 @@ class LoadedForecaster:
             InputError: a task of another grid, other numbers of frames or another interval than the networks'.
         """
         refuse_other_task(self.path, self.settings, task)
-        return [self._in_grid(one) for one in self.sampler.samples(_as_window(task), list(seeds))]
+        return [self._in_grid(one) for one in self.sampler.samples(task, list(seeds))]
 
     def forecast(self, task: Task, seed: int | None = None) -> Forecast:
         """The central forecast: that of the mean network, without the flow. With a seed, the sample of that seed.
@@ -68,7 +68,7 @@ class LoadedForecaster:
         if seed is not None:
             return self.samples(task, [seed])[0]
         refuse_other_task(self.path, self.settings, task)
-        return self._in_grid(self.centre.forecast(_as_window(task), 0))
+        return self._in_grid(self.centre.forecast(task, 0))
 
     def _in_grid(self, forecast: Forecast) -> Forecast:
         return replace(forecast, frames=tuple(FrameInGrid.of(frame, self.settings.grid) for frame in forecast.frames))
@@ -115,12 +115,3 @@ def refuse_other_task(path: Path, settings: ForecasterSettings, task: Task) -> N
     if not abs(interval_s - wanted_s) <= INTERVAL_TOLERANCE * wanted_s:
         raise InputError(f"{path}: forecasts frames {wanted_s:g} s apart, the task's are {interval_s:.3g} s apart; "
                          "take a log of that rate, or another checkpoint")
-
-
-def _as_window(task):
-    from occflow.occupancy.frame import OccupancyFrame
-    from occflow.occupancy.windows import Window, WindowKey
-
-    nothing = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
-    return Window(WindowKey(task.scene, 0), task.history,
-                  tuple(OccupancyFrame(*nothing, one.world_from_grid, one.stamp_s) for one in task.targets))

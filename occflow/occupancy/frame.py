@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from occflow.geometry import transform
-from occflow.grid import FREE, VoxelGrid
-from occflow.logs.protocol import Box
+from occflow.grid import FREE, OTHERS, VoxelGrid
+from occflow.logs.protocol import UNLABELLED, Box
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class OccupancyFrame:
 
     Args:
         flat: [N] int64 flat voxel indices (VoxelGrid.flatten), strictly increasing.
-        labels: [N] uint8 classes 0..16 (occflow.grid.CLASS_NAMES).
+        labels: [N] uint8 classes 0..16 (occflow.grid.CLASS_NAMES); UNLABELLED where a log names none.
         world_from_grid: pose [4, 4] of the grid at this instant (the grid pose).
         stamp_s: time, seconds.
         token: name of the keyframe in its log.
@@ -45,6 +45,10 @@ class OccupancyFrame:
         volume = np.full(grid.num_voxels, FREE, dtype=np.uint8)
         volume[self.flat] = self.labels
         return volume.reshape(grid.shape)
+
+    def with_classes(self) -> OccupancyFrame:
+        """The frame as it is shown and scored: what has no label is of class "others". Networks take it as it is."""
+        return replace(self, labels=np.where(self.labels == UNLABELLED, np.uint8(OTHERS), self.labels))
 
     @classmethod
     def from_dense(cls, volume: np.ndarray, world_from_grid: np.ndarray, stamp_s: float = 0.0,

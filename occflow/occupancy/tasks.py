@@ -58,6 +58,10 @@ class Task:
         targets = tuple(replace(target, world_from_grid=pose) for target, pose in zip(self.targets, poses))
         return replace(self, targets=targets, ego=EXTRAPOLATED)
 
+    def with_classes(self) -> Task:
+        """The task with a history as `OccupancyFrame.with_classes`: rules and files name classes only."""
+        return replace(self, history=tuple(frame.with_classes() for frame in self.history))
+
     @classmethod
     def without_future(cls, history: tuple[OccupancyFrame, ...], seconds: Sequence[float], scene: str = "") -> Task:
         """A task after the end of a recording: instants, in seconds after the present, and extrapolated grids."""
