@@ -20,7 +20,7 @@ def pretrained_folder() -> Path:
 
 
 def shipped_path(path: str) -> str:
-    """pretrained/NAME that is not there in the working directory is the file that comes with the project, if there is."""
+    """pretrained/NAME that is not there in the working directory is the file that comes with the project."""
     parts = PurePath(path).parts
     if len(parts) == 2 and parts[0] == SHIPPED and not Path(path).exists():
         shipped = pretrained_folder() / parts[1]
