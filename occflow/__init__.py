@@ -1,3 +1,20 @@
-"""occflow: one-step sparse occupancy forecasting from driving logs."""
+"""occflow: one-step sparse occupancy forecasting from driving logs.
+
+What a program needs is here (docs/python.md): load, open_log, build, open_store, probability, show. Each is read from
+occflow.front_door when it is first asked for, so that importing occflow loads no library.
+"""
+
+import importlib
 
 __version__ = "0.1.0"
+__all__ = ["build", "load", "open_log", "open_store", "probability", "show"]
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module 'occflow' has no attribute '{name}'")
+    return getattr(importlib.import_module("occflow.front_door"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -37,7 +37,7 @@ def random_window(rng: np.random.Generator) -> tuple[Window, Forecast]:
         seen = np.packbits(np.ones(GRID.num_voxels, dtype=bool))
         truth.append(OccupancyFrame(flat, labels, np.eye(4), 0.5 * index, observed=seen))
         forecast.append(OccupancyFrame(ours[order], classes[order], np.eye(4), 0.5 * index))
-    return Window(WindowKey("s", 0), (truth[0],), tuple(truth)), Forecast(tuple(forecast))
+    return Window.of(WindowKey("s", 0), (truth[0],), tuple(truth)), Forecast(tuple(forecast))
 
 
 def benchmark_scores() -> str:
@@ -54,7 +54,7 @@ def measures() -> dict[str, Callable[[Window, Forecast], None]]:
     scores, views = ForecasterScores("x", 0), ViewScores(GRID, PROTOCOLS["occworld-strict"], [1, 3, 5])
     ensemble = DistributionCounts(2)
     return {"IoU, all classes": scores.add, "views (two bands, observed)": lambda w, f: views.watch(w, {"x": f}),
-            "ensemble of 2": lambda w, f: ensemble.add([f.frames] * 2, w.horizon, GRID.num_voxels)}
+            "ensemble of 2": lambda w, f: ensemble.add([f.frames] * 2, w.truth, GRID.num_voxels)}
 
 
 def _rate(count: Callable[[Window, Forecast], None], made: list[tuple[Window, Forecast]]) -> float:

@@ -14,7 +14,7 @@ class OneWindow:
     """A feed of one window."""
 
     def __init__(self, forecaster: FlowForecaster, window) -> None:
-        observation = forecaster.observe(window, with_target=True)
+        observation = forecaster.observe(window.task, window.truth)
         with torch.no_grad():
             condition = forecaster.condition(observation)
         self.batch = FlowBatch(condition, condition.residual(observation.target))

@@ -44,4 +44,4 @@ def small_forecaster(small_settings) -> FlowForecaster:
 @pytest.fixture(scope="session")
 def street_window() -> Window:
     frames = [street_frame(index) for index in range(5)]
-    return Window(WindowKey("street", 0), tuple(frames[:2]), tuple(frames[2:]))
+    return Window.of(WindowKey("street", 0), tuple(frames[:2]), tuple(frames[2:]))

@@ -33,9 +33,10 @@ def tiny_labels() -> np.ndarray:
     return np.array([24] * 40 + [28] * 40 + [0], dtype=np.uint8)
 
 
-def _scene_tables(scene: str, tables: dict[str, list], root: Path) -> None:
-    """Five sweeps at 1 m steps along x; keyframes 0, 2, 4; one car seen at all, a pedestrian at the last two."""
-    for number in range(NUM_SWEEPS):
+def _scene_tables(scene: str, tables: dict[str, list], root: Path, sweeps: int) -> None:
+    """Sweeps at 1 m steps along x; every second one is a keyframe; one car seen at all, a pedestrian from the second
+    on."""
+    for number in range(sweeps):
         keyframe, stamp = number % 2 == 0, START_US + number * SWEEP_US
         token = f"{scene}-sweep{number}"
         sample = f"{scene}-sample{(number + 1) // 2}"
@@ -48,13 +49,13 @@ def _scene_tables(scene: str, tables: dict[str, list], root: Path) -> None:
             "token": token, "sample_token": sample, "ego_pose_token": token, "calibrated_sensor_token": "mount",
             "timestamp": stamp, "fileformat": "pcd", "is_key_frame": keyframe, "height": 0, "width": 0,
             "filename": name, "prev": f"{scene}-sweep{number - 1}" if number else "",
-            "next": f"{scene}-sweep{number + 1}" if number < NUM_SWEEPS - 1 else ""})
+            "next": f"{scene}-sweep{number + 1}" if number < sweeps - 1 else ""})
         if not keyframe:
             continue
         index = number // 2
         tables["sample"].append({"token": sample, "timestamp": stamp, "scene_token": scene,
                                  "prev": f"{scene}-sample{index - 1}" if index else "",
-                                 "next": f"{scene}-sample{index + 1}" if index < 2 else ""})
+                                 "next": f"{scene}-sample{index + 1}" if index < sweeps // 2 else ""})
         label_name = f"lidarseg/v1.0-tiny/{token}_lidarseg.bin"
         (root / label_name).parent.mkdir(parents=True, exist_ok=True)
         tiny_labels().tofile(root / label_name)
@@ -67,12 +68,13 @@ def _scene_tables(scene: str, tables: dict[str, list], root: Path) -> None:
                 "num_lidar_pts": 0, "num_radar_pts": 0})
     for kind, category in (("car", "vehicle.car"), ("person", "human.pedestrian.adult")):
         tables["instance"].append({"token": f"{scene}-{kind}", "category_token": category})
-    tables["scene"].append({"token": scene, "name": scene, "log_token": "log", "nbr_samples": 3, "description": "",
-                            "first_sample_token": f"{scene}-sample0", "last_sample_token": f"{scene}-sample2"})
+    tables["scene"].append({"token": scene, "name": scene, "log_token": "log", "description": "",
+                            "nbr_samples": sweeps // 2 + 1, "first_sample_token": f"{scene}-sample0",
+                            "last_sample_token": f"{scene}-sample{sweeps // 2}"})
 
 
-def write_tiny_nuscenes(folder: Path) -> dict:
-    """A log in the nuScenes schema, version v1.0-tiny, with the scenes tiny-1 and tiny-2."""
+def write_tiny_nuscenes(folder: Path, sweeps: int = NUM_SWEEPS) -> dict:
+    """A log in the nuScenes schema, version v1.0-tiny, with the scenes tiny-1 and tiny-2 of so many sweeps (odd)."""
     root = folder / "tiny"
     names = ("attribute", "visibility", "ego_pose", "sample_data", "sample", "lidarseg", "sample_annotation",
              "instance", "scene")
@@ -88,7 +90,7 @@ def write_tiny_nuscenes(folder: Path) -> dict:
     (root / "maps").mkdir(parents=True)
     (root / "maps/blank.png").touch()
     for scene in ("tiny-1", "tiny-2"):
-        _scene_tables(scene, tables, root)
+        _scene_tables(scene, tables, root, sweeps)
     (root / "v1.0-tiny").mkdir()
     for name, records in tables.items():
         (root / "v1.0-tiny" / f"{name}.json").write_text(json.dumps(records))

@@ -26,7 +26,8 @@ from occflow.geometry import invert, is_rigid, transform
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.npz_file import FLOATING, UNSIGNED, WHOLE, open_npz
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window, WindowKey, WindowSource
+from occflow.occupancy.tasks import Target
+from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.records import one_line
 
 FORMAT = 1
@@ -58,26 +59,26 @@ class BranchFile:
     def num_branches(self) -> int:
         return (len(self.arrays["mover_starts"]) - 1) // self.num_frames
 
-    def futures(self, window: Window, grid: VoxelGrid) -> list[Future]:
-        """Movable voxels that agents fill in every branch at the window's horizon, in its grids.
+    def futures(self, targets: tuple[Target, ...], grid: VoxelGrid) -> list[Future]:
+        """Movable voxels that agents fill in every branch at the targets, in their grids.
 
         Raises:
-            InputError: the branches have fewer frames than the horizon.
+            InputError: the branches have fewer frames than there are targets.
         """
-        if self.num_frames <= len(window.horizon):
+        if self.num_frames <= len(targets):
             raise InputError(f"{self.path}: {self.num_frames - 1} future frames, the horizon has "
-                             f"{len(window.horizon)}; make branches anew with simulation.branch_frames=")
-        return [tuple(self._frame(branch, index + 1, target, grid) for index, target in enumerate(window.horizon))
+                             f"{len(targets)}; make branches anew with simulation.branch_frames=")
+        return [tuple(self._frame(branch, index + 1, target, grid) for index, target in enumerate(targets))
                 for branch in range(self.num_branches)]
 
-    def _frame(self, branch: int, index: int, target: OccupancyFrame, grid: VoxelGrid) -> OccupancyFrame:
+    def _frame(self, branch: int, index: int, target: Target, grid: VoxelGrid) -> OccupancyFrame:
         start, end = self.arrays["mover_starts"][branch * self.num_frames + index:][:2]
         flat, labels = self.arrays["mover_flat"][start:end], self.arrays["mover_labels"][start:end]
         flat, labels = flat[IS_MOVABLE[labels]], labels[IS_MOVABLE[labels]]
         voxels, kept = self._in_grid(flat, index, target, grid)
         return OccupancyFrame(voxels, labels[kept], target.world_from_grid, target.stamp_s)
 
-    def _in_grid(self, flat: np.ndarray, index: int, target: OccupancyFrame,
+    def _in_grid(self, flat: np.ndarray, index: int, target: Target,
                  grid: VoxelGrid) -> tuple[np.ndarray, np.ndarray]:
         """Voxels [M] of the target's grid that hold a centre of ours, each once, and for each a place in `flat`."""
         target_from_ours = invert(target.world_from_grid) @ self.arrays["world_from_grid"][index]
@@ -151,17 +152,17 @@ def evaluate_branches(source: WindowSource, windows: dict[WindowKey, Path], fore
     rows, branches, used = {TRUE: SceneCounts(MeanCounts), RECORDED: SceneCounts(MeanCounts)}, 0, 0
     for key, path in tqdm(windows.items(), desc="branches", unit="window", dynamic_ncols=True):
         window = source.read(key)
-        futures = read_branch_file(path).futures(window, grid)
-        observed = [target.observed_mask(grid).reshape(-1) for target in window.horizon]
+        futures = read_branch_file(path).futures(window.task.targets, grid)
+        observed = [frame.observed_mask(grid).reshape(-1) for frame in window.truth]
         futures = within(futures, observed)
         parting = parting_voxels(futures, grid)
         branches = max(branches, len(futures))
         if not any(mask.any() for mask in parting):
             continue
         used += 1
-        sampled = {TRUE: futures, RECORDED: [window.horizon] * 2,
+        sampled = {TRUE: futures, RECORDED: [window.truth] * 2,
                    **{one.name: sampled_futures(one, window, samples, seed) for one in forecasters}}
-        gap = jaccard(*within([window.horizon, futures[0]], parting))
+        gap = jaccard(*within([window.truth, futures[0]], parting))
         for name, sets in sampled.items():
             counts = rows.setdefault(name, SceneCounts(MeanCounts)).of(key.scene)
             whole = set_scores(within(sets, observed), futures)

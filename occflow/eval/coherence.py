@@ -29,7 +29,7 @@ class CoherenceScores:
         self.counts: dict[str, SceneCounts[MeanCounts]] = {}
 
     def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
-        for name, frames in [(TRUTH, window.horizon), *((name, one.frames) for name, one in forecasts.items())]:
+        for name, frames in [(TRUTH, window.truth), *((name, one.frames) for name, one in forecasts.items())]:
             counts = self.counts.setdefault(name, SceneCounts(MeanCounts)).of(window.key.scene)
             now = followable(frames[0], self.grid)
             for frame, later in zip(frames, frames[1:]):

@@ -78,7 +78,7 @@ def evaluate_distributions(source: WindowSource, keys: list[WindowKey], forecast
         window = source.read(key)
         for forecaster in forecasters:
             futures = sampled_futures(forecaster, window, samples, seed)
-            counts[forecaster.name].of(key.scene).add(futures, window.horizon, source.store.grid.num_voxels)
+            counts[forecaster.name].of(key.scene).add(futures, window.truth, source.store.grid.num_voxels)
     return {"windows": len(keys), "samples": samples,
             "rows": [row_with_intervals(name, one, seed) for name, one in counts.items()]}
 
@@ -86,4 +86,4 @@ def evaluate_distributions(source: WindowSource, keys: list[WindowKey], forecast
 def sampled_futures(forecaster: Forecaster, window: Window, samples: int, seed: int) -> list[Future]:
     """K futures of a window; the same seeds for every forecaster."""
     seeds = [forecast_seed(seed, window.key, k) for k in range(samples)]
-    return [forecast.frames for forecast in forecaster.samples(window, seeds)]
+    return [forecast.frames for forecast in forecaster.samples(window.task, seeds)]

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from occflow.errors import InputError
 from occflow.forecasting.forecast import Forecast, Forecaster
-from occflow.occupancy.ego_motion import extrapolated_poses
-from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window
+from occflow.occupancy.tasks import EXTRAPOLATED, GIVEN, Task
 
-GIVEN, EXTRAPOLATED = "G", "H-extrapolated"
 EGO_SETTINGS = {
     GIVEN: "the true future ego trajectory is given, as the poses of the target grids",
     EXTRAPOLATED: "the ego future is extrapolated from the history's poses at constant velocity and yaw rate; "
@@ -21,7 +16,7 @@ EGO_SETTINGS = {
 
 
 class ExtrapolatedEgo:
-    """A forecaster that sees nothing of the horizon: its grids are where the ego would be if it drove on as before.
+    """A forecaster that is told nothing of the future: its grids are where the ego would be if it drove on as before.
 
     Each frame is then scored in the target's own grid as it is, as OccWorld does: a wrong guess of the ego costs.
     """
@@ -29,27 +24,16 @@ class ExtrapolatedEgo:
     def __init__(self, forecaster: Forecaster) -> None:
         self.forecaster, self.name, self.nfe = forecaster, forecaster.name, forecaster.nfe
 
-    def forecast(self, window: Window, seed: int) -> Forecast:
-        return _at_targets(self.forecaster.forecast(blind_window(window), seed), window)
+    def forecast(self, task: Task, seed: int) -> Forecast:
+        return _at_targets(self.forecaster.forecast(task.extrapolated(), seed), task)
 
-    def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
-        return [_at_targets(one, window) for one in self.forecaster.samples(blind_window(window), seeds)]
-
-
-def blind_window(window: Window) -> Window:
-    """The window with an empty horizon at the extrapolated ego poses."""
-    present = window.present
-    future_s = np.array([frame.stamp_s - present.stamp_s for frame in window.horizon])
-    poses = extrapolated_poses(np.stack([frame.world_from_grid for frame in window.history]),
-                               np.array([frame.stamp_s for frame in window.history]), future_s)
-    nothing = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
-    return replace(window, horizon=tuple(OccupancyFrame(*nothing, pose, frame.stamp_s)
-                                         for pose, frame in zip(poses, window.horizon)))
+    def samples(self, task: Task, seeds: list[int]) -> list[Forecast]:
+        return [_at_targets(one, task) for one in self.forecaster.samples(task.extrapolated(), seeds)]
 
 
-def _at_targets(forecast: Forecast, window: Window) -> Forecast:
+def _at_targets(forecast: Forecast, task: Task) -> Forecast:
     return replace(forecast, frames=tuple(replace(frame, world_from_grid=target.world_from_grid)
-                                          for frame, target in zip(forecast.frames, window.horizon)))
+                                          for frame, target in zip(forecast.frames, task.targets)))
 
 
 def in_ego_setting(name: str, forecasters: list[Forecaster]) -> list[Forecaster]:

@@ -51,12 +51,12 @@ class ForecasterScores:
         """Count one window.
 
         Raises:
-            ValueError: the forecast has another number of frames than the horizon.
+            ValueError: the forecast has another number of frames than the truth.
         """
-        if len(forecast.frames) != len(window.horizon):
-            raise ValueError(f"{self.name}: {len(forecast.frames)} frames forecast of {len(window.horizon)}")
-        counts = self.by_scene.setdefault(window.key.scene, IoUCounts(len(window.horizon)))
-        for index, (prediction, truth) in enumerate(zip(forecast.frames, window.horizon)):
+        if len(forecast.frames) != len(window.truth):
+            raise ValueError(f"{self.name}: {len(forecast.frames)} frames forecast of {len(window.truth)}")
+        counts = self.by_scene.setdefault(window.key.scene, IoUCounts(len(window.truth)))
+        for index, (prediction, truth) in enumerate(zip(forecast.frames, window.truth)):
             counts.add(index, prediction, truth)
         for stage, value in forecast.ms.items():
             self.ms.setdefault(stage, []).append(value)
@@ -83,7 +83,7 @@ def evaluate(source: WindowSource, keys: list[WindowKey], forecasters: list[Fore
     for key in tqdm(keys, desc="evaluation", unit="window", dynamic_ncols=True):
         window, forecasts = source.read(key), {}
         for forecaster, score in zip(forecasters, scores):
-            forecasts[forecaster.name] = forecaster.forecast(window, forecast_seed(seed, key))
+            forecasts[forecaster.name] = forecaster.forecast(window.task, forecast_seed(seed, key))
             score.add(window, forecasts[forecaster.name])
         if watch is not None:
             watch(window, forecasts)

@@ -19,7 +19,7 @@ from occflow.grid import FREE, VoxelGrid
 from occflow.npz_file import UNSIGNED, Header, open_npz
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import OWN_NAMES
-from occflow.occupancy.windows import Window
+from occflow.occupancy.tasks import Task
 from occflow.records import one_line
 
 KEY = "semantics"
@@ -57,15 +57,15 @@ class ImportedForecaster:
             raise InputError(f"eval.predictions: {values} needs folder, and may have name and ego")
         return cls(Path(values["folder"]), grid, values.get("ego", ego), values.get("name"))
 
-    def forecast(self, window: Window, seed: int) -> Forecast:
-        return self.samples(window, [seed])[0]
+    def forecast(self, task: Task, seed: int) -> Forecast:
+        return self.samples(task, [seed])[0]
 
-    def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
+    def samples(self, task: Task, seeds: list[int]) -> list[Forecast]:
         """As many of the file's samples as there are seeds, from its first on; they repeat where it has fewer."""
-        path = window_file(self.folder, window.key.scene, window.present.token)
-        volumes = read_prediction(path, (len(window.horizon), *self.grid.shape))
+        path = window_file(self.folder, task.scene, task.present.token)
+        volumes = read_prediction(path, (len(task.targets), *self.grid.shape))
         kept = [Forecast(tuple(OccupancyFrame.from_dense(volume, target.world_from_grid, target.stamp_s)
-                               for volume, target in zip(one, window.horizon))) for one in volumes[:len(seeds)]]
+                               for volume, target in zip(one, task.targets))) for one in volumes[:len(seeds)]]
         return [kept[index % len(kept)] for index in range(len(seeds))]
 
 

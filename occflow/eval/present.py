@@ -32,7 +32,7 @@ class PresentScores:
         self.counts: dict[str, SceneCounts[IoUCounts]] = {}
 
     def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
-        truths = [self._at_present(frame, window) for frame in window.horizon]
+        truths = [self._at_present(frame, window) for frame in window.truth]
         for name, forecast in forecasts.items():
             rows = self.counts.setdefault(name, SceneCounts(lambda: IoUCounts(len(truths))))
             counts = rows.of(window.key.scene)

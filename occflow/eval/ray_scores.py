@@ -103,7 +103,7 @@ class RayScores:
         self.frames = self.rays = 0
 
     def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
-        for index, truth in enumerate(window.horizon):
+        for index, truth in enumerate(window.truth):
             rays = self.source(window.key.scene, truth)
             if rays is None:
                 continue

@@ -27,12 +27,12 @@ class ViewScores:
         self.counts: dict[str, dict[str, IoUCounts]] = defaultdict(dict)
 
     def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
-        for index, truth in enumerate(window.horizon):
+        for index, truth in enumerate(window.truth):
             masks = {**self.bands, **observed_view(truth, self.grid)}
             for name, forecast in forecasts.items():
                 pairs = LabelPairs.of(forecast.frames[index], truth)
                 for view, mask in masks.items():
-                    counts = self.counts[view].setdefault(name, IoUCounts(len(window.horizon)))
+                    counts = self.counts[view].setdefault(name, IoUCounts(len(window.truth)))
                     counts.add_pairs(index, pairs, mask)
 
     def report(self) -> dict:

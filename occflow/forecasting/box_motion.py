@@ -10,8 +10,8 @@ from occflow.geometry import invert, points_in_box, transform
 from occflow.grid import FLAT_CLASSES, VoxelGrid
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.tasks import Target
 from occflow.occupancy.warp import warp
-from occflow.occupancy.windows import Window
 
 BOX_MARGIN_M = 0.4  # half a demo voxel: a voxel belongs to a box that its centre all but touches
 LARGEST_TURN_COS = 0.7  # a heading that turns by more than 45 degrees between two frames was annotated anew
@@ -30,11 +30,11 @@ class BoxMotion:
         return extrapolated_poses(self.poses, self.stamps_s, seconds) @ invert(self.poses[1])
 
 
-def annotated_motions(window: Window, grid: VoxelGrid) -> list[BoxMotion]:
+def annotated_motions(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list[BoxMotion]:
     """The boxes of the present that were there one frame before; an object annotated only once stays where it is."""
-    if len(window.history) < 2:
+    if len(history) < 2:
         return []
-    present, previous = window.history[-1], window.history[-2]
+    present, previous = history[-1], history[-2]
     before = {box.track: box for box in previous.boxes}
     centres = transform(present.world_from_grid, grid.centres(grid.unflatten(present.flat)))
     motions, taken = [], np.zeros(len(present.flat), dtype=bool)
@@ -53,8 +53,8 @@ def annotated_motions(window: Window, grid: VoxelGrid) -> list[BoxMotion]:
 
 
 def moved_on(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion],
-             targets: tuple[OccupancyFrame, ...]) -> tuple[OccupancyFrame, ...]:
-    """The present in the grids of later frames: the static world by the ego motion, objects by their own too."""
+             targets: tuple[Target, ...]) -> tuple[OccupancyFrame, ...]:
+    """The present in the grids of later targets: the static world by the ego motion, objects by their own too."""
     seconds = np.array([target.stamp_s - present.stamp_s for target in targets])
     placed = [motion.world_motions(seconds) @ present.world_from_grid for motion in motions]
     return tuple(_composed(present, grid, motions, [poses[index] for poses in placed], target)
@@ -62,7 +62,7 @@ def moved_on(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion],
 
 
 def _composed(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion], poses: list[np.ndarray],
-              target: OccupancyFrame) -> OccupancyFrame:
+              target: Target) -> OccupancyFrame:
     """One frame: objects, whose voxels are in grids at `poses`, go before the static world."""
     world_from_target, stamp_s = target.world_from_grid, target.stamp_s
     static, parts = np.ones(len(present.flat), dtype=bool), []

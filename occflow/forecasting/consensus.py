@@ -11,7 +11,7 @@ from occflow.errors import InputError
 from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.occupancy.building.labels import voxelise
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window
+from occflow.occupancy.tasks import Task
 
 Frames = tuple[OccupancyFrame, ...]
 
@@ -56,14 +56,14 @@ class ConsensusForecaster:
     def nfe(self) -> int:
         return self.sampler.nfe * self.count
 
-    def forecast(self, window: Window, seed: int) -> Forecast:
+    def forecast(self, task: Task, seed: int) -> Forecast:
         """The consensus of the sample of `seed` and others that follow from it."""
         others = np.random.SeedSequence(seed).generate_state(self.count - 1).tolist()
-        drawn = self.sampler.samples(window, [seed, *others])
+        drawn = self.sampler.samples(task, [seed, *others])
         ms = {stage: spent if stage == "encode" else sum(one.ms[stage] for one in drawn)
               for stage, spent in drawn[0].ms.items()}
         return Forecast(consensus([one.frames for one in drawn]), ms)
 
-    def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
+    def samples(self, task: Task, seeds: list[int]) -> list[Forecast]:
         """One consensus a seed."""
-        return [self.forecast(window, seed) for seed in seeds]
+        return [self.forecast(task, seed) for seed in seeds]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window
+from occflow.occupancy.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Forecast:
     """One sample of the future.
 
     Args:
-        frames: F occupancy frames at the grid poses of the window's horizon.
+        frames: F occupancy frames at the task's targets.
         ms: wall milliseconds by stage ("encode", "flow", "decode"); empty where not measured.
     """
 
@@ -23,9 +23,7 @@ class Forecast:
 
 
 class Forecaster(Protocol):
-    """Forecasts the horizon of a window from its history and the grid poses of its horizon.
-
-    A forecaster never reads the labels of the horizon.
+    """Forecasts frames at the targets of a task from its history; the truth is not in its hands.
 
     Attributes:
         name: row name in reports ("persistence", "teacher-10", "student-1", ...).
@@ -35,8 +33,8 @@ class Forecaster(Protocol):
     name: str
     nfe: int
 
-    def forecast(self, window: Window, seed: int) -> Forecast:
+    def forecast(self, task: Task, seed: int) -> Forecast:
         """One forecast; the same seed gives the same forecast."""
 
-    def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
+    def samples(self, task: Task, seeds: list[int]) -> list[Forecast]:
         """The forecasts of several seeds; what they share is computed once (timings are of the first)."""

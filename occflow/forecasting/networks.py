@@ -16,7 +16,7 @@ from occflow.forecasting.forecast import Forecast
 from occflow.models.flow_model import Condition, FlowForecaster
 from occflow.models.student_networks import sample_student
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window
+from occflow.occupancy.tasks import Task
 
 Decoder = Callable[[torch.Tensor], tuple[OccupancyFrame, ...]]
 
@@ -72,8 +72,8 @@ class Sampler:
 
 
 @dataclass(frozen=True)
-class EncodedWindow:
-    """What the samples of a window share, and the milliseconds that it took."""
+class EncodedTask:
+    """What the samples of a task share, and the milliseconds that it took."""
 
     condition: Condition
     decode: Decoder
@@ -81,29 +81,29 @@ class EncodedWindow:
     base_ms: float
 
 
-class WindowEncoder:
-    """Encodes windows; kept by several forecasters of one model, it encodes a window once for all of them.
+class TaskEncoder:
+    """Encodes tasks; kept by several forecasters of one model, it encodes a task once for all of them.
 
     Args:
-        remember: keep the window encoded last, and give its encoding (and its milliseconds) again when the very same
-            window is asked for next. The model's weights must not change in between.
+        remember: keep the task encoded last, and give its encoding (and its milliseconds) again when the very same
+            task is asked for next. The model's weights must not change in between.
     """
 
     def __init__(self, model: FlowForecaster, remember: bool = False) -> None:
         self.model, self.remember = model, remember
-        self._last: tuple[Window, EncodedWindow] | None = None
+        self._last: tuple[Task, EncodedTask] | None = None
 
     @torch.inference_mode()
-    def encode(self, window: Window) -> EncodedWindow:
-        if self._last is not None and self._last[0] is window:
+    def encode(self, task: Task) -> EncodedTask:
+        if self._last is not None and self._last[0] is task:
             return self._last[1]
         start = self.now_ms()
-        observation = self.model.observe(window)
+        observation = self.model.observe(task)
         condition = self.model.condition(observation)
         encoded = self.now_ms()
-        decode = self.model.decoder(observation, window.horizon)
-        found = EncodedWindow(condition, decode, encoded - start, self.now_ms() - encoded)
-        self._last = (window, found) if self.remember else None
+        decode = self.model.decoder(observation, task.targets)
+        found = EncodedTask(condition, decode, encoded - start, self.now_ms() - encoded)
+        self._last = (task, found) if self.remember else None
         return found
 
     def now_ms(self) -> float:
@@ -117,19 +117,19 @@ class NetworkForecaster:
 
     def __init__(self, model: FlowForecaster, name: str, nfe: int) -> None:
         self.model, self.name, self.nfe = model.eval(), name, nfe
-        self.encoder = WindowEncoder(model)
+        self.encoder = TaskEncoder(model)
 
-    def forecast(self, window: Window, seed: int) -> Forecast:
-        """One sample of the window's future; timings in milliseconds, of this call."""
-        return self.samples(window, [seed])[0]
+    def forecast(self, task: Task, seed: int) -> Forecast:
+        """One sample of the task's future; timings in milliseconds, of this call."""
+        return self.samples(task, [seed])[0]
 
     @torch.inference_mode()
-    def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
-        """Samples of the window's future; the history is encoded once."""
-        encoded = self.encoder.encode(window)
+    def samples(self, task: Task, seeds: list[int]) -> list[Forecast]:
+        """Samples of the task's future; the history is encoded once."""
+        encoded = self.encoder.encode(task)
         return [self._sample(encoded, seed) for seed in seeds]
 
-    def _sample(self, encoded: EncodedWindow, seed: int) -> Forecast:
+    def _sample(self, encoded: EncodedTask, seed: int) -> Forecast:
         condition, start = encoded.condition, self.encoder.now_ms()
         noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
         state = self._state(noise.to(self.model.device), condition)

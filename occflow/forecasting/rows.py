@@ -21,9 +21,9 @@ from occflow.forecasting.networks import (
     RegressionForecaster,
     Sampler,
     StudentForecaster,
+    TaskEncoder,
     TeacherForecaster,
     TwinForecaster,
-    WindowEncoder,
 )
 from occflow.models.flow_model import FlowForecaster, ForecasterSettings
 
@@ -63,7 +63,7 @@ def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler
     refuse_other_windows(path, model.settings, settings)
     if record["kind"] == "teacher":
         rows = [RegressionForecaster(model), *(TeacherForecaster(model, sampler) for sampler in samplers)]
-        encoder = WindowEncoder(model, remember=True)
+        encoder = TaskEncoder(model, remember=True)
         for row in rows:
             row.encoder = encoder
         return rows

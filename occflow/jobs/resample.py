@@ -67,10 +67,10 @@ class FutureResampler:
     def futures(self, window: Window, decided: str, times: Sequence[float], seeds: Sequence[int]
                 ) -> tuple[tuple[OccupancyFrame, ...], dict[float, list[tuple[OccupancyFrame, ...]]]]:
         """The decided future, and for every time as many that agree with it as there are seeds."""
-        observation = self.model.observe(window, with_target=decided == "truth")
-        condition, decode = self.model.condition(observation), self.model.decoder(observation, window.horizon)
+        observation = self.model.observe(window.task, window.truth if decided == "truth" else None)
+        condition, decode = self.model.condition(observation), self.model.decoder(observation, window.task.targets)
         if decided == "truth":
-            residual, kept = condition.residual(observation.target), window.horizon
+            residual, kept = condition.residual(observation.target), window.truth
         else:
             residual = self.residual(condition, torch.zeros_like(condition.forecast.mean), 1.0, seeds[0] + 1)
             kept = decode(condition.state(residual))
@@ -94,8 +94,8 @@ def resample_window(config: Mapping) -> str:
     window = chosen_window(config, values["window"])
     seeds = [forecast_seed(config["seed"], window.key, number) for number in range(values["samples"])]
     decided, found = resampler.futures(window, values["decided"], values["times"], seeds)
-    save_forecasts(Path(values["output"]), model.settings.grid, window, {"decided": decided},
-                   {f"t={time:g}": futures for time, futures in found.items()})
+    save_forecasts(Path(values["output"]), model.settings.grid, window.task, {"decided": decided},
+                   {f"t={time:g}": futures for time, futures in found.items()}, window.truth)
     return agreement_table(decided, found)
 
 

@@ -56,14 +56,15 @@ class ShownWindow:
         """Write the window and its forecasts, and of `forecasters` so many samples each, for the probability view."""
         window, forecasts = self.shown
         seeds = [forecast_seed(seed, window.key, number) for number in range(samples)]
-        futures = {one.name: [sample.frames for sample in one.samples(window, seeds)] for one in forecasters if seeds}
-        save_forecasts(self.path, self.grid, window, forecasts, futures)
+        futures = {one.name: [sample.frames for sample in one.samples(window.task, seeds)]
+                   for one in forecasters if seeds}
+        save_forecasts(self.path, self.grid, window.task, forecasts, futures, window.truth)
 
 
 def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
     """For each horizon frame the number of movable voxels that persistence does not foresee."""
     counts = []
-    for truth in window.horizon:
+    for truth in window.truth:
         still = warp(window.present, grid, truth.world_from_grid)
         movable = [frame.flat[np.isin(frame.labels, MOVABLE_CLASSES)] for frame in (truth, still)]
         counts.append(len(np.setdiff1d(*movable, assume_unique=True)))
@@ -149,11 +150,11 @@ def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowFore
     volume = int(np.prod(cells.shape))
     for key in keys:
         window = source.read(key)
-        support = model.observe(window).layout.support.keys.cpu().numpy()
+        support = model.observe(window.task).layout.support.keys.cpu().numpy()
         truth = np.concatenate([coarse_keys(frame.flat, settings.grid, stride, cells) + index * volume
-                                for index, frame in enumerate(window.horizon)])
+                                for index, frame in enumerate(window.truth)])
         found += len(np.intersect1d(support, truth, assume_unique=True))
-        true, proposed, all_cells = true + len(truth), proposed + len(support), all_cells + len(window.horizon) * volume
+        true, proposed, all_cells = true + len(truth), proposed + len(support), all_cells + len(window.truth) * volume
     return {"recall": found / max(1, true), "share": proposed / all_cells, "windows": len(keys)}
 
 

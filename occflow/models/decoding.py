@@ -15,6 +15,7 @@ from torch import Tensor
 from occflow.grid import FREE
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.tasks import Target
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,12 @@ class Voxels:
         volume = torch.full((size,), FREE, dtype=torch.uint8, device=self.keys.device)
         return volume.index_copy_(0, self.keys, self.labels.to(torch.uint8))
 
-    def frames(self, like: tuple[OccupancyFrame, ...], num_voxels: int) -> tuple[OccupancyFrame, ...]:
-        """As frames with the poses, stamps and tokens of `like`."""
+    def frames(self, targets: tuple[Target, ...], num_voxels: int) -> tuple[OccupancyFrame, ...]:
+        """As frames at the targets, whose voxels are numbered one frame after the other."""
         keys, labels = self.keys.cpu().numpy(), self.labels.cpu().numpy().astype(np.uint8)
-        bounds = np.searchsorted(keys, np.arange(len(like) + 1) * num_voxels)
-        return tuple(OccupancyFrame(keys[a:b] - i * num_voxels, labels[a:b], frame.world_from_grid, frame.stamp_s,
-                                    frame.token)
-                     for i, (frame, a, b) in enumerate(zip(like, bounds[:-1], bounds[1:])))
+        bounds = np.searchsorted(keys, np.arange(len(targets) + 1) * num_voxels)
+        return tuple(OccupancyFrame(keys[a:b] - i * num_voxels, labels[a:b], target.world_from_grid, target.stamp_s)
+                     for i, (target, a, b) in enumerate(zip(targets, bounds[:-1], bounds[1:])))
 
 
 def corrected(decoded: Voxels, decoded_base: Voxels, base: Voxels) -> Voxels:

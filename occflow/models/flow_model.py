@@ -1,4 +1,4 @@
-"""The forecaster: a window of occupancy in, samples of its future out."""
+"""The forecaster: a task in, samples of its future out."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from occflow.models.trunk import TrunkSettings
 from occflow.models.velocity import VelocityNetwork
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.motion import advanced, tracked_movers
+from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.warp import touched_voxels
-from occflow.occupancy.windows import Window
 from occflow.sparse.sites import Sites, sites_from_keys
 
 Encoding = tuple[Sites, Tensor]  # coarse sites of frames (block = frame) and their latents [M, C]
@@ -148,26 +148,26 @@ class FlowForecaster(nn.Module):
         return torch.cat([latents, existence[:, None].to(latents)], dim=1)
 
     @torch.no_grad()
-    def observe(self, window: Window, with_target: bool = False,
+    def observe(self, task: Task, truth: tuple[OccupancyFrame, ...] | None = None,
                 encoded: Sequence[Encoding] | None = None, region: VoxelGrid | None = None) -> Observation:
-        """Lay out and encode a window; the labels of its horizon are read only with `with_target`.
+        """Lay out and encode a task, and for trainings the F true frames at its targets.
 
         `encoded` are the encodings of the history's frames one by one, where a stream has kept them; `region` is the
-        grid of the window's frames where they show a part of the forecaster's grid only (training on crops).
+        grid of the task's frames where they show a part of the forecaster's grid only (training on crops).
         """
         settings, grid = self.settings, region or self.settings.grid
-        poses, seconds = horizon_geometry(window)
-        touched = [touched_voxels(window.present, grid, pose) for pose in poses]
-        movers = tracked_movers(window.history, grid) if settings.base == "tracked" else []
-        moved = tuple(advanced(window.present, grid, movers, frame.world_from_grid, frame.stamp_s, voxels)
-                      for frame, voxels in zip(window.horizon, touched))
+        poses = task.poses
+        touched = [touched_voxels(task.present, grid, pose) for pose in poses]
+        movers = tracked_movers(task.history, grid) if settings.base == "tracked" else []
+        moved = tuple(advanced(task.present, grid, movers, target.world_from_grid, target.stamp_s, voxels)
+                      for target, voxels in zip(task.targets, touched))
         touched = [np.concatenate([voxels, frame.flat]) for voxels, frame in zip(touched, moved)]
-        layout = build_layout(window.history, poses, seconds, touched, grid, settings.autoencoder.total_stride,
+        layout = build_layout(task.history, poses, task.seconds, touched, grid, settings.autoencoder.total_stride,
                               settings.support, settings.grid)
         layout = move_layout(layout, self.device)
-        sites, latents = self.encode_frames(window.history, grid) if encoded is None else join_encodings(encoded)
+        sites, latents = self.encode_frames(task.history, grid) if encoded is None else join_encodings(encoded)
         history_latents, _ = at_sites(latents, sites, layout.history)
-        target = self.state_of(window.horizon, layout.support, grid) if with_target else None
+        target = None if truth is None else self.state_of(truth, layout.support, grid)
         if settings.base == "empty":
             moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
         return Observation(layout, history_latents, self.state_of(moved, layout.support, grid), target, moved)
@@ -205,24 +205,17 @@ class FlowForecaster(nn.Module):
         sites, labels = decode(kept, state[exists, :-1], self.settings.grid.shape)
         return Voxels(sites.keys, labels)
 
-    def decoder(self, observation: Observation, horizon: tuple[OccupancyFrame, ...]
+    def decoder(self, observation: Observation, targets: tuple[Target, ...]
                 ) -> Callable[[Tensor], tuple[OccupancyFrame, ...]]:
-        """What makes frames of states [N, C + 1] of one observed window (models.decoding); poses and stamps are taken
-        from `horizon`."""
+        """What makes frames of states [N, C + 1] of one observed window (models.decoding), at its `targets`."""
         num_voxels, support = self.settings.grid.num_voxels, observation.layout.support
         base = Voxels.of(observation.moved, num_voxels, self.device)
         decoded_base = self.decode_state(observation.base, support, repeating=True)
 
         def decode(state: Tensor) -> tuple[OccupancyFrame, ...]:
-            return corrected(self.decode_state(state, support), decoded_base, base).frames(horizon, num_voxels)
+            return corrected(self.decode_state(state, support), decoded_base, base).frames(targets, num_voxels)
 
         return decode
-
-
-def horizon_geometry(window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Grid poses [F, 4, 4] of the horizon and its seconds [F] after the present; all that a forecaster may know."""
-    poses = np.stack([frame.world_from_grid for frame in window.horizon])
-    return poses, np.array([frame.stamp_s for frame in window.horizon]) - window.present.stamp_s
 
 
 def join_encodings(encodings: Sequence[Encoding]) -> Encoding:

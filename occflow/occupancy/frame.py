@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from occflow.grid import FREE, VoxelGrid
-from occflow.logs.protocol import Box
+from occflow.geometry import transform
+from occflow.grid import FREE, OTHERS, VoxelGrid
+from occflow.logs.protocol import UNLABELLED, Box
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class OccupancyFrame:
 
     Args:
         flat: [N] int64 flat voxel indices (VoxelGrid.flatten), strictly increasing.
-        labels: [N] uint8 classes 0..16 (occflow.grid.CLASS_NAMES).
+        labels: [N] uint8 classes 0..16 (occflow.grid.CLASS_NAMES); UNLABELLED where a log names none.
         world_from_grid: pose [4, 4] of the grid at this instant (the grid pose).
         stamp_s: time, seconds.
         token: name of the keyframe in its log.
@@ -45,6 +46,10 @@ class OccupancyFrame:
         volume[self.flat] = self.labels
         return volume.reshape(grid.shape)
 
+    def with_classes(self) -> OccupancyFrame:
+        """The frame as it is shown and scored: what has no label is of class "others". Networks take it as it is."""
+        return replace(self, labels=np.where(self.labels == UNLABELLED, np.uint8(OTHERS), self.labels))
+
     @classmethod
     def from_dense(cls, volume: np.ndarray, world_from_grid: np.ndarray, stamp_s: float = 0.0,
                    token: str = "", boxes: tuple[Box, ...] = ()) -> OccupancyFrame:
@@ -52,3 +57,29 @@ class OccupancyFrame:
         flat = np.flatnonzero(volume.reshape(-1) != FREE)
         return cls(flat, volume.reshape(-1)[flat].astype(np.uint8), np.asarray(world_from_grid, dtype=np.float64),
                    stamp_s, token, boxes)
+
+
+@dataclass(frozen=True)
+class FrameInGrid(OccupancyFrame):
+    """A frame that knows its grid.
+
+    Args:
+        grid: what `flat` counts the voxels of.
+    """
+
+    grid: VoxelGrid = field(kw_only=True)
+
+    @classmethod
+    def of(cls, frame: OccupancyFrame, grid: VoxelGrid) -> FrameInGrid:
+        """The same frame, arrays shared."""
+        return cls(**{one.name: getattr(frame, one.name) for one in fields(OccupancyFrame)}, grid=grid)
+
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Centres [N, 3] float64 of the occupied voxels, metres, in the grid's frame at this instant (x forward, y
+        left, z up), and their classes [N] uint8."""
+        return self.grid.centres(self.grid.unflatten(self.flat)), self.labels
+
+    def world_points(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `points`, in the world frame of the log."""
+        centres, labels = self.points()
+        return transform(self.world_from_grid, centres), labels

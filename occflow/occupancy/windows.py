@@ -1,10 +1,10 @@
-"""Windows: a history and a horizon cut from an occupancy sequence (docs/scores.md, "Windows")."""
+"""Windows: a task and what then happened, cut from an occupancy sequence (docs/scores.md, "Windows")."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.regrid import regridded
 from occflow.occupancy.settings import GRID_POSES, INPUT_KINDS, refuse_unknown
 from occflow.occupancy.storage.store import OccupancyStore
+from occflow.occupancy.tasks import Target, Task
 
 INTERVAL_TOLERANCE = 0.25  # published keyframes are 0.4 to 0.6 s apart
 LONGEST_GAP = 1.75  # of the usual interval; a frame that is missing leaves twice of it
+
+Frames = tuple[OccupancyFrame, ...]
 
 
 @dataclass(frozen=True)
@@ -29,21 +32,31 @@ class WindowKey:
 
 @dataclass(frozen=True)
 class Window:
-    """A forecasting task.
+    """A task and its answer; forecasters are given the task, trainings and scores hold the truth.
 
     Args:
         key: where it was cut.
-        history: the P observed frames, the last being the present.
-        horizon: the F frames to forecast; their grid poses are the ego future (ego setting G).
+        task: the history, and the grid poses and stamps of the truth (ego setting G).
+        truth: the F frames that were to be forecast.
     """
 
     key: WindowKey
-    history: tuple[OccupancyFrame, ...]
-    horizon: tuple[OccupancyFrame, ...]
+    task: Task
+    truth: Frames
+
+    @classmethod
+    def of(cls, key: WindowKey, history: Frames, truth: Frames) -> Window:
+        """The window of P observed frames and the F frames that came then."""
+        targets = tuple(Target(frame.world_from_grid, frame.stamp_s) for frame in truth)
+        return cls(key, Task(history, targets, scene=key.scene), truth)
+
+    @property
+    def history(self) -> Frames:
+        return self.task.history
 
     @property
     def present(self) -> OccupancyFrame:
-        return self.history[-1]
+        return self.task.present
 
 
 def window_keys(store: OccupancyStore, split: str | None, history: int, horizon: int,
@@ -77,7 +90,7 @@ def read_window(store: OccupancyStore, key: WindowKey, history: int, horizon: in
 
     Args:
         input_kind: "occupancy": the history is the full, labelled occupancy; "causal": what the sweeps until then
-            had shown, without labels. The horizon is the full occupancy in either case.
+            had shown, without labels. The truth is the full occupancy in either case.
         grid_pose: "ego": every frame in its own grid; "anchored": all frames in the present's grid (what leaves it
             is lost, what enters it from outside of a frame's own grid is free and unobserved).
 
@@ -89,7 +102,7 @@ def read_window(store: OccupancyStore, key: WindowKey, history: int, horizon: in
     observe = store.frame if input_kind == "occupancy" else store.causal_frame
     observed = tuple(observe(key.scene, key.start + i) for i in range(history))
     future = tuple(store.frame(key.scene, key.start + history + i) for i in range(horizon))
-    window = Window(key, observed, future)
+    window = Window.of(key, observed, future)
     return anchored(window, store.grid) if grid_pose == "anchored" else window
 
 
@@ -147,4 +160,4 @@ def anchored(window: Window, grid: VoxelGrid) -> Window:
 
 def map_frames(window: Window, change: Callable[[OccupancyFrame], OccupancyFrame]) -> Window:
     """The window with every frame changed."""
-    return replace(window, history=tuple(map(change, window.history)), horizon=tuple(map(change, window.horizon)))
+    return Window.of(window.key, tuple(map(change, window.history)), tuple(map(change, window.truth)))

@@ -13,7 +13,7 @@ from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord
-from occflow.stream.forecaster import StreamForecast, known_labels
+from occflow.stream.forecaster import StreamForecast
 from occflow.stream.sinks import shown_frames
 from occflow.viewing.animation import GAP_PX, MARGIN_PX, gif_palette
 from occflow.viewing.panels import Panels, panel_size, view_value
@@ -34,7 +34,7 @@ def animate(forecasts: list[StreamForecast], path: Path, grid: VoxelGrid, view: 
     if not forecasts:
         return None
     pictures = [_picture(forecast, forecasts[place + 1:], grid, view) for place, forecast in enumerate(forecasts)]
-    steps_s = np.diff([forecast.window.present.stamp_s for forecast in forecasts], append=np.inf)
+    steps_s = np.diff([forecast.task.present.stamp_s for forecast in forecasts], append=np.inf)
     durations_ms = np.rint(1000 * np.clip(steps_s, SHORTEST_S, LONGEST_S)).astype(int).tolist()
     palette = gif_palette()
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
@@ -46,12 +46,12 @@ def animate(forecasts: list[StreamForecast], path: Path, grid: VoxelGrid, view: 
 
 def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelGrid, view: Mapping) -> Image.Image:
     """The present and its forecast, below it what was seen then, with a heading and the legend."""
-    window = forecast.window
-    record = ForecastRecord(grid, window.history, (), {forecast.name: forecast.frames}, window.key.scene)
+    task = forecast.task
+    record = ForecastRecord(grid, task.history, (), {forecast.name: forecast.frames}, task.scene)
     panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
     present, *foreseen = shown_frames(forecast, list(view_value(view, "times_s", "[1,2,3]")))
-    seen = [seen_at(frame.stamp_s, window.key.scene, later) for frame in foreseen]
-    rows = [[panels.frame(present, _remark(window.present)), *(panels.frame(frame, "forecast") for frame in foreseen)],
+    seen = [seen_at(frame.stamp_s, task.scene, later) for frame in foreseen]
+    rows = [[panels.frame(present, _remark(task.present)), *(panels.frame(frame, "forecast") for frame in foreseen)],
             [_note(panels, ["what the LiDAR saw", "when the time had come:"]),
              *(_note(panels, ["no frame of then"]) if frame is None else panels.frame(frame, "seen then")
                for frame in seen)]]
@@ -63,13 +63,13 @@ def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelG
 
 def seen_at(stamp_s: float, scene: str, later: list[StreamForecast]) -> OccupancyFrame | None:
     """What the car saw of a scene at a time, as the present of a later forecast; None where there is none."""
-    presents = (one.window.present for one in later if one.window.key.scene == scene)
-    return next((known_labels(frame) for frame in presents if abs(frame.stamp_s - stamp_s) < SAME_INSTANT_S), None)
+    presents = (one.task.present for one in later if one.task.scene == scene)
+    return next((frame.with_classes() for frame in presents if abs(frame.stamp_s - stamp_s) < SAME_INSTANT_S), None)
 
 
 def _heading(forecast: StreamForecast) -> str:
     how = "persistence (no whole history yet)" if forecast.name == "persistence" else f"{forecast.name}, live"
-    return f"{forecast.window.key.scene}   {forecast.drive_s:.1f} s into the drive   forecast by {how}"
+    return f"{forecast.task.scene}   {forecast.drive_s:.1f} s into the drive   forecast by {how}"
 
 
 def _remark(present: OccupancyFrame) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from occflow.grid import OTHERS
-from occflow.logs.protocol import UNLABELLED
 from occflow.models.flow_model import ForecasterSettings
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.tasks import EXTRAPOLATED, Target, Task
 from occflow.occupancy.warp import warp
-from occflow.occupancy.windows import Window, WindowKey
 from occflow.stream.history import SAME_STAMP_S, CausalHistory, KeptFrame
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.network import StreamNetwork
@@ -26,20 +24,20 @@ Frames = tuple[OccupancyFrame, ...]
 
 
 @dataclass(frozen=True)
-class Task:
+class Due:
     """A forecast that is due.
 
     Args:
         arrival: the last sweep that it may know.
-        history: the frames, the last being the present; only the present where the history is not whole.
-        horizon: empty frames at the guessed grid poses of the future.
+        kept: the frames of the history, the last being the present; only the present where it is not `whole`.
+        task: of these frames, UNLABELLED voxels in them, and the guessed grid poses of the future.
         drive_s: seconds since the first sweep of the drive.
     """
 
     arrival: Arrival
-    history: list[KeptFrame]
+    kept: list[KeptFrame]
     whole: bool
-    horizon: Frames
+    task: Task
     drive_s: float
 
 
@@ -49,24 +47,19 @@ class StreamForecast:
 
     Args:
         name: of the forecaster; "persistence" where the network had to pass.
-        window: the history that was used, UNLABELLED voxels in it, and as an empty horizon the guessed grid poses.
-        frames: F forecast frames; the stamp of the forecast is that of window.present.
+        task: as in `Due`.
+        frames: F forecast frames; the stamp of the forecast is that of task.present.
         drive_s: seconds from the first sweep of the drive to the present.
     """
 
     name: str
-    window: Window
+    task: Task
     frames: Frames
     drive_s: float
 
 
-def known_labels(frame: OccupancyFrame) -> OccupancyFrame:
-    """The frame as it is shown and scored: what has no label is of class "others". Networks take it as it is."""
-    return replace(frame, labels=np.where(frame.labels == UNLABELLED, np.uint8(OTHERS), frame.labels))
-
-
 class StreamForecaster:
-    """Turns arrivals into tasks (cheap, for every sweep) and tasks into forecasts.
+    """Turns arrivals into forecasts that are due (cheap, for every sweep), and these into forecasts that are made.
 
     Raises:
         InputError: the rate does not suit the history.
@@ -86,8 +79,8 @@ class StreamForecaster:
         self._due_s, self._last_s = -np.inf, np.inf  # stamps of the next forecast and of the last sweep
         self._was_whole: bool | None = None
 
-    def observe(self, arrival: Arrival) -> Task | None:
-        """Take a sweep; the task, where a forecast is due at it."""
+    def observe(self, arrival: Arrival) -> Due | None:
+        """Take a sweep; what is to be forecast, where a forecast is due at it."""
         self._record.sweeps += 1
         if arrival.drive != self._drive:
             self._history.forget()
@@ -102,24 +95,24 @@ class StreamForecaster:
             present = self._history.make_frame()
         settings = self._settings
         history = self._history.before(present, settings.num_history, settings.frame_interval_s)
-        nothing = np.zeros(0, np.int64), np.zeros(0, np.uint8)
-        horizon = tuple(OccupancyFrame(*nothing, pose, present.frame.stamp_s + seconds) for pose, seconds
+        kept = history or [present]
+        targets = tuple(Target(pose, present.frame.stamp_s + seconds) for pose, seconds
                         in zip(self._history.future_poses(self._future_s), self._future_s))
-        return Task(arrival, history or [present], history is not None, horizon, arrival.sweep.stamp_s - self._start_s)
+        task = Task(tuple(one.frame for one in kept), targets, EXTRAPOLATED, arrival.drive[1])
+        return Due(arrival, kept, history is not None, task, arrival.sweep.stamp_s - self._start_s)
 
-    def forecast(self, task: Task) -> StreamForecast:
-        """Do a task: by the network where the history is whole, else by persistence; the change is told."""
-        self._tell(task)
-        window = Window(WindowKey(task.arrival.drive[1], 0), tuple(kept.frame for kept in task.history), task.horizon)
-        encoded = [self._encoding(kept) for kept in task.history]
-        if task.whole:
-            frames = self._network.forecast(window, encoded, self._seed)
-            return StreamForecast(self._network.name, window, frames, task.drive_s)
+    def forecast(self, due: Due) -> StreamForecast:
+        """Make a forecast: by the network where the history is whole, else by persistence; the change is told."""
+        self._tell(due)
+        encoded = [self._encoding(kept) for kept in due.kept]
+        if due.whole:
+            frames = self._network.forecast(due.task, encoded, self._seed)
+            return StreamForecast(self._network.name, due.task, frames, due.drive_s)
         with self._record.stage("decode"):
-            present = known_labels(window.present)
+            present = due.task.present.with_classes()
             frames = tuple(warp(present, self._settings.grid, target.world_from_grid, target.stamp_s)
-                           for target in task.horizon)
-        return StreamForecast("persistence", window, frames, task.drive_s)
+                           for target in due.task.targets)
+        return StreamForecast("persistence", due.task, frames, due.drive_s)
 
     def _encoding(self, kept: KeptFrame):
         if not self._stream.reuse:
@@ -140,11 +133,11 @@ class StreamForecaster:
         self._due_s += period_s * (np.floor(overdue_s / period_s) + 1)  # computed: a gap may hold any number of periods
         return True
 
-    def _tell(self, task: Task) -> None:
-        if task.whole != self._was_whole:
-            at = f"{task.arrival.drive[1]}, {task.arrival.sweep.stamp_s:.2f} s"
-            if task.whole:
+    def _tell(self, due: Due) -> None:
+        if due.whole != self._was_whole:
+            at = f"{due.task.scene}, {due.arrival.sweep.stamp_s:.2f} s"
+            if due.whole:
                 self._notices.say("forecasting", f"from {at}: the history is whole")
             else:
                 self._notices.say("persistence", f"from {at}: a frame of the history is missing")
-            self._was_whole = task.whole
+            self._was_whole = due.whole

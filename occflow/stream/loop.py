@@ -69,25 +69,25 @@ class Worker:
 
     def step(self, batch: list[Arrival]) -> None:
         """Take sweeps and make one forecast at most."""
-        task = None
+        due = None
         for arrival in batch:
             newer = self._forecaster.observe(arrival)
-            if newer and task:
+            if newer and due:
                 self._record.drop("forecasts overtaken")
-            task = newer or task
-        if task is None:
+            due = newer or due
+        if due is None:
             return
-        if self._age_s(task.arrival) > self._deadline_s:
+        if self._age_s(due.arrival) > self._deadline_s:
             self._record.drop("forecasts late before they began")
             return
-        forecast = self._forecaster.forecast(task)
-        if self._age_s(task.arrival) > self._deadline_s:
+        forecast = self._forecaster.forecast(due)
+        if self._age_s(due.arrival) > self._deadline_s:
             self._record.drop("forecasts late")
             return
         with self._record.stage("deliver"):
             for sink in self._sinks:
                 sink.deliver(forecast)
-        self._record.deliver(forecast.name, self._age_s(task.arrival))
+        self._record.deliver(forecast.name, self._age_s(due.arrival))
 
     def _age_s(self, arrival: Arrival) -> float:
         return self._clock.now() - arrival.arrived_s

@@ -8,7 +8,7 @@ import torch
 
 from occflow.models.flow_model import Encoding, FlowForecaster
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window
+from occflow.occupancy.tasks import Task
 from occflow.stream.latency import LatencyRecord
 
 
@@ -29,10 +29,10 @@ class StreamNetwork:
             return encoding
 
     @torch.inference_mode()
-    def forecast(self, window: Window, encoded: Sequence[Encoding], seed: int) -> tuple[OccupancyFrame, ...]:
-        """One sample of the window's future, as `StudentForecaster.forecast` gives it."""
+    def forecast(self, task: Task, encoded: Sequence[Encoding], seed: int) -> tuple[OccupancyFrame, ...]:
+        """One sample of the task's future, as `StudentForecaster.forecast` gives it."""
         with self._record.stage("propose"):
-            observation = self.model.observe(window, encoded=encoded)
+            observation = self.model.observe(task, encoded=encoded)
             self._finish()
         with self._record.stage("network"):
             condition = self.model.condition(observation)
@@ -40,7 +40,7 @@ class StreamNetwork:
             state = condition.state(self.model.one_step(noise.to(self.model.device), condition))
             self._finish()
         with self._record.stage("decode"):
-            return self.model.decoder(observation, window.horizon)(state)
+            return self.model.decoder(observation, task.targets)(state)
 
     def _finish(self) -> None:
         """Wait for a device that works behind Python's back, so that each stage has its own milliseconds."""

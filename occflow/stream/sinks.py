@@ -8,13 +8,12 @@ from pathlib import Path
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import save_forecasts
-from occflow.occupancy.windows import map_frames
-from occflow.stream.forecaster import StreamForecast, known_labels
+from occflow.stream.forecaster import StreamForecast
 
 
 def shown_frames(forecast: StreamForecast, seconds: list[float]) -> list[OccupancyFrame]:
     """The present, and of the forecast the frames nearest to times after it."""
-    present = known_labels(forecast.window.present)
+    present = forecast.task.present.with_classes()
     return [present, *(min(forecast.frames, key=lambda frame: abs(frame.stamp_s - present.stamp_s - after_s))
                        for after_s in seconds)]
 
@@ -36,7 +35,7 @@ class LastForecasts:
         made = self._made
         if made is None:
             return None
-        save_forecasts(path, grid, map_frames(made.window, known_labels), {made.name: made.frames})
+        save_forecasts(path, grid, made.task.with_classes(), {made.name: made.frames})
         return path
 
     def kept(self) -> list[StreamForecast]:

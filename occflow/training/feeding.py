@@ -126,7 +126,7 @@ class ObservationFeed(WindowFeed):
 
     def make(self, index: int) -> tuple[Observation, int]:
         window, region = self.window(index)
-        observation = self.forecaster.observe(window, with_target=True, region=region)
+        observation = self.forecaster.observe(window.task, window.truth, region=region)
         return observation, len(observation.layout.support)
 
     def window(self, index: int) -> tuple[Window, VoxelGrid]:

@@ -20,8 +20,8 @@ class TwinFeed(ObservationFeed):
 
     def make(self, index: int) -> tuple[tuple[Observation, TrueFuture], int]:
         window, region = self.window(index)
-        observation = self.forecaster.observe(window, region=region)
-        return (observation, TrueFuture.of(self.forecaster, window.horizon, region)), len(observation.layout.support)
+        observation = self.forecaster.observe(window.task, region=region)
+        return (observation, TrueFuture.of(self.forecaster, window.truth, region)), len(observation.layout.support)
 
 
 def train_regression(forecaster: FlowForecaster, feed: TwinFeed, values: Mapping, run: TrainingRun) -> FlowForecaster:

@@ -69,7 +69,7 @@ class SparseJobs:
     def __init__(self, settings: ForecasterSettings, window: Window, device: torch.device) -> None:
         self.settings, self.window = settings, window
         self.forecaster = FlowForecaster(settings).to(device).eval()
-        self.observation: Observation = self.forecaster.observe(window, with_target=True)
+        self.observation: Observation = self.forecaster.observe(window.task, window.truth)
         with torch.no_grad():
             self.condition = self.forecaster.condition(self.observation)
             self.encoded = [self.forecaster.encode_frames((frame,)) for frame in window.history]
@@ -83,7 +83,7 @@ class SparseJobs:
         """The true existence on the support with random latents."""
         state, support = self.noise.clone(), self.observation.layout.support
         state[:, -1] = self.observation.target[:, -1]
-        voxels, _ = self.forecaster.voxel_sites(self.window.horizon)
+        voxels, _ = self.forecaster.voxel_sites(self.window.truth)
         index = torch.arange(len(voxels), device=state.device)
         for pooling in self.forecaster.autoencoder.pyramid(voxels):
             index, coarse = pooling.parent[index], pooling.coarse
@@ -99,7 +99,7 @@ class SparseJobs:
         zeros = torch.zeros_like(self.ones)
         return {
             "encode": lambda: model.encode_frames((self.window.present,)),
-            "layout": lambda: model.observe(self.window, encoded=self.encoded),
+            "layout": lambda: model.observe(self.window.task, encoded=self.encoded),
             "mean": lambda: model.condition(replace(self.observation,
                                                     layout=without_rulebooks(self.observation.layout))),
             "velocity": lambda: model.velocity(self.noise, zeros, self.ones, condition.forecast, condition.layout),

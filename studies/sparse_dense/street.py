@@ -23,7 +23,7 @@ def street_window(grid: VoxelGrid, num_history: int, num_horizon: int, interval_
     reach_m = float(np.abs(np.asarray(grid.origin_m)).max() + grid.voxel_size_m * max(grid.shape))
     static = _static_surfaces(reach_m, EGO_SPEED_M_PER_S * interval_s * count, grid.voxel_size_m / 2)
     frames = [_frame(grid, static, index, interval_s) for index in range(count)]
-    return Window(WindowKey("street", 0), tuple(frames[:num_history]), tuple(frames[num_history:]))
+    return Window.of(WindowKey("street", 0), tuple(frames[:num_history]), tuple(frames[num_history:]))
 
 
 def _frame(grid: VoxelGrid, static: list[Patch], index: int, interval_s: float) -> OccupancyFrame:

@@ -59,7 +59,7 @@ def networks_and_condition(small_forecaster, street_window):
     small_forecaster.requires_grad_(False)
     velocity = small_forecaster.velocity
     networks = DistilledNetworks(small_forecaster, velocity, velocity, velocity, 1.0, EvaluationCount())
-    condition = small_forecaster.condition(small_forecaster.observe(street_window))
+    condition = small_forecaster.condition(small_forecaster.observe(street_window.task))
     return networks, condition
 
 

@@ -19,6 +19,7 @@ from occflow.forecasting.forecast import Forecast
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.tasks import Task
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 FINE, GRID = VoxelGrid((-4.0, -4.0, 0.0), (16, 16, 2), 0.5), VoxelGrid((-4.0, -4.0, 0.0), (8, 8, 1), 1.0)
@@ -72,16 +73,16 @@ class Sampler:
     def __init__(self, name: str, *choices: tuple) -> None:
         self.name, self.choices = name, choices
 
-    def samples(self, window: Window, seeds: list[int]) -> list[Forecast]:
+    def samples(self, task: Task, seeds: list[int]) -> list[Forecast]:
         return [Forecast(tuple(frame(target.stamp_s, PARKED, *self.choices[i % len(self.choices)])
-                               for target in window.horizon)) for i in range(len(seeds))]
+                               for target in task.targets)) for i in range(len(seeds))]
 
 
 def test_fine_voxels_become_those_of_the_window(tmp_path):
-    window = Window(WindowKey("s", 0), (frame(0.0, PARKED),), (frame(0.5), frame(1.0)))
-    left, right = read_branch_file(write_branches(tmp_path)).futures(window, GRID)
+    window = Window.of(WindowKey("s", 0), (frame(0.0, PARKED),), (frame(0.5), frame(1.0)))
+    left, right = read_branch_file(write_branches(tmp_path)).futures(window.task.targets, GRID)
     for one, voxel in ((left, LEFT), (right, RIGHT)):
-        for found, target in zip(one, window.horizon):
+        for found, target in zip(one, window.truth):
             assert set(found.flat) == set(frame(0, PARKED, voxel).flat) and (found.labels == CAR).all()
             assert np.array_equal(found.world_from_grid, target.world_from_grid)
     parting = parting_voxels([left, right], GRID)
@@ -124,9 +125,9 @@ def test_unusable_files_are_refused(tmp_path):
 
 
 def test_a_longer_horizon_than_the_branches_have_is_refused(tmp_path):
-    window = Window(WindowKey("s", 0), (frame(0.0),), tuple(frame(0.5 * i) for i in (1, 2, 3)))
+    window = Window.of(WindowKey("s", 0), (frame(0.0),), tuple(frame(0.5 * i) for i in (1, 2, 3)))
     with pytest.raises(InputError, match="2 future frames, the horizon has 3"):
-        read_branch_file(write_branches(tmp_path)).futures(window, GRID)
+        read_branch_file(write_branches(tmp_path)).futures(window.task.targets, GRID)
 
 
 @pytest.mark.parametrize("changed", [
@@ -147,11 +148,11 @@ def test_odd_arrays_are_refused_in_one_line(tmp_path, changed):
 @pytest.mark.filterwarnings("error", "ignore:Duplicate name")
 def test_random_edits_are_refused_in_one_line_or_give_futures(tmp_path):
     path, rng = write_branches(tmp_path), np.random.default_rng(0)
-    whole, window = path.read_bytes(), Window(WindowKey("s", 0), (frame(0.0, PARKED),), (frame(0.5), frame(1.0)))
+    whole, window = path.read_bytes(), Window.of(WindowKey("s", 0), (frame(0.0, PARKED),), (frame(0.5), frame(1.0)))
     for number in range(200):
         path.write_bytes((edited_bytes if number % 2 else edited_archive)(whole, rng))
         try:
-            read_branch_file(path).futures(window, GRID)
+            read_branch_file(path).futures(window.task.targets, GRID)
         except InputError as error:
             assert str(path) in str(error) and len(str(error).splitlines()) == 1
 

@@ -15,7 +15,8 @@ from occflow.forecasting.rules import baselines
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
+from occflow.occupancy.tasks import Task
+from occflow.occupancy.windows import WindowKey, WindowSource, window_keys
 
 HISTORY, HORIZON = 2, 3
 
@@ -46,18 +47,22 @@ class MemoryStore:
         return OccupancyFrame.from_dense(volume, planar_pose(0.0, 0.0, 0.0), 0.5 * index)
 
 
+def what_happens(task: Task) -> tuple[OccupancyFrame, ...]:
+    return tuple(MemoryStore({}).frame(task.scene, round(target.stamp_s / 0.5)) for target in task.targets)
+
+
 class Oracle:
-    """Gives the horizon back (only a test may read it) and notes the seeds that it was given."""
+    """Gives what happens then, which no task tells, out of the store; notes the seeds that it was given."""
 
     nfe = 3
 
     def __init__(self, name: str, ms: dict[str, float] | None = None) -> None:
         self.name, self.ms, self.seeds = name, ms or {}, []
 
-    def forecast(self, window: Window, seed: int) -> Forecast:
+    def forecast(self, task: Task, seed: int) -> Forecast:
         self.seeds.append(seed)
         stretched = {stage: value * len(self.seeds) for stage, value in self.ms.items()}
-        return Forecast(window.horizon, stretched)
+        return Forecast(what_happens(task), stretched)
 
 
 @pytest.fixture()
@@ -138,8 +143,8 @@ def test_median_milliseconds(store):
 
 def test_a_forecast_of_too_few_frames_is_refused(store):
     class Short(Oracle):
-        def forecast(self, window: Window, seed: int) -> Forecast:
-            return Forecast(window.horizon[:-1])
+        def forecast(self, task: Task, seed: int) -> Forecast:
+            return Forecast(what_happens(task)[:-1])
 
     with pytest.raises(ValueError, match="short: 2 frames forecast of 3"):
         scored(store, window_keys(store, None, HISTORY, HORIZON), [Short("short")])

@@ -33,7 +33,7 @@ def volumes(*lead: int, seed: int = 0) -> np.ndarray:
 
 def window(truth: np.ndarray) -> Window:
     present = OccupancyFrame(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.eye(4), 0.0, "sample-7")
-    return Window(WindowKey("scene-1", 0), (present,), tuple(
+    return Window.of(WindowKey("scene-1", 0), (present,), tuple(
         OccupancyFrame.from_dense(one, planar_pose(i, 0, 0), 0.5 * i) for i, one in enumerate(truth, 1)))
 
 
@@ -47,7 +47,7 @@ def test_a_folder_is_scored_as_its_volumes_are(tmp_path):
     ours, theirs = volumes(seed=1), volumes(seed=2)
     forecaster = ImportedForecaster.configured(str(folder_with(tmp_path, semantics=ours)), GRID, "G")
     scores = ForecasterScores(forecaster.name, forecaster.nfe)
-    scores.add(window(theirs), forecaster.forecast(window(theirs), 0))
+    scores.add(window(theirs), forecaster.forecast(window(theirs).task, 0))
     direct = IoUCounts(FRAMES)
     for index in range(FRAMES):
         np.add.at(direct.confusion[index], (ours[index].reshape(-1), theirs[index].reshape(-1)), 1)
@@ -59,10 +59,10 @@ def test_a_folder_is_scored_as_its_volumes_are(tmp_path):
 def test_samples_of_a_file_are_an_ensemble_and_repeat_where_too_few(tmp_path):
     truth = volumes(seed=2)
     forecaster = ImportedForecaster(folder_with(tmp_path, semantics=volumes(3, seed=1)), GRID, "G")
-    found = forecaster.samples(window(truth), [1, 2, 3, 4])
+    found = forecaster.samples(window(truth).task, [1, 2, 3, 4])
     assert [np.array_equal(found[0].frames[0].flat, one.frames[0].flat) for one in found] == [True, False, False, True]
     counts = DistributionCounts(3)
-    counts.add([one.frames for one in found[:3]], window(truth).horizon, GRID.num_voxels)
+    counts.add([one.frames for one in found[:3]], window(truth).truth, GRID.num_voxels)
     assert counts.row()["diversity"] > 0
 
 
@@ -153,4 +153,4 @@ def test_names_of_scenes_and_keyframes_do_not_lead_out_of_the_folder(tmp_path):
     for scene, token in (("..", "secret"), ("scene-1", "../../secret"), (str(tmp_path), "secret"), ("scene-1", "")):
         present = replace(truth.present, token=token)
         with pytest.raises(InputError, match="cannot be a file name"):
-            forecaster.forecast(Window(WindowKey(scene, 0), (present,), truth.horizon), 0)
+            forecaster.forecast(replace(truth.task, history=(present,), scene=scene), 0)

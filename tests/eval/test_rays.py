@@ -153,7 +153,7 @@ def test_rays_of_a_log():
 
 def test_the_truth_is_a_row_of_its_own():
     scores = RayScores(GRID, lambda scene, frame: forward_rays(10.25))
-    window = Window(WindowKey("s", 0), (wall(10.0),), (wall(10.0), wall(10.0)))
+    window = Window.of(WindowKey("s", 0), (wall(10.0),), (wall(10.0), wall(10.0)))
     scores.watch(window, {"late": Forecast((wall(12.5), wall(10.0)))})
     found = {row["name"]: row for row in scores.report()["rows"]}
     assert found["truth"]["l1_m"] == 0.0 and found["late"]["l1_m"] == 1.25  # mean over frames: 2.5 m and 0 m

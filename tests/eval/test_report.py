@@ -28,7 +28,7 @@ def frames(shift: int) -> tuple[OccupancyFrame, ...]:
 def scores(name: str, shift: int, flow_ms: float | None) -> ForecasterScores:
     found = ForecasterScores(name, 1)
     ms = {} if flow_ms is None else {"encode": 1.0, "flow": flow_ms, "decode": 2.0}
-    found.add(Window(WindowKey("s", 0), frames(0)[:2], frames(0)), Forecast(frames(shift), ms))
+    found.add(Window.of(WindowKey("s", 0), frames(0)[:2], frames(0)), Forecast(frames(shift), ms))
     return found
 
 
@@ -67,7 +67,7 @@ def test_without_labels_no_class_is_scored_and_the_report_says_why(tmp_path):
     def relabelled(label: int) -> tuple[OccupancyFrame, ...]:
         return tuple(replace(frame, labels=np.full(10, label, np.uint8)) for frame in frames(0))
 
-    window = Window(WindowKey("s", 0), relabelled(0)[:2], relabelled(0))
+    window = Window.of(WindowKey("s", 0), relabelled(0)[:2], relabelled(0))
     rows = []
     for name, label in (("copy", 0), ("teacher-10", 4)):
         rows.append(ForecasterScores(name, 1))

@@ -33,7 +33,7 @@ def report() -> dict:
         "views": ViewScores(GRID, STRICT, [0, 1, 2]), "present": PresentScores(GRID, [0, 1, 2]),
         "coherence": CoherenceScores(GRID)}
     for number, shift in enumerate((0, 4)):
-        window = Window(WindowKey(f"s{number}", 0), (frame(40),), (frame(40),) * 3)
+        window = Window.of(WindowKey(f"s{number}", 0), (frame(40),), (frame(40),) * 3)
         forecast = Forecast((frame(40 + shift),) * 3)
         scores.add(window, forecast)
         for one in measures.values():

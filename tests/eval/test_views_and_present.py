@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from occflow.errors import InputError
 from occflow.eval.coherence import CoherenceScores
-from occflow.eval.ego_setting import EXTRAPOLATED, GIVEN, ExtrapolatedEgo, blind_window, in_ego_setting
+from occflow.eval.ego_setting import EXTRAPOLATED, GIVEN, ExtrapolatedEgo, in_ego_setting
 from occflow.eval.iou import IoUCounts
 from occflow.eval.present import PresentScores
 from occflow.eval.protocols import PROTOCOLS
@@ -36,7 +36,7 @@ def frame(voxels: dict[tuple[int, int, int], int], pose: np.ndarray | None = Non
 
 
 def window_of(*horizon: OccupancyFrame, history: tuple = ()) -> Window:
-    return Window(WindowKey("s", 0), history or (frame({}),), horizon)
+    return Window.of(WindowKey("s", 0), history or (frame({}),), horizon)
 
 
 def test_distance_bands_and_observed_voxels_by_hand():
@@ -99,22 +99,22 @@ def test_what_comes_into_view_is_not_incoherent():
     assert coherence(driving(0, {}), driving(1, {(78, 4, 0): WALL, (79, 4, 0): WALL}))["background_iou"] is None
 
 
-def test_a_blind_window_holds_nothing_of_the_horizon():
+def test_a_wrong_guess_of_the_ego_costs():
     """A steady drive is extrapolated exactly, a stop is not; the frames come back at the targets' poses."""
     history = tuple(driving(i, {(60 - 2 * i, 4, 0): WALL}) for i in range(3))
     steady = window_of(*(driving(i, {(60 - 2 * i, 4, 0): WALL}) for i in (3, 4)), history=history)
-    blind = blind_window(steady)
-    assert all(not len(one.flat) for one in blind.horizon)
-    for one, true in zip(blind.horizon, steady.horizon):
+    guessed = steady.task.extrapolated()
+    assert (guessed.ego, steady.task.ego) == (EXTRAPOLATED, GIVEN)
+    for one, true in zip(guessed.targets, steady.truth):
         assert np.allclose(one.world_from_grid, true.world_from_grid) and one.stamp_s == true.stamp_s
-    stopped = replace(steady, horizon=tuple(frame({(56, 4, 0): WALL}, planar_pose(4.0, 0, 0), 0.5 * i) for i in (3, 4)))
+    stopped = window_of(*(frame({(56, 4, 0): WALL}, planar_pose(4.0, 0, 0), 0.5 * i) for i in (3, 4)), history=history)
     told, untold = Baseline("persistence", GRID, persisted), ExtrapolatedEgo(Baseline("persistence", GRID, persisted))
     for window, forecaster, expected in ((steady, untold, 1.0), (stopped, untold, 0.0), (stopped, told, 1.0)):
         counts = IoUCounts(2)
-        for index, one in enumerate(forecaster.forecast(window, 0).frames):
-            counts.add(index, one, window.horizon[index])
+        for index, one in enumerate(forecaster.forecast(window.task, 0).frames):
+            counts.add(index, one, window.truth[index])
         assert counts.iou() == pytest.approx([expected] * 2)
-    assert len(untold.samples(steady, [1, 2])) == 2
+    assert len(untold.samples(steady.task, [1, 2])) == 2
 
 
 def test_ego_settings_have_names():

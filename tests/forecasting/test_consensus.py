@@ -17,7 +17,7 @@ class Counting:
     def __init__(self) -> None:
         self.seeds = []
 
-    def samples(self, window, seeds):
+    def samples(self, task, seeds):
         self.seeds.append(seeds)
         return [Forecast((OccupancyFrame(np.arange(2 if i == 0 else 1), np.full(2 if i == 0 else 1, 4, np.uint8),
                                          np.eye(4), 0.0),), {"encode": 7.0, "flow": 2.0, "decode": 3.0})

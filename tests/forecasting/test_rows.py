@@ -7,7 +7,7 @@ import torch
 
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_forecaster, save_checkpoint
-from occflow.forecasting.networks import Sampler, WindowEncoder
+from occflow.forecasting.networks import Sampler, TaskEncoder
 from occflow.forecasting.rows import checkpoint_forecasters
 from occflow.weights_file import read_weights, write_weights
 
@@ -86,11 +86,11 @@ def test_the_rows_of_a_teacher_encode_a_window_once_and_forecast_as_if_alone(che
     together, _ = checkpoint_forecasters(values(path), small_settings)
     model, encoded = together[0].model, []
     observe = model.observe
-    model.observe = lambda window: encoded.append(window) or observe(window)
-    shared = [row.forecast(street_window, 3) for row in together]
+    model.observe = lambda task: encoded.append(task) or observe(task)
+    shared = [row.forecast(street_window.task, 3) for row in together]
     assert len(encoded) == 1 and shared[0].ms["encode"] == shared[1].ms["encode"]
     for row, one in zip(together, shared):
-        row.encoder = WindowEncoder(model)
-        alone = row.forecast(street_window, 3)
+        row.encoder = TaskEncoder(model)
+        alone = row.forecast(street_window.task, 3)
         assert all((a.flat == b.flat).all() and (a.labels == b.labels).all() for a, b in zip(one.frames, alone.frames))
     assert len(encoded) == 3

@@ -27,6 +27,7 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.storage.forecast_file import save_forecasts
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout
+from occflow.occupancy.tasks import Target
 from occflow.occupancy.windows import Window, WindowKey
 from occflow.simulation.branches import read_branches
 from occflow.viewing.source import open_source
@@ -74,13 +75,13 @@ def _view(path: Path) -> object:
 
 def _window() -> Window:
     frames = tuple(_boxed(index) for index in range(4))
-    return Window(WindowKey("street", 0), frames[:2], frames[2:])
+    return Window.of(WindowKey("street", 0), frames[:2], frames[2:])
 
 
 def _write_forecast(folder: Path) -> Path:
     window = _window()
-    save_forecasts(folder / "forecast.npz", GRID, window, {"student-1": window.horizon},
-                   {"student-1": [window.horizon, window.horizon]})
+    save_forecasts(folder / "forecast.npz", GRID, window.task, {"student-1": window.truth},
+                   {"student-1": [window.truth, window.truth]}, window.truth)
     return folder / "forecast.npz"
 
 
@@ -111,12 +112,12 @@ def _compare(path: Path) -> object:
 def _write_prediction(folder: Path) -> Path:
     window, path = _window(), folder / "peer/street/frame-1.npz"
     path.parent.mkdir(parents=True)
-    np.savez_compressed(path, semantics=np.stack([frame.dense(GRID) for frame in window.horizon]))
+    np.savez_compressed(path, semantics=np.stack([frame.dense(GRID) for frame in window.truth]))
     return path
 
 
 def _read_prediction(path: Path) -> object:
-    return ImportedForecaster(path.parents[1], GRID, "G").samples(_window(), [0, 1])
+    return ImportedForecaster(path.parents[1], GRID, "G").samples(_window().task, [0, 1])
 
 
 def _write_branches(folder: Path) -> Path:
@@ -133,10 +134,8 @@ def _write_branches(folder: Path) -> Path:
 
 def _read_branches(path: Path) -> object:
     """The futures as they are scored, and as the simulator's own tools see them."""
-    window = _window()
-    frames = tuple(OccupancyFrame(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.eye(4), one.stamp_s)
-                   for one in window.horizon)
-    futures = read_branch_file(path).futures(Window(window.key, window.history, frames), GRID)
+    targets = tuple(Target(np.eye(4), one.stamp_s) for one in _window().truth)
+    futures = read_branch_file(path).futures(targets, GRID)
     branches = read_branches(path)
     return futures, [branches.dense(branch, frame) for branch in range(branches.num_branches)
                      for frame in range(branches.num_frames)]

@@ -51,7 +51,7 @@ class Windows(WindowFeed):
         self.forecaster, self.observed = forecaster, window
 
     def make(self, index: int):
-        return self.forecaster.observe(self.observed, with_target=True), 1
+        return self.forecaster.observe(self.observed.task, self.observed.truth), 1
 
     def next(self, windows: int):
         return self.draw(1)[0]
@@ -61,8 +61,8 @@ class Futures(Windows):
     """The same with its true voxels."""
 
     def make(self, index: int):
-        return (self.forecaster.observe(self.observed),
-                TrueFuture.of(self.forecaster, self.observed.horizon, self.forecaster.settings.grid)), 1
+        return (self.forecaster.observe(self.observed.task),
+                TrueFuture.of(self.forecaster, self.observed.truth, self.forecaster.settings.grid)), 1
 
 
 def test_tensors_of_both_devices_do_not_mix(two_devices):
@@ -90,7 +90,7 @@ def test_a_teachers_forecasts(two_devices, small_forecaster, small_settings, str
     save_checkpoint(tmp_path / "t.safetensors", small_forecaster, "teacher", small_settings, {})
     rows = rows_of(tmp_path / "t.safetensors", small_settings, [Sampler(2, "heun", 2.0, guidance)], device=DEVICE)
     for row in (*rows, ConsensusForecaster(rows[1], 2)):
-        [forecast] = row.samples(street_window, [0])
+        [forecast] = row.samples(street_window.task, [0])
         assert all(isinstance(frame.flat, np.ndarray) for frame in forecast.frames)
 
 
@@ -101,13 +101,13 @@ def test_a_students_forecasts(two_devices, small_forecaster, small_settings, str
     path = tmp_path / "s.safetensors"
     save_checkpoint(path, small_forecaster, "student", small_settings, {"distill": {"method": method}})
     for row in rows_of(path, small_settings, [], (1, 2), DEVICE):
-        assert row.forecast(street_window, 0).frames
+        assert row.forecast(street_window.task, 0).frames
 
 
 def test_a_streams_forecasts(two_devices, small_forecaster, street_window):
     network = StreamNetwork(small_forecaster, LatencyRecord(SystemClock()))
     encoded = [network.encode(frame) for frame in street_window.history]
-    assert network.forecast(street_window, encoded, 0)
+    assert network.forecast(street_window.task, encoded, 0)
 
 
 @pytest.mark.parametrize("decided", ["truth", "sample"])

@@ -23,7 +23,7 @@ def resampler(request, small_forecaster):
 def test_residuals_have_the_exact_posterior(resampler, street_window):
     """Of unit Gaussian data at t: mean (1 - t) / v x_t and variance t^2 / v, v = (1 - t)^2 + t^2."""
     model, t = resampler.model, 0.4
-    condition = model.condition(model.observe(street_window))
+    condition = model.condition(model.observe(street_window.task))
     decided = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(1))
     samples = torch.stack([resampler.residual(condition, decided, t, seed) for seed in range(1, 9)])
     x_t = (1 - t) * decided + t * torch.randn(decided.shape, generator=torch.Generator().manual_seed(0))
@@ -35,7 +35,7 @@ def test_residuals_have_the_exact_posterior(resampler, street_window):
 
 def test_the_less_is_noised_the_nearer_samples_are_to_what_was_decided(resampler, street_window):
     model = resampler.model
-    condition = model.condition(model.observe(street_window))
+    condition = model.condition(model.observe(street_window.task))
     decided = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(1))
     off = [(resampler.residual(condition, decided, t, 3) - decided).pow(2).mean().item() for t in (0.05, 0.5, 1.0)]
     assert off[0] < 0.02 and off[0] < off[1] < off[2] == pytest.approx(2, rel=0.1)
@@ -43,10 +43,10 @@ def test_the_less_is_noised_the_nearer_samples_are_to_what_was_decided(resampler
 
 def test_a_windows_own_future_is_resampled_and_told_of(resampler, street_window):
     kept, found = resampler.futures(street_window, "truth", [0.3], [1, 2])
-    assert kept is street_window.horizon and [len(futures) for futures in found.values()] == [2]
+    assert kept is street_window.truth and [len(futures) for futures in found.values()] == [2]
     assert agreement_table(kept, found).splitlines()[2].startswith("| 0.3 | ")
     own, _ = resampler.futures(street_window, "sample", [], [1, 2])
-    assert len(own) == len(street_window.horizon)
+    assert len(own) == len(street_window.truth)
 
 
 def test_a_missing_student_names_what_makes_one(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from occflow.flow.solvers import sample_flow
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import at_sites
-from occflow.models.flow_model import EMPTY, FlowForecaster, horizon_geometry, join_observations
+from occflow.models.flow_model import EMPTY, FlowForecaster, join_observations
 from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.mean import MeanForecast, mean_loss
 from occflow.models.regression import TrueFuture, twin_loss
@@ -20,7 +20,7 @@ from occflow.sparse.sites import lookup, site_keys, sites_from_keys
 
 
 def test_untrained_mean_is_persistence(small_forecaster, street_window):
-    observation = small_forecaster.observe(street_window)
+    observation = small_forecaster.observe(street_window.task)
     assert torch.equal(small_forecaster.condition(observation).forecast.mean, observation.base)
 
 
@@ -31,21 +31,21 @@ def remade(forecaster: FlowForecaster, **changes) -> FlowForecaster:
 
 
 def test_a_forecaster_can_start_from_nothing_or_from_a_static_world(small_forecaster, street_window):
-    empty = remade(small_forecaster, base="empty").observe(street_window).base
+    empty = remade(small_forecaster, base="empty").observe(street_window.task).base
     assert (empty[:, -1] == EMPTY).all() and (empty[:, :-1] == 0).all()
-    still = remade(small_forecaster, base="persistence").observe(street_window)
-    tracked = small_forecaster.observe(street_window)
+    still = remade(small_forecaster, base="persistence").observe(street_window.task)
+    tracked = small_forecaster.observe(street_window.task)
     assert not torch.equal(still.base, tracked.base)
     assert len(still.layout.support) <= len(tracked.layout.support)
 
 
 def test_support_and_tables_without_what_makes_them_good(small_forecaster, street_window, small_settings):
     whole = replace(small_settings.support, whole_grid=True)
-    layout = remade(small_forecaster, support=whole).observe(street_window).layout
+    layout = remade(small_forecaster, support=whole).observe(street_window.task).layout
     cells = cell_grid(small_settings.grid, small_settings.autoencoder.total_stride)
     assert len(layout.support) == small_settings.num_horizon * np.prod(cells.shape)
     blind = replace(small_settings.support, motion_compensation=False)
-    layout = remade(small_forecaster, support=blind).observe(street_window).layout
+    layout = remade(small_forecaster, support=blind).observe(street_window.task).layout
     present = layout.history_table[:, -1] < len(layout.history)
     places = layout.history.coords[layout.history_table[present, -1]][:, 1:]
     assert torch.equal(places, layout.support.coords[present][:, 1:])
@@ -53,7 +53,7 @@ def test_support_and_tables_without_what_makes_them_good(small_forecaster, stree
 
 def test_a_state_near_its_base_is_the_base(small_forecaster, street_window):
     model = remade(small_forecaster, keep_within=0.5)
-    condition = model.condition(model.observe(street_window))
+    condition = model.condition(model.observe(street_window.task))
     near, far = (torch.full_like(condition.base, size) / condition.forecast.scale for size in (0.4, 0.6))
     with torch.no_grad():
         assert torch.equal(condition.state(near), condition.base)
@@ -62,7 +62,7 @@ def test_a_state_near_its_base_is_the_base(small_forecaster, street_window):
 
 def test_guidance_goes_from_the_blind_flow_through_the_conditional_one(small_forecaster, street_window):
     torch.nn.init.normal_(small_forecaster.velocity.out.weight, std=0.5)
-    condition = small_forecaster.condition(small_forecaster.observe(street_window))
+    condition = small_forecaster.condition(small_forecaster.observe(street_window.task))
     x, t = torch.randn_like(condition.forecast.mean), torch.tensor([0.5])
     with torch.no_grad():
         blind, seen, guided = (small_forecaster.velocity_field(condition, scale)(x, t) for scale in (0.0, 1.0, 3.0))
@@ -73,7 +73,7 @@ def test_guidance_goes_from_the_blind_flow_through_the_conditional_one(small_for
 def test_the_blind_flow_sees_no_history(small_forecaster, street_window):
     """Only where things may be, not what is there."""
     torch.nn.init.normal_(small_forecaster.velocity.out.weight, std=0.5)
-    condition = small_forecaster.condition(small_forecaster.observe(street_window))
+    condition = small_forecaster.condition(small_forecaster.observe(street_window.task))
     other = replace(condition, forecast=replace(condition.forecast, mean=condition.forecast.mean + 1,
                                                 scale=condition.forecast.scale * 2))
     x, t = torch.randn_like(condition.forecast.mean), torch.tensor([0.5])
@@ -83,8 +83,8 @@ def test_the_blind_flow_sees_no_history(small_forecaster, street_window):
 
 @pytest.mark.chaotic
 def test_the_twins_loss_falls_below_that_of_its_start(small_forecaster, street_window, small_settings, figure):
-    observation = small_forecaster.observe(street_window)
-    truth = TrueFuture.of(small_forecaster, street_window.horizon, small_settings.grid)
+    observation = small_forecaster.observe(street_window.task)
+    truth = TrueFuture.of(small_forecaster, street_window.truth, small_settings.grid)
     optimiser, losses = torch.optim.Adam(small_forecaster.parameters(), lr=1e-2), []
     for _ in range(40):
         state = small_forecaster.condition(observation).forecast.mean
@@ -95,21 +95,20 @@ def test_the_twins_loss_falls_below_that_of_its_start(small_forecaster, street_w
     figure("last loss over first", float(losses[-1] / losses[0]), below=0.8)
 
 
-def test_the_future_is_not_seen(small_forecaster, street_window):
-    """Without its labels the horizon gives the same observation."""
-    blind = Window(street_window.key, street_window.history, tuple(
-        OccupancyFrame(frame.flat[:0], frame.labels[:0], frame.world_from_grid, frame.stamp_s)
-        for frame in street_window.horizon))
-    seen, unseen = small_forecaster.observe(street_window), small_forecaster.observe(blind)
+def test_the_truth_is_seen_in_the_target_alone(small_forecaster, street_window):
+    """What is asked of a forecaster is the same with it and without."""
+    seen = small_forecaster.observe(street_window.task, street_window.truth)
+    unseen = small_forecaster.observe(street_window.task)
     assert torch.equal(seen.base, unseen.base) and torch.equal(seen.layout.support.coords, unseen.layout.support.coords)
+    assert seen.target is not None and unseen.target is None
 
 
 def test_support_holds_the_true_sites_of_a_slow_world(small_forecaster, street_window, small_settings):
-    support = small_forecaster.observe(street_window).layout.support
+    support = small_forecaster.observe(street_window.task).layout.support
     stride = small_settings.autoencoder.total_stride
     cells = cell_grid(small_settings.grid, stride)
     truth = np.concatenate([coarse_keys(frame.flat, small_settings.grid, stride, cells) + i * np.prod(cells.shape)
-                            for i, frame in enumerate(street_window.horizon)])
+                            for i, frame in enumerate(street_window.truth)])
     assert np.isin(truth, support.keys.numpy()).mean() > 0.99
 
 
@@ -127,8 +126,8 @@ def test_latents_are_local(small_forecaster, street_window):
 
 def test_batching_changes_nothing(small_forecaster, street_window):
     torch.nn.init.normal_(small_forecaster.mean.mean_head.weight, std=0.1)
-    other = Window(street_window.key, street_window.history[::-1], street_window.horizon)
-    singles = [small_forecaster.observe(one, with_target=True) for one in (street_window, other)]
+    other = Window.of(street_window.key, street_window.history[::-1], street_window.truth)
+    singles = [small_forecaster.observe(one.task, one.truth) for one in (street_window, other)]
     joined = join_observations(singles)
     with torch.no_grad():
         separate = torch.cat([small_forecaster.condition(one).forecast.mean for one in singles])
@@ -139,7 +138,7 @@ def test_batching_changes_nothing(small_forecaster, street_window):
 
 def test_untrained_flow_samples_the_means_gaussian(small_forecaster, street_window):
     """At any number of steps: the flow map of unit Gaussian data is the identity."""
-    condition = small_forecaster.condition(small_forecaster.observe(street_window))
+    condition = small_forecaster.condition(small_forecaster.observe(street_window.task))
     noise = torch.randn_like(condition.forecast.mean)
     with torch.no_grad():
         assert torch.allclose(small_forecaster.one_step(noise, condition), noise, atol=1e-5)
@@ -148,25 +147,24 @@ def test_untrained_flow_samples_the_means_gaussian(small_forecaster, street_wind
 
 
 def test_decoded_frames_live_in_the_horizons_grids(small_forecaster, street_window, small_settings):
-    observation = small_forecaster.observe(street_window, with_target=True)
-    frames = small_forecaster.decoder(observation, street_window.horizon)(observation.target)
-    poses, seconds = horizon_geometry(street_window)
-    assert seconds.tolist() == [0.5, 1.0, 1.5]
-    for frame, pose in zip(frames, poses):
+    observation = small_forecaster.observe(street_window.task, street_window.truth)
+    frames = small_forecaster.decoder(observation, street_window.task.targets)(observation.target)
+    assert street_window.task.seconds.tolist() == [0.5, 1.0, 1.5]
+    for frame, pose in zip(frames, street_window.task.poses):
         assert np.array_equal(frame.world_from_grid, pose)
         assert (np.diff(frame.flat) > 0).all() and (frame.flat < small_settings.grid.num_voxels).all()
 
 
 def test_nothing_exists_decodes_to_nothing(small_forecaster, street_window):
-    observation = small_forecaster.observe(street_window)
+    observation = small_forecaster.observe(street_window.task)
     empty = torch.cat([torch.zeros_like(observation.base[:, :-1]), -torch.ones(len(observation.base), 1)], dim=1)
     assert len(small_forecaster.decode_state(empty, observation.layout.support).keys) == 0
 
 
 def test_an_unchanged_state_decodes_to_the_base_itself(small_forecaster, street_window):
     """With any weights: the autoencoder's errors are in both and cancel."""
-    observation = small_forecaster.observe(street_window)
-    frames = small_forecaster.decoder(observation, street_window.horizon)(observation.base)
+    observation = small_forecaster.observe(street_window.task)
+    frames = small_forecaster.decoder(observation, street_window.task.targets)(observation.base)
     for frame, moved in zip(frames, observation.moved):
         assert np.array_equal(frame.flat, moved.flat) and np.array_equal(frame.labels, moved.labels)
 
@@ -174,15 +172,15 @@ def test_an_unchanged_state_decodes_to_the_base_itself(small_forecaster, street_
 def test_an_empty_present_still_forecasts(small_forecaster, street_window):
     present = street_window.present
     nothing = OccupancyFrame(present.flat[:0], present.labels[:0], present.world_from_grid, present.stamp_s)
-    empty = Window(street_window.key, (nothing, nothing), street_window.horizon)
-    condition = small_forecaster.condition(small_forecaster.observe(empty))
+    empty = Window.of(street_window.key, (nothing, nothing), street_window.truth)
+    condition = small_forecaster.condition(small_forecaster.observe(empty.task))
     assert torch.isfinite(condition.forecast.mean).all()
 
 
 @pytest.mark.chaotic
 def test_autoencoder_learns_a_street(small_forecaster, street_window, figure):
     """A short training reconstructs the frames it saw."""
-    frames, generator = (*street_window.history, *street_window.horizon), torch.Generator().manual_seed(0)
+    frames, generator = (*street_window.history, *street_window.truth), torch.Generator().manual_seed(0)
     sites, labels = small_forecaster.voxel_sites(frames)
     autoencoder = small_forecaster.autoencoder.train()
     optimiser = torch.optim.Adam(autoencoder.parameters(), lr=1e-2)
@@ -202,7 +200,7 @@ def test_autoencoder_learns_a_street(small_forecaster, street_window, figure):
 
 def test_mean_loss_leaves_the_mean_a_plain_regression(small_forecaster, street_window):
     """The likelihood of the scale has no gradient in the mean head."""
-    observation = small_forecaster.observe(street_window, with_target=True)
+    observation = small_forecaster.observe(street_window.task, street_window.truth)
     gradients = []
     for weight in (0.0, 1.0):
         small_forecaster.zero_grad()
@@ -232,8 +230,9 @@ def test_a_crop_shows_its_sites_as_the_whole_window_does(small_forecaster, stree
     """The same place has the same position and the same latents, whether a part of the window is shown or all."""
     grid, first = small_settings.grid, (8, 8)
     part = part_of(grid, first, (8, 8))
-    whole = small_forecaster.observe(street_window, with_target=True)
-    observation = small_forecaster.observe(cropped(street_window, grid, first, part), with_target=True, region=part)
+    whole = small_forecaster.observe(street_window.task, street_window.truth)
+    crop = cropped(street_window, grid, first, part)
+    observation = small_forecaster.observe(crop.task, crop.truth, region=part)
     offset = torch.tensor([4, 4, 0])  # coarse cells of 2 x 2 x 4 voxels
     coords = observation.layout.support.coords.long()
     coords[:, 1:] += offset

@@ -18,7 +18,7 @@ def condition(small_forecaster, street_window):
     """A condition, and a teacher that differs from an untrained one."""
     torch.nn.init.normal_(small_forecaster.velocity.out.weight, std=0.2)
     small_forecaster.requires_grad_(False)
-    return small_forecaster.condition(small_forecaster.observe(street_window))
+    return small_forecaster.condition(small_forecaster.observe(street_window.task))
 
 
 def test_an_untrained_posterior_network_has_the_teachers_exact_posterior_velocity(small_forecaster, condition):
@@ -72,7 +72,7 @@ def test_a_student_with_parts_comes_back_from_its_checkpoint(small_forecaster, s
     assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), small_forecaster.state_dict().values()))
     rows = rows_of(path, small_settings, [], (1, 2))
     assert [row.nfe for row in rows] == ([1, 1] if method == "transition" else [1, 2])
-    first, again, other = (rows[1].forecast(street_window, seed).frames for seed in (0, 0, 1))
+    first, again, other = (rows[1].forecast(street_window.task, seed).frames for seed in (0, 0, 1))
     assert all((a.flat == b.flat).all() for a, b in zip(first, again)) and len(other) == len(first)
 
 

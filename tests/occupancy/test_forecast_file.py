@@ -28,12 +28,13 @@ def make_frame(seed: int, voxels: int = 20) -> OccupancyFrame:
 
 
 def make_window(horizon: int = 2):
-    return SimpleNamespace(key=SimpleNamespace(scene="scene-0007", start=3), history=(make_frame(0), make_frame(1)),
-                           horizon=tuple(make_frame(2 + i) for i in range(horizon)))
+    """As much of a window's task and truth as a file holds."""
+    return SimpleNamespace(scene="scene-0007", history=(make_frame(0), make_frame(1)),
+                           truth=tuple(make_frame(2 + i) for i in range(horizon)))
 
 
 def save(path, window, **forecasts) -> None:
-    save_forecasts(path, GRID, window, forecasts)
+    save_forecasts(path, GRID, window, forecasts, truth=window.truth)
 
 
 def assert_same(frames, expected) -> None:
@@ -48,12 +49,12 @@ def assert_same(frames, expected) -> None:
 
 def test_round_trip(tmp_path):
     window, path = make_window(), tmp_path / "run" / "forecast.npz"
-    forecasts = {"teacher-10": window.horizon, "student-1": (make_frame(2, voxels=0), make_frame(3, voxels=5))}
-    save_forecasts(path, GRID, window, forecasts)
+    forecasts = {"teacher-10": window.truth, "student-1": (make_frame(2, voxels=0), make_frame(3, voxels=5))}
+    save(path, window, **forecasts)
     record = load_forecasts(path)
     assert (record.grid, record.scene, list(record.forecasts)) == (GRID, "scene-0007", ["teacher-10", "student-1"])
     assert_same(record.history, window.history)
-    assert_same(record.truth, window.horizon)
+    assert_same(record.truth, window.truth)
     for name, frames in forecasts.items():
         assert_same(record.forecasts[name], frames)
     assert [record.seconds(frame) for frame in record.history] == [-0.5, 0.0]
@@ -64,8 +65,8 @@ def test_samples_and_boxes_come_back(tmp_path):
     window, path = make_window(), tmp_path / "forecast.npz"
     boxes = tuple(Box(f"car {x}", 4, planar_pose(x, 2, 0.3), np.array([4.6, 1.9, 1.6])) for x in (1.0, 7.5))
     window.history = (window.history[0], replace(window.history[1], boxes=boxes))
-    futures = [window.horizon, (make_frame(2, voxels=1), make_frame(3, voxels=2))]
-    save_forecasts(path, GRID, window, {"student-1": window.horizon}, {"student-1": futures})
+    futures = [window.truth, (make_frame(2, voxels=1), make_frame(3, voxels=2))]
+    save_forecasts(path, GRID, window, {"student-1": window.truth}, {"student-1": futures}, window.truth)
     record = load_forecasts(path)
     assert list(record.forecasts) == list(record.samples) == ["student-1"]
     for future, expected in zip(record.samples["student-1"], futures, strict=True):
@@ -80,30 +81,34 @@ def test_a_history_without_classes_comes_back_and_nothing_else_may_lack_them(tmp
     """What a car saw has no labels (data.input=causal); what is forecast, and the truth, have."""
     window, path = make_window(), tmp_path / "forecast.npz"
     window.history = tuple(replace(frame, labels=np.full_like(frame.labels, UNLABELLED)) for frame in window.history)
-    save(path, window, student=window.horizon)
+    save(path, window, student=window.truth)
     assert_same(load_forecasts(path).history, window.history)
-    window.horizon = tuple(replace(frame, labels=np.full_like(frame.labels, UNLABELLED)) for frame in window.horizon)
-    save(path, window, student=window.horizon)
+    window.truth = tuple(replace(frame, labels=np.full_like(frame.labels, UNLABELLED)) for frame in window.truth)
+    save(path, window, student=window.truth)
     with pytest.raises(InputError, match="'truth': .*unknown classes"):
         load_forecasts(path)
 
 
 def test_same_content_same_bytes(tmp_path):
     for name in ("a.npz", "b.npz"):
-        save(tmp_path / name, make_window(), student=make_window().horizon)
+        save(tmp_path / name, make_window(), student=make_window().truth)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 def test_log_that_ends_at_the_present_has_no_truth(tmp_path):
-    forecast = make_window().horizon
-    poses_only = make_window()
-    poses_only.horizon = (make_frame(2, voxels=0), make_frame(3, voxels=0))
-    for number, window in enumerate((make_window(horizon=0), poses_only)):
-        path = tmp_path / f"{number}.npz"
-        save(path, window, student=forecast)
-        record = load_forecasts(path)
-        assert record.truth == ()
-        assert_same(record.forecasts["student"], forecast)
+    path, forecast = tmp_path / "forecast.npz", make_window().truth
+    save_forecasts(path, GRID, make_window(), {"student": forecast})
+    record = load_forecasts(path)
+    assert record.truth == ()
+    assert_same(record.forecasts["student"], forecast)
+
+
+def test_a_truth_in_which_nothing_is_is_one(tmp_path):
+    """An open field: that nothing came is what happened, not a guess that nothing is known."""
+    path, window = tmp_path / "forecast.npz", make_window()
+    window.truth = (make_frame(2, voxels=0), make_frame(3, voxels=0))
+    save(path, window, student=make_window().truth)
+    assert_same(load_forecasts(path).truth, window.truth)
 
 
 def test_missing_file_names_itself_and_the_remedy(tmp_path):
@@ -114,7 +119,7 @@ def test_missing_file_names_itself_and_the_remedy(tmp_path):
 @pytest.mark.parametrize("keep", [0, 1, 30, 0.3, 0.7, 0.99])
 def test_truncated_file_is_refused(tmp_path, keep):
     path = tmp_path / "forecast.npz"
-    save(path, make_window(), student=make_window().horizon)
+    save(path, make_window(), student=make_window().truth)
     whole = path.read_bytes()
     path.write_bytes(whole[:keep if isinstance(keep, int) else int(keep * len(whole))])
     with pytest.raises(InputError) as caught:
@@ -125,7 +130,7 @@ def test_truncated_file_is_refused(tmp_path, keep):
 def test_damaged_bytes_are_refused_or_harmless(tmp_path):
     """A flipped byte never gets past as another exception, nor as other voxels."""
     path, window = tmp_path / "forecast.npz", make_window()
-    save(path, window, student=window.horizon)
+    save(path, window, student=window.truth)
     whole = path.read_bytes()
     for position in range(0, len(whole), 37):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1:])
@@ -134,7 +139,7 @@ def test_damaged_bytes_are_refused_or_harmless(tmp_path):
         except InputError as error:
             assert str(path) in str(error)
         else:
-            assert_same(record.truth, window.horizon)
+            assert_same(record.truth, window.truth)
 
 
 @pytest.mark.parametrize(("key", "change", "reason"), [
@@ -156,7 +161,7 @@ def test_damaged_bytes_are_refused_or_harmless(tmp_path):
 ])
 def test_wrong_content_is_refused(tmp_path, key, change, reason):
     path = tmp_path / "forecast.npz"
-    save(path, make_window(), student=make_window().horizon)
+    save(path, make_window(), student=make_window().truth)
     with np.load(path) as stored:
         arrays = dict(stored)
     arrays[key] = change(arrays[key])
@@ -186,7 +191,7 @@ def saved(path):
     """A file with everything in it, and its bytes."""
     window = make_window()
     window.history = (window.history[0], replace(window.history[1], boxes=(BOX,)))
-    save_forecasts(path, GRID, window, {"student-1": window.horizon}, {"student-1": [window.horizon] * 2})
+    save_forecasts(path, GRID, window, {"student-1": window.truth}, {"student-1": [window.truth] * 2}, window.truth)
     return path.read_bytes()
 
 

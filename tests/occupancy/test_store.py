@@ -72,8 +72,8 @@ def test_a_source_cuts_windows_as_it_is_told(store):
     source = WindowSource(store, 2, 1, "causal", "anchored")
     window = source.read(source.keys("val")[0])
     assert all((frame.labels == UNLABELLED).all() and not frame.boxes for frame in window.history)
-    assert (window.horizon[0].labels != UNLABELLED).all()
-    assert len({frame.world_from_grid.tobytes() for frame in (*window.history, *window.horizon)}) == 1
+    assert (window.truth[0].labels != UNLABELLED).all()
+    assert len({frame.world_from_grid.tobytes() for frame in (*window.history, *window.truth)}) == 1
     assert source.read(window.key, "occupancy").history[0].boxes
     for wrong in ({"input_kind": "camera"}, {"grid_pose": "moon"}):
         with pytest.raises(InputError, match="not known"):
@@ -109,7 +109,7 @@ def test_scenes_without_frames_and_frames_without_voxels_are_kept_and_described(
     assert (figures.scenes, figures.frames) == (len(scenes), sum(scenes.values())) and describe(store, figures)
     if scenes.get("b"):
         window = read_window(store, window_keys(store, "val", 2, 2)[0], 2, 2, "causal", "anchored")
-        assert not any(len(frame.flat) for frame in (*window.history, *window.horizon))
+        assert not any(len(frame.flat) for frame in (*window.history, *window.truth))
     else:
         with pytest.raises(InputError, match="no scene of split 'val' has the 2 [+] 2 frames"):
             window_keys(store, "val", 2, 2)

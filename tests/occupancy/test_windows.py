@@ -34,7 +34,7 @@ def random_frame(seed: int, pose: np.ndarray, grid: VoxelGrid = GRID) -> Occupan
 
 def random_window(step_m: float = 1.6) -> Window:
     frames = [random_frame(k, planar_pose(10 + step_m * k, 5.0, 0.0)) for k in range(4)]
-    return Window(WindowKey("scene", 0), tuple(frames[:2]), tuple(frames[2:]))
+    return Window.of(WindowKey("scene", 0), tuple(frames[:2]), tuple(frames[2:]))
 
 
 def world_points(frame: OccupancyFrame) -> dict[tuple, int]:
@@ -46,7 +46,7 @@ def world_points(frame: OccupancyFrame) -> dict[tuple, int]:
 def test_anchored_frames_share_the_present_grid_and_keep_their_voxels_in_the_world():
     window = random_window()
     still = anchored(window, GRID)
-    for before, after in zip(window.history + window.horizon, still.history + still.horizon):
+    for before, after in zip(window.history + window.truth, still.history + still.truth):
         assert np.array_equal(after.world_from_grid, window.present.world_from_grid)
         assert (after.stamp_s, after.token, after.boxes) == (before.stamp_s, before.token, before.boxes)
         wanted = world_points(before)
@@ -81,7 +81,7 @@ def test_mirroring_twice_is_nothing_and_once_mirrors_the_world():
 def test_quarter_turns_lose_nothing(quarters):
     window = random_window()
     other = turned(window, GRID, quarters * np.pi / 2)
-    for before, after in zip(window.history + window.horizon, other.history + other.horizon):
+    for before, after in zip(window.history + window.truth, other.history + other.truth):
         assert world_points(after) == world_points(before)
         assert after.observed_mask(GRID).sum() == before.observed_mask(GRID).sum()
 
@@ -105,11 +105,11 @@ def test_what_stands_stands_as_well_in_a_changed_window(change, seed):
     """Moving a frame by the ego motion and changing it give the same in either order, voxel by voxel."""
     rng = np.random.default_rng(seed)
     frames = tuple(random_frame(seed + i, tilted_pose(rng)) for i in range(3))
-    other = CHANGES[change](Window(WindowKey("scene", 0), frames[:2], frames[2:]))
-    others = (*other.history, *other.horizon)
+    other = CHANGES[change](Window.of(WindowKey("scene", 0), frames[:2], frames[2:]))
+    others = (*other.history, *other.truth)
     for i, j in ((0, 1), (1, 2), (2, 0)):
         moved = replace(regridded(frames[i], GRID, frames[j].world_from_grid), boxes=frames[i].boxes)
-        wanted = CHANGES[change](Window(WindowKey("scene", 0), (moved,), (moved,))).present
+        wanted = CHANGES[change](Window.of(WindowKey("scene", 0), (moved,), (moved,))).present
         found = regridded(others[i], GRID, others[j].world_from_grid)
         assert np.array_equal(found.flat, wanted.flat) and np.array_equal(found.labels, wanted.labels)
         assert np.array_equal(found.observed, wanted.observed)
@@ -126,7 +126,7 @@ def test_what_stands_stands_as_well_in_a_changed_window(change, seed):
 @given(seed=st.integers(0, 2 ** 32 - 1), angle_rad=st.floats(-np.pi, np.pi))
 def test_a_turned_grid_holds_nothing_that_was_not_there(seed, angle_rad):
     frame = random_frame(seed, tilted_pose(np.random.default_rng(seed)))
-    after = turned(Window(WindowKey("scene", 0), (frame,), (frame,)), GRID, angle_rad).present
+    after = turned(Window.of(WindowKey("scene", 0), (frame,), (frame,)), GRID, angle_rad).present
     assert is_rigid(after.world_from_grid) and after.boxes is frame.boxes
     places = transform(invert(frame.world_from_grid) @ after.world_from_grid, GRID.centres(GRID.unflatten(after.flat)))
     index, inside = GRID.indices(places)
@@ -137,7 +137,7 @@ def test_a_lopsided_grid_is_not_mirrored():
     grid = VoxelGrid((0.0, -2.0, 0.0), (10, 10, 2), 0.8)
     frame = OccupancyFrame(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.eye(4), 0.0)
     with pytest.raises(InputError, match="not symmetric"):
-        mirrored(Window(WindowKey("scene", 0), (frame,), (frame,)), grid)
+        mirrored(Window.of(WindowKey("scene", 0), (frame,), (frame,)), grid)
 
 
 def test_a_crop_is_the_same_world_seen_through_a_smaller_grid():

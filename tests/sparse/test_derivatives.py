@@ -85,7 +85,7 @@ def velocity_case(small_settings, street_window):
     """u(x, r, t) of a velocity network with no zero-initialised layer left, its inputs and tangents; float64."""
     torch.manual_seed(0)
     model = FlowForecaster(small_settings).eval()
-    condition = model.condition(model.observe(street_window))
+    condition = model.condition(model.observe(street_window.task))
     for parameter in model.velocity.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     network = model.velocity.double()

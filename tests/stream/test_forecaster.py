@@ -72,7 +72,7 @@ def test_streamed_forecasts_are_the_batch_forecasts(network, forecaster, labels)
     network_made = {stamp: one for stamp, one in made.items() if one.name == "student-1"}
     assert list(network_made) == [0.5, 1.0, 1.5, 2.0]
     for one in network_made.values():
-        batch = student.forecast(one.window, SEED).frames
+        batch = student.forecast(one.task, SEED).frames
         assert sum(len(frame.flat) for frame in batch) > 100
         for streamed, frame in zip(one.frames, batch, strict=True):
             assert np.array_equal(streamed.flat, frame.flat) and np.array_equal(streamed.labels, frame.labels)
@@ -87,8 +87,8 @@ def test_streamed_forecasts_are_those_of_a_built_store(network, forecaster):
     built = {frame.stamp_s: frame for frame in causal}
     made = forecasts(forecaster(labels=False)[0], drive(9))
     for stamp_s in (1.0, 2.0):
-        window = replace(made[stamp_s].window, history=(built[stamp_s - 0.5], built[stamp_s]))
-        batch = StudentForecaster(network.model).forecast(window, SEED).frames
+        task = replace(made[stamp_s].task, history=(built[stamp_s - 0.5], built[stamp_s]))
+        batch = StudentForecaster(network.model).forecast(task, SEED).frames
         for streamed, frame in zip(made[stamp_s].frames, batch, strict=True):
             assert np.array_equal(streamed.flat, frame.flat) and np.array_equal(streamed.labels, frame.labels)
 
@@ -107,7 +107,7 @@ def test_history_is_half_a_second_apart_at_any_rate(forecaster):
     made = forecasts(forecaster(rate_hz=10.0)[0], drive(14, sweep_s=0.1))
     for stamp, one in made.items():
         if stamp > 0.45:
-            assert [frame.stamp_s for frame in one.window.history] == pytest.approx([stamp - 0.5, stamp])
+            assert [frame.stamp_s for frame in one.task.history] == pytest.approx([stamp - 0.5, stamp])
             assert [frame.stamp_s for frame in one.frames] == pytest.approx([stamp + s for s in (0.5, 1.0, 1.5)])
     assert len(made) == 14
 
@@ -130,7 +130,7 @@ def test_what_has_no_label_reaches_the_network_so_and_nobody_else(forecaster, tm
     """Networks know UNLABELLED; forecasts, pictures and files know classes only."""
     made, kept = forecasts(forecaster(labels=False)[0], drive(5)), LastForecasts(2)
     for one in made.values():
-        assert all((frame.labels == UNLABELLED).all() for frame in one.window.history)
+        assert all((frame.labels == UNLABELLED).all() for frame in one.task.history)
         assert all((frame.labels < NUM_CLASSES).all() for frame in (*one.frames, *shown_frames(one, [1.0])))
         kept.deliver(one)
     record = load_forecasts(kept.save(tmp_path / "forecast.npz", GRID))
@@ -208,7 +208,7 @@ def test_one_run_with_all_faults(forecaster):
 
     stream, notices = forecaster(rate_hz=4.0)
     made, clock, stop = {}, FakeClock(), threading.Event()
-    sink = SimpleNamespace(deliver=lambda one: made.update({one.window.present.stamp_s: one.name}))
+    sink = SimpleNamespace(deliver=lambda one: made.update({one.task.present.stamp_s: one.name}))
     record = LatencyRecord(clock)
     source = Replay(FaultyLog(), ["drive-1"], 0.0, 1, clock, notices, stop)
     run_stream(source, Worker(stream, [sink], 1.0, clock, record), None, lambda: True, stop)

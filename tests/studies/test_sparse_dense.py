@@ -22,6 +22,7 @@ from occflow.models.flow_model import FlowForecaster
 from occflow.models.layout import all_cells, cell_grid
 from occflow.models.mean import MeanForecast
 from occflow.models.trunk import place_features
+from occflow.occupancy.tasks import Task
 from occflow.sparse.sites import sites_from_keys
 from studies.sparse_dense.benchmark import chosen_window, run_benchmark
 from studies.sparse_dense.dense_twin import DenseAutoencoder, DenseMean, DenseVelocity
@@ -41,10 +42,9 @@ def whole_grid(small_settings, street_window):
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     far, here = planar_pose(1e4, 0.0, 0.0), planar_pose(0.0, 0.0, 0.0)
-    window = replace(street_window,
-                     history=tuple(replace(frame, world_from_grid=far) for frame in street_window.history),
-                     horizon=tuple(replace(frame, world_from_grid=here) for frame in street_window.horizon))
-    layout = model.observe(window).layout
+    task = Task(tuple(replace(frame, world_from_grid=far) for frame in street_window.history),
+                tuple(replace(target, world_from_grid=here) for target in street_window.task.targets))
+    layout = model.observe(task).layout
     cells = cell_grid(small_settings.grid, small_settings.autoencoder.total_stride)
     num_cells, past = int(np.prod(cells.shape)), small_settings.num_history
     assert len(layout.support) == small_settings.num_horizon * num_cells
@@ -105,11 +105,11 @@ def jobs(small_settings, street_window):
 
 def test_an_untrained_decoder_touches_the_true_voxels_that_the_support_holds(jobs, street_window, small_settings):
     sparse, _ = jobs
-    frames = sparse.decode().frames(street_window.horizon, small_settings.grid.num_voxels)
+    frames = sparse.decode().frames(street_window.truth, small_settings.grid.num_voxels)
     counts = site_counts(sparse)
     assert sum(len(frame.flat) for frame in frames) == counts["decoded_voxels"]
-    assert counts["decoded_voxels"] > 0.9 * sum(len(frame.flat) for frame in street_window.horizon)
-    for frame, truth in zip(frames, street_window.horizon):
+    assert counts["decoded_voxels"] > 0.9 * sum(len(frame.flat) for frame in street_window.truth)
+    for frame, truth in zip(frames, street_window.truth):
         assert np.isin(frame.flat, truth.flat).all()
 
 

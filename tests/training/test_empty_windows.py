@@ -36,14 +36,14 @@ def emptied(frame: OccupancyFrame, still: bool) -> OccupancyFrame:
 @pytest.fixture(params=PARTS)
 def window(request, street_window) -> Window:
     """With a still car there is nothing unseen either: the support is empty."""
-    history, horizon, still = street_window.history, street_window.horizon, request.param == PARTS[-1]
+    history, truth, still = street_window.history, street_window.truth, request.param == PARTS[-1]
     if request.param in ("all", "history", PARTS[-1]):
         history = tuple(emptied(frame, still) for frame in history)
     if request.param == "present":
         history = (*history[:-1], emptied(history[-1], False))
     if request.param in ("all", "horizon", PARTS[-1]):
-        horizon = tuple(emptied(frame, still) for frame in horizon)
-    return dataclasses.replace(street_window, history=history, horizon=horizon)
+        truth = tuple(emptied(frame, still) for frame in truth)
+    return Window.of(street_window.key, history, truth)
 
 
 class Drive(WindowFeed):
@@ -55,8 +55,8 @@ class Drive(WindowFeed):
 
     def make(self, index: int):
         window, grid = self.windows[index], self.forecaster.settings.grid
-        observation = self.forecaster.observe(window, with_target=not self.with_voxels)
-        item = (observation, TrueFuture.of(self.forecaster, window.horizon, grid)) if self.with_voxels else observation
+        observation = self.forecaster.observe(window.task, None if self.with_voxels else window.truth)
+        item = (observation, TrueFuture.of(self.forecaster, window.truth, grid)) if self.with_voxels else observation
         return item, len(observation.layout.support)
 
     def next(self, windows: int):
@@ -74,8 +74,8 @@ def test_trainings_take_them(small_forecaster, street_window, window, tmp_path):
 
 
 def test_a_feed_of_nothing_else_is_one_line(small_forecaster, street_window):
-    empty = dataclasses.replace(street_window, history=tuple(emptied(frame, True) for frame in street_window.history),
-                                horizon=tuple(emptied(frame, True) for frame in street_window.horizon))
+    empty = Window.of(street_window.key, *(tuple(emptied(frame, True) for frame in frames)
+                                           for frames in (street_window.history, street_window.truth)))
     feed = Drive(small_forecaster, [empty, empty])
     for one in (feed, FlowFeed(feed, 0)):
         with pytest.raises(InputError, match="no training window has a site"):
@@ -87,5 +87,5 @@ def test_a_feed_of_nothing_else_is_one_line(small_forecaster, street_window):
 def test_forecasts_are_made_of_them(small_forecaster, window):
     for forecaster in (RegressionForecaster(small_forecaster), TeacherForecaster(small_forecaster, Sampler(2)),
                        StudentForecaster(small_forecaster), TwinForecaster(small_forecaster)):
-        [forecast] = forecaster.samples(window, [0])
-        assert len(forecast.frames) == len(window.horizon)
+        [forecast] = forecaster.samples(window.task, [0])
+        assert len(forecast.frames) == len(window.truth)

@@ -23,7 +23,7 @@ def window() -> Window:
     volume[:, 6, :3] = 15
     frames = tuple(OccupancyFrame.from_dense(volume, planar_pose(index, 0.1 * index, 0.1 * index))
                    for index in range(3))
-    return Window(WindowKey("street", 0), frames[:2], frames[2:])
+    return Window.of(WindowKey("street", 0), frames[:2], frames[2:])
 
 
 class OneWindow:
@@ -44,7 +44,7 @@ def feed(window, **variety) -> ObservationFeed:
 def same(one, other) -> bool:
     return all(np.array_equal(a.flat, b.flat) and np.array_equal(a.labels, b.labels)
                and np.allclose(a.world_from_grid, b.world_from_grid)
-               for a, b in zip((*one.history, *one.horizon), (*other.history, *other.horizon)))
+               for a, b in zip((*one.history, *one.truth), (*other.history, *other.truth)))
 
 
 def test_a_share_of_the_windows_is_mirrored(window):

@@ -75,7 +75,7 @@ class Drives(WindowFeed):
 
     def __init__(self, forecaster: FlowForecaster, window) -> None:
         super().__init__(3, seed=5, bytes_a_site=1)
-        self.forecaster, self.observation = forecaster, forecaster.observe(window, with_target=True)
+        self.forecaster, self.observation = forecaster, forecaster.observe(window.task, window.truth)
 
     def make(self, index: int):
         return dataclasses.replace(self.observation, target=self.observation.target + 0.1 * index), 1
@@ -89,7 +89,7 @@ class Futures(Drives):
 
     def __init__(self, forecaster: FlowForecaster, window) -> None:
         super().__init__(forecaster, window)
-        self.truth = TrueFuture.of(forecaster, window.horizon, forecaster.settings.grid)
+        self.truth = TrueFuture.of(forecaster, window.truth, forecaster.settings.grid)
 
     def make(self, index: int):
         return (self.observation, self.truth), 1

@@ -15,6 +15,7 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, save_forecasts
+from occflow.occupancy.tasks import Task
 from occflow.viewing.export import export_film
 from occflow.viewing.export_ply import FACE, VERTEX
 from occflow.viewing.export_rerun import log_film
@@ -160,8 +161,8 @@ def test_no_scene_leads_out_of_the_folder(film, tmp_path, scene):
 
 def test_a_forecast_file_does_not_choose_where_its_export_goes(film, tmp_path):
     frames = film.sources["truth"]
-    window = SimpleNamespace(key=SimpleNamespace(scene="../../away"), history=frames[:3], horizon=frames[3:])
-    save_forecasts(tmp_path / "a" / "b" / "forecast.npz", GRID, window, {"student-1": frames[3:]})
+    task = Task(frames[:3], (), scene="../../away")
+    save_forecasts(tmp_path / "a" / "b" / "forecast.npz", GRID, task, {"student-1": frames[3:]}, truth=frames[3:])
     source = open_source({"source": str(tmp_path / "a" / "b")}, "unused")
     with pytest.raises(InputError, match="cannot be a file name"):
         list(export_film(source.film(), source.folder, {"formats": ["ply"], "ply_s": 1}))

@@ -27,7 +27,7 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.records import bounded, conform, one_line, parse_json, shown_name
 
 if TYPE_CHECKING:  # a reader of pictures needs no occupancy store
-    from occflow.occupancy.windows import Window
+    from occflow.occupancy.tasks import Task
 
 FORMAT = "occflow-forecast-1"
 POSE_TOLERANCE_M = 0.01  # forecast and truth of one instant are compared voxel by voxel: one grid pose for both
@@ -75,7 +75,7 @@ class ForecastRecord:
     Args:
         grid: grid of every frame.
         history: P observed frames, the last being the present.
-        truth: F frames of the horizon; empty where the log ends at the present.
+        truth: F frames of the horizon; none where the future was not known.
         forecasts: F frames by name of the forecaster ("teacher-10", "student-1", ...), at the truth's grid poses.
         scene: name of the scene.
         samples: K futures of F frames by name of the forecaster, for its probabilities; empty where none were drawn.
@@ -93,16 +93,12 @@ class ForecastRecord:
         return frame.stamp_s - self.history[-1].stamp_s
 
 
-def save_forecasts(path: Path, grid: VoxelGrid, window: Window, forecasts: Mapping[str, Frames],
-                   samples: Mapping[str, Sequence[Frames]] | None = None) -> None:
-    """Write the forecasts of a window, the window itself and any samples to a .npz file.
-
-    A horizon without a single occupied voxel is a list of grid poses, not a truth, and is not kept.
-    """
-    truth = window.horizon if any(len(frame.flat) for frame in window.horizon) else ()
-    sequences = {"history": window.history, "truth": truth, **{f"forecast/{k}": v for k, v in forecasts.items()},
+def save_forecasts(path: Path, grid: VoxelGrid, task: Task, forecasts: Mapping[str, Frames],
+                   samples: Mapping[str, Sequence[Frames]] | None = None, truth: Frames = ()) -> None:
+    """Write what was seen, forecasts of it, any samples and, where it is known, the truth to a .npz file."""
+    sequences = {"history": task.history, "truth": truth, **{f"forecast/{k}": v for k, v in forecasts.items()},
                  **{f"samples/{i}/{k}": v for k, futures in (samples or {}).items() for i, v in enumerate(futures)}}
-    layout = {"format": FORMAT, "grid": grid.to_dict(), "scene": window.key.scene, "sequences": list(sequences)}
+    layout = {"format": FORMAT, "grid": grid.to_dict(), "scene": task.scene, "sequences": list(sequences)}
     arrays = {"layout": np.array(json.dumps(layout))}
     for number, frames in enumerate(sequences.values()):
         arrays.update({f"{number}_{name}": values for name, values in _arrays(frames).items()})

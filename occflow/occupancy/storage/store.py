@@ -14,8 +14,10 @@ from occflow.atomic import write_json
 from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.settings import DEMO_HISTORY, DEMO_HORIZON, OccupancySettings
 from occflow.occupancy.storage.scene_file import META, SceneFile, scene_path
+from occflow.occupancy.storage.store_task import task_at
+from occflow.occupancy.tasks import Task
 from occflow.records import bounded, conform, one_line, read_json, refuse_broken_seal, sealed
 
 FORMAT = "occflow-occupancy-3"
@@ -165,6 +167,11 @@ class OccupancyStore:
             raise InputError(f"{self.path}: built without causal occupancy; build another with "
                              "data.occupancy.causal_window_s=0.5 data.store=PATH from a log with sweeps")
         return self._frame(scene, index, causal=True)
+
+    def task(self, scene: str, present: int, history: int = DEMO_HISTORY, horizon: int = DEMO_HORIZON,
+             input_kind: str = "occupancy") -> Task:
+        """What a forecaster is given at frame number `present` of a scene; see `task_at`."""
+        return task_at(self, scene, present, history, horizon, input_kind)
 
     def scene_file(self, scene: str) -> SceneFile:
         """The file of a scene.

@@ -1,0 +1,203 @@
+"""The front door for Python: from a driving log to forecasts in a few lines (docs/python.md).
+
+    import occflow
+    forecaster = occflow.load("student")
+    store = occflow.build(occflow.open_log("path/to/nuscenes"), "path/to/store")
+    task = store.task(store.scenes()[0], present=12)
+    futures = forecaster.samples(task, seeds=range(8))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from occflow.errors import InputError
+from occflow.forecasting.forecast import Forecast
+from occflow.forecasting.loaded import LoadedForecaster, load_any
+from occflow.grid import VoxelGrid
+from occflow.jobs.sources import configured_device
+from occflow.logs import open as log_readers
+from occflow.logs.kinds import described_log
+from occflow.logs.protocol import DrivingLog
+from occflow.occupancy.building.build import build_store
+from occflow.occupancy.frame import FrameInGrid
+from occflow.occupancy.settings import DEMO_GRID, OccupancySettings
+from occflow.occupancy.storage.forecast_file import ForecastRecord
+from occflow.occupancy.storage.store import OccupancyStore
+from occflow.occupancy.tasks import Task
+from occflow.resources import pretrained_folder
+from occflow.viewing.film import Marginal, film_of_record, marginal
+
+OWN_NAMES = ("student", "teacher")  # of the checkpoints that come with the project
+SHOWN_FUTURES = 3  # columns of a picture
+PICTURE = "forecast.png"
+PANEL_PX = (480, 360)
+
+
+def load(checkpoint: str | Path, device: str = "auto", steps: int | None = None) -> LoadedForecaster:
+    """A forecaster of a student's, teacher's or regression twin's checkpoint, which brings its own networks.
+
+    Args:
+        checkpoint: "student" or "teacher", which come with the project, or the path of a .safetensors file.
+        device: auto (CUDA where there is one), cpu, cuda or cuda:N.
+        steps: of the flow; None: one of a student, 10 of a teacher.
+
+    Raises:
+        InputError: no such checkpoint, one that is broken or of another kind, or no such device.
+    """
+    path = pretrained_folder() / f"{checkpoint}.safetensors" if checkpoint in OWN_NAMES else Path(checkpoint)
+    if not path.expanduser().is_file() and checkpoint not in OWN_NAMES:
+        raise InputError(f"{path}: no such checkpoint file; name one, or of those that come with the project "
+                         f"{' or '.join(OWN_NAMES)}")
+    return load_any(path.expanduser(), configured_device({"device": device}), steps)
+
+
+def open_log(path: str | Path, kind: str | None = None, version: str | None = None) -> DrivingLog:
+    """A driving log.
+
+    Args:
+        path: its folder.
+        kind: nuscenes, kitti_raw, kitti_tracking or semantickitti; None: guessed from what lies there.
+        version: of a log in the nuScenes schema, the name of its table folder; None: the only one there.
+
+    Raises:
+        InputError: no log, one that cannot be read, or one whose kind or version cannot be told.
+    """
+    return log_readers.open_log(described_log(path, kind, version))
+
+
+def build(log: DrivingLog, path: str | Path, grid: VoxelGrid = DEMO_GRID, settings: OccupancySettings | None = None,
+          workers: int = 1) -> OccupancyStore:
+    """The occupancy of all scenes of a log, built into a folder; where that is finished already, it is opened.
+
+    Args:
+        grid: of every frame, in the ego frame; by default that of the checkpoints that come with the project,
+            80 x 80 x 6.4 m in voxels of 0.8 m.
+        settings: how sweeps become occupancy; by default those of the embedded demo.
+        workers: processes; more than one only in a program whose start is guarded by __name__ == "__main__".
+
+    Raises:
+        InputError: bad data, or a folder that holds something else.
+    """
+    return build_store(log, grid, settings or OccupancySettings(), Path(path).expanduser(), workers)
+
+
+def open_store(path: str | Path) -> OccupancyStore:
+    """A store that was built before.
+
+    Raises:
+        InputError: no store, an unfinished or a broken one.
+    """
+    return OccupancyStore.open(Path(path).expanduser())
+
+
+@dataclass(frozen=True)
+class Probability(Marginal):
+    """How probably each voxel is occupied at one instant: the share of sampled futures that fill it.
+
+    Voxels that none of them fills are not listed: their probability is 0.
+
+    Args:
+        grid: what `flat` counts the voxels of.
+        world_from_grid: pose [4, 4] of the grid at that instant.
+        stamp_s: time, seconds.
+    """
+
+    grid: VoxelGrid
+    world_from_grid: np.ndarray
+    stamp_s: float
+
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Centres [N, 3] of the listed voxels, metres, in the grid's frame, and their probabilities [N]."""
+        return self.grid.centres(self.grid.unflatten(self.flat)), self.probability
+
+    def dense(self) -> np.ndarray:
+        """Probabilities [X, Y, Z] float64 of all voxels."""
+        volume = np.zeros(self.grid.num_voxels)
+        volume[self.flat] = self.probability
+        return volume.reshape(self.grid.shape)
+
+
+def probability(futures: Sequence[Forecast]) -> tuple[Probability, ...]:
+    """Of K >= 1 sampled futures of one task, for each of its F instants how probably each voxel is occupied.
+
+    Raises:
+        InputError: no future, or futures of different tasks.
+    """
+    instants = list(zip(*(future.frames for future in _of_one_task(futures))))
+    return tuple(_probability_at(frames) for frames in instants)
+
+
+def show(task: Task, futures: Forecast | Sequence[Forecast], picture: str | Path | None = None,
+         camera: str = "chase") -> Path | None:
+    """Look at a task and its futures: in a window until that is closed, or without a display as a picture.
+
+    The window shows the history and the futures, and colours voxels by probability on D. The picture has the history
+    and the first futures in columns, at the first, middle and last instant of the task in rows.
+
+    Args:
+        picture: draw a PNG there, also where there is a display; None: forecast.png in the working directory where
+            there is none.
+        camera: chase, low, corner, birds_eye or front.
+
+    Returns:
+        the picture, whose path is also printed; None after a window.
+
+    Raises:
+        InputError: no future, futures of different tasks, no such camera, or Open3D is missing.
+    """
+    futures = _of_one_task([futures] if isinstance(futures, Forecast) else futures)
+    record = _record(task, futures)
+    seconds = [record.seconds(frame) for frame in futures[0].frames]
+    if picture is None and _has_display():
+        from occflow.viewing.player import play
+
+        view = {"camera": camera, "frames_per_second": len(seconds) / seconds[-1]}
+        play(lambda number: film_of_record(record), view, Path("screenshots"))
+        return None
+    from occflow.viewing.sheet import render_sheet
+
+    path = Path(picture or PICTURE).expanduser()
+    times_s = sorted({seconds[0], seconds[len(seconds) // 2], seconds[-1]})
+    render_sheet(record, {"camera": camera, "times_s": times_s, "panel_px": PANEL_PX}, path)
+    print(f"wrote {path}", flush=True)
+    return path
+
+
+def _of_one_task(futures: Sequence[Forecast]) -> list[Forecast]:
+    """The futures, whose frames know their grid and lie at the same instants."""
+    futures = list(futures)
+    if not futures or not all(isinstance(frame, FrameInGrid) for future in futures for frame in future.frames):
+        raise InputError("no futures that know their grid; give those of occflow.load(...).samples(task, seeds)")
+    placed = {tuple((frame.stamp_s, frame.world_from_grid.tobytes(), frame.grid) for frame in future.frames)
+              for future in futures}
+    if len(placed) > 1:
+        raise InputError("futures of different tasks; give those of one call of samples(task, seeds)")
+    return futures
+
+
+def _probability_at(frames: Sequence[FrameInGrid]) -> Probability:
+    share, first = marginal(frames), frames[0]
+    return Probability(share.flat, share.labels, share.probability, first.grid, first.world_from_grid, first.stamp_s)
+
+
+def _record(task: Task, futures: list[Forecast]) -> ForecastRecord:
+    """What viewing draws; the samples go with each shown future, as its probabilities."""
+    shown = {f"future {number}": one.frames for number, one in enumerate(futures[:SHOWN_FUTURES], start=1)}
+    everything = tuple(one.frames for one in futures)
+    return ForecastRecord(futures[0].frames[0].grid, task.history, (), shown, task.scene or "a task",
+                          {name: everything for name in shown})
+
+
+def _has_display() -> bool:
+    from occflow.viewing.display import require_display
+
+    try:
+        require_display()
+    except InputError:
+        return False
+    return True
