@@ -35,7 +35,7 @@ test-variants: $(INSTALLED)
 fuzz: $(INSTALLED)
 	PYTHONPATH=tests $(RUN) -m fuzzing 500
 
-$(INSTALLED): pyproject.toml constraints.txt tools/install.sh
+$(INSTALLED): pyproject.toml setup.py constraints.txt tools/install.sh
 	PYTHON=$(PYTHON) sh tools/install.sh $(VENV)
 	touch $@
 

@@ -5,7 +5,7 @@ The only place where hydra is imported.
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import signal
 import sys
@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from occflow.configuration import BOOL_TOO, TEXT_OR_NULL, check, check_key, find
+from occflow.configuration_help import annotated
 from occflow.errors import InputError
 from occflow.records import one_line
+from occflow.resources import config_folder, shipped_path
 from occflow.warning_line import show_warnings_as_lines
 
 KEYED = re.compile(r"[~+]{0,2}[A-Za-z_][\w./@]*=")  # what Hydra takes for an override
-CONFIG_DIR = Path(__file__).resolve().parents[1] / "configs"
+CONFIG_DIR = config_folder()
 CONFIG = "config"  # the file in it that names the groups
 HELP = ("-h", "--help")
 SEE_HELP = "(--help shows every key)"
@@ -42,8 +44,23 @@ def compose_config(overrides: list[str]) -> dict:
     Raises:
         InputError: an unknown key or group, a malformed override, a value of another kind or out of its key's range.
     """
+    return _with_shipped_paths(_checked(overrides)[0])
+
+
+def describe_config(overrides: list[str], reads: tuple[str, ...] | None = None) -> str:
+    """The configuration as commented YAML: the groups and keys named in `reads`, all where it is None.
+
+    Raises:
+        InputError: as `compose_config`.
+    """
+    config, choices = _checked(overrides)
+    return annotated(config if reads is None else {name: config[name] for name in reads}, choices, CONFIG_DIR)
+
+
+def _checked(overrides: list[str]) -> tuple[dict, dict[str, str]]:
+    """The composed configuration, and the file that was chosen for each group."""
     groups, values = _parsed(overrides)
-    config, default = _composed(tuple(groups))
+    config, default, choices = _composed(tuple(groups))
     config = config.copy()
     for override in values:
         _apply(override, config, default)
@@ -51,7 +68,16 @@ def compose_config(overrides: list[str]) -> dict:
     for override in values:  # first: a value that others are made of is wrong in itself
         check_key(plain, default, override.key_or_group)
     check(plain, default)
-    return plain
+    return plain, choices
+
+
+def _with_shipped_paths(value: Any) -> Any:
+    """A configuration that works from any directory: see `occflow.resources.shipped_path`."""
+    if isinstance(value, dict):
+        return {key: _with_shipped_paths(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_shipped_paths(entry) for entry in value]
+    return shipped_path(value) if isinstance(value, str) else value
 
 
 def _parsed(overrides: list[str]) -> tuple[list[str], list[Any]]:
@@ -93,9 +119,9 @@ def _group_names() -> frozenset[str]:
 
 
 @cache
-def _composed(groups: tuple[str, ...]) -> tuple[Any, dict]:
-    """The configuration of the chosen groups, and its plain values without those of an experiment, which are checked
-    against it."""
+def _composed(groups: tuple[str, ...]) -> tuple[Any, dict, dict[str, str]]:
+    """The configuration of the chosen groups; its plain values without those of an experiment, which are checked
+    against it; the file chosen for each group."""
     import hydra
     from omegaconf import open_dict
 
@@ -110,7 +136,7 @@ def _composed(groups: tuple[str, ...]) -> tuple[Any, dict]:
             CONFIG, [f"{name}={choice}" for name, choice in choices.items()])
         plain = _plain(default)
         check(_plain(config), plain)
-    return config, plain
+    return config, plain, choices
 
 
 def _apply(override: Any, config: Any, default: dict) -> None:
@@ -163,13 +189,16 @@ def _hydra_errors() -> Iterator[None]:
         raise InputError(f"configuration: {reason} {SEE_HELP}") from None
 
 
-def run(job: Callable[[dict], None], description: str | None = None, argument: str | None = None) -> None:
+def run(job: Callable[[Any], None], description: str | None = None, argument: str | None = None,
+        reads: tuple[str, ...] | None = None, takes_paths: bool = False) -> None:
     """Compose the configuration from the command line and run `job(config)`.
 
     SIGTERM and SIGHUP end it as Ctrl-C does; a job that handles them itself sets its own handlers.
 
     Args:
         argument: the key that a first argument without a key stands for (python viz/player.py RUN).
+        reads: the groups and keys that the job reads, which --help shows; None: all.
+        takes_paths: the arguments are paths, no settings: `job(paths)`.
 
     Exit status: 0 success, 2 bad input (one line on stderr), 130 interrupted, 143 and 129 by SIGTERM and SIGHUP.
     """
@@ -177,10 +206,15 @@ def run(job: Callable[[dict], None], description: str | None = None, argument: s
     show_warnings_as_lines()
     try:
         with _signals_interrupt():
-            if arguments and arguments[0] in HELP:
-                print((description or "").strip())
-                print(f"\nUsage: {Path(sys.argv[0]).name} [KEY=VALUE ...]   (Hydra overrides)\n\nConfiguration:")
-                print(json.dumps(compose_config(arguments[1:]), indent=2))
+            if any(word in arguments for word in HELP):
+                text = (description or "").strip()
+                if not takes_paths:
+                    keys = describe_config([word for word in arguments if word not in HELP], reads)
+                    text += f"\n\nUsage: {Path(sys.argv[0]).name} [KEY=VALUE ...]   (Hydra overrides)\n\n{keys}"
+                say(text)
+                return
+            if takes_paths:
+                job(arguments)
                 return
             if argument and arguments and not arguments[0].startswith("-") and not KEYED.match(arguments[0]):
                 quoted = arguments[0].replace("\\", "\\\\").replace("'", "\\'")  # Hydra's own quoting
@@ -198,6 +232,14 @@ def run(job: Callable[[dict], None], description: str | None = None, argument: s
         place = "" if error.filename is None else f": {error.filename}"
         print(f"error: {error.strerror or one_line(error)}{place}", file=sys.stderr)
         sys.exit(2)
+
+
+def say(text: str) -> None:
+    """Print a text for people, who may have seen enough (| head) before its end."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer
 
 
 @contextmanager

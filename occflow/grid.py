@@ -97,3 +97,6 @@ class VoxelGrid:
     @classmethod
     def from_dict(cls, values: dict) -> VoxelGrid:
         return cls(tuple(values["origin_m"]), tuple(values["shape"]), values["voxel_size_m"])
+
+
+OCC3D_GRID = VoxelGrid((-40.0, -40.0, -1.0), (200, 200, 16), 0.4)  # the benchmark's (configs/data/occ3d.yaml); UniOcc's

@@ -54,6 +54,8 @@ def versions() -> dict[str, str | None]:
 def git_commit() -> str | None:
     """The commit of the source tree, with "+" where it has changes; None outside a repository."""
     root = Path(__file__).resolve().parents[1]
+    if not (root / "pyproject.toml").is_file():  # installed: a repository around it is another's
+        return None
     try:
         def git(*words: str) -> str:
             return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True,

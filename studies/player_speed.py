@@ -11,13 +11,13 @@ import numpy as np
 
 from occflow.command_line import run
 from occflow.errors import InputError
-from occflow.grid import CLASS_NAMES, VoxelGrid
+from occflow.grid import CLASS_NAMES, OCC3D_GRID
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.display import require_display
 from occflow.viewing.film import OCCUPANCY, Film
 from occflow.viewing.player import WINDOW_PX, Window
 
-GRID = VoxelGrid((-40.0, -40.0, -1.0), (200, 200, 16), 0.4)  # the benchmark's
+GRID = OCC3D_GRID
 INSTANTS = 6
 REPEATS = 12
 

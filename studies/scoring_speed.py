@@ -14,11 +14,11 @@ from occflow.eval.evaluate import ForecasterScores
 from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.views import ViewScores
 from occflow.forecasting.forecast import Forecast
-from occflow.grid import NUM_CLASSES, VoxelGrid
+from occflow.grid import NUM_CLASSES, OCC3D_GRID
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 
-GRID = VoxelGrid((-40.0, -40.0, -1.0), (200, 200, 16), 0.4)  # Occ3D's
+GRID = OCC3D_GRID
 OCCUPIED, AGREEING, FRAMES = 0.05, 0.8, 6  # shares of voxels and of those that a forecast has right; frames a window
 SECONDS = 3.0  # that each measure is run for
 

@@ -7,7 +7,12 @@ Writes benchmark.json, benchmark.md and scaling.svg to benchmark.output. The net
 prunes as the scene's truth says.
 """
 
+import sys
+from pathlib import Path
+
 from occflow.command_line import run
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # studies/ is in the checkout, nothing installs it
 
 
 def main(config: dict) -> None:

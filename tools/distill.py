@@ -1,18 +1,6 @@
-"""Distil RUN_DIR/teacher.safetensors into a few-step student by any method of the family: distill=NAME.
+"""occflow distill, from a checkout: see occflow/commands/distill.py."""
 
-Writes RUN_DIR/student_NAME.safetensors (distill=mfd: student.safetensors). docs/distillation.md says what the methods
-are: mfd, vsd, vsd_draws, dmd, dmd_adversarial, consistency, continuous_consistency, lagrangian, semigroup, mean_flow,
-mean_flow_data, stabilised_mean_flow, free_flow, terminal_velocity, terminal_velocity_data, meta_flow_map, transition.
-"""
-
-from occflow.command_line import run
-
-
-def main(config: dict) -> None:
-    from occflow.jobs.train import distill_teacher
-
-    print(f"student: {distill_teacher(config)}")
-
+from occflow.commands import start
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    start("distill")

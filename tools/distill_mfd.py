@@ -1,13 +1,6 @@
-"""Mean Flow Distillation of RUN_DIR/teacher.safetensors into the one-step student RUN_DIR/student.safetensors."""
+"""occflow distill_mfd, from a checkout: see occflow/commands/distill_mfd.py."""
 
-from occflow.command_line import run
-
-
-def main(config: dict) -> None:
-    from occflow.jobs.train import distill_mfd
-
-    print(f"student: {distill_mfd(config)}")
-
+from occflow.commands import start
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    start("distill_mfd")

@@ -1,13 +1,6 @@
-"""Score baselines, teacher and student on the held-out scenes: RUN_DIR/report.json, report.md, forecast.npz."""
+"""occflow evaluate, from a checkout: see occflow/commands/evaluate.py."""
 
-from occflow.command_line import run
-
-
-def main(config: dict) -> None:
-    from occflow.jobs.score import evaluate_run
-
-    print(evaluate_run(config))
-
+from occflow.commands import start
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    start("evaluate")

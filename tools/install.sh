@@ -36,4 +36,4 @@ if [ ! -x "$venv/bin/pip" ]; then
     fi
     "$python" -m venv "$venv"
 fi
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,export]"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,viewing,nuscenes,simulation,export]"

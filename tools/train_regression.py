@@ -1,20 +1,6 @@
-"""Train the cross-entropy regression twin -> RUN_DIR/regression.safetensors.
+"""occflow train_regression, from a checkout: see occflow/commands/train_regression.py."""
 
-It is the teacher's mean network and decoder, trained to predict the future's voxels in one pass: the baseline that
-tells what generation costs. To score it beside the others:
-
-    python tools/evaluate.py "eval.checkpoints=[RUN_DIR/teacher.safetensors,RUN_DIR/regression.safetensors]"
-"""
-
-from occflow.command_line import run
-
-
-def main(config: dict) -> None:
-    from occflow.jobs.train import ensure_data, train_regression
-
-    ensure_data(config)
-    print(f"regression: {train_regression(config)}")
-
+from occflow.commands import start
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    start("train_regression")

@@ -1,21 +1,6 @@
-"""Write a run or a scene of a store for other programs: python viz/export.py RUN_OR_STORE [KEY=VALUE ...]
+"""occflow export, from a checkout: see occflow/commands/export.py."""
 
-view.formats names them: mcap (Foxglove; pip install 'occflow[export]'), rrd (Rerun; 'occflow[rerun]'), ply (a mesh of
-every source at view.ply_s). Files are called after the scene and its origin (SCENE.forecast.mcap of a run,
-SCENE.occupancy.mcap of a store) and go beside the run, or to view.folder.
-"""
-
-from occflow.command_line import run
-
-
-def main(config: dict) -> None:
-    from occflow.viewing.export import export_film
-    from occflow.viewing.source import open_source
-
-    source = open_source(config["view"], config["run_dir"])
-    for path in export_film(source.film(), source.folder, config["view"]):
-        print(f"wrote {path}", flush=True)
-
+from occflow.commands import start
 
 if __name__ == "__main__":
-    run(main, __doc__, argument="view.source")
+    start("export")

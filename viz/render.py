@@ -1,22 +1,6 @@
-"""Draw a run or a scene of a store without a display: python viz/render.py RUN_OR_STORE [KEY=VALUE ...]
+"""occflow render, from a checkout: see occflow/commands/render.py."""
 
-Of a run: a comparison sheet (forecast.png) and an animation (forecast.gif), beside its forecast.npz. Of an occupancy
-store: an animation of view.scene (SCENE.occupancy.gif) in run_dir. view.folder names another folder.
-"""
-
-from occflow.command_line import run
-
-
-def main(config: dict) -> None:
-    from occflow.run_record import timed_step
-    from occflow.viewing.record import draw_source
-    from occflow.viewing.source import open_source
-
-    source = open_source(config["view"], config["run_dir"])
-    with timed_step(source.folder, "render"):
-        for path in draw_source(source, config["view"]):
-            print(f"wrote {path}", flush=True)
-
+from occflow.commands import start
 
 if __name__ == "__main__":
-    run(main, __doc__, argument="view.source")
+    start("render")

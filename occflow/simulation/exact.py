@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from occflow.geometry import invert
-from occflow.grid import FREE, VoxelGrid
+from occflow.grid import FREE, OCC3D_GRID, VoxelGrid
 from occflow.logs.nuscenes_classes import box_class
 from occflow.simulation.boxes import CATEGORIES, Boxes
 from occflow.simulation.ground import Ground
 from occflow.simulation.town import Town
 
-GRID = VoxelGrid((-40.0, -40.0, -1.0), (200, 200, 16), 0.4)  # Occ3D's
+GRID = OCC3D_GRID
 TOUCH_M = 0.01
 CLASS_OF = np.array([box_class(category) for category in CATEGORIES], dtype=np.uint8)
 

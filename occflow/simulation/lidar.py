@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from occflow.errors import InputError
+from occflow.records import one_line
 from occflow.simulation.boxes import Boxes, Triangles
 from occflow.simulation.settings import SimulationSettings
 
@@ -45,7 +47,11 @@ class _Caster:
     """Triangles ready for ray casting."""
 
     def __init__(self, triangles: Triangles) -> None:
-        import open3d
+        try:
+            import open3d
+        except ImportError as error:
+            raise InputError(f"the simulator casts its rays with Open3D ({one_line(error)}): "
+                             "pip install 'occflow[simulation]'") from None
 
         self.triangles, self.core = triangles, open3d.core
         self.scene = open3d.t.geometry.RaycastingScene(nthreads=1)

@@ -32,6 +32,7 @@ from occflow.stream.source import Replay
 from occflow.stream.student import ensure_student
 from occflow.stream.window import LiveWindow
 from occflow.viewing.display import require_display
+from occflow.viewing.headless import open3d_installed
 
 TRIAL_BYTES = 1 << 20  # more than a report takes
 
@@ -188,12 +189,12 @@ def streamed_scenes(log: DrivingLog, split: str | None, max_scenes: int | None) 
 
 
 def open_window(display: bool | str, grid: VoxelGrid, view: Mapping) -> LiveWindow | None:
-    """The live window, where `stream.display` asks for one and there is a display.
+    """The live window, where `stream.display` asks for one and there are a display and Open3D.
 
     Raises:
-        InputError: true without a display.
+        InputError: true without one of them.
     """
-    if display is False:
+    if display is False or display == "auto" and not open3d_installed():
         return None
     try:
         require_display()

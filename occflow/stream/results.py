@@ -14,6 +14,7 @@ from occflow.run_record import machine, versions
 from occflow.stream.animation import animate
 from occflow.stream.console import Console, printable
 from occflow.stream.latency import latency_markdown
+from occflow.viewing.headless import PICTURES_LACK, open3d_installed
 
 if TYPE_CHECKING:
     from occflow.stream.jobs import Demo
@@ -43,9 +44,15 @@ def write_report(run_dir: Path, demo: Demo, settings: Mapping,
 
 
 def write_pictures(run_dir: Path, demo: Demo, config: Mapping, draw: bool) -> list[str]:
-    """Write the last forecast and, where wanted and `draw` is true, the animation; the files that could not be."""
+    """Write the last forecast and, where wanted and `draw` is true, the animation; the files that could not be.
+
+    Without Open3D there is no animation, and one line says so: a stream on a car needs none.
+    """
     writers = {"forecast.npz": lambda path: demo.last.save(path, demo.grid)}
-    if draw and demo.window is None and config["stream"]["gif_forecasts"] > 0:
+    wanted = draw and demo.window is None and config["stream"]["gif_forecasts"] > 0
+    if wanted and not open3d_installed():
+        Console().write(f"no {run_dir / 'stream.gif'}: {PICTURES_LACK}")
+    elif wanted:
         writers["stream.gif"] = lambda path: animate(demo.last.kept(), path, demo.grid, config["view"])
     return _lost(run_dir, writers, told=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -18,7 +19,13 @@ from occflow.viewing.palette import BACKGROUND
 
 RENDER_PX = (1120, 840)  # width, height: larger than any panel, which is made of it by averaging
 NEAR_M, FAR_M = 1.0, 2000.0
+PICTURES_LACK = "open3d is not installed, pictures need it: pip install 'occflow[viewing]'"
 SYSTEM_PACKAGES = "libegl1 libgl1 libgomp1 libusb-1.0-0"
+
+
+def open3d_installed() -> bool:
+    """Whether there are pictures at all: a car or a training node does without Open3D."""
+    return find_spec("open3d") is not None
 
 
 def load_open3d():
@@ -32,7 +39,7 @@ def load_open3d():
     try:
         import open3d
     except ModuleNotFoundError:
-        raise InputError("open3d is not installed, pictures need it: pip install open3d") from None
+        raise InputError(PICTURES_LACK) from None
     except (ImportError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"open3d cannot start ({reason}): apt-get install {SYSTEM_PACKAGES}") from None

@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.grid import FREE, VoxelGrid
+from occflow.grid import FREE, OCC3D_GRID
 from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.nuscenes_sequences import NuScenesSequences
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.npz_volume import read_volume
 from occflow.records import file_name
-
-OCC3D_GRID = VoxelGrid((-40.0, -40.0, -1.0), (200, 200, 16), 0.4)
 
 
 class Occ3dSequences:

@@ -14,12 +14,12 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.geometry import is_rigid
-from occflow.grid import CLASS_NAMES, FREE, VoxelGrid
+from occflow.grid import CLASS_NAMES, FREE, OCC3D_GRID
 from occflow.logs.fingerprint import fingerprint_of
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.npz_volume import read_volume
 
-UNIOCC_GRID = VoxelGrid((-40.0, -40.0, -1.0), (200, 200, 16), 0.4)
+UNIOCC_GRID = OCC3D_GRID
 FOLDER_NAME = re.compile(r".+-(\d+)Hz-(\w+)")
 CLASSES = ("others", "car", "bicycle", "motorcycle", "pedestrian", "traffic_cone", "vegetation", "driveable_surface",
            "terrain", "manmade")  # ours, in the order of UniOcc's; 10 is free

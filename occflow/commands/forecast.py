@@ -1,0 +1,25 @@
+"""Build, forecast, score and draw a driving log in one call.
+
+    occflow forecast log=nuscenes log.root=PATH log.version=NAME [forecast.checkpoint=STUDENT.safetensors]
+
+The occupancy store, report.md, report.json, forecast.png and forecast.gif go to forecast.run_dir; without
+Open3D (pip install 'occflow[viewing]') there are no pictures.
+"""
+
+from __future__ import annotations
+
+READS = ("log", "data", "model", "eval", "view", "forecast", "seed", "device", "workers")
+
+
+def main(config: dict) -> None:
+    from occflow.jobs.score import forecast_log
+    from occflow.viewing.headless import PICTURES_LACK, open3d_installed
+    from occflow.viewing.record import draw_record
+
+    run_dir, table = forecast_log(config)
+    print(table)
+    if not open3d_installed():
+        print(f"no pictures: {PICTURES_LACK}")
+        return
+    for path in draw_record(run_dir / "forecast.npz", run_dir, config["view"]):
+        print(f"wrote {path}", flush=True)
