@@ -110,6 +110,13 @@ def test_bash_completes_subcommands_keys_and_the_files_of_a_group(line, words):
     assert (done.stdout.split(), done.stderr) == (words, "")
 
 
+def test_without_open3d_a_forecast_ends_well_with_its_table(called, monkeypatch, tmp_path):
+    monkeypatch.setattr("occflow.jobs.score.forecast_log", lambda config: (tmp_path, "the table"))
+    monkeypatch.setattr("occflow.viewing.headless.open3d_installed", lambda: False)
+    status, printed, errors = called("forecast")
+    assert (status, errors) == (0, "") and printed.startswith("the table\nno pictures: open3d is not installed")
+
+
 BLOCKED = """
 import sys
 for name in ("open3d", "nuscenes", "pytest", "matplotlib", "tensorboard", "mcap", "rerun", "IPython"):

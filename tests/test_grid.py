@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from occflow.command_line import compose_config
 from occflow.errors import InputError
-from occflow.grid import VoxelGrid
+from occflow.grid import OCC3D_GRID, VoxelGrid
 
 METRES = st.floats(-1e4, 1e4)
 GRIDS = st.builds(VoxelGrid, st.tuples(METRES, METRES, METRES), st.tuples(*[st.integers(1, 50)] * 3),
@@ -64,3 +65,7 @@ def test_a_grid_survives_its_description(grid):
 def test_an_unusable_grid_is_refused(origin_m, shape, voxel_size_m):
     with pytest.raises(InputError, match="grid"):
         VoxelGrid(origin_m, shape, voxel_size_m)
+
+
+def test_the_benchmarks_configuration_is_its_grid():
+    assert VoxelGrid.from_dict(compose_config(["data=occ3d"])["data"]["grid"]) == OCC3D_GRID

@@ -63,12 +63,16 @@ def test_a_wheel_has_every_configuration_and_all_weights(installed):
 CALL = """
 from occflow.command_line import compose_config
 from occflow.resources import config_folder
-print(config_folder(), compose_config([])["forecast"]["checkpoint"], sep="\\n")
+from occflow.run_record import git_commit
+print(config_folder(), compose_config([])["forecast"]["checkpoint"], git_commit(), sep="\\n")
 """
 
 
-def test_a_wheel_works_in_another_folder(installed, tmp_path):
+def test_a_wheel_works_in_another_folder_and_takes_no_repository_around_it_for_its_own(installed, tmp_path):
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], [*author, "commit", "-q", "--allow-empty", "-m", "another project"]):
+        subprocess.run(["git", "-C", str(installed.parent), *words], check=True)
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     done = subprocess.run([sys.executable, "-c", CALL], cwd=tmp_path, env=environment, capture_output=True, text=True)
     data = installed / "occflow/_data"
-    assert done.stdout.split() == [str(data / "configs"), str(data / STUDENT)], done.stderr
+    assert done.stdout.split() == [str(data / "configs"), str(data / STUDENT), "None"], done.stderr
