@@ -36,14 +36,17 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
-def compose_config(overrides: list[str]) -> dict:
+def compose_config(overrides: list[str], addition: Path | None = None) -> dict:
     """The resolved configuration for Hydra overrides such as `log.root=PATH`, as plain dictionaries and lists.
+
+    Args:
+        addition: a YAML file of further groups, which stand beside those in configs/.
 
     Raises:
         InputError: an unknown key or group, a malformed override, a value of another kind or out of its key's range.
     """
     groups, values = _parsed(overrides)
-    config, default = _composed(tuple(groups))
+    config, default = _composed(tuple(groups), addition)
     config = config.copy()
     for override in values:
         _apply(override, config, default)
@@ -93,11 +96,11 @@ def _group_names() -> frozenset[str]:
 
 
 @cache
-def _composed(groups: tuple[str, ...]) -> tuple[Any, dict]:
+def _composed(groups: tuple[str, ...], addition: Path | None) -> tuple[Any, dict]:
     """The configuration of the chosen groups, and its plain values without those of an experiment, which are checked
     against it."""
     import hydra
-    from omegaconf import open_dict
+    from omegaconf import OmegaConf, open_dict
 
     with _hydra_errors(), hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = hydra.compose(CONFIG, list(groups), return_hydra_config=True)
@@ -108,6 +111,8 @@ def _composed(groups: tuple[str, ...]) -> tuple[Any, dict]:
             del config["hydra"]
         default = config if experiment is None else hydra.compose(
             CONFIG, [f"{name}={choice}" for name, choice in choices.items()])
+        if addition is not None:
+            config, default = (OmegaConf.merge(OmegaConf.load(addition), one) for one in (config, default))
         plain = _plain(default)
         check(_plain(config), plain)
     return config, plain
@@ -163,13 +168,15 @@ def _hydra_errors() -> Iterator[None]:
         raise InputError(f"configuration: {reason} {SEE_HELP}") from None
 
 
-def run(job: Callable[[dict], None], description: str | None = None, argument: str | None = None) -> None:
+def run(job: Callable[[dict], None], description: str | None = None, argument: str | None = None,
+        addition: Path | None = None) -> None:
     """Compose the configuration from the command line and run `job(config)`.
 
     SIGTERM and SIGHUP end it as Ctrl-C does; a job that handles them itself sets its own handlers.
 
     Args:
         argument: the key that a first argument without a key stands for (python viz/player.py RUN).
+        addition: see `compose_config`.
 
     Exit status: 0 success, 2 bad input (one line on stderr), 130 interrupted, 143 and 129 by SIGTERM and SIGHUP.
     """
@@ -180,12 +187,12 @@ def run(job: Callable[[dict], None], description: str | None = None, argument: s
             if arguments and arguments[0] in HELP:
                 print((description or "").strip())
                 print(f"\nUsage: {Path(sys.argv[0]).name} [KEY=VALUE ...]   (Hydra overrides)\n\nConfiguration:")
-                print(json.dumps(compose_config(arguments[1:]), indent=2))
+                print(json.dumps(compose_config(arguments[1:], addition), indent=2))
                 return
             if argument and arguments and not arguments[0].startswith("-") and not KEYED.match(arguments[0]):
                 quoted = arguments[0].replace("\\", "\\\\").replace("'", "\\'")  # Hydra's own quoting
                 arguments[0] = f"{argument}='{quoted}'"
-            job(compose_config(arguments))
+            job(compose_config(arguments, addition))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -8,6 +8,7 @@ prunes as the scene's truth says.
 """
 
 from occflow.command_line import run
+from studies import config_of
 
 
 def main(config: dict) -> None:
@@ -17,4 +18,4 @@ def main(config: dict) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, addition=config_of("sparse_dense"))

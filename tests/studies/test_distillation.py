@@ -9,6 +9,7 @@ import torch
 from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.jobs.train import distill_mfd
+from studies import config_of
 from studies.distillation.report import study_markdown
 from studies.distillation.study import DistillationStudy, Scoring, cost_of
 
@@ -29,7 +30,7 @@ def result(evaluations: int, energy: float = 0.2) -> dict:
 def study(**values) -> DistillationStudy:
     """A study of results alone, without networks."""
     made = object.__new__(DistillationStudy)
-    made.values = {**compose_config([])["distillation_study"], **values}
+    made.values = {**compose_config([], config_of("distillation"))["distillation_study"], **values}
     made.groups, made.scoring = {}, SimpleNamespace()
     made.found = {"results": {}, "settings": SETTINGS, "windows": 36, "versions": {"commit": "c"},
                   "machine": {"cpu": "x", "cores": 2, "gpu": None}}
