@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from occflow.charts import Panel, charts, write_charts
 from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
@@ -26,7 +27,6 @@ from occflow.sparse.sites import sites_from_keys
 from studies import config_of
 from studies.sparse_dense.benchmark import chosen_window, run_benchmark
 from studies.sparse_dense.dense_twin import DenseAutoencoder, DenseMean, DenseVelocity
-from studies.sparse_dense.line_chart import Panel, write_charts
 from studies.sparse_dense.measurement import counted_multiply_adds, growth_exponent, milliseconds, peak_memory_mib
 from studies.sparse_dense.stages import DenseJobs, SparseJobs, site_counts
 from studies.sparse_dense.street import street_window
@@ -169,9 +169,12 @@ def test_the_street_is_made_of_surfaces_and_its_movers_move():
 
 def test_charts_are_pictures_without_the_points_that_are_absent(tmp_path):
     lines = {"sparse": [(1, 2.0), (2, 4.0)], "dense & whole": [(1, 5.0), (2, float("nan"))]}
-    write_charts(tmp_path / "chart.svg", [Panel("Time", "voxels a metre", "ms", lines), Panel("None", "x", "y", {})])
+    panels = [Panel("Time", "voxels a metre", "ms", lines, "xy"), Panel("None", "x", "y", {})]
+    write_charts(tmp_path / "chart.svg", panels)
     picture = ElementTree.parse(tmp_path / "chart.svg").getroot()
-    assert len(list(picture.iter("{http://www.w3.org/2000/svg}circle"))) == 3
+    texts = {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"sparse", "dense & whole", "voxels a metre", "ms", "None"} <= texts
+    assert [line.get_xydata().tolist() for line in charts(panels).axes[0].lines] == [[[1, 2], [2, 4]], [[1, 5]]]
 
 
 def test_an_unknown_device_and_a_store_of_another_grid_are_refused(small_settings, tmp_path):
