@@ -10,9 +10,9 @@ from occflow.distill.methods import method_from_config
 from occflow.errors import InputError
 from studies import config_of
 from studies.toy import study as toy_study
+from studies.toy.points import METHODS
 from studies.toy.report import toy_markdown
 from studies.toy.study import PARTS, run_toy_study
-from studies.toy.training import METHODS
 
 
 def values(tmp_path, **changes) -> dict:
