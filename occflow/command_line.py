@@ -38,29 +38,33 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
-def compose_config(overrides: list[str]) -> dict:
+def compose_config(overrides: list[str], addition: Path | None = None) -> dict:
     """The resolved configuration for Hydra overrides such as `log.root=PATH`, as plain dictionaries and lists.
+
+    Args:
+        addition: a YAML file of further groups, which stand beside those in configs/.
 
     Raises:
         InputError: an unknown key or group, a malformed override, a value of another kind or out of its key's range.
     """
-    return _with_shipped_paths(_checked(overrides)[0])
+    return _with_shipped_paths(_checked(overrides, addition)[0])
 
 
-def describe_config(overrides: list[str], reads: tuple[str, ...] | None = None) -> str:
+def describe_config(overrides: list[str], reads: tuple[str, ...] | None = None, addition: Path | None = None) -> str:
     """The configuration as commented YAML: the groups and keys named in `reads`, all where it is None.
 
     Raises:
         InputError: as `compose_config`.
     """
-    config, choices = _checked(overrides)
-    return annotated(config if reads is None else {name: config[name] for name in reads}, choices, CONFIG_DIR)
+    config, choices = _checked(overrides, addition)
+    shown = config if reads is None else {name: config[name] for name in reads}
+    return annotated(shown, choices, CONFIG_DIR, addition)
 
 
-def _checked(overrides: list[str]) -> tuple[dict, dict[str, str]]:
+def _checked(overrides: list[str], addition: Path | None) -> tuple[dict, dict[str, str]]:
     """The composed configuration, and the file that was chosen for each group."""
     groups, values = _parsed(overrides)
-    config, default, choices = _composed(tuple(groups))
+    config, default, choices = _composed(tuple(groups), addition)
     config = config.copy()
     for override in values:
         _apply(override, config, default)
@@ -119,11 +123,11 @@ def _group_names() -> frozenset[str]:
 
 
 @cache
-def _composed(groups: tuple[str, ...]) -> tuple[Any, dict, dict[str, str]]:
+def _composed(groups: tuple[str, ...], addition: Path | None) -> tuple[Any, dict, dict[str, str]]:
     """The configuration of the chosen groups; its plain values without those of an experiment, which are checked
     against it; the file chosen for each group."""
     import hydra
-    from omegaconf import open_dict
+    from omegaconf import OmegaConf, open_dict
 
     with _hydra_errors(), hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = hydra.compose(CONFIG, list(groups), return_hydra_config=True)
@@ -134,6 +138,8 @@ def _composed(groups: tuple[str, ...]) -> tuple[Any, dict, dict[str, str]]:
             del config["hydra"]
         default = config if experiment is None else hydra.compose(
             CONFIG, [f"{name}={choice}" for name, choice in choices.items()])
+        if addition is not None:
+            config, default = (OmegaConf.merge(OmegaConf.load(addition), one) for one in (config, default))
         plain = _plain(default)
         check(_plain(config), plain)
     return config, plain, choices
@@ -190,13 +196,14 @@ def _hydra_errors() -> Iterator[None]:
 
 
 def run(job: Callable[[Any], None], description: str | None = None, argument: str | None = None,
-        reads: tuple[str, ...] | None = None, takes_paths: bool = False) -> None:
+        addition: Path | None = None, reads: tuple[str, ...] | None = None, takes_paths: bool = False) -> None:
     """Compose the configuration from the command line and run `job(config)`.
 
     SIGTERM and SIGHUP end it as Ctrl-C does; a job that handles them itself sets its own handlers.
 
     Args:
         argument: the key that a first argument without a key stands for (python viz/player.py RUN).
+        addition: see `compose_config`.
         reads: the groups and keys that the job reads, which --help shows; None: all.
         takes_paths: the arguments are paths, no settings: `job(paths)`.
 
@@ -209,7 +216,7 @@ def run(job: Callable[[Any], None], description: str | None = None, argument: st
             if any(word in arguments for word in HELP):
                 text = (description or "").strip()
                 if not takes_paths:
-                    keys = describe_config([word for word in arguments if word not in HELP], reads)
+                    keys = describe_config([word for word in arguments if word not in HELP], reads, addition)
                     text += f"\n\nUsage: {Path(sys.argv[0]).name} [KEY=VALUE ...]   (Hydra overrides)\n\n{keys}"
                 say(text)
                 return
@@ -219,7 +226,7 @@ def run(job: Callable[[Any], None], description: str | None = None, argument: st
             if argument and arguments and not arguments[0].startswith("-") and not KEYED.match(arguments[0]):
                 quoted = arguments[0].replace("\\", "\\\\").replace("'", "\\'")  # Hydra's own quoting
                 arguments[0] = f"{argument}='{quoted}'"
-            job(compose_config(arguments))
+            job(compose_config(arguments, addition))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -11,14 +11,17 @@ KEY = re.compile(r"(\s*)(\w+):")
 COMMENT_COLUMN = 42
 
 
-def annotated(config: Mapping, choices: Mapping[str, str], folder: Path) -> str:
+def annotated(config: Mapping, choices: Mapping[str, str], folder: Path, addition: Path | None = None) -> str:
     """Every group under the title of its chosen file and the names of the others, every key with its comment.
 
     Args:
         choices: the file that was chosen for each group.
         folder: that of the groups, with config.yaml, which the other keys are of.
+        addition: the file of further keys.
     """
     lines, top, after_group = [], key_comments(folder / "config.yaml", folder), False
+    if addition is not None:
+        top |= key_comments(addition, folder)
     for name, value in config.items():
         group = isinstance(value, Mapping)
         lines += [""] * (group or after_group)

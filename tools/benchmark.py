@@ -13,6 +13,7 @@ from pathlib import Path
 from occflow.command_line import run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # studies/ is in the checkout, nothing installs it
+from studies import config_of
 
 
 def main(config: dict) -> None:
@@ -22,4 +23,4 @@ def main(config: dict) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, addition=config_of("sparse_dense"))

@@ -46,8 +46,8 @@ def main() -> None:
 def start(name: str) -> None:
     """Run a subcommand on the arguments of this process."""
     command = import_module(f"occflow.commands.{name}")
-    run(command.main, command.__doc__, getattr(command, "ARGUMENT", None), command.READS,
-        getattr(command, "TAKES_PATHS", False))
+    run(command.main, command.__doc__, getattr(command, "ARGUMENT", None), reads=command.READS,
+        takes_paths=getattr(command, "TAKES_PATHS", False))
 
 
 def overview() -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from occflow.atomic import atomic_file, write_json
-from occflow.eval.charts import report_panels, write_charts
+from occflow.charts import write_charts
+from occflow.eval.charts import report_panels
 from occflow.eval.counters_file import write_counters
 from occflow.eval.ego_setting import EGO_SETTINGS
 from occflow.eval.evaluate import STAGES, ForecasterScores

@@ -9,6 +9,7 @@ Simulates a log with the settings of group `simulation` below run_dir and builds
 """
 
 from occflow.command_line import run
+from studies import config_of
 
 
 def main(config: dict) -> None:
@@ -18,4 +19,4 @@ def main(config: dict) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, addition=config_of("data"))

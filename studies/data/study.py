@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
 from occflow.eval.numbers import number
 from occflow.eval.occupancy_quality import BuiltQuality, persistence_iou
@@ -30,7 +29,7 @@ from occflow.simulation.lidar import REVOLUTION_S
 from studies.data.agreement import scan_agreement, static_iou
 from studies.data.report import report_markdown
 from studies.data.speeds import speeds
-from studies.ledger import earlier_results
+from studies.ledger import Ledger
 
 VERSION = "v1.0-simulated"
 PERSISTED = {"0.5 s": 1, "1 s": 2, "2 s": 4, "3 s": 6}  # frames at 2 Hz
@@ -49,16 +48,12 @@ def study_data(config: Mapping) -> str:
         raise InputError(f"study_data.parts: no part '{unknown[0]}'; known: {', '.join(parts)}")
     new = {"versions": versions(), "machine": machine(), "grid": configured_grid(config["data"]).to_dict(),
            "windows": window_counts()}
-    report = earlier_results(output / "data.json", {}, lambda found: report_markdown({**found, **new}), dict[str, dict])
-    report |= new
+    ledger = Ledger(output / "data", report_markdown, notes=new, kind=dict[str, dict])
     root = Path(config["run_dir"]) / "log"
     simulate_log(root, VERSION, config["simulation"], config["simulation"]["seed"], config["workers"])
-    for part in values["parts"]:
-        report[part] = parts[part](config, root)
-        write_json(output / "data.json", report)
-    with atomic_file(output / "data.md") as partial:
-        partial.write_text(report_markdown(report))
-    return report_markdown(report)
+    for part in values["parts"]:  # measured anew: the figures of a part that is asked for again are replaced
+        ledger.add((part,), parts[part](config, root))
+    return ledger.make(())
 
 
 def built(config: Mapping, root: Path) -> dict:

@@ -10,15 +10,17 @@ and what is there already is not made again. The copy in docs/studies/ is put th
 import sys
 
 from occflow.command_line import compose_config, run
+from studies import config_of
 
 
 def main(config: dict) -> None:
     from studies.distillation.study import run_study
 
     names = dict.fromkeys(["mfd", *config["distillation_study"]["methods"]])  # mfd: the budget, and part `stability`
-    groups = {name: compose_config([*sys.argv[1:], f"distill={name}"])["distill"] for name in names}
+    groups = {name: compose_config([*sys.argv[1:], f"distill={name}"], config_of("distillation"))["distill"]
+              for name in names}
     print(run_study(config, groups))
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, addition=config_of("distillation"))

@@ -6,10 +6,9 @@ import copy
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from occflow.atomic import atomic_file, write_json
 from occflow.distill.methods import method_from_config
 from occflow.errors import InputError
 from occflow.eval.branching import PARTING, SCORES, TRUE
@@ -39,11 +38,11 @@ from occflow.training.optimiser import Trainer
 from occflow.training.run import TrainingRun
 from studies.distillation.gradients import gradient_results
 from studies.distillation.report import study_markdown
-from studies.ledger import earlier_results
+from studies.ledger import Job, Ledger
 
 PARTS = ("teacher", "updates", "evaluations", "stability", "gradients", "guidance")
 ENSEMBLE = ("energy", "diversity", "movable_energy", "movable_diversity")
-Job = Callable[[], dict]
+SETTINGS = ("updates", "longer", "curve_every", "samples", "sample_every", "curve_window_every")
 
 
 def run_study(config: Mapping, groups: Mapping[str, Mapping]) -> str:
@@ -59,11 +58,7 @@ def run_study(config: Mapping, groups: Mapping[str, Mapping]) -> str:
     for part in config["distillation_study"]["parts"]:
         refuse_unknown("distillation_study.parts", part, PARTS)
     study = DistillationStudy(config, groups)
-    for place, job in study.jobs():
-        if place not in study.found["results"]:
-            study.found["results"][place] = job()
-            study.write()
-    return study_markdown(study.found)
+    return study.ledger.make((("results", place), job) for place, job in study.jobs())
 
 
 class DistillationStudy:
@@ -72,32 +67,13 @@ class DistillationStudy:
     def __init__(self, config: Mapping, groups: Mapping[str, Mapping]) -> None:
         prepare_torch(config)
         self.config, self.values = config, config["distillation_study"]
-        self.output = Path(self.values["output"])
         teacher_path = Path(config["run_dir"]) / "teacher.safetensors"
         self.teacher = load_teacher(teacher_path, configured_device(config)).eval().requires_grad_(False)
         self.scoring = Scoring(config, self.teacher)
         self.groups = groups
         self.feeds: dict[int, FlowFeed] = {}
-        self.found = self._read(file_digest(teacher_path))
-
-    def _read(self, digest: str) -> dict:
-        """What an earlier call found."""
-        path, values = self.output.with_suffix(".json"), self.values
-        settings = {name: values[name] for name in ("updates", "longer", "curve_every", "samples", "sample_every",
-                                                    "curve_window_every")}
-        fresh = {"teacher": digest, "settings": settings, "results": {}, "machine": machine(), "versions": versions(),
-                 "windows": len(self.scoring.keys)}
-        found = earlier_results(path, fresh, study_markdown)
-        if (found.get("teacher"), found["settings"]) != (digest, settings):
-            raise InputError(f"{path}: results of another teacher or other settings of distillation_study; remove it "
-                             "or name another distillation_study.output")
-        return found
-
-    def write(self) -> None:
-        """Write OUTPUT.json and OUTPUT.md."""
-        write_json(self.output.with_suffix(".json"), self.found)
-        with atomic_file(self.output.with_suffix(".md")) as partial:
-            partial.write_text(study_markdown(self.found))
+        self.ledger = ledger_of(self.values, file_digest(teacher_path), len(self.scoring.keys))
+        self.results: dict[str, dict] = self.ledger.found["results"]
 
     def jobs(self) -> Iterator[tuple[str, Job]]:
         """All results by place "part/method/seed", the most telling ones first."""
@@ -129,7 +105,7 @@ class DistillationStudy:
     def result(self, part: str, name: str, seed: int) -> dict:
         """A student of method `name`, trained for the updates, or for as many network evaluations as MFD takes."""
         updates = self.values["updates"] if part == "updates" else self.equal_updates(name)
-        same = self.found["results"].get(f"updates/{name}/{seed}")
+        same = self.results.get(f"updates/{name}/{seed}")
         if same and same["updates"] == updates:
             return same
         student, cost = self.train(name, seed, updates)
@@ -145,7 +121,7 @@ class DistillationStudy:
             InputError: part `updates` has not run for both yet.
         """
         first = self.values["seeds"][0]
-        own, mfd = (self.found["results"].get(f"updates/{one}/{first}") for one in (name, "mfd"))
+        own, mfd = (self.results.get(f"updates/{one}/{first}") for one in (name, "mfd"))
         if own is None or mfd is None:
             raise InputError(f"distillation_study.parts: 'evaluations' needs 'updates' of mfd and {name} first")
         return max(1, round(mfd["updates"] * mfd["network_evaluations"] / own["network_evaluations"]))
@@ -215,6 +191,13 @@ class DistillationStudy:
         feed.seek(0)
         feed.draw(min(draws, feed.count))
         return feed
+
+
+def ledger_of(values: Mapping, teacher: str, windows: int) -> Ledger:
+    """Results of the teacher of a digest, scored on so many windows."""
+    same = {"teacher": teacher, "settings": {name: values[name] for name in SETTINGS}}
+    fresh = {"results": {}, "machine": machine(), "versions": versions(), "windows": windows}
+    return Ledger(Path(values["output"]), study_markdown, same, "teachers or settings of distillation_study", fresh)
 
 
 class Scoring:

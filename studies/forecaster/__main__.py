@@ -10,6 +10,7 @@ is put there by hand.
 """
 
 from occflow.command_line import run
+from studies import config_of
 
 
 def main(config: dict) -> None:
@@ -21,4 +22,4 @@ def main(config: dict) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, addition=config_of("forecaster"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from occflow.atomic import atomic_file, write_json
+from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.eval.report_record import read_report
 from occflow.forecasting.networks import load_teacher
@@ -22,9 +22,8 @@ from occflow.occupancy.storage.store import OccupancyStore
 from occflow.run_record import machine, versions
 from studies.forecaster.fine_tuning import fine_tuned, halves, recording_store
 from studies.forecaster.report import study_markdown
-from studies.ledger import earlier_results
+from studies.ledger import Job, Ledger
 
-Job = Callable[[], dict]
 DECODER_NOISE = 0.3  # standard deviations
 IRRELEVANT = ("inspect", "shard", "replace", "save_seconds", "tensorboard")  # keys that change no result
 
@@ -36,33 +35,15 @@ def run_study(config: Mapping) -> str:
         InputError: an unknown part, one that needs the first seed's networks before they are there, or results of
             other networks, data or trainings in OUTPUT.json.
     """
-    output = Path(config["study"]["output"])
-    path = output.with_suffix(".json")
-    found = earlier_results(path, {"parts": {}}, study_markdown, dict[str, dict])
-    refuse_other_results(path, found, config)
     for part in config["study"]["parts"]:
         refuse_unknown("study.parts", part, tuple(PARTS))
-    for part in config["study"]["parts"]:
-        for name, job in PARTS[part](config).items():
-            results = found["parts"].setdefault(part, {})
-            if name not in results:
-                results[name] = job()
-                found |= {"machine": machine(), "versions": versions()}
-                write_json(output.with_suffix(".json"), found)
-                with atomic_file(output.with_suffix(".md")) as partial:
-                    partial.write_text(study_markdown(found))
-    return study_markdown(found)
-
-
-def refuse_other_results(path: Path, found: dict, config: Mapping) -> None:
-    """Raises InputError where results at `path` are of other networks, data or trainings; notes those of new ones."""
     settings = {group: {name: value for name, value in config[group].items() if name not in IRRELEVANT}
                 for group in ("data", "model", "train")}
-    if not found["parts"]:
-        found["settings"] = settings
-    if found.get("settings") != settings:
-        raise InputError(f"{path}: results of other networks, data or trainings; remove it or name another "
-                         "study.output")
+    ledger = Ledger(Path(config["study"]["output"]), study_markdown, {"settings": settings},
+                    "networks, data or trainings", {"parts": {}}, {"machine": machine(), "versions": versions()},
+                    dict[str, dict])
+    return ledger.make((("parts", part, name), job) for part in config["study"]["parts"]
+                       for name, job in PARTS[part](config).items())
 
 
 def changed(config: Mapping, changes: Mapping) -> dict:

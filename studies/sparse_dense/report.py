@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from studies.sparse_dense.line_chart import Panel, write_charts
+from occflow.charts import Panel, write_charts
 
 SIDES = ("sparse", "dense")
 
@@ -58,9 +58,10 @@ def write_growth_charts(path: Path, growth: dict) -> None:
     """Time and memory over voxel size, time over horizon."""
     by_size, by_horizon = growth["voxel_size"]["points"], growth["horizon"]["points"]
     write_charts(path, [
-        Panel("Time of one forecast", "voxels a metre", "ms", _lines(by_size, "voxel_size_m", _time)),
-        Panel("Memory", "voxels a metre", "MiB beyond weights and inputs", _lines(by_size, "voxel_size_m", _memory)),
-        Panel("Time of one forecast", "forecast frames", "ms", _lines(by_horizon, "horizon", _time))])
+        Panel("Time of one forecast", "voxels a metre", "ms", _lines(by_size, "voxel_size_m", _time), "xy"),
+        Panel("Memory", "voxels a metre", "MiB beyond weights and inputs", _lines(by_size, "voxel_size_m", _memory),
+              "xy"),
+        Panel("Time of one forecast", "forecast frames", "ms", _lines(by_horizon, "horizon", _time), "xy")])
 
 
 def _time(point: dict) -> dict[str, float]:
@@ -68,7 +69,7 @@ def _time(point: dict) -> dict[str, float]:
 
 
 def _memory(point: dict) -> dict[str, float]:
-    sides = point["memory_mib"]  # kind by kind: inference has the colours that the sides have beside it
+    sides = point["memory_mib"]
     return {f"{side} {kind.replace('_', ' ')}": kinds[kind] for kind in sides[SIDES[0]]
             for side, kinds in sides.items() if kind in kinds}
 

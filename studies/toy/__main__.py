@@ -8,6 +8,7 @@ there by hand; no study reads it or writes to it.
 """
 
 from occflow.command_line import run
+from studies import config_of
 
 
 def main(config: dict) -> None:
@@ -17,4 +18,4 @@ def main(config: dict) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main, __doc__, addition=config_of("toy"))

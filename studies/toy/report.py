@@ -6,33 +6,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
-from occflow.svg import text, write_grid
+from occflow.charts import COLOURS, figure, look, save
 
-SIDE, REACH = 150, 3.0  # pixels of a picture; half its width in the toy's units
+SIDE_IN, REACH = 1.6, 3.0  # inches of a picture; half its width in the toy's units
 COLUMNS = 6
 
 
 def write_figure(path: Path, ring: Mapping[str, dict]) -> None:
-    """The samples of the first seed, a picture a method; points out of reach are left out."""
+    """The samples of the first seed, a picture a method."""
     shown = pictures(ring)
-    if shown:
-        write_grid(path, list(shown.values()), SIDE, SIDE + 18, COLUMNS)
+    if not shown:
+        return
+    with look():
+        rows = -(-len(shown) // COLUMNS)
+        page = figure(SIDE_IN * COLUMNS, SIDE_IN * rows)
+        places = page.subplots(rows, COLUMNS, squeeze=False).flatten()
+        for axes in places:
+            axes.set_axis_off()
+        for axes, (name, points) in zip(places, shown.items()):
+            axes.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal")
+            axes.scatter(*zip(*points), s=1, color=COLOURS[0], linewidths=0, rasterized=True)
+            axes.set_title(name, y=-0.12, fontsize=7)
+        save(path, page)
 
 
-def pictures(ring: Mapping[str, dict]) -> dict[str, list[str]]:
-    """The pictures by method."""
-    shown = {name.rpartition("/")[0]: row["points"] for name, row in ring.items() if "points" in row}
-    return {name: picture(name, points) for name, points in shown.items()}
-
-
-def picture(name: str, points: str) -> list[str]:
-    """One picture; points as "x y x y ..." in hundredths of the toy's unit."""
-    pixels = [(int(value) / 100 / REACH + 1) * SIDE / 2 for value in points.split()]
-    inside = [(x, y) for x, y in zip(pixels[::2], pixels[1::2]) if 0 <= x <= SIDE and 0 <= y <= SIDE]
-    marks = "".join(f"M{x:.1f} {SIDE - y:.1f}h0" for x, y in inside)
-    return [f'<rect width="{SIDE}" height="{SIDE}" fill="none" stroke="#dddddd"/>',
-            f'<path d="{marks}" stroke="#1b6ca8" stroke-width="2" stroke-linecap="round" fill="none"/>',
-            text(SIDE / 2, SIDE + 12, name)]
+def pictures(ring: Mapping[str, dict]) -> dict[str, list[tuple[float, float]]]:
+    """The points (x, y) by method, which results hold as "x y x y ..." in hundredths of the toy's unit."""
+    found = {}
+    for name, row in ring.items():
+        if "points" in row:
+            values = [int(value) / 100 for value in row["points"].split()]
+            found[name.rpartition("/")[0]] = list(zip(values[::2], values[1::2]))
+    return found
 
 
 def by_name(rows: Mapping[str, dict]) -> dict[str, list]:
@@ -45,6 +50,7 @@ def by_name(rows: Mapping[str, dict]) -> dict[str, list]:
 
 def toy_markdown(found: Mapping) -> str:
     """The report of what has been measured so far."""
+    pictures(found.get("ring", {}))  # results that they cannot be drawn of are refused here, too
     settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found["settings"].items())
     lines = ["# The methods on points", "",
              f"Written by `python -m studies.toy` ({settings}). Students start at a network that was fitted to the "

@@ -10,7 +10,7 @@ from occflow.distill.protocol import Batch, Networks
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.training.bound_networks import DistilledNetworks, EvaluationCount, method_batch
 from occflow.training.feeding import FlowBatch
-from studies.toy.distributions import two_futures
+from studies.toy.points import two_futures
 
 TOY, COUNT = two_futures(), 2048
 INDEX = torch.arange(COUNT)

@@ -17,7 +17,7 @@ from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.protocol import Batch, Networks
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.flow.closed_form import MixtureFlow
-from studies.toy.distributions import two_futures
+from studies.toy.points import two_futures
 
 TOY = two_futures()
 TRUE, EVEN = 0.7, 0.5  # weight of the future that is common under the condition; without the condition both are alike

@@ -15,7 +15,7 @@ from occflow.simulation.drive import RECORD, record_of
 from occflow.simulation.settings import SimulationSettings
 from studies.distillation.report import study_markdown
 from studies.forecaster.study import run_study
-from studies.ledger import earlier_results
+from studies.ledger import Ledger
 from studies.toy.study import SETTINGS, run_toy_study
 
 VERSION = "v1.0-simulated"
@@ -87,7 +87,7 @@ def _read_forecaster_study(path: Path) -> object:
 
 def _read_distillation_study(path: Path) -> object:
     """What the study begins with; no network is at hand here."""
-    return study_markdown(earlier_results(path, {}, study_markdown))
+    return Ledger(path.with_suffix(""), study_markdown).page
 
 
 def _read_toy_study(path: Path) -> object:

@@ -9,8 +9,9 @@ import torch
 from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.jobs.train import distill_mfd
+from studies import config_of
 from studies.distillation.report import study_markdown
-from studies.distillation.study import DistillationStudy, Scoring, cost_of
+from studies.distillation.study import DistillationStudy, Scoring, cost_of, ledger_of
 
 SETTINGS = {"updates": 60, "longer": 3, "curve_every": 30, "samples": 4, "sample_every": 3, "curve_window_every": 6}
 
@@ -29,16 +30,17 @@ def result(evaluations: int, energy: float = 0.2) -> dict:
 def study(**values) -> DistillationStudy:
     """A study of results alone, without networks."""
     made = object.__new__(DistillationStudy)
-    made.values = {**compose_config([])["distillation_study"], **values}
+    made.values = {**compose_config([], config_of("distillation"))["distillation_study"], **values}
     made.groups, made.scoring = {}, SimpleNamespace()
-    made.found = {"results": {}, "settings": SETTINGS, "windows": 36, "versions": {"commit": "c"},
+    made.results = {}
+    made.found = {"results": made.results, "settings": SETTINGS, "windows": 36, "versions": {"commit": "c"},
                   "machine": {"cpu": "x", "cores": 2, "gpu": None}}
     return made
 
 
 def test_other_methods_get_as_many_evaluations_as_mfd():
     made = study()
-    made.found["results"] = {"updates/mfd/0": result(11), "updates/vsd/0": result(7)}
+    made.results = {"updates/mfd/0": result(11), "updates/vsd/0": result(7)}
     assert made.equal_updates("vsd") == round(60 * 11 / 7) and made.equal_updates("mfd") == 60
     with pytest.raises(InputError, match="needs 'updates' of mfd and dmd"):
         made.equal_updates("dmd")
@@ -46,8 +48,8 @@ def test_other_methods_get_as_many_evaluations_as_mfd():
 
 def test_a_training_that_both_budgets_ask_for_is_made_once():
     made = study()
-    made.found["results"] = {"updates/mfd/1": result(11), "updates/mfd/0": result(11)}
-    assert made.result("evaluations", "mfd", 1) is made.found["results"]["updates/mfd/1"]
+    made.results = {"updates/mfd/1": result(11), "updates/mfd/0": result(11)}
+    assert made.result("evaluations", "mfd", 1) is made.results["updates/mfd/1"]
 
 
 def test_repeated_methods_alone_have_all_seeds():
@@ -68,14 +70,21 @@ def test_the_page_tells_seeds_costs_and_aims():
 
 
 def test_outdated_results_are_marked_and_nothing_is_added_to_them(tmp_path):
-    made = study()
-    made.output = tmp_path / "study"
-    made.found["outdated"] = "Of old methods: `mfd`"
-    made.write()
+    values = {**study().values, "output": str(tmp_path / "study")}
+    ledger = ledger_of(values, "digest", 36)
+    ledger.add(("outdated",), "Of old methods: `mfd`")
     assert "\n*Of old methods: `mfd`.*\n" in (tmp_path / "study.md").read_text()
-    made.scoring.keys = []
     with pytest.raises(InputError, match="study.json: outdated"):
-        made._read("digest")
+        ledger_of(values, "digest", 36)
+
+
+def test_results_of_another_teacher_or_other_settings_are_refused(tmp_path):
+    values = {**study().values, "output": str(tmp_path / "study")}
+    ledger_of(values, "digest", 36).write()
+    assert ledger_of({**values, "seeds": [5]}, "digest", 36).found["windows"] == 36
+    for other in (("another", values), ("digest", {**values, "samples": 2})):
+        with pytest.raises(InputError, match="study.json: results of other teachers or settings"):
+            ledger_of(other[1], other[0], 36)
 
 
 def test_costs_leave_the_warm_up_out():

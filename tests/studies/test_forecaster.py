@@ -8,6 +8,7 @@ import pytest
 from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.jobs.reconstruction import reconstruction
+from studies import config_of
 from studies.forecaster import study as forecaster_study
 from studies.forecaster.fine_tuning import halves
 from studies.forecaster.report import mean_rows, study_markdown
@@ -22,7 +23,8 @@ def result(energy: float) -> dict:
 
 
 def config_for(tmp_path, *overrides: str) -> dict:
-    return compose_config([f"study.output={tmp_path}/study", f"study.run_dir={tmp_path}/runs", *overrides])
+    return compose_config([f"study.output={tmp_path}/study", f"study.run_dir={tmp_path}/runs", *overrides],
+                          config_of("forecaster"))
 
 
 def test_every_part_is_kept_and_made_once(tmp_path, monkeypatch):

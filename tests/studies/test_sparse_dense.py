@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
-from occflow.command_line import CONFIG_DIR, compose_config
+from occflow.charts import Panel, charts, write_charts
+from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
@@ -24,9 +24,9 @@ from occflow.models.mean import MeanForecast
 from occflow.models.trunk import place_features
 from occflow.occupancy.tasks import Task
 from occflow.sparse.sites import sites_from_keys
+from studies import config_of
 from studies.sparse_dense.benchmark import chosen_window, run_benchmark
 from studies.sparse_dense.dense_twin import DenseAutoencoder, DenseMean, DenseVelocity
-from studies.sparse_dense.line_chart import Panel, write_charts
 from studies.sparse_dense.measurement import counted_multiply_adds, growth_exponent, milliseconds, peak_memory_mib
 from studies.sparse_dense.stages import DenseJobs, SparseJobs, site_counts
 from studies.sparse_dense.street import street_window
@@ -169,23 +169,24 @@ def test_the_street_is_made_of_surfaces_and_its_movers_move():
 
 def test_charts_are_pictures_without_the_points_that_are_absent(tmp_path):
     lines = {"sparse": [(1, 2.0), (2, 4.0)], "dense & whole": [(1, 5.0), (2, float("nan"))]}
-    write_charts(tmp_path / "chart.svg", [Panel("Time", "voxels a metre", "ms", lines), Panel("None", "x", "y", {})])
+    panels = [Panel("Time", "voxels a metre", "ms", lines, "xy"), Panel("None", "x", "y", {})]
+    write_charts(tmp_path / "chart.svg", panels)
     picture = ElementTree.parse(tmp_path / "chart.svg").getroot()
-    assert len(list(picture.iter("{http://www.w3.org/2000/svg}circle"))) == 3
+    texts = {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"sparse", "dense & whole", "voxels a metre", "ms", "None"} <= texts
+    assert [line.get_xydata().tolist() for line in charts(panels).axes[0].lines] == [[[1, 2], [2, 4]], [[1, 5]]]
 
 
 def test_an_unknown_device_and_a_store_of_another_grid_are_refused(small_settings, tmp_path):
     with pytest.raises(InputError, match="device: 'abacus'"):
-        run_benchmark(compose_config(["device=abacus", f"benchmark.output={tmp_path}"]))
+        run_benchmark(compose_config(["device=abacus", f"benchmark.output={tmp_path}"], config_of("sparse_dense")))
     with pytest.raises(InputError, match="no occupancy store"):
         chosen_window(str(tmp_path), small_settings)
 
 
 def test_a_quick_run_writes_figures_table_and_charts(tmp_path):
-    config = compose_config(["workers=1", "device=cpu"])
-    config["benchmark"] = {**OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "benchmark" / "default.yaml")),
-                           "quick": True, "output": str(tmp_path)}
-    table = run_benchmark(config)
+    table = run_benchmark(compose_config(["workers=1", "device=cpu", "benchmark.quick=true",
+                                          f"benchmark.output={tmp_path}"], config_of("sparse_dense")))
     report = json.loads((tmp_path / "benchmark.json").read_text())
     assert table == (tmp_path / "benchmark.md").read_text()
     assert set(report["dense_over_sparse"]["time"]) >= {"encode", "mean", "velocity", "decode", "flow_step"}

@@ -8,14 +8,15 @@ from occflow.command_line import compose_config
 from occflow.distill.methods import METHODS as NAMES
 from occflow.distill.methods import method_from_config
 from occflow.errors import InputError
+from studies import config_of
 from studies.toy import study as toy_study
+from studies.toy.points import METHODS
 from studies.toy.report import toy_markdown
 from studies.toy.study import PARTS, run_toy_study
-from studies.toy.training import METHODS
 
 
 def values(tmp_path, **changes) -> dict:
-    return {**compose_config([])["toy"], "output": f"{tmp_path}/toy", "seeds": [0, 1], **changes}
+    return {**compose_config([], config_of("toy"))["toy"], "output": f"{tmp_path}/toy", "seeds": [0, 1], **changes}
 
 
 def ring_row(energy: float, **more) -> dict:

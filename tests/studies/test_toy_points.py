@@ -7,8 +7,7 @@ import torch
 
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.models.student_networks import sample_student
-from studies.toy.distributions import energy_distance, ring, two_futures
-from studies.toy.points import PointDistillation, PointTraining, fitted
+from studies.toy.points import PointDistillation, PointTraining, energy_distance, fitted, ring, two_futures
 
 TOY = two_futures()
 SETTINGS = PointTraining(updates=180, batch=128, auxiliary_updates=2, auxiliary_warmup=30, learning_rate=2e-3)

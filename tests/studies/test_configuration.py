@@ -1,0 +1,46 @@
+"""A study's group stands beside the product's, which knows nothing of it, and is checked as they are."""
+
+import pytest
+
+from occflow.command_line import compose_config
+from occflow.errors import InputError
+from studies import config_of
+
+GROUPS = {"data": "study_data", "toy": "toy", "distillation": "distillation_study", "forecaster": "study",
+          "sparse_dense": "benchmark"}
+
+
+@pytest.mark.parametrize("study", GROUPS)
+def test_a_study_adds_one_group_to_the_product_s(study):
+    product, whole = compose_config([]), compose_config(["experiment=pretrained"], config_of(study))
+    assert set(whole) - set(product) == {GROUPS[study]}
+    assert whole["run_dir"] == "runs/pretrained"
+
+
+@pytest.mark.parametrize("study", GROUPS)
+def test_nothing_is_written_to_the_committed_pages_by_default(study):
+    assert compose_config([], config_of(study))[GROUPS[study]]["output"].startswith("runs/")
+
+
+@pytest.mark.parametrize("group", GROUPS.values())
+def test_a_tool_has_no_study_s_keys(group):
+    with pytest.raises(InputError, match=f"{group}: no such key"):
+        compose_config([f"{group}.output=x"])
+
+
+@pytest.mark.parametrize("study, override, reason", [
+    ("toy", "toy.updates=many", "toy.updates: 'many' is not a whole number"),
+    ("toy", "toy.update=3", "toy.update: no such key; toy has output,"),
+    ("toy", "study.output=x", "study: no such key"), ("sparse_dense", "benchmark.store=[a]", "is not text, or null"),
+    ("forecaster", "study.recordings=a", "study.recordings: 'a' is not a group")])
+def test_a_value_that_cannot_be_is_one_line(study, override, reason):
+    with pytest.raises(InputError) as caught:
+        compose_config([override], config_of(study))
+    assert reason in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override, name", [("study.recordings.one={kind: nuscenes}", "recordings"),
+                                            ("+study.ablations.x={model.base: a}", "ablations")])
+def test_recordings_and_ablations_have_whatever_names_they_are_given(override, name):
+    config = compose_config([override], config_of("forecaster"))
+    assert config["study"][name].popitem()[1] in ({"kind": "nuscenes"}, {"model.base": "a"})

@@ -1,0 +1,84 @@
+"""Charts: names, units and values are on the picture, ticks are round, one colour a name; equal charts, equal files."""
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from occflow.charts import Panel, charts, look, write_charts
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def ticks(values: tuple[float, float], logarithmic: bool) -> list[float]:
+    """What stands along an axis."""
+    lines = {"x": [(value, 0.5) for value in values]}
+    axes = charts([Panel("t", "x", "y", lines, "x" if logarithmic else "")]).axes[0]
+    low, high = axes.get_xlim()
+    return [float(label.get_text()) for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
+
+
+@pytest.mark.parametrize("low, high, expected", [
+    (0.5, 3.0, [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]), (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+    (0.37, 0.85, [0.4, 0.5, 0.6, 0.7, 0.8]), (-0.1, 1.5, [0.0, 0.5, 1.0, 1.5]),
+    (120, 980, [200, 400, 600, 800, 1000]),
+])
+def test_round_ticks(low, high, expected):
+    assert ticks((low, high), False) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("low, high, expected", [
+    (1, 1000, [1, 10, 100, 1000]), (45, 1100, [50, 100, 200, 500, 1000]), (41, 49, [42, 44, 46, 48])])
+def test_round_logarithmic_ticks(low, high, expected):
+    assert ticks((low, high), True) == pytest.approx(expected)
+
+
+def drawn(tmp_path, *panels: Panel) -> ElementTree.Element:
+    write_charts(tmp_path / "charts.svg", panels)
+    return ElementTree.parse(tmp_path / "charts.svg").getroot()
+
+
+def test_every_line_is_drawn_and_named(tmp_path):
+    lines = {"persistence": [(0.5, 0.9), (3.0, 0.7)], "a <peer> & co": [(0.5, 0.2), (1.0, 0.95)]}
+    panels = Panel("IoU", "seconds", "share", lines), Panel("empty", "x", "y", {"nothing": []}), Panel("no", "", "", {})
+    texts = [text.text for text in drawn(tmp_path, *panels).iter(f"{SVG}text")]
+    assert {"persistence", "a <peer> & co", "nothing", "IoU", "seconds", "share", "empty"} <= set(texts)
+    first = charts(panels).axes[0]
+    assert [line.get_xydata().tolist() for line in first.lines] == [[list(point) for point in points]
+                                                                    for points in lines.values()]
+
+
+def test_a_name_has_one_colour_on_all_panels_and_no_other_has_it():
+    panels = Panel("a", "x", "y", {"student": [(1, 1)], "copy": [(1, 2)]}), Panel("b", "x", "y", {"copy": [(1, 3)]})
+    [student, copy], [again] = ([line.get_color() for line in axes.lines] for axes in charts(panels).axes)
+    assert copy == again != student
+
+
+def test_labels_of_an_axis_do_not_overlap():
+    with look():
+        page = charts([Panel("t", "ms", "IoU", {"x": [(48.0, 0.2), (1012.0, 0.9)]}, "x")] * 3)
+    renderer = FigureCanvasAgg(page).get_renderer()
+    page.draw(renderer)
+    for axes in page.axes:
+        boxes = [label.get_window_extent(renderer) for label in axes.get_xticklabels()]
+        assert len(boxes) > 2 and all(a.x1 + 2 < b.x0 for a, b in zip(boxes, boxes[1:]))  # pixels
+
+
+def test_what_has_no_place_on_a_logarithmic_axis_is_left_out(tmp_path):
+    panel = Panel("t", "x", "y", {"x": [(0.0, 1.0), (1.0, float("nan")), (2.0, 0.0), (3.0, 4.0)]}, "xy")
+    assert charts([panel]).axes[0].lines[0].get_xydata().tolist() == [[3, 4]]
+    assert drawn(tmp_path, panel)
+
+
+def test_equal_charts_are_equal_files(tmp_path):
+    panel = Panel("t", "x", "y", {"one": [(1.0, 2.0), (3.0, 1.0)]}, diagonal=True)
+    for name in ("first.svg", "second.svg"):
+        write_charts(tmp_path / name, [panel])
+    assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
+
+
+def test_matplotlib_is_loaded_only_when_a_chart_is_drawn():
+    found = "import sys, occflow.eval.report; print('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", found], capture_output=True, text=True).stdout == "False\n"
