@@ -2,7 +2,7 @@
 
 import torch
 
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.training.feeding import FlowBatch
 
 VALUES = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 1, "betas": [0.0, 0.99],
@@ -13,7 +13,7 @@ VALUES = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 1, "betas": 
 class OneWindow:
     """A feed of one window."""
 
-    def __init__(self, forecaster: FlowForecaster, window) -> None:
+    def __init__(self, forecaster: FlowModel, window) -> None:
         observation = forecaster.observe(window.task, window.truth)
         with torch.no_grad():
             condition = forecaster.condition(observation)

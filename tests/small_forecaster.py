@@ -7,7 +7,7 @@ import torch
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
 from occflow.models.autoencoder import AutoencoderSettings
-from occflow.models.flow_model import FlowForecaster, ForecasterSettings
+from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.layout import SupportSettings
 from occflow.models.trunk import TrunkSettings
 from occflow.occupancy.frame import OccupancyFrame
@@ -15,7 +15,7 @@ from occflow.occupancy.windows import Window, WindowKey
 
 GRID = VoxelGrid((-8.0, -8.0, -1.0), (20, 18, 8), 0.8)  # 18 is no multiple of the coarse levels
 TRUNK = TrunkSettings((8, 12, 12), (1, 1, 1))
-SMALL_SETTINGS = ForecasterSettings(GRID, 2, 3, 0.5, AutoencoderSettings(((2, 2, 2), (1, 1, 2)), (8, 12, 16), 6),
+SMALL_SETTINGS = ModelSettings(GRID, 2, 3, 0.5, AutoencoderSettings(((2, 2, 2), (1, 1, 2)), (8, 12, 16), 6),
                                     SupportSettings(6.0, ((2, 2, 1), (2, 2, 2))), 8, TRUNK, TRUNK)
 
 
@@ -31,14 +31,14 @@ def street_frame(index: int, speed_m_per_s: float = 2.0) -> OccupancyFrame:
 
 
 @pytest.fixture(scope="session")
-def small_settings() -> ForecasterSettings:
+def small_settings() -> ModelSettings:
     return SMALL_SETTINGS
 
 
 @pytest.fixture()
-def small_forecaster(small_settings) -> FlowForecaster:
+def small_forecaster(small_settings) -> FlowModel:
     torch.manual_seed(0)
-    return FlowForecaster(small_settings).eval()
+    return FlowModel(small_settings).eval()
 
 
 @pytest.fixture(scope="session")

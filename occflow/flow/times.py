@@ -28,3 +28,16 @@ def intervals(count: int, generator: torch.Generator, low: float = 0.0, high: fl
     t, r = pair.max(dim=0).values, pair.min(dim=0).values
     equal = torch.rand(count, generator=generator) < equal_share
     return torch.where(equal, t, r), t
+
+
+def logit_normal_pairs(count: int, generator: torch.Generator, mean: float, scale: float, equal_share: float
+                       ) -> tuple[Tensor, Tensor]:
+    """Sorted pairs of two logit-normals, [count] each; r := t with probability `equal_share` (arXiv 2505.13447)."""
+    pair = logit_normal(2 * count, generator, mean, scale).view(2, count)
+    r, t = pair.min(dim=0).values, pair.max(dim=0).values
+    return torch.where(torch.rand(count, generator=generator) < equal_share, t, r), t
+
+
+def between(r: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
+    """A uniform time q of each interval [r, t]."""
+    return t - torch.rand(t.shape, generator=generator).to(t) * (t - r)

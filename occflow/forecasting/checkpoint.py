@@ -19,7 +19,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from occflow.atomic import write_json
 from occflow.errors import InputError
-from occflow.models.flow_model import FlowForecaster, ForecasterSettings
+from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_record, with_later_settings
 from occflow.models.student_networks import around
 from occflow.models.unbuilt import size_of, sizes_of, unbuilt
@@ -60,18 +60,18 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
 
 
-def settings_record(settings: ForecasterSettings) -> dict:
+def settings_record(settings: ModelSettings) -> dict:
     """Settings as plain JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(settings)))
 
 
-def relevant_settings(kind: str, settings: ForecasterSettings) -> dict:
+def relevant_settings(kind: str, settings: ModelSettings) -> dict:
     """The settings that a checkpoint of this kind depends on."""
     record = settings_record(settings)
     return {name: record[name] for name in AUTOENCODER_SETTINGS} if kind == "autoencoder" else record
 
 
-def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, resolved: dict,
+def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: ModelSettings, resolved: dict,
                     teacher: str | None = None) -> None:
     """Write PATH (safetensors) and its .json: kind, settings of the networks, the whole resolved configuration.
 
@@ -159,7 +159,7 @@ def _refuse_infinite(path: Path, tensors: Mapping[str, Tensor], remedy: str) -> 
             raise InputError(f"{path}: weights are not finite (tensor {one_line(name)}); {remedy}")
 
 
-def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings: ForecasterSettings) -> Checkpoint:
+def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings: ModelSettings) -> Checkpoint:
     """Load a checkpoint of one of `kinds` into `module`; returns what was read.
 
     Raises:
@@ -185,7 +185,7 @@ def _refuse_other_sizes(checkpoint: Checkpoint, wanted: Mapping[str, str]) -> No
         raise InputError(f"{checkpoint.path}: its weights are not those of its settings (tensor {difference}); {AGAIN}")
 
 
-def refuse_other_windows(path: Path, stored: ForecasterSettings, wanted: ForecasterSettings) -> None:
+def refuse_other_windows(path: Path, stored: ModelSettings, wanted: ModelSettings) -> None:
     """Raise InputError where a loaded checkpoint forecasts other windows than the configured ones; its networks may
     be of another size than those that group `model` would train."""
     stored, wanted = ({name: record[name] for name in WINDOW_SETTINGS}
@@ -218,7 +218,7 @@ def first_difference(stored: Mapping, wanted: Mapping, sides: tuple[str, str] = 
     return None
 
 
-def load_forecaster(path: Path, kinds: tuple[str, ...], device: torch.device | str = "cpu") -> FlowForecaster:
+def load_forecaster(path: Path, kinds: tuple[str, ...], device: torch.device | str = "cpu") -> FlowModel:
     """A forecaster built from the settings that the checkpoint itself holds, on a device, in evaluation mode.
 
     Raises:
@@ -228,7 +228,7 @@ def load_forecaster(path: Path, kinds: tuple[str, ...], device: torch.device | s
 
 
 def forecaster_of(checkpoint: Checkpoint, kinds: tuple[str, ...], device: torch.device | str = "cpu"
-                  ) -> FlowForecaster:
+                  ) -> FlowModel:
     """As `load_forecaster`, of a checkpoint that was read."""
     _refuse_other_kind(checkpoint.path, checkpoint.record["kind"], kinds)
     try:
@@ -243,13 +243,13 @@ def forecaster_of(checkpoint: Checkpoint, kinds: tuple[str, ...], device: torch.
     return forecaster.to(device).eval()
 
 
-def _network(settings: ForecasterSettings, record: CheckpointRecord) -> FlowForecaster:
-    forecaster = FlowForecaster(settings)
+def _network(settings: ModelSettings, record: CheckpointRecord) -> FlowModel:
+    forecaster = FlowModel(settings)
     forecaster.velocity = around(forecaster.velocity, record.get("network"))
     return forecaster
 
 
-def _refuse_more_parts(settings: ForecasterSettings, checkpoint: Checkpoint) -> None:
+def _refuse_more_parts(settings: ModelSettings, checkpoint: Checkpoint) -> None:
     """Raises ValueError where more parts are claimed than there are tensors: building them would take forever."""
     options, most = checkpoint.record.get("network", {}), len(checkpoint.tensors)
     for blocks in (*settings.mean_trunk.blocks, *settings.velocity_trunk.blocks, options.get("blocks", 1)):

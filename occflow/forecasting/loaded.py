@@ -14,7 +14,7 @@ from occflow.forecasting.checkpoint import forecaster_of, read_checkpoint
 from occflow.forecasting.forecast import Forecast
 from occflow.forecasting.networks import NetworkForecaster, RegressionForecaster, Sampler, TeacherForecaster
 from occflow.forecasting.rows import KINDS, TwinForecaster, student_rows
-from occflow.models.flow_model import ForecasterSettings
+from occflow.models.flow_model import ModelSettings
 from occflow.occupancy.frame import FrameInGrid
 from occflow.occupancy.tasks import Task
 from occflow.occupancy.windows import INTERVAL_TOLERANCE
@@ -34,7 +34,7 @@ class LoadedForecaster:
 
     path: Path
     kind: str
-    settings: ForecasterSettings
+    settings: ModelSettings
     sampler: NetworkForecaster
     centre: NetworkForecaster
 
@@ -99,7 +99,7 @@ def load_any(path: Path, device: torch.device | str = "cpu", steps: int | None =
     return LoadedForecaster(Path(path), kind, model.settings, sampler, centre)
 
 
-def refuse_other_task(path: Path, settings: ForecasterSettings, task: Task) -> None:
+def refuse_other_task(path: Path, settings: ModelSettings, task: Task) -> None:
     """Raises InputError where a task is not of the kind that networks were trained for; a history whose frames do not
     know their grid is taken to be in the networks' own."""
     grid, frames = getattr(task.present, "grid", settings.grid), (len(task.history), len(task.targets))

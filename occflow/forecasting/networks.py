@@ -13,7 +13,7 @@ from occflow.errors import InputError
 from occflow.flow.solvers import METHODS, sample_flow
 from occflow.forecasting.checkpoint import load_forecaster
 from occflow.forecasting.forecast import Forecast
-from occflow.models.flow_model import Condition, FlowForecaster
+from occflow.models.flow_model import Condition, FlowModel
 from occflow.models.student_networks import sample_student
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.tasks import Task
@@ -89,7 +89,7 @@ class TaskEncoder:
             task is asked for next. The model's weights must not change in between.
     """
 
-    def __init__(self, model: FlowForecaster, remember: bool = False) -> None:
+    def __init__(self, model: FlowModel, remember: bool = False) -> None:
         self.model, self.remember = model, remember
         self._last: tuple[Task, EncodedTask] | None = None
 
@@ -115,7 +115,7 @@ class TaskEncoder:
 class NetworkForecaster:
     """Encode (lay out, encode, mean), flow (network evaluations of the velocity), decode; each timed."""
 
-    def __init__(self, model: FlowForecaster, name: str, nfe: int) -> None:
+    def __init__(self, model: FlowModel, name: str, nfe: int) -> None:
         self.model, self.name, self.nfe = model.eval(), name, nfe
         self.encoder = TaskEncoder(model)
 
@@ -150,7 +150,7 @@ class NetworkForecaster:
 class TeacherForecaster(NetworkForecaster):
     """The flow-matching teacher."""
 
-    def __init__(self, model: FlowForecaster, sampler: Sampler) -> None:
+    def __init__(self, model: FlowModel, sampler: Sampler) -> None:
         super().__init__(model, f"teacher-{sampler.name}", sampler.nfe)
         self.sampler = sampler
 
@@ -168,7 +168,7 @@ class StudentForecaster(NetworkForecaster):
             "inner" steps are of a light head: the network evaluations stay one.
     """
 
-    def __init__(self, model: FlowForecaster, steps: int = 1, few_steps: str = "jumps") -> None:
+    def __init__(self, model: FlowModel, steps: int = 1, few_steps: str = "jumps") -> None:
         super().__init__(model, f"student-{steps}", 1 if few_steps == "inner" else steps)
         self.steps, self.few_steps = steps, few_steps
 
@@ -180,7 +180,7 @@ class StudentForecaster(NetworkForecaster):
 class RegressionForecaster(NetworkForecaster):
     """The mean network alone: the forecast without a flow."""
 
-    def __init__(self, model: FlowForecaster, name: str = "regression") -> None:
+    def __init__(self, model: FlowModel, name: str = "regression") -> None:
         super().__init__(model, name, 0)
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
@@ -190,7 +190,7 @@ class RegressionForecaster(NetworkForecaster):
 class TwinForecaster(RegressionForecaster):
     """The cross-entropy regression twin, whose decoder was trained on the very states of its mean network."""
 
-    def __init__(self, model: FlowForecaster) -> None:
+    def __init__(self, model: FlowModel) -> None:
         super().__init__(model, "regression_ce")
 
     def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
@@ -202,6 +202,6 @@ def load_student(path: Path, device: torch.device) -> StudentForecaster:
     return StudentForecaster(load_forecaster(path, ("student",), device))
 
 
-def load_teacher(path: Path, device: torch.device) -> FlowForecaster:
+def load_teacher(path: Path, device: torch.device) -> FlowModel:
     """The model of a checkpoint made by tools/train_teacher.py, on a device."""
     return load_forecaster(path, ("teacher",), device)

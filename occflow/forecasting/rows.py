@@ -25,7 +25,7 @@ from occflow.forecasting.networks import (
     TeacherForecaster,
     TwinForecaster,
 )
-from occflow.models.flow_model import FlowForecaster, ForecasterSettings
+from occflow.models.flow_model import FlowModel, ModelSettings
 
 KINDS = ("teacher", "student", "regression")  # what an evaluation takes
 
@@ -36,7 +36,7 @@ def configured_samplers(values: Mapping) -> list[Sampler]:
         [Sampler.from_config(one) for one in values.get("teacher_samplers", ())]
 
 
-def student_rows(record: CheckpointRecord, model: FlowForecaster, student_steps: Sequence[int]
+def student_rows(record: CheckpointRecord, model: FlowModel, student_steps: Sequence[int]
                  ) -> list[NetworkForecaster]:
     """A row for each number of steps; beyond one step only where the student's method allows it."""
     distill = record["config"].get("distill", {})
@@ -46,7 +46,7 @@ def student_rows(record: CheckpointRecord, model: FlowForecaster, student_steps:
     return [StudentForecaster(model, steps, few_steps) for steps in allowed or [1]]
 
 
-def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler],
+def rows_of(path: Path, settings: ModelSettings, samplers: Sequence[Sampler],
             student_steps: Sequence[int] = (1,), device: torch.device | str = "cpu") -> list[NetworkForecaster]:
     """The rows of one checkpoint: a teacher gives one for its mean and one a sampler, a student one a number of
     steps, the others one.
@@ -73,7 +73,7 @@ def rows_of(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler
     return [TwinForecaster(model)]
 
 
-def student_beside_teacher(path: Path, settings: ForecasterSettings, samplers: Sequence[Sampler],
+def student_beside_teacher(path: Path, settings: ModelSettings, samplers: Sequence[Sampler],
                            device: torch.device | str = "cpu") -> list[NetworkForecaster]:
     """A student in one step, the last row, after what it is to be compared with: the regression, and the samples of its
     teacher where that is beside it.
@@ -95,8 +95,8 @@ def student_beside_teacher(path: Path, settings: ForecasterSettings, samplers: S
     return [*compared, StudentForecaster(model)]
 
 
-def checkpoint_forecasters(values: Mapping, settings: ForecasterSettings, device: torch.device | str = "cpu"
-                           ) -> tuple[list[NetworkForecaster], list[FlowForecaster]]:
+def checkpoint_forecasters(values: Mapping, settings: ModelSettings, device: torch.device | str = "cpu"
+                           ) -> tuple[list[NetworkForecaster], list[FlowModel]]:
     """The rows of all of eval.checkpoints, named after their files, and the models.
 
     Raises:

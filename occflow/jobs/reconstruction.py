@@ -8,7 +8,7 @@ import torch
 
 from occflow.errors import InputError
 from occflow.eval.iou import IoUCounts
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.store import OccupancyStore
 
@@ -16,7 +16,7 @@ EVERY = 7  # frames of a held-out scene from one to the next that is reconstruct
 
 
 @torch.no_grad()
-def reconstruction(model: FlowForecaster, frames: Sequence[OccupancyFrame], noise: float = 0.0) -> dict:
+def reconstruction(model: FlowModel, frames: Sequence[OccupancyFrame], noise: float = 0.0) -> dict:
     """IoU, mIoU and movable IoU of decoded codes, counts summed over the frames, and latent numbers a frame.
 
     Args:

@@ -18,7 +18,7 @@ from occflow.flow.posterior import PosteriorVelocity, posterior_velocity
 from occflow.flow.solvers import sample_flow
 from occflow.forecasting.checkpoint import forecaster_of, read_checkpoint, refuse_other_windows
 from occflow.jobs.sources import configured_device, configured_windows, open_configured_store, prepare_torch
-from occflow.models.flow_model import Condition, FlowForecaster
+from occflow.models.flow_model import Condition, FlowModel
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import refuse_unknown
@@ -39,7 +39,7 @@ class FutureResampler:
         InputError: a student of another method, which knows no posterior.
     """
 
-    def __init__(self, model: FlowForecaster, kind: str, teacher_steps: int = 10) -> None:
+    def __init__(self, model: FlowModel, kind: str, teacher_steps: int = 10) -> None:
         self.model, self.teacher_steps = model.eval(), teacher_steps
         self.learned = hasattr(model.velocity, "posterior")
         if kind == "student" and not self.learned:
@@ -99,7 +99,7 @@ def resample_window(config: Mapping) -> str:
     return agreement_table(decided, found)
 
 
-def resampling_model(path: Path, config: Mapping) -> tuple[FlowForecaster, str]:
+def resampling_model(path: Path, config: Mapping) -> tuple[FlowModel, str]:
     """The model of resample.checkpoint, with networks of its own, and its kind.
 
     Raises:

@@ -31,7 +31,7 @@ from occflow.jobs.sources import (
     refuse_other_grid,
 )
 from occflow.logs.open import open_log
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.forecast_file import save_forecasts
@@ -138,7 +138,7 @@ def refuse_shared_names(forecasters: list[Forecaster]) -> None:
             raise InputError(f"eval: two forecasts are called '{name}'; rename a checkpoint or folder of predictions")
 
 
-def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowForecaster) -> dict[str, float]:
+def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowModel) -> dict[str, float]:
     """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share").
 
     Returns:

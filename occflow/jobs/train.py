@@ -25,7 +25,7 @@ from occflow.jobs.sources import (
     training_keys,
 )
 from occflow.jobs.standing import distilled_already, shaping, tell_former_students, trained_already
-from occflow.models.flow_model import FlowForecaster, ForecasterSettings
+from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.training import teacher as teacher_training
@@ -59,7 +59,7 @@ def ensure_data(config: Mapping) -> None:
         ensure_store(config)
 
 
-def save_once(path: Path, module: nn.Module, kind: str, settings: ForecasterSettings, config: Mapping,
+def save_once(path: Path, module: nn.Module, kind: str, settings: ModelSettings, config: Mapping,
               teacher: str | None = None) -> None:
     """Rank 0 writes a checkpoint; all processes go on when it stands, on the disk."""
     if rank() == 0:
@@ -128,18 +128,18 @@ def train_regression(config: Mapping) -> Path:
     return path
 
 
-def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowForecaster]:
+def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
     """How every training of group `train` begins: its run, the store, an untrained forecaster with the run's
     autoencoder."""
     device = training_device(config)
     prepare_torch(config)
     run, store = training_run(config, "train"), open_configured_store(config)
-    forecaster = FlowForecaster(settings_from_config(config["data"], config["model"])).to(device)
+    forecaster = FlowModel(settings_from_config(config["data"], config["model"])).to(device)
     ensure_autoencoder(config, run, forecaster, store)
     return run, store, forecaster
 
 
-def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowForecaster, store: OccupancyStore) -> None:
+def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowModel, store: OccupancyStore) -> None:
     """Load RUN_DIR/autoencoder.safetensors into the forecaster, trained first where it is missing; freeze it."""
     path, settings = run.run_dir / "autoencoder.safetensors", forecaster.settings
     if path.exists():
@@ -183,7 +183,7 @@ def distill_teacher(config: Mapping) -> Path:
     run, values = training_run(config, "distill"), config["distill"]
     settings = settings_from_config(config["data"], config["model"])
     method, title = method_from_config(values), values["checkpoint"]
-    forecaster, path = FlowForecaster(settings).to(device), run.run_dir / f"{title}.safetensors"
+    forecaster, path = FlowModel(settings).to(device), run.run_dir / f"{title}.safetensors"
     teacher = load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings).record["weights"]
     if distilled_already(path, teacher, config):
         run.forget(title, own=True)
@@ -197,7 +197,7 @@ def distill_teacher(config: Mapping) -> Path:
     return path
 
 
-def distillation_feed(config: Mapping, forecaster: FlowForecaster) -> FlowFeed:
+def distillation_feed(config: Mapping, forecaster: FlowModel) -> FlowFeed:
     """The training windows of group `distill`, with the teacher's own condition."""
     store = open_configured_store(config)
     observations = configured_feed(ObservationFeed, config, config["distill"], store, forecaster)
@@ -205,7 +205,7 @@ def distillation_feed(config: Mapping, forecaster: FlowForecaster) -> FlowFeed:
 
 
 def configured_feed(kind: type[Feed], config: Mapping, values: Mapping, store: OccupancyStore,
-                    forecaster: FlowForecaster) -> Feed:
+                    forecaster: FlowModel) -> Feed:
     """The training windows of a store, drawn as group `values` (train or distill) asks."""
     return kind(configured_windows(config, store), training_keys(config, store, values["window_stride"]), forecaster,
                 config["seed"], Variety.from_config(values))

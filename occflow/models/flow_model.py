@@ -29,7 +29,7 @@ EXISTS, EMPTY = 1.0, -1.0  # values of the state's existence channel; the latent
 
 
 @dataclass(frozen=True)
-class ForecasterSettings:
+class ModelSettings:
     """All that shapes the networks; stored beside the weights and compared when they are loaded."""
 
     grid: VoxelGrid
@@ -108,10 +108,10 @@ class Condition:
                                                    seen.features.masked_fill(rows, 0.0)))
 
 
-class FlowForecaster(nn.Module):
+class FlowModel(nn.Module):
     """Autoencoder, mean network and velocity network, with the steps that join them."""
 
-    def __init__(self, settings: ForecasterSettings) -> None:
+    def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         self.settings = settings
         slots = [x * y * z for x, y, z in settings.support.level_strides]

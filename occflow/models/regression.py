@@ -1,6 +1,6 @@
 """The regression twin's loss: the same trunk, cross-entropy on voxels, one pass (docs/scores.md, "Baselines").
 
-The twin is a FlowForecaster whose mean network and decoder are trained together to predict the future's voxels
+The twin is a FlowModel whose mean network and decoder are trained together to predict the future's voxels
 directly. It tells what generation costs in IoU and what it buys in distribution.
 """
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from occflow.grid import VoxelGrid
 from occflow.models.autoencoder import Autoencoder, class_weights
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.sparse.sites import Shape, Sites, lookup
 
@@ -34,14 +34,14 @@ class TrueFuture:
     labels: Tensor
 
     @classmethod
-    def of(cls, forecaster: FlowForecaster, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> TrueFuture:
+    def of(cls, forecaster: FlowModel, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> TrueFuture:
         """Of frames in `grid`, the forecaster's own or a part of it."""
         sites, labels = forecaster.voxel_sites(frames, grid)
         poolings = forecaster.autoencoder.pyramid(sites)
         return cls((sites, *(pooling.coarse for pooling in poolings)), labels)
 
 
-def twin_loss(forecaster: FlowForecaster, state: Tensor, support: Sites, truth: TrueFuture) -> Tensor:
+def twin_loss(forecaster: FlowModel, state: Tensor, support: Sites, truth: TrueFuture) -> Tensor:
     """Cross-entropy of what a state [N, C + 1] on a support decodes to.
 
     Existence is judged wherever the decoder gets to: at true sites and at those it keeps by mistake. Judged at true

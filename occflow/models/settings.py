@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import chain
 
 from occflow.errors import InputError
-from occflow.models.flow_model import BASES, ForecasterSettings
+from occflow.models.flow_model import BASES, ModelSettings
 from occflow.records import bounded, conform, one_line
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 1e-3, 60.0  # between frames: faster than any sensor, slower than any traffic
@@ -16,20 +16,20 @@ MAX_KEEP_WITHIN = 100.0  # of latents that are bounded by 4
 MAX_REACH_M_PER_S = 200.0  # nothing on a road moves farther in a second
 
 
-def crop_step(settings: ForecasterSettings) -> tuple[int, int]:
+def crop_step(settings: ModelSettings) -> tuple[int, int]:
     """Voxels along x and y by which a crop may shift so that the cells of every level keep their places."""
     strides = (settings.autoencoder.total_stride, *settings.support.level_strides)
     return math.prod(stride[0] for stride in strides), math.prod(stride[1] for stride in strides)
 
 
-def settings_from_record(record: Mapping) -> ForecasterSettings:
+def settings_from_record(record: Mapping) -> ModelSettings:
     """The inverse of checkpoint.settings_record.
 
     Raises:
         ValueError: a field that is missing, unknown or of another type, or numbers that do not fit together.
     """
     try:
-        settings = conform(dict(record), ForecasterSettings)
+        settings = conform(dict(record), ModelSettings)
     except InputError as error:  # of the grid
         raise ValueError(str(error)) from None
     _refuse_unknown_fields(record, asdict(settings))
@@ -45,7 +45,7 @@ def _refuse_unknown_fields(record: Mapping, known: Mapping, prefix: str = "") ->
             _refuse_unknown_fields(value, known[name], f"{prefix}{name}.")
 
 
-def _refuse_unusable(settings: ForecasterSettings) -> None:
+def _refuse_unusable(settings: ModelSettings) -> None:
     """Raises ValueError for numbers that no network can be made of, or that do not fit together."""
     autoencoder, support = settings.autoencoder, settings.support
     trunks = {"mean_trunk": settings.mean_trunk, "velocity_trunk": settings.velocity_trunk}
@@ -78,7 +78,7 @@ def with_later_settings(record: Mapping) -> dict:
     return {"base": "tracked", "keep_within": 0.0, **record, "support": support}
 
 
-def settings_from_config(data: Mapping, model: Mapping) -> ForecasterSettings:
+def settings_from_config(data: Mapping, model: Mapping) -> ModelSettings:
     """Settings from the groups `data` and `model`.
 
     Raises:

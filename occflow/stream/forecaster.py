@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from occflow.models.flow_model import ForecasterSettings
+from occflow.models.flow_model import ModelSettings
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import EXTRAPOLATED, Target, Task
@@ -68,7 +68,7 @@ class StreamForecaster:
     def __init__(self, network: StreamNetwork, occupancy: OccupancySettings, stream: StreamSettings, seed: int,
                  record: LatencyRecord, notices: Notices) -> None:
         self._network, self._stream, self._seed, self._record, self._notices = network, stream, seed, record, notices
-        self._settings: ForecasterSettings = network.model.settings
+        self._settings: ModelSettings = network.model.settings
         interval_s = self._settings.frame_interval_s
         stream.refuse_uneven_rate(interval_s)
         self._future_s = interval_s * np.arange(1, self._settings.num_horizon + 1)

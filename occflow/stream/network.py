@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from occflow.models.flow_model import Encoding, FlowForecaster
+from occflow.models.flow_model import Encoding, FlowModel
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.tasks import Task
 from occflow.stream.latency import LatencyRecord
@@ -17,7 +17,7 @@ class StreamNetwork:
 
     name = "student-1"
 
-    def __init__(self, model: FlowForecaster, record: LatencyRecord) -> None:
+    def __init__(self, model: FlowModel, record: LatencyRecord) -> None:
         self.model, self._record = model.eval(), record
 
     @torch.inference_mode()

@@ -10,11 +10,11 @@ from occflow.forecasting.checkpoint import refuse_other_windows
 from occflow.forecasting.networks import load_student
 from occflow.jobs.sources import configured_device, ensure_log, ensure_store
 from occflow.jobs.train import distill_mfd, train_teacher
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.settings import settings_from_config
 
 
-def ensure_student(config: Mapping) -> FlowForecaster:
+def ensure_student(config: Mapping) -> FlowModel:
     """The model of stream.checkpoint; a missing one is trained first where it is the run's own, on the embedded log.
 
     Raises:

@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 
 from occflow.distill.protocol import Batch, Networks
 from occflow.flow.path import AverageVelocity, Velocity
-from occflow.models.flow_model import Condition, FlowForecaster
+from occflow.models.flow_model import Condition, FlowModel
 from occflow.training.feeding import FlowBatch
 from occflow.training.teacher import state_weight
 
@@ -47,7 +47,7 @@ class DistilledNetworks:
         count: of the evaluations.
     """
 
-    teacher: FlowForecaster
+    teacher: FlowModel
     student: nn.Module
     auxiliary: nn.Module | None
     slow_student: nn.Module | None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from occflow.distill.protocol import Method
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.student_networks import around
 from occflow.training.bound_networks import DistilledNetworks, EvaluationCount, method_batch
 from occflow.training.feeding import FlowFeed
@@ -23,7 +23,7 @@ from occflow.training.stability import StabilitySettings, StabilityWatch
 UNWATCHED = {"every": 0}
 
 
-def starting_at(teacher: FlowForecaster, parts: Mapping | None, seed: int, values: Mapping,
+def starting_at(teacher: FlowModel, parts: Mapping | None, seed: int, values: Mapping,
                 betas: tuple[float, float], **changes) -> Trainer:
     """A network that starts at the teacher's velocity network, with parts around it, and its optimiser; `steps` 0 is a
     constant rate. The parts' weights follow from the seed."""
@@ -35,9 +35,9 @@ def starting_at(teacher: FlowForecaster, parts: Mapping | None, seed: int, value
     return Trainer(network, settings, decay=settings.steps > 0)
 
 
-def distill(forecaster: FlowForecaster, feed: FlowFeed, method: Method, values: Mapping, seed: int,
+def distill(forecaster: FlowModel, feed: FlowFeed, method: Method, values: Mapping, seed: int,
             run: TrainingRun, watch: Callable[[Trainer, Trainer | None], None] = lambda student, auxiliary: None
-            ) -> FlowForecaster:
+            ) -> FlowModel:
     """A copy of the forecaster whose velocity network is the student.
 
     A method with `needs_data` is shown true futures, the others conditions alone. stats.jsonl tells the network

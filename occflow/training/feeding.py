@@ -12,7 +12,7 @@ import torch
 
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
-from occflow.models.flow_model import Condition, FlowForecaster, Observation, join_observations
+from occflow.models.flow_model import Condition, FlowModel, Observation, join_observations
 from occflow.models.layout import join_layouts
 from occflow.models.mean import MeanForecast
 from occflow.models.settings import crop_step
@@ -119,7 +119,7 @@ class Variety:
 class ObservationFeed(WindowFeed):
     """Batches of observed windows (or parts of them) with targets."""
 
-    def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowForecaster, seed: int,
+    def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowModel, seed: int,
                  variety: Variety = Variety()) -> None:
         super().__init__(len(keys) * variety.a_window, seed, bytes_a_site=700)
         self.windows, self.keys, self.forecaster, self.seed, self.variety = windows, keys, forecaster, seed, variety

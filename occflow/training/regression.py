@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from occflow.models.flow_model import FlowForecaster, Observation
+from occflow.models.flow_model import FlowModel, Observation
 from occflow.models.regression import TrueFuture, twin_loss
 from occflow.training.engine import train
 from occflow.training.feeding import ObservationFeed
@@ -24,7 +24,7 @@ class TwinFeed(ObservationFeed):
         return (observation, TrueFuture.of(self.forecaster, window.truth, region)), len(observation.layout.support)
 
 
-def train_regression(forecaster: FlowForecaster, feed: TwinFeed, values: Mapping, run: TrainingRun) -> FlowForecaster:
+def train_regression(forecaster: FlowModel, feed: TwinFeed, values: Mapping, run: TrainingRun) -> FlowModel:
     """The twin of `forecaster`: its encoder is shared and frozen, mean network and decoder are trained."""
     twin = copy.deepcopy(forecaster)
     coder = twin.autoencoder

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from occflow.errors import InputError
 from occflow.flow.solvers import sample_flow
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.student_networks import sample_student
 from occflow.training.feeding import FlowBatch
 from occflow.training.optimiser import NonFiniteLoss
@@ -53,7 +53,7 @@ class StabilityWatch:
     figures.
     """
 
-    def __init__(self, settings: StabilitySettings, forecaster: FlowForecaster, batch: FlowBatch, few_steps: str,
+    def __init__(self, settings: StabilitySettings, forecaster: FlowModel, batch: FlowBatch, few_steps: str,
                  guidance: float = 1.0) -> None:
         self.settings, self.condition, self.few_steps = settings, batch.condition, few_steps
         self.context = (batch.condition.forecast, batch.condition.layout)
@@ -69,7 +69,7 @@ class StabilityWatch:
         return [torch.randn(like.shape, generator=generator).to(like) for _ in range(2 * self.settings.samples)]
 
     @torch.no_grad()
-    def _of_teacher(self, forecaster: FlowForecaster, guidance: float) -> list[Tensor]:
+    def _of_teacher(self, forecaster: FlowModel, guidance: float) -> list[Tensor]:
         velocity, layout = forecaster.velocity_field(self.condition, guidance), self.condition.layout
         return [sample_flow(velocity, noise, layout.sample, layout.num_samples, self.settings.teacher_steps)
                 for noise in self.noises[self.settings.samples:]]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from occflow.flow.path import flow_matching_loss
 from occflow.flow.times import logit_normal
-from occflow.models.flow_model import Condition, FlowForecaster
+from occflow.models.flow_model import Condition, FlowModel
 from occflow.models.mean import mean_loss
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.sparse.sites import Sites
@@ -24,7 +24,7 @@ from occflow.training.run import TrainingRun
 CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are measured on
 
 
-def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values: Mapping, seed: int,
+def train_autoencoder(forecaster: FlowModel, store: OccupancyStore, values: Mapping, seed: int,
                       run: TrainingRun, mirrored: bool = False) -> None:
     """Fit the autoencoder to the patches of the training scenes (and mirrored ones); the moving average is kept."""
     patches = PatchSet.from_store(store, "train", forecaster.settings.autoencoder.total_stride, mirrored)
@@ -46,7 +46,7 @@ def train_autoencoder(forecaster: FlowForecaster, store: OccupancyStore, values:
     forecaster.autoencoder.calibrate(draw(rng) for _ in range(CALIBRATION_BATCHES))
 
 
-def train_mean(forecaster: FlowForecaster, feed: ObservationFeed, values: Mapping, run: TrainingRun) -> None:
+def train_mean(forecaster: FlowModel, feed: ObservationFeed, values: Mapping, run: TrainingRun) -> None:
     """Regress the future state; the autoencoder is frozen."""
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -72,7 +72,7 @@ def state_weight(condition: Condition) -> Tensor:
     return variance / variance.mean()
 
 
-def train_flow(forecaster: FlowForecaster, observations: ObservationFeed, values: Mapping, seed: int,
+def train_flow(forecaster: FlowModel, observations: ObservationFeed, values: Mapping, seed: int,
                run: TrainingRun) -> None:
     """Conditional flow matching of the residual about the frozen mean."""
     forecaster.mean.eval().requires_grad_(False)

@@ -28,7 +28,7 @@ from occflow.forecasting.networks import (
 from occflow.jobs.score import score_branches
 from occflow.jobs.sources import configured_device, configured_windows, open_configured_store, prepare_torch
 from occflow.jobs.train import distillation_feed
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.occupancy.settings import refuse_unknown
 from occflow.run_record import machine, versions
 from occflow.training.bound_networks import DistilledNetworks, EvaluationCount
@@ -168,7 +168,7 @@ class DistillationStudy:
                 "rows": self.scoring.with_branches([StudentForecaster(student)])}
 
     def train(self, name: str, seed: int, updates: int, watch=lambda student, auxiliary: None, **changes
-              ) -> tuple[FlowForecaster, dict]:
+              ) -> tuple[FlowModel, dict]:
         """A student, and what an update costs: network evaluations and seconds, and the minutes of all.
 
         `changes` replace values of the method's group.
@@ -203,7 +203,7 @@ def ledger_of(values: Mapping, teacher: str, windows: int) -> Ledger:
 class Scoring:
     """The held-out windows, and scores of forecasters on them."""
 
-    def __init__(self, config: Mapping, model: FlowForecaster) -> None:
+    def __init__(self, config: Mapping, model: FlowModel) -> None:
         data, values, settings = config["data"], config["eval"], model.settings
         store = open_configured_store(config)
         if store.grid != settings.grid or (data["history"], data["horizon"]) != (settings.num_history,

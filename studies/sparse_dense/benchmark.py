@@ -13,7 +13,7 @@ from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.jobs.sources import configured_device, prepare_torch
-from occflow.models.flow_model import ForecasterSettings
+from occflow.models.flow_model import ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.windows import Window, read_window, window_keys
@@ -41,7 +41,7 @@ GROWTH_MEMORY, QUICK_MEMORY = ("inference", "flow_step"), ("inference",)
 class Plan:
     """What one comparison measures: the networks, on which window, where, how often, and which peaks of memory."""
 
-    settings: ForecasterSettings
+    settings: ModelSettings
     window: Window
     device: torch.device
     repetitions: int
@@ -81,7 +81,7 @@ def run_benchmark(config: Mapping) -> str:
     return report_markdown(report)
 
 
-def chosen_window(store_path: str | None, settings: ForecasterSettings) -> Window:
+def chosen_window(store_path: str | None, settings: ModelSettings) -> Window:
     """The middle window of a store, or a street."""
     history, horizon = settings.num_history, settings.num_horizon
     if store_path is None:
@@ -94,7 +94,7 @@ def chosen_window(store_path: str | None, settings: ForecasterSettings) -> Windo
     return read_window(store, keys[len(keys) // 2], history, horizon)
 
 
-def at_voxel_size(settings: ForecasterSettings, voxel_size_m: float) -> ForecasterSettings:
+def at_voxel_size(settings: ModelSettings, voxel_size_m: float) -> ModelSettings:
     """The same networks over the same extent in voxels of another size."""
     grid = settings.grid
     shape = tuple(max(1, round(cells * grid.voxel_size_m / voxel_size_m)) for cells in grid.shape)
@@ -171,7 +171,7 @@ def ratios(result: dict) -> dict[str, dict[str, float]]:
             "multiply_adds": {name: count / products["sparse"][name] for name, count in products["dense"].items()}}
 
 
-def growth_with_resolution(settings: ForecasterSettings, values: Mapping, device: torch.device) -> dict:
+def growth_with_resolution(settings: ModelSettings, values: Mapping, device: torch.device) -> dict:
     """The same networks over the same extent at several voxel sizes; exponents are of 1 / voxel size."""
     points = []
     for size_m in tqdm(values["voxel_sizes_m"], desc="growth with resolution"):
@@ -181,7 +181,7 @@ def growth_with_resolution(settings: ForecasterSettings, values: Mapping, device
     return {"points": points, "exponents": _exponents([1 / size for size in values["voxel_sizes_m"]], points)}
 
 
-def growth_with_horizon(settings: ForecasterSettings, values: Mapping, device: torch.device) -> dict:
+def growth_with_horizon(settings: ModelSettings, values: Mapping, device: torch.device) -> dict:
     """The same widths at several numbers of forecast frames."""
     points = []
     for frames in tqdm(values["horizons"], desc="growth with horizon"):
@@ -190,7 +190,7 @@ def growth_with_horizon(settings: ForecasterSettings, values: Mapping, device: t
     return {"points": points, "exponents": _exponents(values["horizons"], points)}
 
 
-def _growth_point(settings: ForecasterSettings, values: Mapping, device: torch.device, memory: tuple[str, ...]) -> dict:
+def _growth_point(settings: ModelSettings, values: Mapping, device: torch.device, memory: tuple[str, ...]) -> dict:
     window = street_window(settings.grid, settings.num_history, settings.num_horizon, settings.frame_interval_s)
     sides = tuple(SIDES) if settings.grid.voxel_size_m >= values["dense_from_m"] - 1e-9 else ("sparse",)
     found = comparison(Plan(settings, window, device, values["repetitions"], sides,

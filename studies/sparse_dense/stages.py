@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from occflow.flow.path import flow_matching_loss
 from occflow.models.autoencoder import Autoencoder
 from occflow.models.decoding import Voxels
-from occflow.models.flow_model import FlowForecaster, ForecasterSettings, Observation
+from occflow.models.flow_model import FlowModel, ModelSettings, Observation
 from occflow.models.layout import Layout
 from occflow.models.mean import MeanForecast, mean_loss
 from occflow.occupancy.windows import Window
@@ -66,9 +66,9 @@ class SparseJobs:
     encodes the base, which the mean starts from; "velocity" is one network evaluation of the flow.
     """
 
-    def __init__(self, settings: ForecasterSettings, window: Window, device: torch.device) -> None:
+    def __init__(self, settings: ModelSettings, window: Window, device: torch.device) -> None:
         self.settings, self.window = settings, window
-        self.forecaster = FlowForecaster(settings).to(device).eval()
+        self.forecaster = FlowModel(settings).to(device).eval()
         self.observation: Observation = self.forecaster.observe(window.task, window.truth)
         with torch.no_grad():
             self.condition = self.forecaster.condition(self.observation)
@@ -136,9 +136,9 @@ class SparseJobs:
 class DenseJobs:
     """The same networks over whole volumes (studies.sparse_dense.dense_twin), on the same window."""
 
-    def __init__(self, settings: ForecasterSettings, window: Window, device: torch.device) -> None:
+    def __init__(self, settings: ModelSettings, window: Window, device: torch.device) -> None:
         self.window, self.device = window, device
-        forecaster = FlowForecaster(settings).to(device).eval()
+        forecaster = FlowModel(settings).to(device).eval()
         grid, strides = settings.grid, settings.support.level_strides
         shape = pool_shape(grid.shape, settings.autoencoder.total_stride)
         self.autoencoder = DenseAutoencoder(forecaster.autoencoder, grid.shape)

@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from occflow.flow.closed_form import GaussianFlow, MixtureFlow
-from occflow.flow.derivative import directional_derivative
-from occflow.flow.identities import eulerian_target, lagrangian_target, semigroup_target
+from occflow.flow.identities import directional_derivative, eulerian_target, lagrangian_target, semigroup_target
 from occflow.flow.mean_velocity import mean_velocity
-from occflow.flow.pairs import between, logit_normal_pairs
 from occflow.flow.path import per_row
+from occflow.flow.times import between, logit_normal_pairs
 
 COUNT = 64
 SAMPLE = torch.arange(COUNT)

@@ -19,7 +19,7 @@ from occflow.forecasting.checkpoint import (
     save_checkpoint,
     settings_record,
 )
-from occflow.models.flow_model import FlowForecaster, ForecasterSettings
+from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_record
 from occflow.weights_file import read_weights, write_weights
 
@@ -27,12 +27,12 @@ from occflow.weights_file import read_weights, write_weights
 @pytest.fixture()
 def saved(small_settings, tmp_path):
     torch.manual_seed(0)
-    forecaster, path = FlowForecaster(small_settings), tmp_path / "teacher.safetensors"
+    forecaster, path = FlowModel(small_settings), tmp_path / "teacher.safetensors"
     save_checkpoint(path, forecaster, "teacher", small_settings, {"seed": 0})
     return forecaster, path
 
 
-def other(settings: ForecasterSettings) -> ForecasterSettings:
+def other(settings: ModelSettings) -> ModelSettings:
     return dataclasses.replace(settings, num_horizon=4)
 
 
@@ -50,7 +50,7 @@ def test_settings_survive_json(small_settings):
 def test_another_configuration_is_named(saved, small_settings):
     _, path = saved
     with pytest.raises(InputError, match="num_horizon: checkpoint 3, configured 4"):
-        load_weights(path, FlowForecaster(other(small_settings)), ("teacher",), other(small_settings))
+        load_weights(path, FlowModel(other(small_settings)), ("teacher",), other(small_settings))
 
 
 def test_another_kind_is_named(saved):
@@ -103,7 +103,7 @@ def test_a_crash_while_a_checkpoint_is_replaced_leaves_a_whole_one(saved, small_
     """After so many steps of the file system: the former or the new weights, with their own record."""
     former, path = saved
     torch.manual_seed(1)
-    new, left = FlowForecaster(small_settings), [lasting]
+    new, left = FlowModel(small_settings), [lasting]
 
     def counted(function):
         def call(*arguments, **options):

@@ -13,7 +13,7 @@ from small_forecaster import SMALL_SETTINGS
 
 from occflow.forecasting.checkpoint import load_forecaster, load_weights, save_checkpoint
 from occflow.forecasting.rows import rows_of
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.student_networks import PosteriorNetwork
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.run import ResumeState, TrainingRun
@@ -24,7 +24,7 @@ STEPS = 30  # of the interrupted training
 def _checkpoint(kind: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         torch.manual_seed(0)
-        forecaster, path = FlowForecaster(SMALL_SETTINGS), folder / f"{kind}.safetensors"
+        forecaster, path = FlowModel(SMALL_SETTINGS), folder / f"{kind}.safetensors"
         if kind == "student":
             forecaster.velocity = PosteriorNetwork(forecaster.velocity)
         module = forecaster.autoencoder if kind == "autoencoder" else forecaster
@@ -46,7 +46,7 @@ def _read_forecaster(path: Path) -> object:
 
 
 def _read_autoencoder(path: Path) -> object:
-    autoencoder = FlowForecaster(SMALL_SETTINGS).autoencoder
+    autoencoder = FlowModel(SMALL_SETTINGS).autoencoder
     load_weights(path.with_suffix(".safetensors"), autoencoder, ("autoencoder",), SMALL_SETTINGS)
     return autoencoder.state_dict()
 

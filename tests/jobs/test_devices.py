@@ -15,7 +15,7 @@ from occflow.forecasting.networks import Sampler
 from occflow.forecasting.rows import rows_of
 from occflow.jobs.reconstruction import reconstruction
 from occflow.jobs.resample import FutureResampler
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.regression import TrueFuture
 from occflow.models.student_networks import around
 from occflow.stream.clock import SystemClock
@@ -36,7 +36,7 @@ def two_devices(monkeypatch):
     """As if the networks were on a device of their own."""
     from_numpy = torch.from_numpy
     monkeypatch.setattr(torch, "from_numpy", lambda array: from_numpy(array).as_subclass(Host))
-    monkeypatch.setattr(FlowForecaster, "device", DEVICE)
+    monkeypatch.setattr(FlowModel, "device", DEVICE)
     moved_when_registered(monkeypatch)
     libraries_of_one_device(monkeypatch)
     with TwoDevices():
@@ -46,7 +46,7 @@ def two_devices(monkeypatch):
 class Windows(WindowFeed):
     """A feed of one window, observed when it is drawn."""
 
-    def __init__(self, forecaster: FlowForecaster, window) -> None:
+    def __init__(self, forecaster: FlowModel, window) -> None:
         super().__init__(1, 0, 1)
         self.forecaster, self.observed = forecaster, window
 
@@ -77,8 +77,8 @@ def test_tensors_of_both_devices_do_not_mix(two_devices):
 @pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
 def test_a_forecaster_is_loaded_onto_the_device(small_forecaster, small_settings, tmp_path, monkeypatch, device):
     moved = []
-    to = FlowForecaster.to
-    monkeypatch.setattr(FlowForecaster, "to", lambda model, place: moved.append(place) or to(model, place))
+    to = FlowModel.to
+    monkeypatch.setattr(FlowModel, "to", lambda model, place: moved.append(place) or to(model, place))
     save_checkpoint(tmp_path / "t.safetensors", small_forecaster, "teacher", small_settings, {})
     load_forecaster(tmp_path / "t.safetensors", ("teacher",), device)
     rows_of(tmp_path / "t.safetensors", small_settings, [Sampler(1)], device=device)

@@ -13,7 +13,7 @@ from occflow.forecasting.rows import rows_of, student_beside_teacher
 from occflow.jobs import train as train_jobs
 from occflow.jobs.standing import distilled_already, trained_already
 from occflow.jobs.train import distill_teacher, train_regression, train_teacher
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.run import TrainingRun, state_path
 from studies.forecaster.study import changed
@@ -33,11 +33,11 @@ def config(composed, tmp_path):
 @pytest.fixture()
 def trainings(monkeypatch, small_settings):
     """The trainings without their work, the last training's networks follow from the seed; the names of those run."""
-    made, coder = [], FlowForecaster(small_settings).autoencoder.state_dict()
+    made, coder = [], FlowModel(small_settings).autoencoder.state_dict()
 
-    def forecaster(config) -> FlowForecaster:
+    def forecaster(config) -> FlowModel:
         torch.manual_seed(config["seed"])
-        found = FlowForecaster(small_settings)
+        found = FlowModel(small_settings)
         found.autoencoder.load_state_dict(coder)
         return found
 
@@ -102,7 +102,7 @@ def test_the_trainings_of_other_checkpoints_do_not_matter(config, trainings):
 def test_a_teacher_of_another_autoencoder_is_refused(config, trainings, tmp_path, small_settings):
     train_teacher(config())
     torch.manual_seed(5)
-    save_checkpoint(tmp_path / "autoencoder.safetensors", FlowForecaster(small_settings).autoencoder, "autoencoder",
+    save_checkpoint(tmp_path / "autoencoder.safetensors", FlowModel(small_settings).autoencoder, "autoencoder",
                     small_settings, {})
     with pytest.raises(InputError, match="another autoencoder.*train.replace=true"):
         train_teacher(config())

@@ -9,7 +9,7 @@ import torch
 from occflow.flow.solvers import sample_flow
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import at_sites
-from occflow.models.flow_model import EMPTY, FlowForecaster, join_observations
+from occflow.models.flow_model import EMPTY, FlowModel, join_observations
 from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.mean import MeanForecast, mean_loss
 from occflow.models.regression import TrueFuture, twin_loss
@@ -24,10 +24,10 @@ def test_untrained_mean_is_persistence(small_forecaster, street_window):
     assert torch.equal(small_forecaster.condition(observation).forecast.mean, observation.base)
 
 
-def remade(forecaster: FlowForecaster, **changes) -> FlowForecaster:
+def remade(forecaster: FlowModel, **changes) -> FlowModel:
     """An untrained forecaster of changed settings."""
     torch.manual_seed(0)
-    return FlowForecaster(replace(forecaster.settings, **changes)).eval()
+    return FlowModel(replace(forecaster.settings, **changes)).eval()
 
 
 def test_a_forecaster_can_start_from_nothing_or_from_a_static_world(small_forecaster, street_window):

@@ -6,7 +6,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch.func import functional_call, jvp
 
 from occflow.flow.identities import terminal_velocity
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.student_networks import around
 from occflow.sparse.convolution import submanifold_convolution
 from occflow.sparse.layers import LayerNorm
@@ -84,7 +84,7 @@ def test_weights_are_trained_through_a_forward_derivative(case):
 def velocity_case(small_settings, street_window):
     """u(x, r, t) of a velocity network with no zero-initialised layer left, its inputs and tangents; float64."""
     torch.manual_seed(0)
-    model = FlowForecaster(small_settings).eval()
+    model = FlowModel(small_settings).eval()
     condition = model.condition(model.observe(street_window.task))
     for parameter in model.velocity.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from one_window import OneWindow
 
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.training.bound_networks import DistilledNetworks, EvaluationCount
 from studies.distillation.gradients import gradient_results
 from studies.gradient_noise import ERROR, ERRORS, ESTIMATORS, noise_and_signal, with_error
@@ -29,7 +29,7 @@ def test_errors_have_one_size(kind):
 
 def test_gradients_of_a_forecaster(small_settings, street_window):
     torch.manual_seed(0)
-    teacher = FlowForecaster(small_settings).eval()
+    teacher = FlowModel(small_settings).eval()
     torch.nn.init.normal_(teacher.velocity.out.weight, std=0.2)
     student, auxiliary = (copy.deepcopy(teacher.velocity) for _ in range(2))
     torch.nn.init.normal_(auxiliary.out.weight, std=0.1)

@@ -18,7 +18,7 @@ from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.layout import all_cells, cell_grid
 from occflow.models.mean import MeanForecast
 from occflow.models.trunk import place_features
@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 def whole_grid(small_settings, street_window):
     """A trained-looking forecaster and a layout whose support is the whole, unmoving coarse grid."""
     torch.manual_seed(0)
-    model = FlowForecaster(small_settings).eval()
+    model = FlowModel(small_settings).eval()
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     far, here = planar_pose(1e4, 0.0, 0.0), planar_pose(0.0, 0.0, 0.0)

@@ -18,7 +18,7 @@ from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import save_checkpoint
 from occflow.logs.protocol import Sweep
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.forecast_file import load_forecasts
 from occflow.stream import jobs as stream_jobs
@@ -39,7 +39,7 @@ def overrides(tiny_log_root, tmp_path) -> list[str]:
     config = compose_config(values)
     settings = settings_from_config(config["data"], config["model"])
     (tmp_path / "run").mkdir()
-    save_checkpoint(tmp_path / "run" / "student.safetensors", FlowForecaster(settings), "student", settings, config)
+    save_checkpoint(tmp_path / "run" / "student.safetensors", FlowModel(settings), "student", settings, config)
     return values
 
 

@@ -15,7 +15,7 @@ from occflow.distill.meta_flow_map import MetaFlowMap
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.training.bound_networks import method_batch
 from occflow.training.distillation import distill
 from occflow.training.run import TrainingRun
@@ -30,9 +30,9 @@ METHODS = [(VariationalScoreDistillation(draws=3), 2 + 1 + 6), (DiscreteConsiste
            (TransitionMatching(warmup=0.0), 2 + 2 + 3), (DistributionMatching(adversarial=1e-2), 2 + 2 + 3 + 1)]
 
 
-def distilled(settings, window, run_dir, method=MFD, **changes) -> tuple[FlowForecaster, FlowForecaster, dict]:
+def distilled(settings, window, run_dir, method=MFD, **changes) -> tuple[FlowModel, FlowModel, dict]:
     torch.manual_seed(0)
-    teacher = FlowForecaster(settings).eval()
+    teacher = FlowModel(settings).eval()
     torch.nn.init.normal_(teacher.velocity.out.weight, std=0.2)  # a teacher that differs from its start
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     values = {**VALUES, **changes}

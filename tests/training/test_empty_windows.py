@@ -13,7 +13,7 @@ from occflow.forecasting.networks import (
     TeacherForecaster,
     TwinForecaster,
 )
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.regression import TrueFuture
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
@@ -49,7 +49,7 @@ def window(request, street_window) -> Window:
 class Drive(WindowFeed):
     """A feed of windows, one after another."""
 
-    def __init__(self, forecaster: FlowForecaster, windows: list[Window], with_voxels: bool = False) -> None:
+    def __init__(self, forecaster: FlowModel, windows: list[Window], with_voxels: bool = False) -> None:
         super().__init__(len(windows), 0, 1)
         self.forecaster, self.windows, self.with_voxels = forecaster, windows, with_voxels
 

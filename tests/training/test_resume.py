@@ -16,7 +16,7 @@ from occflow import weights_file
 from occflow.distill.flow_maps import TerminalVelocityMatching
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.errors import InputError
-from occflow.models.flow_model import FlowForecaster
+from occflow.models.flow_model import FlowModel
 from occflow.models.regression import TrueFuture
 from occflow.run_record import read_seconds
 from occflow.training.distillation import distill
@@ -73,7 +73,7 @@ def cut(monkeypatch):
 class Drives(WindowFeed):
     """A feed of three observations that differ."""
 
-    def __init__(self, forecaster: FlowForecaster, window) -> None:
+    def __init__(self, forecaster: FlowModel, window) -> None:
         super().__init__(3, seed=5, bytes_a_site=1)
         self.forecaster, self.observation = forecaster, forecaster.observe(window.task, window.truth)
 
@@ -87,7 +87,7 @@ class Drives(WindowFeed):
 class Futures(Drives):
     """The same observations, each with its true voxels."""
 
-    def __init__(self, forecaster: FlowForecaster, window) -> None:
+    def __init__(self, forecaster: FlowModel, window) -> None:
         super().__init__(forecaster, window)
         self.truth = TrueFuture.of(forecaster, window.truth, forecaster.settings.grid)
 
@@ -246,10 +246,10 @@ def test_a_full_disk_ends_a_training_in_one_line_and_leaves_the_last_state(cut, 
     assert_same(toy(tmp_path / "full"), whole)
 
 
-def trained(settings, window, folder, training: str) -> FlowForecaster:
+def trained(settings, window, folder, training: str) -> FlowModel:
     """One training of the small forecaster."""
     torch.manual_seed(0)
-    forecaster = FlowForecaster(settings).eval()
+    forecaster = FlowModel(settings).eval()
     forecaster.autoencoder.requires_grad_(False)
     torch.nn.init.normal_(forecaster.velocity.out.weight, std=0.2)
     feed, run = Drives(forecaster, window), run_of(folder)
