@@ -56,13 +56,17 @@ def test_a_name_has_one_colour_on_all_panels_and_no_other_has_it():
     assert copy == again != student
 
 
-def test_labels_of_an_axis_do_not_overlap():
+def test_labels_of_an_axis_do_not_overlap_and_nothing_lies_outside_of_the_page():
+    lines = {"x": [(48.0, 0.2), (1012.0, 0.9)], "another": [(60.0, 0.3)]}
     with look():
-        page = charts([Panel("t", "ms", "IoU", {"x": [(48.0, 0.2), (1012.0, 0.9)]}, "x")] * 3)
+        page = charts([Panel("t", "ms", "IoU", lines, "x")] * 3)
     renderer = FigureCanvasAgg(page).get_renderer()
     page.draw(renderer)
     for axes in page.axes:
         boxes = [label.get_window_extent(renderer) for label in axes.get_xticklabels()]
+        assert all(page.bbox.x0 <= one.x0 and page.bbox.y0 <= one.y0 and one.x1 <= page.bbox.x1
+                   for one in (axes.get_legend().get_window_extent(renderer), *boxes))
+        assert axes.xaxis.label.get_window_extent(renderer).y0 > axes.get_legend().get_window_extent(renderer).y1 - 8
         assert len(boxes) > 2 and all(a.x1 + 2 < b.x0 for a, b in zip(boxes, boxes[1:]))  # pixels
 
 
