@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from occflow.forecasting.rules import persisted
 from occflow.models.flow_model import ModelSettings
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import EXTRAPOLATED, Target, Task
-from occflow.occupancy.warp import warp
 from occflow.stream.history import SAME_STAMP_S, CausalHistory, KeptFrame
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.network import StreamNetwork
@@ -109,9 +109,7 @@ class StreamForecaster:
             frames = self._network.forecast(due.task, encoded, self._seed)
             return StreamForecast(self._network.name, due.task, frames, due.drive_s)
         with self._record.stage("decode"):
-            present = due.task.present.with_classes()
-            frames = tuple(warp(present, self._settings.grid, target.world_from_grid, target.stamp_s)
-                           for target in due.task.targets)
+            frames = persisted(self._settings.grid, due.task.with_classes())
         return StreamForecast("persistence", due.task, frames, due.drive_s)
 
     def _encoding(self, kept: KeptFrame):

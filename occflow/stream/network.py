@@ -13,7 +13,7 @@ from occflow.stream.latency import LatencyRecord
 
 
 class StreamNetwork:
-    """The one-step student of runtime.network, taken apart for a stream."""
+    """The one-step student of forecasting.networks, taken apart for a stream."""
 
     name = "student-1"
 
