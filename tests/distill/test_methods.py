@@ -93,7 +93,7 @@ def test_learning_reaches_the_teacher(name, figure):
     method = {**FROM_TEACHER, **FROM_DATA}[name]
     mean, std = torch.tensor([0.5], requires_grad=True), torch.tensor([1.0], requires_grad=True)
     optimiser, generator = torch.optim.Adam([mean, std], lr=0.05), torch.Generator().manual_seed(1)
-    steps = 450 if name in FROM_DATA else 150  # single data are noisy targets
+    steps = 900 if name in FROM_DATA else 150  # single data are noisy targets
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 0.05 * (1 - step / steps)
