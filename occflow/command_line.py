@@ -217,7 +217,7 @@ def run(job: Callable[[Any], None], description: str | None = None, argument: st
                 text = (description or "").strip()
                 if not takes_paths:
                     keys = describe_config([word for word in arguments if word not in HELP], reads, addition)
-                    text += f"\n\nUsage: {Path(sys.argv[0]).name} [KEY=VALUE ...]   (Hydra overrides)\n\n{keys}"
+                    text += f"\n\nUsage: {_program(Path(sys.argv[0]))} [KEY=VALUE ...]   (Hydra overrides)\n\n{keys}"
                 say(text)
                 return
             if takes_paths:
@@ -247,6 +247,12 @@ def say(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer
+
+
+def _program(file: Path) -> str:
+    """What the program is called with: a file's name, or that of a package (python -m studies.toy)."""
+    package = file.parent
+    return f"python -m {package.parent.name}.{package.name}" if file.name == "__main__.py" else file.name
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """A study's group stands beside the product's, which knows nothing of it, and is checked as they are."""
 
+import subprocess
+import sys
+
 import pytest
 
 from occflow.command_line import compose_config
@@ -44,3 +47,9 @@ def test_a_value_that_cannot_be_is_one_line(study, override, reason):
 def test_recordings_and_ablations_have_whatever_names_they_are_given(override, name):
     config = compose_config([override], config_of("forecaster"))
     assert config["study"][name].popitem()[1] in ({"kind": "nuscenes"}, {"model.base": "a"})
+
+
+def test_help_of_a_study_begins_with_how_it_is_called_and_its_own_keys():
+    shown = subprocess.run([sys.executable, "-m", "studies.toy", "--help"], capture_output=True, text=True).stdout
+    usage = shown.partition("Usage: ")[2]
+    assert usage.startswith("python -m studies.toy [KEY=VALUE ...]") and "toy:\n  output: runs/studies/toy" in usage
