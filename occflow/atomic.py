@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and are on the disk when they have appeared."""
+"""Files and folders that appear whole or not at all; files are on the disk when they have appeared."""
 
 from __future__ import annotations
 
