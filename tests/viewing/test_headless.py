@@ -18,7 +18,7 @@ class BrokenOpen3d:
 
 def test_missing_package_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "open3d", None)
-    with pytest.raises(InputError, match="pip install open3d"):
+    with pytest.raises(InputError, match=r"pip install .occflow\[viewing\]"):
         load_open3d()
 
 
