@@ -8,9 +8,10 @@ import pytest
 
 from occflow.command_line import compose_config
 from occflow.errors import InputError
+from occflow.jobs.reconstruction import held_out_frames, reconstruction
 from occflow.jobs.score import evaluate_run, forecast_log
 from occflow.jobs.sources import ensure_log, ensure_store
-from occflow.jobs.train import distill_mfd, train_autoencoder, train_teacher
+from occflow.jobs.train import distill_mfd, train_autoencoder, train_teacher, with_autoencoder
 
 FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.patches=512", "train.mean.steps=6",
              "train.mean.windows=1",
@@ -49,8 +50,7 @@ def test_report_has_every_row(folder, figure):
     assert {"autoencoder", "mean", "teacher", "distill", "evaluate"} <= set(report["seconds"])
     figure("recall", report["support"]["recall"], above=0.9)
     rows = {row["name"]: row for row in report["ensembles"]["rows"]}
-    assert rows["regression"]["diversity"] == 0
-    figure("diversity", rows["teacher-10"]["diversity"], above=0.0)
+    assert rows["regression"]["diversity"] == 0 < rows["teacher-10"]["diversity"]  # none below: whether samples differ
 
 
 @pytest.mark.chaotic
@@ -105,7 +105,9 @@ def test_a_real_recording(folder, real_log_root, tmp_path):
 def test_the_autoencoder_alone_is_judged_on_held_out_frames(folder, figure):
     path, table = train_autoencoder(config_in(folder))
     found = json.loads((path.parent / "reconstruction.json").read_text())
-    assert list(found) == ["0", "0.3"]
     figure("IoU", found["0"]["iou"], above=0.5)
-    figure("mIoU with noise less that without", found["0.3"]["miou"] - found["0"]["miou"], below=1e-9)
+    _, store, model = with_autoencoder(config_in(folder))
+    clear, disturbed, drowned = (reconstruction(model.eval(), held_out_frames(store), noise) for noise in (0, 0.3, 3))
+    assert found == {"0": clear, "0.3": disturbed}
+    figure("share of the mIoU that strong noise leaves", drowned["miou"] / clear["miou"], below=0.9)
     assert f"| 0 | {100 * found['0']['iou']:.1f} |" in table
