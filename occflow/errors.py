@@ -18,10 +18,12 @@ class InputError(Exception):
 
 def printable(text: str) -> str:
     """The text in one line: breaks and tabs are spaces, and what a terminal would obey is spelt out."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else " " if letter.isspace() else ascii(letter)[1:-1]
-                   for letter in text)
+    return text if text.isprintable() else spelt_out("".join(" " if letter.isspace() else letter for letter in text))
+
+
+def spelt_out(text: str) -> str:
+    """The text in one line: breaks, and whatever else a terminal would obey or cannot show, as Python spells them."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _short(text: str) -> str:

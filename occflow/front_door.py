@@ -30,6 +30,7 @@ from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.tasks import Task
 from occflow.resources import pretrained_folder
+from occflow.viewing.display import has_display
 from occflow.viewing.film import Marginal, film_of_record, marginal
 
 OWN_NAMES = ("student", "teacher")  # of the checkpoints that come with the project
@@ -153,7 +154,7 @@ def show(task: Task, futures: Forecast | Sequence[Forecast], picture: str | Path
     futures = _of_one_task([futures] if isinstance(futures, Forecast) else futures)
     record = _record(task, futures)
     seconds = [record.seconds(frame) for frame in futures[0].frames]
-    if picture is None and _has_display():
+    if picture is None and has_display():
         from occflow.viewing.player import play
 
         view = {"camera": camera, "frames_per_second": len(seconds) / seconds[-1]}
@@ -191,13 +192,3 @@ def _record(task: Task, futures: list[Forecast]) -> ForecastRecord:
     everything = tuple(one.frames for one in futures)
     return ForecastRecord(futures[0].frames[0].grid, task.history, (), shown, task.scene or "a task",
                           {name: everything for name in shown})
-
-
-def _has_display() -> bool:
-    from occflow.viewing.display import require_display
-
-    try:
-        require_display()
-    except InputError:
-        return False
-    return True

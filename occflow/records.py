@@ -48,6 +48,11 @@ def parse_json(text: str | bytes, max_bytes: int = MAX_RECORD_BYTES) -> Any:
     return value
 
 
+def as_json(values: Mapping) -> dict:
+    """A mapping as it comes back from a JSON file: tuples are lists, keys are text."""
+    return json.loads(json.dumps(values))
+
+
 def conform(value: Any, kind: type[T], what: str = "record") -> T:
     """`value` (plain JSON values) as `kind`: a TypedDict, a dataclass, list[float], dict[str, int] | None, ...
 

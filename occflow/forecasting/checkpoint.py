@@ -23,7 +23,7 @@ from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_record, with_later_settings
 from occflow.models.student_networks import around
 from occflow.models.unbuilt import size_of, sizes_of, unbuilt
-from occflow.records import bounded, conform, one_line, read_json
+from occflow.records import as_json, bounded, conform, one_line, read_json
 from occflow.weights_file import read_record as read_header
 from occflow.weights_file import read_weights, write_weights
 
@@ -62,7 +62,7 @@ class Checkpoint:
 
 def settings_record(settings: ModelSettings) -> dict:
     """Settings as plain JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(settings)))
+    return as_json(dataclasses.asdict(settings))
 
 
 def relevant_settings(kind: str, settings: ModelSettings) -> dict:

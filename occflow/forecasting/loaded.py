@@ -12,8 +12,14 @@ import torch
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import forecaster_of, read_checkpoint
 from occflow.forecasting.forecast import Forecast
-from occflow.forecasting.networks import NetworkForecaster, RegressionForecaster, Sampler, TeacherForecaster
-from occflow.forecasting.rows import KINDS, TwinForecaster, student_rows
+from occflow.forecasting.networks import (
+    NetworkForecaster,
+    RegressionForecaster,
+    Sampler,
+    TeacherForecaster,
+    TwinForecaster,
+)
+from occflow.forecasting.rows import KINDS, student_rows
 from occflow.models.flow_model import ModelSettings
 from occflow.occupancy.frame import FrameInGrid
 from occflow.occupancy.tasks import Task

@@ -7,11 +7,6 @@ import sys
 from typing import TextIO
 
 
-def printable(text: str) -> str:
-    """One line of a text that a file may have given: what a terminal would obey or cannot show is spelt out."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-
-
 class Console:
     """Prints to a text stream, `sys.stdout` unless told; once that cannot be written to, nowhere."""
 

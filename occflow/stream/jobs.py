@@ -10,14 +10,14 @@ from tempfile import TemporaryFile
 
 import torch
 
-from occflow.errors import InputError
+from occflow.errors import InputError, spelt_out
 from occflow.grid import VoxelGrid
 from occflow.jobs.sources import ensure_log, prepare_torch
 from occflow.logs.open import open_log
 from occflow.logs.protocol import DrivingLog
 from occflow.occupancy.settings import OccupancySettings
 from occflow.stream.clock import SystemClock
-from occflow.stream.console import Console, printable
+from occflow.stream.console import Console
 from occflow.stream.forecaster import StreamForecaster
 from occflow.stream.interruption import Interruption
 from occflow.stream.latency import LatencyRecord
@@ -31,7 +31,7 @@ from occflow.stream.sinks import LastForecasts
 from occflow.stream.source import Replay
 from occflow.stream.student import ensure_student
 from occflow.stream.window import LiveWindow
-from occflow.viewing.display import require_display
+from occflow.viewing.display import has_display, require_display
 from occflow.viewing.headless import open3d_installed
 
 TRIAL_BYTES = 1 << 20  # more than a report takes
@@ -84,7 +84,7 @@ def realtime_demo(config: Mapping) -> tuple[Path, str]:
     prepare_torch(config, threads=1)  # the worker has torch's threads; see `own_threads`
     demo, console = assemble(config), Console()
     with Interruption() as interruption:
-        console.write(f"streaming {len(demo.scenes)} scenes of {printable(demo.log_name)}; Ctrl-C stops and writes the "
+        console.write(f"streaming {len(demo.scenes)} scenes of {spelt_out(demo.log_name)}; Ctrl-C stops and writes the "
                       "report")
         try:
             with interruption.allowed():
@@ -118,7 +118,7 @@ def _end(run_dir: Path, demo: Demo, lost: list[str], interruption: Interruption)
         Console().write(f"ended by {interruption.first.name}: the report is in {run_dir}, stream.gif is not drawn")
         raise SystemExit(interruption.status)
     if demo.record.sweeps and not demo.record.used:
-        raise InputError(f"{printable(demo.log_name)}: none of {demo.record.sweeps} sweeps is usable; "
+        raise InputError(f"{spelt_out(demo.log_name)}: none of {demo.record.sweeps} sweeps is usable; "
                          f"{run_dir / 'report.md'} says why")
     Console().write(f"wrote {run_dir / 'report.md'} and report.json")
 
@@ -196,10 +196,8 @@ def open_window(display: bool | str, grid: VoxelGrid, view: Mapping) -> LiveWind
     """
     if display is False or display == "auto" and not open3d_installed():
         return None
-    try:
+    if display is True:
         require_display()
-    except InputError:
-        if display is True:
-            raise
+    elif not has_display():
         return None
     return LiveWindow(grid, list(view["times_s"]))

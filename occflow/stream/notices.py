@@ -6,7 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 
-from occflow.stream.console import printable
+from occflow.errors import spelt_out
 
 KEPT = 100  # of the notices, for the report
 TOLD = 20  # of a kind one by one; then the 40th, the 80th, ...: a sensor that fails for hours does not fill the screen
@@ -26,7 +26,7 @@ class Notices:
 
     def say(self, kind: str, text: str) -> None:
         """Note that something of a kind ("silence", "pose jump", ...) has happened."""
-        notice = printable(f"{kind}: {text}")
+        notice = spelt_out(f"{kind}: {text}")
         with self._lock:
             self.counts[kind] += 1
             count = self.counts[kind]

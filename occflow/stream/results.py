@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from occflow.atomic import atomic_file, write_json
-from occflow.errors import InputError
+from occflow.errors import InputError, spelt_out
 from occflow.records import one_line
 from occflow.run_record import machine, versions
 from occflow.stream.animation import animate
-from occflow.stream.console import Console, printable
+from occflow.stream.console import Console
 from occflow.stream.latency import latency_markdown
 from occflow.viewing.headless import PICTURES_LACK, open3d_installed
 
@@ -37,7 +37,7 @@ def write_report(run_dir: Path, demo: Demo, settings: Mapping,
 
     def write_table(path: Path) -> None:
         with atomic_file(path) as partial:
-            text = f"# Stream of {printable(demo.log_name)}\n\nSettings: {shown}.\n\n{table}\n"
+            text = f"# Stream of {spelt_out(demo.log_name)}\n\nSettings: {shown}.\n\n{table}\n"
             partial.write_text(text, encoding="utf-8")
 
     return table, _lost(run_dir, {"report.json": write_record, "report.md": write_table})

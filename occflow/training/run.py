@@ -7,11 +7,10 @@ cannot disagree.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing_extensions import TypedDict
 
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import first_difference
-from occflow.records import conform, one_line
+from occflow.records import as_json, conform, one_line
 from occflow.run_record import timed_step
 from occflow.training.optimiser import Trainer
 from occflow.training.processes import rank, wait_for_all, world_size
@@ -66,8 +65,8 @@ class TrainingRun:
 
     def state(self, log: RunLog, trainers: Mapping[str, Trainer], start: nn.Module) -> ResumeState:
         """The state of one training; `start` holds all weights that it starts from, frozen ones included."""
-        configuration = json.loads(json.dumps({**self.configuration, "processes": world_size(),
-                                               "starting_weights": weights_digest(start.state_dict())}))
+        configuration = as_json({**self.configuration, "processes": world_size(),
+                                 "starting_weights": weights_digest(start.state_dict())})
         return ResumeState(state_path(self.run_dir, log.title), configuration, log, trainers, self.save_seconds)
 
     @contextmanager
@@ -80,10 +79,7 @@ class TrainingRun:
                 earlier_s = conform(read_record(path), StateRecord)["log"]["seconds"]
             except ValueError:
                 pass  # the training itself refuses the state
-        if rank() == 0:
-            with timed_step(self.run_dir, step or title, earlier_s):
-                yield
-        else:
+        with timed_step(self.run_dir, step or title, earlier_s) if rank() == 0 else nullcontext():
             yield
 
     def forget(self, *titles: str, own: bool = False) -> None:
@@ -95,13 +91,12 @@ class TrainingRun:
         if rank() == 0 and (self.run_dir / "resume").is_dir() and not any((self.run_dir / "resume").iterdir()):
             (self.run_dir / "resume").rmdir()
 
-
     def _is_own(self, path: Path) -> bool:
         try:
             found = conform(read_record(path), StateRecord)["configuration"]
         except ValueError:
             return False
-        return all(found.get(name) == value for name, value in json.loads(json.dumps(self.configuration)).items())
+        return all(found.get(name) == value for name, value in as_json(self.configuration).items())
 
 
 def state_path(run_dir: Path, title: str) -> Path:

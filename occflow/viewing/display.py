@@ -33,6 +33,15 @@ def require_display() -> None:
         raise InputError(f"display {display} does not answer, the player needs one; for pictures run viz/render.py")
 
 
+def has_display() -> bool:
+    """Whether a window would be seen."""
+    try:
+        require_display()
+    except InputError:
+        return False
+    return True
+
+
 def _wayland_answers() -> bool:
     name = os.environ.get("WAYLAND_DISPLAY")
     return bool(name) and _connects(socket.AF_UNIX, str(Path(os.environ.get("XDG_RUNTIME_DIR", "/")) / name))
