@@ -58,6 +58,8 @@ WHOLE_RANGES = (  # by what a key ends in, the first that fits
     (r".*", Range(1, LARGEST)),
 )
 RANGES = (  # likewise
+    (r"(lowest|highest)_beam_deg", Range(-90.0, 90.0)),
+    (r"mount_height_m", Range(0.3, 5.0)),
     (r"(learning_rate|clip_norm|time_scale|huber|voxel_sizes?_m|dense_from_m|frame_interval_s|duration_s)",
      Range(0, open=True)),
     (r"betas", Range(0, 0.999999)),

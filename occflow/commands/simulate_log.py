@@ -16,5 +16,5 @@ def main(config: dict) -> None:
 
     log, simulation = config["log"], config["simulation"]
     summary = simulate_log(Path(log["root"]), log["version"], simulation, simulation["seed"], config["workers"])
-    print(f"{log['root']}: {summary['scenes']} scenes, {summary['keyframes']} keyframes, {summary['sweeps']} sweeps, "
+    print(f"{log['root']}: {summary['scenes']} scenes, {summary['keyframes']} keyframes, "
           f"{summary['seconds']:.1f} s")

@@ -19,8 +19,9 @@ from occflow.errors import InputError
 from occflow.simulation.boxes import Triangles
 from occflow.simulation.exact import fill_boxes, static_occupancy, write_occ3d
 from occflow.simulation.lidar import Lidar
-from occflow.simulation.nuscenes_writer import LIDAR_MOUNT, TABLES, SceneWriter, make_folders, write_log
+from occflow.simulation.nuscenes_writer import TABLES, SceneWriter, lidar_mount, make_folders, write_log
 from occflow.simulation.populate import populate
+from occflow.simulation.sensors import varied
 from occflow.simulation.settings import SimulationSettings
 from occflow.simulation.standing import Output
 from occflow.simulation.town import Town, build_town
@@ -29,7 +30,7 @@ from occflow.worker_process import each
 
 RECORD = "simulation.json"  # beside the log: what it was made with
 BRANCHES = "branches"  # folder in the log that tools/branch_futures.py writes
-WORLD = 2  # number of the procedural world; counted up when the same settings make another log
+WORLD = 3  # number of the procedural world; counted up when the same settings make another log
 
 
 def log_names(record: Mapping) -> re.Pattern:
@@ -69,7 +70,10 @@ def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed:
                    ) -> dict[str, list[dict]]:
     """Write the files of scene `number` and return the rows of its tables; all from (seed, number)."""
     scene = Scene(settings, seed, number)
-    town, traffic, writer = scene.town, scene.traffic, SceneWriter(root, version, seed, number)
+    if settings.varied_sensors:
+        settings = varied(settings, scene.sensor_rng)
+    mount = lidar_mount(settings.mount_height_m)
+    town, traffic, writer = scene.town, scene.traffic, SceneWriter(root, version, seed, number, mount)
     lidar = Lidar(Triangles.joined([town.ground.triangles(), town.boxes.triangles(),
                                     traffic.standing_boxes().triangles()]), settings)
     sweeps_a_keyframe = settings.sweep_hz // settings.keyframe_hz
@@ -78,7 +82,7 @@ def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed:
         seconds = index / settings.sweep_hz
         rest = scene.advance(seconds)
         returns = lidar.sweep(lambda after, rest=rest: traffic.moving_boxes(rest + after),
-                              lambda after, rest=rest: traffic.ego_pose(rest + after) @ LIDAR_MOUNT, scene.sensor_rng)
+                              lambda after, rest=rest: traffic.ego_pose(rest + after) @ mount, scene.sensor_rng)
         world_from_ego = traffic.ego_pose(rest)
         if not between:
             writer.add_keyframe(sample, seconds, traffic, rest, returns)
@@ -96,7 +100,7 @@ def simulate_log(root: Path, version: str, simulation: Mapping, seed: int, worke
     Another log is replaced only where `simulation` says "replace", and never with files that are not its own.
 
     Returns:
-        {"scenes", "keyframes", "sweeps", "seconds"}; seconds are 0 where nothing was to be done.
+        {"scenes", "keyframes", "seconds"}; seconds are 0 where nothing was to be done.
 
     Raises:
         InputError: settings that make no world, or a root that holds another log or something else.
@@ -105,7 +109,7 @@ def simulate_log(root: Path, version: str, simulation: Mapping, seed: int, worke
     _refuse_names(version, seed)
     record = record_of(version, settings, seed)
     scenes = settings.train_scenes + settings.val_scenes
-    summary = {"scenes": scenes, "keyframes": scenes * settings.num_keyframes, "sweeps": scenes * settings.num_sweeps}
+    summary = {"scenes": scenes, "keyframes": scenes * settings.num_keyframes}
     replace = simulation.get("replace", False)
     if LOG.stands(root, record, replace):
         return {**summary, "seconds": 0.0}

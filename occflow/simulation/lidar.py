@@ -19,7 +19,6 @@ from occflow.records import one_line
 from occflow.simulation.boxes import Boxes, Triangles
 from occflow.simulation.settings import SimulationSettings
 
-LOWEST_BEAM_DEG, HIGHEST_BEAM_DEG = -92 / 3, 32 / 3  # HDL-32E: 32 beams, 4/3 degrees apart
 MIN_RANGE_M = 1.0
 REVOLUTION_S = 0.05  # 20 revolutions a second, whatever share of them is kept
 SCENES_A_REVOLUTION = 4  # instants at which the movers are placed during a revolution
@@ -37,7 +36,7 @@ class Returns:
 
 def ray_directions(settings: SimulationSettings) -> np.ndarray:
     """Unit directions [A, B, 3] in the sensor frame (x right, y forward, z up) in the order of firing, lowest first."""
-    elevation = np.radians(np.linspace(LOWEST_BEAM_DEG, HIGHEST_BEAM_DEG, settings.beams))[None, :]
+    elevation = np.radians(np.linspace(settings.lowest_beam_deg, settings.highest_beam_deg, settings.beams))[None, :]
     azimuth = (-np.pi / 2 - np.linspace(0, 2 * np.pi, settings.azimuths, endpoint=False))[:, None]
     return np.stack(np.broadcast_arrays(np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth),
                                         np.sin(elevation)), axis=-1)

@@ -15,8 +15,7 @@ from occflow.simulation.ground import CELL_M, ROAD, Ground
 from occflow.simulation.lidar import Returns
 from occflow.simulation.traffic import Traffic
 
-LIDAR_MOUNT_M = (0.94, 0.0, 1.84)  # on the car, as in nuScenes; lidar axes x right, y forward
-LIDAR_MOUNT = planar_pose(*LIDAR_MOUNT_M[:2], -np.pi / 2, LIDAR_MOUNT_M[2])  # ego_from_sensor
+MOUNT_AHEAD_M = 0.94  # of the rear axle, as in nuScenes
 FIRST_STAMP_US, SCENE_GAP_US = 1_600_000_000_000_000, 3_600_000_000
 ANNOTATED_RANGE_M = 60.0
 MAP_PIXEL_M = 0.1  # the devkit's
@@ -26,6 +25,11 @@ VISIBILITIES = (("1", "v0-40"), ("2", "v40-60"), ("3", "v60-80"), ("4", "v80-100
 STOPPED_M_PER_S = 0.2
 TABLES = ("attribute", "calibrated_sensor", "category", "ego_pose", "instance", "lidarseg", "log", "map", "sample",
           "sample_annotation", "sample_data", "scene", "sensor", "visibility")
+
+
+def lidar_mount(height_m: float) -> np.ndarray:
+    """ego_from_sensor [4, 4] of the sensor so high above the road; its axes are x right, y forward, z up."""
+    return planar_pose(MOUNT_AHEAD_M, 0.0, -np.pi / 2, height_m)
 
 
 def token(*parts: object) -> str:
@@ -57,8 +61,9 @@ def visibility_of(num_points: int) -> str:
 class SceneWriter:
     """Writes the files of one scene under `root` and collects the rows of its tables."""
 
-    def __init__(self, root: Path, version: str, seed: int, number: int) -> None:
+    def __init__(self, root: Path, version: str, seed: int, number: int, ego_from_sensor: np.ndarray) -> None:
         self.root, self.version, self.key = root, version, (seed, number)
+        self.ego_from_sensor = ego_from_sensor
         self.name = scene_name(number)
         self.start_us = FIRST_STAMP_US + number * SCENE_GAP_US
         self.rows: dict[str, list[dict]] = {name: [] for name in TABLES}
@@ -85,7 +90,7 @@ class SceneWriter:
         self.rows["ego_pose"].append({"token": pose_token, "timestamp": stamp, **_pose_fields(world_from_ego)})
         self.rows["sample_data"].append({
             "token": data_token, "sample_token": self._token("sample", sample), "ego_pose_token": pose_token,
-            "calibrated_sensor_token": token("calibrated_sensor"), "timestamp": stamp, "fileformat": "pcd",
+            "calibrated_sensor_token": self._token("calibrated_sensor"), "timestamp": stamp, "fileformat": "pcd",
             "is_key_frame": keyframe, "height": 0, "width": 0, "filename": name, "prev": "", "next": ""})
         if keyframe:
             labels = f"lidarseg/{self.version}/{data_token}_lidarseg.bin"
@@ -132,6 +137,9 @@ class SceneWriter:
             "token": self._token("scene"), "log_token": self._token("log"), "nbr_samples": len(samples),
             "name": self.name, "first_sample_token": samples[0]["token"], "last_sample_token": samples[-1]["token"],
             "description": "procedural town, simulated"})
+        self.rows["calibrated_sensor"].append({"token": self._token("calibrated_sensor"),
+                                               "sensor_token": token("sensor"), **_pose_fields(self.ego_from_sensor),
+                                               "camera_intrinsic": []})
         map_name = f"maps/{self.name}.png"
         _draw_map(self.root / map_name, ground)
         self.rows["log"].append({"token": self._token("log"), "logfile": self.name, "vehicle": "simulated",
@@ -174,8 +182,6 @@ def write_log(root: Path, version: str, scenes: list[dict[str, list[dict]]], spl
                            for name in ATTRIBUTES]
     tables["visibility"] = [{"token": number, "level": level, "description": ""} for number, level in VISIBILITIES]
     tables["sensor"] = [{"token": token("sensor"), "channel": "LIDAR_TOP", "modality": "lidar"}]
-    tables["calibrated_sensor"] = [{"token": token("calibrated_sensor"), "sensor_token": token("sensor"),
-                                    **_pose_fields(LIDAR_MOUNT), "camera_intrinsic": []}]
     for name, rows in tables.items():
         (root / version / f"{name}.json").write_text(json.dumps(rows, indent=0))
     (root / version / "splits.json").write_text(json.dumps(splits))

@@ -13,6 +13,8 @@ from occflow.errors import InputError
 class SimulationSettings:
     """How many scenes, how long, what sensor, how much traffic (see configs/simulation/demo.yaml).
 
+    With `varied_sensors` every scene has a sensor of its own (occflow.simulation.sensors).
+
     Raises:
         InputError: a value that no world can be made of.
     """
@@ -23,14 +25,18 @@ class SimulationSettings:
     keyframe_hz: int
     sweep_hz: int
     beams: int
+    lowest_beam_deg: float
+    highest_beam_deg: float
     azimuths: int
     max_range_m: float
     range_noise_m: float
     dropout: float
+    mount_height_m: float
     vehicles: int
     parked_share: float
     pedestrians: int
     motion_during_revolution: bool
+    varied_sensors: bool
     exact_occupancy: bool
 
     def __post_init__(self) -> None:
@@ -52,6 +58,9 @@ class SimulationSettings:
         if not (1 <= self.beams <= 256 and 8 <= self.azimuths <= 20_000 and 1 <= self.max_range_m <= 300):
             raise InputError("simulation.beams, azimuths or max_range_m: no such sensor (1-256 beams, 8-20000 "
                              "azimuths, 1-300 m)")
+        if not (-90 < self.lowest_beam_deg <= self.highest_beam_deg < 90 and 0.3 <= self.mount_height_m <= 5):
+            raise InputError("simulation.lowest_beam_deg, highest_beam_deg or mount_height_m: no such sensor (from -90 to "
+                             "90 degrees, the lowest first; 0.3 to 5 m)")
         if not (0 <= self.dropout < 1 and 0 <= self.parked_share <= 1 and self.range_noise_m >= 0):
             raise InputError("simulation.dropout and parked_share are shares, range_noise_m is not negative")
         if not (0 <= self.vehicles <= 1000 and 0 <= self.pedestrians <= 1000):
