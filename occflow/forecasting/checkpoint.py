@@ -23,7 +23,7 @@ from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_record, with_later_settings
 from occflow.models.student_networks import around
 from occflow.models.unbuilt import size_of, sizes_of, unbuilt
-from occflow.records import as_json, bounded, conform, one_line, read_json
+from occflow.records import as_json, bounded, conform, first_difference, one_line, read_json
 from occflow.weights_file import read_record as read_header
 from occflow.weights_file import read_weights, write_weights
 
@@ -202,20 +202,6 @@ def _refuse(path: Path, difference: str | None) -> None:
     if difference:
         raise InputError(f"{path}: made with another configuration ({difference}); use the configuration beside "
                          "it, or train anew in another run_dir")
-
-
-def first_difference(stored: Mapping, wanted: Mapping, sides: tuple[str, str] = ("checkpoint", "configured"),
-                     prefix: str = "") -> str | None:
-    """The first setting that differs, as "name: checkpoint X, configured Y"; None where all agree."""
-    for name in sorted(set(stored) | set(wanted)):
-        a, b = stored.get(name), wanted.get(name)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            difference = first_difference(a, b, sides, f"{prefix}{name}.")
-            if difference:
-                return difference
-        elif a != b:
-            return f"{one_line(prefix + name)}: {sides[0]} {one_line(str(a))}, {sides[1]} {one_line(str(b))}"
-    return None
 
 
 def load_forecaster(path: Path, kinds: tuple[str, ...], device: torch.device | str = "cpu") -> FlowModel:

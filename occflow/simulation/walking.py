@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.simulation.agents import Agent, Walk
-from occflow.simulation.paths import resampled
+from occflow.simulation.agents import Agent, Walk, resampled
 from occflow.simulation.streets import DIRECTIONS, Streets, right_of
 
 WALKWAY_M = {1: 1.45, -1: 2.5}  # from the kerb, by the side of the block: the two ways do not meet

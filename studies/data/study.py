@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.eval.numbers import number
+from occflow.eval.counts import number
 from occflow.eval.occupancy_quality import BuiltQuality, persistence_iou
 from occflow.grid import CLASS_NAMES
 from occflow.jobs.inspect import inspect_store

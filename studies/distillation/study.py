@@ -16,7 +16,6 @@ from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.evaluate import evaluate
 from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import report_row
-from occflow.eval.window_list import scored_windows
 from occflow.forecasting.networks import (
     NetworkForecaster,
     RegressionForecaster,
@@ -30,6 +29,7 @@ from occflow.jobs.sources import configured_device, configured_windows, open_con
 from occflow.jobs.train import distillation_feed
 from occflow.models.flow_model import FlowModel
 from occflow.occupancy.settings import refuse_unknown
+from occflow.occupancy.window_index import scored_windows
 from occflow.run_record import machine, versions
 from occflow.training.bound_networks import DistilledNetworks, EvaluationCount
 from occflow.training.distillation import distill

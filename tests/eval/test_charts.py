@@ -1,7 +1,7 @@
 """The charts of a report: which there are, and that a report without measurements has them."""
 
 from occflow.charts import write_charts
-from occflow.eval.charts import report_panels
+from occflow.eval.report import report_panels
 
 
 def test_a_report_without_measurements_has_charts(tmp_path):
