@@ -16,7 +16,6 @@ from occflow.eval.counts import MeanCounts, SceneCounts
 from occflow.eval.distribution import sampled_futures
 from occflow.eval.ensemble import IS_MOVABLE, NEAR, Future, Membership, set_scores
 from occflow.eval.intervals import mean_row
-from occflow.eval.occupancy_quality import restricted
 from occflow.eval.predictions import window_file
 from occflow.forecasting.forecast import Forecaster
 from occflow.geometry import invert, is_rigid, transform
@@ -189,4 +188,4 @@ def jaccard(one: Future, other: Future) -> float:
 
 def within(futures: list[Future], masks: list[np.ndarray]) -> list[Future]:
     """Futures on the voxels of one mask [V] bool a frame."""
-    return [tuple(restricted(frame, mask) for frame, mask in zip(future, masks)) for future in futures]
+    return [tuple(frame.within(mask) for frame, mask in zip(future, masks)) for future in futures]
