@@ -17,7 +17,7 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.forecasting.forecast import Forecast
-from occflow.forecasting.loaded import LoadedForecaster, load_any
+from occflow.forecasting.rows import LoadedForecaster, load_any
 from occflow.grid import VoxelGrid
 from occflow.jobs.sources import configured_device
 from occflow.logs import open as log_readers

@@ -114,6 +114,20 @@ def bounded(claimed: float, most: float, what: str, least: float = 0) -> float:
     return claimed
 
 
+def first_difference(stored: Mapping, wanted: Mapping, sides: tuple[str, str] = ("checkpoint", "configured"),
+                     prefix: str = "") -> str | None:
+    """The first setting that differs, as "name: checkpoint X, configured Y"; None where all agree."""
+    for name in sorted(set(stored) | set(wanted)):
+        a, b = stored.get(name), wanted.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            difference = first_difference(a, b, sides, f"{prefix}{name}.")
+            if difference:
+                return difference
+        elif a != b:
+            return f"{one_line(prefix + name)}: {sides[0]} {one_line(str(a))}, {sides[1]} {one_line(str(b))}"
+    return None
+
+
 def shown_name(name: str) -> str:
     """`name` itself where it can stand in a line, a table or a picture: printable, not empty, not too long.
 

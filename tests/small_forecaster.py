@@ -9,7 +9,7 @@ from occflow.grid import FREE, VoxelGrid
 from occflow.models.autoencoder import AutoencoderSettings
 from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.layout import SupportSettings
-from occflow.models.trunk import TrunkSettings
+from occflow.models.networks import TrunkSettings
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 

@@ -1,8 +1,6 @@
 """Samples against branching futures: several true futures of one present (docs/scores.md, "Ensembles").
 
-FOLDER/SCENE/TOKEN.npz, one of a keyframe; frame 0 is the present, all branches have the recorded grid poses:
-`world_from_grid` [F + 1, 4, 4]; `static` [F + 1, X, Y, Z] uint8 classes; `mover_flat`, `mover_labels`: those of branch
-m and frame f from `mover_starts`[m * (F + 1) + f] on, before `static`; `origin_m` [3], `voxel_size_m`; `format`.
+FOLDER/SCENE/TOKEN.npz, one of a keyframe, as occflow.simulation.branches describes it.
 """
 
 from __future__ import annotations
@@ -14,13 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from occflow.errors import InputError
+from occflow.eval.counts import MeanCounts, SceneCounts
 from occflow.eval.distribution import sampled_futures
 from occflow.eval.ensemble import IS_MOVABLE, NEAR, Future, Membership, set_scores
 from occflow.eval.intervals import mean_row
-from occflow.eval.numbers import MeanCounts
-from occflow.eval.occupancy_quality import restricted
-from occflow.eval.scene_counts import SceneCounts
-from occflow.eval.window_files import window_file
+from occflow.eval.predictions import window_file
 from occflow.forecasting.forecast import Forecaster
 from occflow.geometry import invert, is_rigid, transform
 from occflow.grid import NUM_CLASSES, VoxelGrid
@@ -192,4 +188,4 @@ def jaccard(one: Future, other: Future) -> float:
 
 def within(futures: list[Future], masks: list[np.ndarray]) -> list[Future]:
     """Futures on the voxels of one mask [V] bool a frame."""
-    return [tuple(restricted(frame, mask) for frame, mask in zip(future, masks)) for future in futures]
+    return [tuple(frame.within(mask) for frame, mask in zip(future, masks)) for future in futures]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from occflow.eval.counts import MeanCounts, SceneCounts
 from occflow.eval.intervals import mean_row
-from occflow.eval.numbers import MeanCounts
-from occflow.eval.scene_counts import SceneCounts
 from occflow.forecasting.forecast import Forecast
 from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.eval.counters_file import read_counters
 from occflow.eval.intervals import UNKNOWN, percentiles, resampled_scores
 from occflow.eval.protocols import PROTOCOLS
-from occflow.eval.report_record import REMEDY, SCORES, read_report, read_section
+from occflow.eval.report_record import REMEDY, SCORES, read_counters, read_report, read_section
+from occflow.eval.sections import TITLES, table
 from occflow.records import one_line
 
 SAME = ("protocol", "ego", "horizon_s", "windows")  # what two reports must share to be compared
@@ -46,16 +46,16 @@ def compare_reports(first: Path, second: Path) -> str:
         raise InputError(f"{paths[1]}: has no row in common with {paths[0]}")
     counters = _shared_counters(paths)
     lines = [f"{paths[1]} minus {paths[0]}, percentage points at {_slashed(reports[0]['horizon_s'])} s; * exceeds the "
-             "95 % interval" + ("" if counters else " (by separate intervals: no counters of the same scenes)"), "",
-             "| forecast | IoU | mIoU | movable IoU |", "|---|---|---|---|"]
+             "95 % interval" + ("" if counters else " (by separate intervals: no counters of the same scenes)"), ""]
+    cells = []
     for name in shared:
         pair = [one[name] for one in counters] if all(name in one for one in counters) and counters else None
         spans = _paired_intervals(pair, reports[0]) if pair else None
-        cells = [_cell(rows[0][name], rows[1][name], score, spans) for score in SCORES]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        cells.append([name, *(_cell(rows[0][name], rows[1][name], score, spans) for score in SCORES)])
+    lines += table(("forecast", *(TITLES[score] for score in SCORES)), cells)
     for section, scores in FURTHER.items():
         lines += _further(section, scores, [_section(*one, section, scores) for one in zip(paths, reports)])
-    return "\n".join(lines)
+    return "\n".join(lines[:-1])
 
 
 def _section(path: Path, report: dict, section: str, scores: tuple[str, ...]) -> dict | None:
@@ -70,13 +70,10 @@ def _further(section: str, scores: tuple[str, ...], found: list[dict | None]) ->
     if None in found or any(found[0].get(key) != found[1].get(key) for key in SETTING):
         return []
     rows = [{row["name"]: row for row in one["rows"]} for one in found]
-    lines = ["", f"{section}: differences as they are; * where the two intervals do not meet", "",
-             "| forecast | " + " | ".join(scores) + " |", "|" + "---|" * (len(scores) + 1)]
-    for name in rows[0]:
-        if name in rows[1]:
-            cells = [_difference(rows[0][name], rows[1][name], score) for score in scores]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
+    cells = [[name, *(_difference(rows[0][name], rows[1][name], score) for score in scores)]
+             for name in rows[0] if name in rows[1]]
+    return [f"{section}: differences as they are; * where the two intervals do not meet", "",
+            *table(("forecast", *scores), cells)]
 
 
 def _difference(first: dict, second: dict, score: str) -> str:

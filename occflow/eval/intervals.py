@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from occflow.eval.counts import PARTS, MeanCounts, SceneCounts, number, numbers
 from occflow.eval.iou import NUM_LABELS, IoUCounts, ratio
-from occflow.eval.numbers import PARTS, MeanCounts, number, numbers
 from occflow.eval.protocols import Protocol
-from occflow.eval.scene_counts import SceneCounts
 
 RESAMPLES = 1000
 PERCENT = (2.5, 97.5)

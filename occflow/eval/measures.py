@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Protocol as Interface
 
 from occflow.eval.coherence import CoherenceScores
-from occflow.eval.present import PresentScores
 from occflow.eval.protocols import Protocol
 from occflow.eval.ray_scores import RayScores
-from occflow.eval.ray_source import LogRays
-from occflow.eval.views import ViewScores
+from occflow.eval.rays import LogRays
+from occflow.eval.views import PresentScores, ViewScores
 from occflow.forecasting.forecast import Forecast
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import DrivingLog

@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.eval.window_files import window_file
 from occflow.forecasting.forecast import Forecast
 from occflow.grid import FREE, VoxelGrid
 from occflow.npz_file import UNSIGNED, Header, open_npz
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import OWN_NAMES
 from occflow.occupancy.tasks import Task
-from occflow.records import one_line
+from occflow.records import file_name, one_line
 
 KEY = "semantics"
 MAX_SAMPLES = 64
@@ -99,3 +98,16 @@ def _check(path: Path, header: Header, shape: tuple[int, ...]) -> None:
     if header.dtype != np.uint8 or found[-4:] != shape or len(found) not in (4, 5) or not 1 <= samples <= MAX_SAMPLES:
         raise InputError(f"{path}: {KEY} is {header.dtype} {one_line(str(found))}; wanted is uint8 {shape}, or up to "
                          f"{MAX_SAMPLES} samples of that")
+
+
+def window_file(folder: Path, scene: str, token: str) -> Path:
+    """FOLDER/SCENE/TOKEN.npz, what others wrote for a window whose present is keyframe TOKEN; it may not be there.
+
+    Raises:
+        InputError: a scene or token that cannot be the name of a file.
+    """
+    try:
+        return Path(folder) / file_name(scene) / file_name(f"{token}.npz")
+    except ValueError as error:
+        raise InputError(f"{folder}: no file can be there for a window of this store ({error}); rename it in the "
+                         "log") from None

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import cKDTree
 
+from occflow.eval.counts import MeanCounts, SceneCounts, number, numbers
 from occflow.eval.intervals import mean_intervals
 from occflow.eval.iou import nan_mean, ratio
-from occflow.eval.numbers import MeanCounts, number, numbers
 from occflow.eval.rays import Rays, RayWalk, ray_walk
-from occflow.eval.scene_counts import SceneCounts
 from occflow.forecasting.forecast import Forecast
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
@@ -33,9 +32,9 @@ class RayCounts:
     forecast: np.ndarray = field(default_factory=lambda: np.zeros(NUM_CLASSES, dtype=np.int64))
     measured: np.ndarray = field(default_factory=lambda: np.zeros(NUM_CLASSES, dtype=np.int64))
 
-    def add(self, frame: OccupancyFrame, walk: RayWalk, num_voxels: int) -> None:
+    def add(self, frame: OccupancyFrame, walk: RayWalk, grid: VoxelGrid) -> None:
         """Count the rays of one frame."""
-        hits = walk.first_hits(frame.flat, num_voxels)
+        hits = walk.first_hits(frame.flat, grid.num_voxels)
         depths, inside = walk.depths_of(hits), walk.measured_inside
         if not inside.any():
             return
@@ -45,7 +44,7 @@ class RayCounts:
             self._add_errors("foreground_", error, walk, inside & walk.rays.foreground)
             self._add_errors("background_", error, walk, inside & ~walk.rays.foreground)
         self._add_chamfer(depths, hits >= 0, walk)
-        volume = frame_labels(frame, num_voxels)
+        volume = frame.dense(grid).reshape(-1)
         self._add_classes(np.where(hits >= 0, volume[walk.flat[hits]], FREE), error, walk.rays.labels, inside)
 
     def _add_errors(self, part: str, error: np.ndarray, walk: RayWalk, chosen: np.ndarray) -> None:
@@ -79,13 +78,6 @@ class RayCounts:
         return nan_mean(ratio(self.agreed, self.forecast + self.measured - self.agreed))
 
 
-def frame_labels(frame: OccupancyFrame, num_voxels: int) -> np.ndarray:
-    """Classes [V] uint8, FREE where not occupied."""
-    volume = np.full(num_voxels, FREE, dtype=np.uint8)
-    volume[frame.flat] = frame.labels
-    return volume
-
-
 def chamfer_m2(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Half the sum of the two mean squared distances to the nearest point, m^2; nan where one cloud is empty."""
     if not len(ours) or not len(theirs):
@@ -111,7 +103,7 @@ class RayScores:
             self.frames, self.rays = self.frames + 1, self.rays + int(walk.measured_inside.sum())
             for name, frame in [(TRUTH, truth), *((name, one.frames[index]) for name, one in forecasts.items())]:
                 counts = self.counts.setdefault(name, SceneCounts(RayCounts)).of(window.key.scene)
-                counts.add(frame, walk, self.grid.num_voxels)
+                counts.add(frame, walk, self.grid)
 
     def report(self) -> dict:
         """{"frames", "rays", "rows": [{"name", "l1_m", "absrel", ..., "ray_iou": [3], "intervals"}]}."""

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from occflow.atomic import atomic_file, write_json
-from occflow.charts import write_charts
-from occflow.eval.charts import report_panels
-from occflow.eval.counters_file import write_counters
-from occflow.eval.ego_setting import EGO_SETTINGS
+from occflow.charts import Panel, write_charts
+from occflow.eval.counts import number, numbers
 from occflow.eval.evaluate import STAGES, ForecasterScores
 from occflow.eval.intervals import intervals
-from occflow.eval.numbers import number, numbers
-from occflow.eval.protocols import HORIZONS_S, Protocol
-from occflow.eval.sections import scores_markdown
+from occflow.eval.protocols import EGO_SETTINGS, HORIZONS_S, Protocol
+from occflow.eval.report_record import SCORES, write_counters
+from occflow.eval.sections import figure, percent, scores_markdown, table
 from occflow.grid import CLASS_NAMES
 
 GRID_POSES = {"ego": "each target in its own ego grid", "anchored": "all frames in the grid of the present (so not the "
@@ -31,6 +29,7 @@ ROW_MEANINGS = {
     "teacher-1": "flow-matching teacher, 1 Euler step",
     "student-1": "student of Mean Flow Distillation, 1 step, one sample",
 }
+LEAST_MS = 1  # of the latency axis: what takes no time would leave no room for the rest
 
 
 def report_row(scores: ForecasterScores, protocol: Protocol, frames: list[int], seed: int = 0) -> dict:
@@ -91,15 +90,14 @@ def write_report(run_dir: Path, report: Mapping) -> None:
 
 def table_markdown(report: Mapping) -> str:
     """The table alone, in percent and milliseconds."""
-    head = "| forecast | NFE | IoU 1/2/3 s | mIoU 1/2/3 s | movable IoU 1/2/3 s | encode | flow | decode | total ms |"
-    lines = [head, "|---|---|---|---|---|---|---|---|---|"]
+    rows = []
     for row in report["rows"]:
-        ms = [_ms(row["ms"].get(stage)) for stage in ("encode", "flow", "decode", "total")]
         own = f" (ego setting {row['ego']})" if row.get("ego", report["ego"]) != report["ego"] else ""
-        cells = [row["name"] + own, str(row["nfe"]), _percent(row["iou"]), _percent(row["miou"]),
-                 _percent(row["movable_iou"]), *ms]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines if report.get("labelled", True) else [*lines, "", NO_LABELS])
+        rows.append([row["name"] + own, str(row["nfe"]), *(percent(row[score]) for score in SCORES),
+                     *(figure(row["ms"].get(stage), 0) for stage in ("encode", "flow", "decode", "total"))])
+    lines = table(("forecast", "NFE", "IoU 1/2/3 s", "mIoU 1/2/3 s", "movable IoU 1/2/3 s", "encode", "flow", "decode",
+                   "total ms"), rows)
+    return "\n".join(lines[:-1] if report.get("labelled", True) else [*lines, NO_LABELS])
 
 
 def report_markdown(report: Mapping) -> str:
@@ -132,12 +130,10 @@ def report_markdown(report: Mapping) -> str:
 def ensemble_lines(ensembles: Mapping) -> list[str]:
     """The forecasters as distributions: a table, lower energy is better."""
     lines = [f"As distributions ({ensembles['samples']} samples of each of {ensembles['windows']} windows; Jaccard "
-             "distance of whole futures, all voxels / movable voxels):", "",
-             "| forecast | distance to the truth | between samples | energy score |", "|---|---|---|---|"]
-    for row in ensembles["rows"]:
-        cells = [f"{row[name]:.3f} / {row['movable_' + name]:.3f}" for name in ("distance", "diversity", "energy")]
-        lines.append("| " + " | ".join([row["name"], *cells]) + " |")
-    return lines
+             "distance of whole futures, all voxels / movable voxels):", ""]
+    rows = [[row["name"], *(f"{row[name]:.3f} / {row['movable_' + name]:.3f}"
+                            for name in ("distance", "diversity", "energy"))] for row in ensembles["rows"]]
+    return [*lines, *table(("forecast", "distance to the truth", "between samples", "energy score"), rows)[:-1]]
 
 
 def quality_ratios(report: Mapping) -> dict[str, float]:
@@ -145,7 +141,7 @@ def quality_ratios(report: Mapping) -> dict[str, float]:
     rows, found = {row["name"]: row for row in report["rows"]}, {}
     teacher, student, floor = (rows.get(name) for name in ("teacher-10", "student-1", "persistence"))
     if teacher and student:
-        for name in ("iou", "miou", "movable_iou"):
+        for name in SCORES:
             if None not in (*teacher[name], *student[name]) and sum(teacher[name]) > 0:
                 found[f"student_{name}_over_teacher"] = sum(student[name]) / sum(teacher[name])
         if teacher["ms"]["flow"] and student["ms"]["flow"] is not None:
@@ -155,9 +151,22 @@ def quality_ratios(report: Mapping) -> dict[str, float]:
     return found
 
 
-def _percent(values: list) -> str:
-    return " / ".join("-" if value is None else f"{100 * value:.1f}" for value in values)
+def report_panels(report: Mapping) -> list[Panel]:
+    """The charts of what a report holds: IoU over the horizon, quality against latency, reliability."""
+    rows, seconds = [row for row in report["rows"] if row.get("horizon")], report.get("frame_s", [])
+    by_time = {row["name"]: _known(zip(seconds, row["horizon"]["iou"])) for row in rows}
+    timed = [row for row in rows if row["ms"]["total"] is not None]
+    by_ms = {row["name"]: _known([(max(row["ms"]["total"], LEAST_MS), row["iou"][0])]) for row in timed}
+    panels = [Panel("IoU over the horizon", "seconds ahead", "IoU", by_time),
+              Panel("Quality against latency", f"milliseconds a forecast, {LEAST_MS} where less", "IoU at 1 s", by_ms,
+                    logarithmic="x")]
+    if "ensembles" in report:
+        for part, title in (("", "Reliability"), ("movable_", "Reliability, movable voxels")):
+            curves = {row["name"]: [(one["forecast"], one["occurred"]) for one in row.get(f"{part}reliability", ())]
+                      for row in report["ensembles"]["rows"]}
+            panels.append(Panel(title, "forecast probability", "share truly filled", curves, diagonal=True))
+    return panels
 
 
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
+def _known(points) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in points if x is not None and y is not None]

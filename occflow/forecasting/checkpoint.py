@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from typing_extensions import NotRequired, TypedDict
 
 from occflow.atomic import write_json
@@ -22,8 +23,7 @@ from occflow.errors import InputError
 from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_record, with_later_settings
 from occflow.models.student_networks import around
-from occflow.models.unbuilt import size_of, sizes_of, unbuilt
-from occflow.records import as_json, bounded, conform, one_line, read_json
+from occflow.records import as_json, bounded, conform, first_difference, one_line, read_json
 from occflow.weights_file import read_record as read_header
 from occflow.weights_file import read_weights, write_weights
 
@@ -204,20 +204,6 @@ def _refuse(path: Path, difference: str | None) -> None:
                          "it, or train anew in another run_dir")
 
 
-def first_difference(stored: Mapping, wanted: Mapping, sides: tuple[str, str] = ("checkpoint", "configured"),
-                     prefix: str = "") -> str | None:
-    """The first setting that differs, as "name: checkpoint X, configured Y"; None where all agree."""
-    for name in sorted(set(stored) | set(wanted)):
-        a, b = stored.get(name), wanted.get(name)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            difference = first_difference(a, b, sides, f"{prefix}{name}.")
-            if difference:
-                return difference
-        elif a != b:
-            return f"{one_line(prefix + name)}: {sides[0]} {one_line(str(a))}, {sides[1]} {one_line(str(b))}"
-    return None
-
-
 def load_forecaster(path: Path, kinds: tuple[str, ...], device: torch.device | str = "cpu") -> FlowModel:
     """A forecaster built from the settings that the checkpoint itself holds, on a device, in evaluation mode.
 
@@ -269,3 +255,39 @@ def of_teacher_beside(path: Path, record: Mapping) -> bool:
     """Whether a student's teacher is the one beside it, or there is no telling."""
     beside, own = Path(path).with_name("teacher.safetensors"), record.get("teacher")
     return own is None or not beside.is_file() or read_record(beside)["weights"] == own
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Tensors are not filled (initialisations end in an underscore). The few numbers that networks count out are made
+    as ever: without memory that would import a second's worth of torch."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs, name = kwargs or {}, getattr(function, "__name__", "")
+        if name == "arange":
+            return function(*args, **{**kwargs, "device": "cpu"})
+        if name.endswith("_") and not name.endswith("__") and not name.startswith("_"):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
+
+
+def unbuilt(build: Callable[[], nn.Module]) -> nn.Module:
+    """The network that `build` would make, its weights without memory or values.
+
+    Raises:
+        ValueError: sizes of which there can be no tensor.
+    """
+    try:
+        with torch.device("meta"), _WithoutValues():
+            return build()
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise ValueError(f"no network can be of such a size: {one_line(error)}") from None
+
+
+def sizes_of(network: nn.Module) -> dict[str, str]:
+    """Type and shape of every weight, by name."""
+    return {name: size_of(tensor) for name, tensor in network.state_dict().items()}
+
+
+def size_of(tensor: Tensor) -> str:
+    """Type and shape, such as "float32[8, 3]"."""
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"

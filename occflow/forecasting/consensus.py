@@ -10,10 +10,8 @@ import numpy as np
 from occflow.errors import InputError
 from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.occupancy.building.labels import voxelise
-from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.tasks import Task
-
-Frames = tuple[OccupancyFrame, ...]
 
 
 def consensus(samples: Sequence[Frames]) -> Frames:

@@ -4,17 +4,81 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from occflow.errors import InputError
-from occflow.forecasting.box_motion import annotated_motions, moved_on
 from occflow.forecasting.forecast import Forecast
-from occflow.grid import VoxelGrid
-from occflow.occupancy.frame import OccupancyFrame
+from occflow.geometry import invert, points_in_box, transform
+from occflow.grid import FLAT_CLASSES, VoxelGrid
+from occflow.occupancy.ego_motion import extrapolated_poses
+from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.motion import advanced, tracked_movers
-from occflow.occupancy.tasks import Task
+from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.warp import warp
 
-Frames = tuple[OccupancyFrame, ...]
+BOX_MARGIN_M = 0.4  # half a demo voxel: a voxel belongs to a box that its centre all but touches
+LARGEST_TURN_COS = 0.7  # a heading that turns by more than 45 degrees between two frames was annotated anew
+
+
+@dataclass(frozen=True)
+class BoxMotion:
+    """Voxels of the present (places [N] in its arrays), and the poses [2, 4, 4] of their box before and now."""
+
+    slots: np.ndarray
+    poses: np.ndarray
+    stamps_s: np.ndarray
+
+    def world_motions(self, seconds: np.ndarray) -> np.ndarray:
+        """What takes the object from its place now to those after some seconds [F], [F, 4, 4] in the world."""
+        return extrapolated_poses(self.poses, self.stamps_s, seconds) @ invert(self.poses[1])
+
+
+def annotated_motions(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list[BoxMotion]:
+    """The boxes of the present that were there one frame before; an object annotated only once stays where it is."""
+    if len(history) < 2:
+        return []
+    present, previous = history[-1], history[-2]
+    before = {box.track: box for box in previous.boxes}
+    centres = transform(present.world_from_grid, grid.centres(grid.unflatten(present.flat)))
+    motions, taken = [], np.zeros(len(present.flat), dtype=bool)
+    for box in present.boxes:
+        if box.track not in before:
+            continue
+        inside = points_in_box(centres, box.world_from_box, box.size_lwh_m, BOX_MARGIN_M)
+        inside &= ~taken & np.isin(present.labels, FLAT_CLASSES, invert=True)  # a box does not take its road along
+        taken |= inside
+        earlier = before[box.track].world_from_box.copy()
+        if earlier[:3, 0] @ box.world_from_box[:3, 0] < LARGEST_TURN_COS:
+            earlier[:3, :3] = box.world_from_box[:3, :3]
+        motions.append(BoxMotion(np.flatnonzero(inside), np.stack([earlier, box.world_from_box]),
+                                 np.array([previous.stamp_s, present.stamp_s])))
+    return motions
+
+
+def moved_on(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion],
+             targets: tuple[Target, ...]) -> tuple[OccupancyFrame, ...]:
+    """The present in the grids of later targets: the static world by the ego motion, objects by their own too."""
+    seconds = np.array([target.stamp_s - present.stamp_s for target in targets])
+    placed = [motion.world_motions(seconds) @ present.world_from_grid for motion in motions]
+    return tuple(_composed(present, grid, motions, [poses[index] for poses in placed], target)
+                 for index, target in enumerate(targets))
+
+
+def _composed(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion], poses: list[np.ndarray],
+              target: Target) -> OccupancyFrame:
+    """One frame: objects, whose voxels are in grids at `poses`, go before the static world."""
+    world_from_target, stamp_s = target.world_from_grid, target.stamp_s
+    static, parts = np.ones(len(present.flat), dtype=bool), []
+    for motion, pose in zip(motions, poses):
+        static[motion.slots] = False
+        part = OccupancyFrame(present.flat[motion.slots], present.labels[motion.slots], pose, stamp_s)
+        parts.append(warp(part, grid, world_from_target))
+    rest = replace(present, flat=present.flat[static], labels=present.labels[static])
+    parts.append(warp(rest, grid, world_from_target))
+    flat, first = np.unique(np.concatenate([part.flat for part in parts]), return_index=True)
+    return OccupancyFrame(flat, np.concatenate([part.labels for part in parts])[first], world_from_target, stamp_s)
 
 
 class Baseline:

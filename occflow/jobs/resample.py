@@ -11,7 +11,6 @@ from torch import Tensor
 from occflow.errors import InputError
 from occflow.eval.ensemble import energy_score
 from occflow.eval.evaluate import forecast_seed
-from occflow.eval.window_list import scored_windows
 from occflow.flow.few_steps import resampled
 from occflow.flow.path import noised
 from occflow.flow.posterior import PosteriorVelocity, posterior_velocity
@@ -23,6 +22,7 @@ from occflow.models.settings import settings_from_config
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import refuse_unknown
 from occflow.occupancy.storage.forecast_file import save_forecasts
+from occflow.occupancy.window_index import scored_windows
 from occflow.occupancy.windows import Window
 
 DECIDED = ("truth", "sample")

@@ -10,13 +10,11 @@ import numpy as np
 from occflow.errors import InputError
 from occflow.eval.branching import branch_windows, evaluate_branches
 from occflow.eval.distribution import evaluate_distributions
-from occflow.eval.ego_setting import in_ego_setting
 from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
 from occflow.eval.measures import configured_measures
 from occflow.eval.predictions import ImportedForecaster
-from occflow.eval.protocols import horizon_frames, protocol_named
+from occflow.eval.protocols import horizon_frames, in_ego_setting, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
-from occflow.eval.window_list import scored_windows
 from occflow.forecasting.consensus import ConsensusForecaster
 from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.forecasting.rows import checkpoint_forecasters, configured_samplers, student_beside_teacher
@@ -37,6 +35,7 @@ from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.forecast_file import save_forecasts
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.warp import warp
+from occflow.occupancy.window_index import scored_windows
 from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from occflow.errors import InputError
-from occflow.forecasting.checkpoint import Checkpoint, first_difference, of_teacher_beside, read_checkpoint, read_record
+from occflow.forecasting.checkpoint import Checkpoint, of_teacher_beside, read_checkpoint, read_record
+from occflow.records import first_difference
 from occflow.training.processes import rank
 from occflow.weights_file import weights_digest
 

@@ -9,13 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from occflow.grid import VoxelGrid
+from occflow.grid import FREE, VoxelGrid
+from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, AutoencoderSettings, at_sites
-from occflow.models.decoding import Voxels, corrected
-from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts
-from occflow.models.mean import MeanForecast, MeanNetwork
-from occflow.models.trunk import TrunkSettings
-from occflow.models.velocity import VelocityNetwork
+from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts, joined_sites, move_layout
+from occflow.models.networks import MeanForecast, MeanNetwork, TrunkSettings, VelocityNetwork
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.motion import advanced, tracked_movers
 from occflow.occupancy.tasks import Target, Task
@@ -26,6 +24,46 @@ Encoding = tuple[Sites, Tensor]  # coarse sites of frames (block = frame) and th
 
 BASES = ("tracked", "persistence", "empty")  # what the mean starts from: movers moved on, a static world, nothing
 EXISTS, EMPTY = 1.0, -1.0  # values of the state's existence channel; the latent of an empty site is zero
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Occupied voxels of F frames: sorted keys [V] int64 (frame * voxels of the grid + place), labels [V] int64."""
+
+    keys: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, frames: tuple[OccupancyFrame, ...], num_voxels: int, device: torch.device) -> Voxels:
+        keys = np.concatenate([frame.flat + i * num_voxels for i, frame in enumerate(frames)])
+        labels = np.concatenate([frame.labels for frame in frames]).astype(np.int64)
+        return cls(torch.from_numpy(keys).to(device), torch.from_numpy(labels).to(device))
+
+    def volume(self, size: int) -> Tensor:
+        """Labels [size] uint8 at the keys 0, 1, ...; FREE where nothing is."""
+        volume = torch.full((size,), FREE, dtype=torch.uint8, device=self.keys.device)
+        return volume.index_copy_(0, self.keys, self.labels.to(torch.uint8))
+
+    def frames(self, targets: tuple[Target, ...], num_voxels: int) -> tuple[OccupancyFrame, ...]:
+        """As frames at the targets, whose voxels are numbered one frame after the other."""
+        keys, labels = self.keys.cpu().numpy(), self.labels.cpu().numpy().astype(np.uint8)
+        bounds = np.searchsorted(keys, np.arange(len(targets) + 1) * num_voxels)
+        return tuple(OccupancyFrame(keys[a:b] - i * num_voxels, labels[a:b], target.world_from_grid, target.stamp_s)
+                     for i, (target, a, b) in enumerate(zip(targets, bounds[:-1], bounds[1:])))
+
+
+def corrected(decoded: Voxels, decoded_base: Voxels, base: Voxels) -> Voxels:
+    """`decoded` where it differs from `decoded_base`, and the base itself everywhere else.
+
+    The autoencoder errs alike on a state and on the base that it hardly differs from. Decoding the difference takes
+    that error out where nothing changes: a forecast that leaves the base as it is equals it exactly, in any code.
+    Voxels of the base without a label take what was decoded there.
+    """
+    size = max(int(one.keys[-1]) + 1 if len(one.keys) else 0 for one in (decoded, decoded_base, base))
+    found, coded, true = (one.volume(size) for one in (decoded, decoded_base, base))
+    labels = torch.where((found == coded) & (true != UNLABELLED), true, found)
+    keys = (labels != FREE).nonzero()[:, 0]
+    return Voxels(keys, labels[keys].long())
 
 
 @dataclass(frozen=True)
@@ -207,7 +245,7 @@ class FlowModel(nn.Module):
 
     def decoder(self, observation: Observation, targets: tuple[Target, ...]
                 ) -> Callable[[Tensor], tuple[OccupancyFrame, ...]]:
-        """What makes frames of states [N, C + 1] of one observed window (models.decoding), at its `targets`."""
+        """What makes frames of states [N, C + 1] of one observed window (`corrected`), at its `targets`."""
         num_voxels, support = self.settings.grid.num_voxels, observation.layout.support
         base = Voxels.of(observation.moved, num_voxels, self.device)
         decoded_base = self.decode_state(observation.base, support, repeating=True)
@@ -220,24 +258,7 @@ class FlowModel(nn.Module):
 
 def join_encodings(encodings: Sequence[Encoding]) -> Encoding:
     """Encodings of frames one by one -> that of all of them, as `encode_frames` gives it."""
-    coords = torch.cat([sites.coords + sites.coords.new_tensor([block, 0, 0, 0])
-                        for block, (sites, _) in enumerate(encodings)])
-    return Sites(coords, encodings[0][0].shape, len(encodings)), torch.cat([latents for _, latents in encodings])
-
-
-def move_layout(layout: Layout, device: torch.device) -> Layout:
-    """A layout on another device."""
-    if layout.unseen.device == device:
-        return layout
-    levels = []
-    for level in reversed(layout.levels):
-        pooling = level.pooling and replace(level.pooling, coarse=levels[0].sites, slot=level.pooling.slot.to(device),
-                                            parent=level.pooling.parent.to(device))
-        levels.insert(0, replace(level, sites=level.sites.to(device), table=level.table.to(device), pooling=pooling))
-    return replace(layout, levels=tuple(levels), history=layout.history.to(device),
-                   history_table=layout.history_table.to(device), unseen=layout.unseen.to(device),
-                   position=layout.position.to(device),
-                   history_remainder=layout.history_remainder.to(device))
+    return joined_sites([sites for sites, _ in encodings]), torch.cat([latents for _, latents in encodings])
 
 
 def join_observations(observations: list[Observation]) -> Observation:

@@ -6,7 +6,7 @@ networks, samples and flow steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -218,7 +218,8 @@ def _levels(sites: Sites, cells: CellGrid, poses: np.ndarray, strides: tuple[Sha
     return tuple(levels)
 
 
-def _joined_sites(parts: list[Sites]) -> Sites:
+def joined_sites(parts: list[Sites]) -> Sites:
+    """The blocks of several one after the other."""
     coords, blocks = [], 0
     for part in parts:
         shifted = part.coords.clone()
@@ -254,11 +255,26 @@ def join_layouts(layouts: list[Layout]) -> Layout:
             pooling = Pooling(levels[0].sites, _joined_index([part.pooling.parent for part in parts], coarse_sizes),
                               torch.cat([part.pooling.slot for part in parts]), parts[0].pooling.stride)
         table = _joined_index([part.table for part in parts], sizes)
-        levels.insert(0, Level(_joined_sites([part.sites for part in parts]), table, pooling))
+        levels.insert(0, Level(joined_sites([part.sites for part in parts]), table, pooling))
     history_sizes = [len(layout.history) for layout in layouts]
-    return Layout(tuple(levels), _joined_sites([layout.history for layout in layouts]),
+    return Layout(tuple(levels), joined_sites([layout.history for layout in layouts]),
                   _joined_index([layout.history_table for layout in layouts], history_sizes),
                   torch.cat([layout.history_remainder for layout in layouts]),
                   torch.cat([layout.unseen for layout in layouts]),
                   torch.cat([layout.position for layout in layouts]),
                   sum(layout.num_samples for layout in layouts), layouts[0].num_history, layouts[0].num_horizon)
+
+
+def move_layout(layout: Layout, device: torch.device) -> Layout:
+    """A layout on another device."""
+    if layout.unseen.device == device:
+        return layout
+    levels = []
+    for level in reversed(layout.levels):
+        pooling = level.pooling and replace(level.pooling, coarse=levels[0].sites, slot=level.pooling.slot.to(device),
+                                            parent=level.pooling.parent.to(device))
+        levels.insert(0, replace(level, sites=level.sites.to(device), table=level.table.to(device), pooling=pooling))
+    return replace(layout, levels=tuple(levels), history=layout.history.to(device),
+                   history_table=layout.history_table.to(device), unseen=layout.unseen.to(device),
+                   position=layout.position.to(device),
+                   history_remainder=layout.history_remainder.to(device))

@@ -46,6 +46,11 @@ class OccupancyFrame:
         volume[self.flat] = self.labels
         return volume.reshape(grid.shape)
 
+    def within(self, mask: np.ndarray) -> OccupancyFrame:
+        """The voxels that lie in a mask [V] bool."""
+        kept = mask[self.flat]
+        return replace(self, flat=self.flat[kept], labels=self.labels[kept])
+
     def with_classes(self) -> OccupancyFrame:
         """The frame as it is shown and scored: what has no label is of class "others". Networks take it as it is."""
         return replace(self, labels=np.where(self.labels == UNLABELLED, np.uint8(OTHERS), self.labels))
@@ -57,6 +62,9 @@ class OccupancyFrame:
         flat = np.flatnonzero(volume.reshape(-1) != FREE)
         return cls(flat, volume.reshape(-1)[flat].astype(np.uint8), np.asarray(world_from_grid, dtype=np.float64),
                    stamp_s, token, boxes)
+
+
+Frames = tuple[OccupancyFrame, ...]  # of one sequence, in the order of time
 
 
 @dataclass(frozen=True)

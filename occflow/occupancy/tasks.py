@@ -1,14 +1,22 @@
-"""A forecasting task: what was seen, and where and when to forecast. What happens then is not in it."""
+"""A forecasting task: what was seen, and where and when to forecast. What happens then is not in it. Cut from a store,
+or made by hand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from occflow.errors import InputError
 from occflow.occupancy.ego_motion import extrapolated_poses
-from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.frame import FrameInGrid, OccupancyFrame
+from occflow.occupancy.settings import DEMO_INTERVAL_S, INPUT_KINDS, refuse_unknown
+
+if TYPE_CHECKING:
+    from occflow.occupancy.storage.store import OccupancyStore
 
 GIVEN, EXTRAPOLATED = "G", "H-extrapolated"  # ego settings (docs/scores.md, "Windows")
 
@@ -63,8 +71,57 @@ class Task:
         return replace(self, history=tuple(frame.with_classes() for frame in self.history))
 
     @classmethod
+    def towards(cls, history: tuple[OccupancyFrame, ...], future: Sequence[OccupancyFrame], scene: str = "") -> Task:
+        """The task of forecasting frames that were recorded, at their instants and grid poses."""
+        return cls(history, tuple(Target(frame.world_from_grid, frame.stamp_s) for frame in future), scene=scene)
+
+    @classmethod
     def without_future(cls, history: tuple[OccupancyFrame, ...], seconds: Sequence[float], scene: str = "") -> Task:
         """A task after the end of a recording: instants, in seconds after the present, and extrapolated grids."""
         present = history[-1]
         targets = tuple(Target(present.world_from_grid, present.stamp_s + float(after_s)) for after_s in seconds)
         return cls(tuple(history), targets, scene=scene).extrapolated()
+
+
+def stored_frames(store: OccupancyStore, scene: str, numbers: range,
+                  input_kind: str = "occupancy") -> tuple[OccupancyFrame, ...]:
+    """Frames of a scene: "occupancy", the full, labelled one, or "causal", what the sweeps until each had shown.
+
+    Raises:
+        InputError: an unknown kind, no such frame, a store without causal frames, or a broken file.
+    """
+    refuse_unknown("input_kind", input_kind, INPUT_KINDS)
+    read = store.frame if input_kind == "occupancy" else store.causal_frame
+    return tuple(read(scene, number) for number in numbers)
+
+
+def task_at(store: OccupancyStore, scene: str, present: int, history: int, horizon: int,
+            input_kind: str = "occupancy") -> Task:
+    """The task at frame number `present` (from 0) of a scene.
+
+    Where the scene goes on for `horizon` frames, the targets are their instants and grid poses (task.ego is "G").
+    Where it ends before, they go on at the scene's usual interval, in grids where the vehicle would be at constant
+    velocity and yaw rate (task.ego is "H-extrapolated").
+
+    Args:
+        history: frames seen, the present included; horizon: frames to forecast.
+        input_kind: "occupancy": the full, labelled occupancy is seen; "causal": what the sweeps until each instant had
+            shown, without labels.
+
+    Raises:
+        InputError: no such scene or frame, too few frames before the present, an unknown kind, a broken file.
+    """
+    count = store.num_frames(scene)
+    if history < 1 or horizon < 1:
+        raise InputError(f"a task of {history} seen and {horizon} forecast frames; ask for 1 or more of each")
+    if not history - 1 <= present < count:
+        first = f"use present={history - 1} to {count - 1}" if count >= history else "name another scene"
+        raise InputError(f"{store.path}: scene {scene} has frames 0 to {count - 1}, of which {history} until frame "
+                         f"{present} are asked for; {first}")
+    observed = stored_frames(store, scene, range(present - history + 1, present + 1), input_kind)
+    seen = tuple(FrameInGrid.of(frame, store.grid) for frame in observed)
+    if present + horizon < count:
+        return Task.towards(seen, stored_frames(store, scene, range(present + 1, present + horizon + 1)), scene)
+    gaps_s = np.diff(store.stamps_s(scene))
+    interval_s = float(np.median(gaps_s)) if len(gaps_s) else DEMO_INTERVAL_S
+    return Task.without_future(seen, interval_s * np.arange(1, horizon + 1), scene)

@@ -1,4 +1,4 @@
-"""Which windows a benchmark counts, and a plain JSON index of them with stamps and poses."""
+"""Which windows a benchmark counts: of a store, and as a plain JSON index with stamps and poses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from occflow.errors import InputError
 from occflow.geometry import quaternion_wxyz
 from occflow.logs.nuscenes_sequences import NuScenesSequences
+from occflow.occupancy.storage.store import OccupancyStore
+from occflow.occupancy.windows import WindowKey, window_keys
 
 FORMAT = "occflow-windows-1"
 
@@ -74,3 +76,18 @@ def window_index(log: NuScenesSequences, split: str, rule: WindowRule, history: 
         windows += [[scene, start] for start in rule.starts(len(keyframes), history, horizon)]
     return {"format": FORMAT, "log": log.name, "split": split, "rule": rule.name, "history": history,
             "horizon": horizon, "scenes": scenes, "windows": windows}
+
+
+def scored_windows(store: OccupancyStore, split: str, history: int, horizon: int, rule: str,
+                   stride: int) -> list[WindowKey]:
+    """Every `stride`-th window of each scene, of those that the rule counts; a published list keeps those across gaps.
+
+    Raises:
+        InputError: no such rule, or it leaves no window.
+    """
+    chosen = rule_named(rule)
+    keys = [key for key in window_keys(store, split, history, horizon, stride, across_gaps=rule != "all")
+            if key.start in chosen.starts(store.num_frames(key.scene), history, horizon)]
+    if not keys:
+        raise InputError(f"eval.window_rule: '{rule}' leaves no window of {store.path}; use 'all'")
+    return keys

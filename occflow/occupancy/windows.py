@@ -10,16 +10,14 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
-from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.regrid import regridded
+from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.settings import GRID_POSES, INPUT_KINDS, refuse_unknown
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.occupancy.tasks import Target, Task
+from occflow.occupancy.tasks import Task, stored_frames
+from occflow.occupancy.warp import regridded
 
 INTERVAL_TOLERANCE = 0.25  # published keyframes are 0.4 to 0.6 s apart
 LONGEST_GAP = 1.75  # of the usual interval; a frame that is missing leaves twice of it
-
-Frames = tuple[OccupancyFrame, ...]
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,7 @@ class Window:
     @classmethod
     def of(cls, key: WindowKey, history: Frames, truth: Frames) -> Window:
         """The window of P observed frames and the F frames that came then."""
-        targets = tuple(Target(frame.world_from_grid, frame.stamp_s) for frame in truth)
-        return cls(key, Task(history, targets, scene=key.scene), truth)
+        return cls(key, Task.towards(history, truth, key.scene), truth)
 
     @property
     def history(self) -> Frames:
@@ -84,28 +81,6 @@ def window_keys(store: OccupancyStore, split: str | None, history: int, horizon:
     return keys
 
 
-def read_window(store: OccupancyStore, key: WindowKey, history: int, horizon: int, input_kind: str = "occupancy",
-                grid_pose: str = "ego") -> Window:
-    """Cut a window from a store.
-
-    Args:
-        input_kind: "occupancy": the history is the full, labelled occupancy; "causal": what the sweeps until then
-            had shown, without labels. The truth is the full occupancy in either case.
-        grid_pose: "ego": every frame in its own grid; "anchored": all frames in the present's grid (what leaves it
-            is lost, what enters it from outside of a frame's own grid is free and unobserved).
-
-    Raises:
-        InputError: an unknown kind, or a store without causal frames.
-    """
-    refuse_unknown("data.input", input_kind, INPUT_KINDS)
-    refuse_unknown("data.grid_pose", grid_pose, GRID_POSES)
-    observe = store.frame if input_kind == "occupancy" else store.causal_frame
-    observed = tuple(observe(key.scene, key.start + i) for i in range(history))
-    future = tuple(store.frame(key.scene, key.start + history + i) for i in range(horizon))
-    window = Window.of(key, observed, future)
-    return anchored(window, store.grid) if grid_pose == "anchored" else window
-
-
 def usual_interval_s(store: OccupancyStore) -> float:
     """Median time between consecutive frames of a store, seconds; nan where no scene has two."""
     gaps = np.concatenate([np.zeros(0), *(np.diff(store.stamps_s(scene)) for scene in store.scenes(None))])
@@ -127,7 +102,10 @@ class WindowSource:
     Args:
         store: where frames come from.
         history, horizon: numbers of frames.
-        input_kind, grid_pose: as in `read_window`.
+        input_kind: "occupancy": the history is the full, labelled occupancy; "causal": what the sweeps until then
+            had shown, without labels. The truth is the full occupancy in either case.
+        grid_pose: "ego": every frame in its own grid; "anchored": all frames in the present's grid (what leaves it
+            is lost, what enters it from outside of a frame's own grid is free and unobserved).
 
     Raises:
         InputError: an unknown kind.
@@ -148,8 +126,16 @@ class WindowSource:
         return window_keys(self.store, split, self.history, self.horizon, stride)
 
     def read(self, key: WindowKey, input_kind: str | None = None) -> Window:
-        """As `read_window`; `input_kind` only where it is another than the source's."""
-        return read_window(self.store, key, self.history, self.horizon, input_kind or self.input_kind, self.grid_pose)
+        """Cut a window; `input_kind` only where it is another than the source's.
+
+        Raises:
+            InputError: an unknown kind, or a store without causal frames.
+        """
+        future = key.start + self.history
+        seen = stored_frames(self.store, key.scene, range(key.start, future), input_kind or self.input_kind)
+        truth = stored_frames(self.store, key.scene, range(future, future + self.horizon))
+        window = Window.of(key, seen, truth)
+        return anchored(window, self.store.grid) if self.grid_pose == "anchored" else window
 
 
 def anchored(window: Window, grid: VoxelGrid) -> Window:

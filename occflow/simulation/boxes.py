@@ -1,4 +1,6 @@
-"""Solid boxes, the shapes that everything but the ground is made of, and the categories they belong to."""
+"""Solid boxes, the shapes that everything but the ground is made of, and their categories; the kinds of agents, their
+sizes, and their shapes: a few boxes each.
+"""
 
 from __future__ import annotations
 
@@ -91,3 +93,86 @@ class BoxList:
         table = np.array(self.rows, dtype=np.float64).reshape(-1, 8)
         return Boxes(table[:, :3], table[:, 3:6], turned(table[:, 6]), table[:, 7].astype(np.int64),
                      np.full(len(table), -1))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of agent: nuScenes category, length, width, height (metres), cruise speed from and to (m/s), shape."""
+
+    category: str
+    size_m: tuple[float, float, float]
+    cruise_m_per_s: tuple[float, float]
+    shape: str
+
+    def scaled(self, rng: np.random.Generator) -> tuple[float, float, float]:
+        return tuple(float(value * rng.uniform(0.94, 1.06)) for value in self.size_m)
+
+
+KINDS = {
+    "hatchback": Kind("vehicle.car", (3.9, 1.75, 1.5), (5.0, 11.0), "car"),
+    "sedan": Kind("vehicle.car", (4.7, 1.85, 1.5), (5.0, 12.0), "car"),
+    "offroader": Kind("vehicle.car", (4.8, 2.0, 1.85), (5.0, 11.0), "car"),
+    "van": Kind("vehicle.car", (5.2, 2.0, 2.1), (5.0, 10.0), "van"),
+    "pickup": Kind("vehicle.truck", (5.5, 2.0, 1.9), (5.0, 10.0), "pickup"),
+    "truck": Kind("vehicle.truck", (8.0, 2.5, 3.2), (4.0, 8.5), "truck"),
+    "bus": Kind("vehicle.bus.rigid", (11.0, 2.6, 3.2), (4.0, 8.5), "bus"),
+    "trailer": Kind("vehicle.trailer", (5.0, 2.1, 2.2), (0.0, 0.0), "truck"),
+    "digger": Kind("vehicle.construction", (5.2, 2.2, 2.8), (0.0, 0.0), "digger"),
+    "motorcycle": Kind("vehicle.motorcycle", (2.1, 0.8, 1.6), (5.0, 11.0), "cycle"),
+    "bicycle": Kind("vehicle.bicycle", (1.8, 0.65, 1.75), (2.5, 5.5), "cycle"),
+    "adult": Kind("human.pedestrian.adult", (0.6, 0.65, 1.75), (0.9, 1.8), "person"),
+    "child": Kind("human.pedestrian.child", (0.45, 0.45, 1.2), (0.8, 1.6), "person"),
+    "worker": Kind("human.pedestrian.construction_worker", (0.6, 0.65, 1.75), (0.0, 0.0), "person"),
+    "barrier": Kind("movable_object.barrier", (0.5, 2.0, 1.0), (0.0, 0.0), "block"),
+    "cone": Kind("movable_object.trafficcone", (0.4, 0.4, 0.8), (0.0, 0.0), "cone"),
+}
+DRIVEN = {"hatchback": 0.2, "sedan": 0.28, "offroader": 0.14, "van": 0.08, "pickup": 0.04, "truck": 0.08, "bus": 0.05,
+          "motorcycle": 0.06, "bicycle": 0.07}  # shares
+PARKED = {"hatchback": 0.28, "sedan": 0.34, "offroader": 0.2, "van": 0.1, "pickup": 0.06, "trailer": 0.02}
+
+# Boxes of a shape in shares of the size: x, y of the centre, length, width, bottom, top.
+SHAPES = {
+    "car": ((0, 0, 1.0, 1.0, 0.18, 0.58), (-0.06, 0, 0.55, 0.88, 0.58, 1.0),
+            (0.3, 0, 0.14, 0.94, 0.0, 0.18), (-0.3, 0, 0.14, 0.94, 0.0, 0.18)),
+    "van": ((0, 0, 1.0, 1.0, 0.14, 0.5), (-0.1, 0, 0.8, 0.95, 0.5, 1.0),
+            (0.3, 0, 0.14, 0.94, 0.0, 0.14), (-0.3, 0, 0.14, 0.94, 0.0, 0.14)),
+    "pickup": ((0, 0, 1.0, 1.0, 0.22, 0.6), (0.06, 0, 0.34, 0.9, 0.6, 1.0),
+               (0.3, 0, 0.14, 0.94, 0.0, 0.22), (-0.3, 0, 0.14, 0.94, 0.0, 0.22)),
+    "truck": ((0.38, 0, 0.24, 0.95, 0.2, 0.85), (-0.13, 0, 0.74, 1.0, 0.28, 1.0),
+              (0.32, 0, 0.12, 0.9, 0.0, 0.2), (-0.3, 0, 0.25, 0.9, 0.0, 0.28)),
+    "bus": ((0, 0, 1.0, 1.0, 0.1, 1.0), (0.28, 0, 0.1, 0.95, 0.0, 0.1), (-0.25, 0, 0.1, 0.95, 0.0, 0.1)),
+    "digger": ((-0.1, 0, 0.7, 1.0, 0.0, 0.3), (-0.2, 0, 0.6, 0.8, 0.3, 0.6), (-0.08, 0.15, 0.3, 0.4, 0.6, 1.0),
+               (0.3, -0.1, 0.4, 0.15, 0.55, 0.75), (0.45, -0.1, 0.1, 0.35, 0.1, 0.75)),
+    "cycle": ((0, 0, 1.0, 0.25, 0.0, 0.55), (-0.08, 0, 0.25, 0.8, 0.45, 0.85), (0.0, 0, 0.14, 0.3, 0.85, 1.0)),
+    "person": ((0, 0, 0.5, 0.55, 0.0, 0.48), (0, 0, 0.5, 1.0, 0.48, 0.85), (0, 0, 0.4, 0.35, 0.85, 1.0)),
+    "block": ((0, 0, 1.0, 1.0, 0.0, 0.3), (0, 0, 0.4, 1.0, 0.3, 1.0)),
+    "cone": ((0, 0, 1.0, 1.0, 0.0, 0.12), (0, 0, 0.6, 0.6, 0.12, 0.55), (0, 0, 0.25, 0.25, 0.55, 1.0)),
+}
+
+
+class Bodies:
+    """The shapes of agents, ready to be put at their poses.
+
+    Args:
+        kinds: names of KINDS; sizes_m: [N, 3] length, width, height; owners: [N] what the boxes are owned by.
+    """
+
+    def __init__(self, kinds: list[str], sizes_m: np.ndarray, owners: list[int]) -> None:
+        parts = [np.array(SHAPES[KINDS[kind].shape], dtype=np.float64) for kind in kinds]
+        self.agents = np.repeat(np.arange(len(kinds)), np.array([len(part) for part in parts], dtype=np.int64))
+        shares = np.concatenate([*parts, np.zeros((0, 6))])
+        sizes = np.asarray(sizes_m).reshape(-1, 3)[self.agents]
+        bottom_top = shares[:, 4:6] * sizes[:, 2:]
+        self.centres = np.column_stack([shares[:, :2] * sizes[:, :2], bottom_top.mean(axis=1)])
+        self.sizes = np.column_stack([shares[:, 2:4] * sizes[:, :2], bottom_top[:, 1] - bottom_top[:, 0]])
+        categories = np.array([CATEGORIES.index(KINDS[kind].category) for kind in kinds], dtype=np.int64)
+        self.categories, self.owners = categories[self.agents], np.asarray(owners, dtype=np.int64)[self.agents]
+
+    def __deepcopy__(self, memo: dict) -> Bodies:
+        return self  # never changes
+
+    def at(self, poses: np.ndarray) -> Boxes:
+        """Boxes of all agents at their poses [N, 4, 4], world <- agent, origin on the ground."""
+        placed = poses[self.agents]
+        centres = np.einsum("nij,nj->ni", placed[:, :3, :3], self.centres) + placed[:, :3, 3]
+        return Boxes(centres, self.sizes, placed[:, :3, :3], self.categories, self.owners)

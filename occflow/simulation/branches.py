@@ -10,7 +10,9 @@ ROOT/branches/SCENE/TOKEN.npz, one of a chosen keyframe, without pickles; frame 
 * `mover_flat` int32, `mover_labels` uint8: what agents fill, flat voxel indices (z fastest) and classes of all frames
   one after the other, branch m and frame f from `mover_starts`[m * (F + 1) + f] to the next; they go before `static`;
 * `ego_touched` [M] bool: branches that were kept although somebody touches the ego, for want of a better one;
-* `origin_m` [3], `voxel_size_m`: the grid.
+* `origin_m` [3], `voxel_size_m`: the grid; `format`.
+
+What they are scored with reads them: occflow.eval.branching.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,69 +30,19 @@ import numpy as np
 from occflow.atomic import atomic_folder, write_npz
 from occflow.errors import InputError
 from occflow.grid import FREE
-from occflow.npz_file import open_npz
-from occflow.records import one_line
 from occflow.simulation.agents import Script
-from occflow.simulation.drive import BRANCHES, LOG, Scene, record_of, run_scenes
+from occflow.simulation.drive import BRANCHES, LOG, Output, Scene, record_of, run_scenes
 from occflow.simulation.exact import GRID, fill_boxes, static_occupancy
 from occflow.simulation.nuscenes_writer import scene_name, token
 from occflow.simulation.settings import SimulationSettings
-from occflow.simulation.standing import Output
 from occflow.simulation.traffic import Traffic, touching
 
 FORMAT = 1  # of the file
-MOST_BYTES = 1 << 30  # of its arrays
-ARRAYS = ("world_from_grid", "stamps_s", "static", "mover_flat", "mover_labels", "mover_starts", "ego_touched")
 MAX_TRIES = 10  # to draw a branch in which nobody touches the ego
 RECORD = f"{BRANCHES}.json"  # in their folder: what they were made with
 KEYS = {"branches": (1, 64), "branch_every": (1, 1000), "branch_frames": (1, 20)}
 NAMES = re.compile(rf"scene-\d{{4,}}/[0-9a-f]{{32}}\.npz|{re.escape(RECORD)}")
 FUTURES = Output("branching futures", RECORD, lambda record: NAMES, "move the folder away")
-
-
-@dataclass(frozen=True)
-class Branches:
-    """The futures of one keyframe; the arrays are those of the file, `grid` is exact.GRID."""
-
-    arrays: dict[str, np.ndarray]
-
-    @property
-    def num_branches(self) -> int:
-        return len(self.arrays["ego_touched"])
-
-    @property
-    def num_frames(self) -> int:
-        """Frames of a branch, the present among them."""
-        return len(self.arrays["stamps_s"])
-
-    def dense(self, branch: int, frame: int) -> np.ndarray:
-        """Classes [X, Y, Z] uint8 of a frame of a branch, FREE where not occupied."""
-        volume, index = self.arrays["static"][frame].copy(), branch * self.num_frames + frame
-        start, end = self.arrays["mover_starts"][index:index + 2]
-        volume.reshape(-1)[self.arrays["mover_flat"][start:end]] = self.arrays["mover_labels"][start:end]
-        return volume
-
-
-def read_branches(path: Path) -> Branches:
-    """The branches of one keyframe.
-
-    Raises:
-        InputError: no such file, or one that holds no branches.
-    """
-    try:
-        with open_npz(path, MOST_BYTES) as stored:
-            arrays = {name: stored.read(name) for name in stored.names}
-        if int(arrays.get("format", np.zeros(()))) != FORMAT:
-            raise ValueError(f"not of format {FORMAT}")
-        missing = [name for name in ARRAYS if name not in arrays]
-        if missing:
-            raise ValueError(f"no array {missing[0]}")
-        branches = Branches(arrays)
-        if len(arrays["mover_starts"]) != branches.num_branches * branches.num_frames + 1:
-            raise ValueError("its arrays do not agree in number")
-        return branches
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: no branches can be read ({one_line(error)}); run tools/branch_futures.py") from None
 
 
 def branch_log(root: Path, version: str, simulation: Mapping, seed: int, workers: int) -> dict[str, float]:

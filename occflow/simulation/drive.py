@@ -1,12 +1,17 @@
-"""Simulating a log: scenes in parallel, each from one seed, whole or not at all."""
+"""Simulating a log: scenes in parallel, each from one seed, whole or not at all.
+
+What stands already where it is to be written is left as it is, replaced where that was asked for, or refused.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,7 @@ from tqdm import tqdm
 
 from occflow.atomic import atomic_folder
 from occflow.errors import InputError
+from occflow.records import first_difference, read_json
 from occflow.simulation.boxes import Triangles
 from occflow.simulation.exact import fill_boxes, static_occupancy, write_occ3d
 from occflow.simulation.lidar import Lidar
@@ -23,14 +29,79 @@ from occflow.simulation.nuscenes_writer import TABLES, SceneWriter, lidar_mount,
 from occflow.simulation.populate import populate
 from occflow.simulation.sensors import varied
 from occflow.simulation.settings import SimulationSettings
-from occflow.simulation.standing import Output
 from occflow.simulation.town import Town, build_town
 from occflow.simulation.traffic import TICK_S, Traffic
 from occflow.worker_process import each
 
+REPLACE = "simulation.replace=true replaces it"
 RECORD = "simulation.json"  # beside the log: what it was made with
 BRANCHES = "branches"  # folder in the log that tools/branch_futures.py writes
 WORLD = 3  # number of the procedural world; counted up when the same settings make another log
+
+
+@dataclass(frozen=True)
+class Output:
+    """A folder that the simulator writes.
+
+    Args:
+        kind: what it is, for messages ("log").
+        record: name of the file in it that says what it was made with.
+        names: from the record to what matches the whole name, relative to the folder, of every file that the simulator
+            writes there.
+        remedy: how to name another folder.
+    """
+
+    kind: str
+    record: str
+    names: Callable[[Mapping], re.Pattern]
+    remedy: str
+
+    def stands(self, folder: Path, wanted: Mapping, replace: bool) -> bool:
+        """Whether the wanted output is at `folder` already; False where it may be written there.
+
+        Args:
+            wanted: its record, plain values.
+            replace: whether an output of another record may be replaced.
+
+        Raises:
+            InputError: something else is there: of another record, without `replace`; or a file that the simulator has
+                not written, whatever was asked.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: a file, not a folder; {self.remedy}")
+        if not folder.exists() or not any(folder.iterdir()):
+            return False
+        found = self.read(folder)
+        if found == wanted:
+            return True
+        if found is None and not replace:
+            raise InputError(f"{folder}: is not empty and holds no simulated {self.kind}; {self.remedy}")
+        if not replace:
+            difference = first_difference(found, wanted, ("there", "wanted"))
+            raise InputError(f"{folder}: holds another {self.kind} ({difference}); {REPLACE}, or {self.remedy}")
+        names = self.names(found or wanted)
+        for name in _files(folder):
+            if not names.fullmatch(name):
+                raise InputError(f"{folder / name}: is not of the simulated {self.kind} and would be lost; move it "
+                                 f"away, or {self.remedy}")
+        return False
+
+    def read(self, folder: Path) -> dict | None:
+        """The record of what is at `folder`; None where there is none, or none that can be read."""
+        try:
+            found = read_json(folder / self.record)
+        except InputError:
+            return None
+        return found if isinstance(found, dict) else None
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Names of everything below a folder that is no folder itself, relative to it, with / between; links are not
+    followed."""
+    for parent, folders, files in os.walk(folder):
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        for name in sorted(files + links):
+            yield (Path(parent) / name).relative_to(folder).as_posix()
 
 
 def log_names(record: Mapping) -> re.Pattern:

@@ -11,7 +11,6 @@ exact for upright boxes in a level grid.
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -88,11 +87,6 @@ def write_occ3d(path: Path, volume: np.ndarray) -> None:
     """Write a volume in the layout of Occ3D's labels.npz; both masks are ones: everything is known."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seen = np.ones(volume.shape, dtype=np.uint8)
-    whole = io.BytesIO()  # a full disk is then met by one write
-    with zipfile.ZipFile(whole, "w") as archive:
-        for name, values in (("semantics", volume), ("mask_lidar", seen), ("mask_camera", seen)):
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, values, allow_pickle=False)
-            member = zipfile.ZipInfo(f"{name}.npy")  # its date is a constant
-            archive.writestr(member, buffer.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
-    path.write_bytes(whole.getbuffer())
+    archive = io.BytesIO()  # a full disk is then met by one write
+    np.savez_compressed(archive, semantics=volume, mask_lidar=seen, mask_camera=seen)
+    path.write_bytes(archive.getbuffer())

@@ -6,8 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from occflow.simulation.agents import Agent, Crossing
-from occflow.simulation.paths import STEP_M, resampled
+from occflow.simulation.agents import STEP_M, Agent, Crossing, resampled
 from occflow.simulation.streets import Streets
 
 DECISION_M, DECISION_S, DECISION_BRAKING = 4.0, 1.0, 3.0  # a turn is decided when it is time to brake for it

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.simulation.agents import Agent, Route, Walk
-from occflow.simulation.bodies import DRIVEN, KINDS, PARKED
-from occflow.simulation.paths import resampled
+from occflow.simulation.agents import Agent, Route, Walk, resampled
+from occflow.simulation.boxes import DRIVEN, KINDS, PARKED
 from occflow.simulation.settings import SimulationSettings
 from occflow.simulation.streets import DIRECTIONS, LANE_M, Lane, Streets, right_of
 from occflow.simulation.town import Town

@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from occflow.simulation.agents import Agent
-from occflow.simulation.bodies import Bodies
-from occflow.simulation.boxes import Boxes
+from occflow.simulation.boxes import Bodies, Boxes
 from occflow.simulation.junctions import choose_turn, decides_now, grant_crossings
 from occflow.simulation.town import Town
 from occflow.simulation.walking import street_is_free, walk_on, walking_speeds

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.simulation.agents import Agent, Walk
-from occflow.simulation.paths import resampled
+from occflow.simulation.agents import Agent, Walk, resampled
 from occflow.simulation.streets import DIRECTIONS, Streets, right_of
 
 WALKWAY_M = {1: 1.45, -1: 2.5}  # from the kerb, by the side of the block: the two ways do not meet
@@ -43,8 +42,7 @@ def walk_on(streets: Streets, agent: Agent, rng: np.random.Generator) -> None:
         if draw > 1 - STANDING_SHARE:
             walk.stands_s = rng.uniform(3, 12)
         elif draw > 1 - STANDING_SHARE - TURNING_SHARE and not crossed:
-            walk.i, walk.j = streets.neighbour(walk.i, walk.j, walk.direction + 2)
-            walk.direction, walk.side = (walk.direction + 2) % 4, -walk.side
+            _turn_back(streets, walk)
         points = np.concatenate([here[None], _round_the_corner(streets, walk)])
     agent.path, agent.distance_m = resampled(points), 0.0
 
@@ -63,16 +61,17 @@ def _round_the_corner(streets: Streets, walk: Walk) -> np.ndarray:
     if streets.linked(walk.i, walk.j, turned):
         walk.i, walk.j = streets.neighbour(walk.i, walk.j, turned)
         walk.direction = turned
-        behind = streets.neighbour(walk.i, walk.j, turned + 2)
-        length = np.abs(streets.node(walk.i, walk.j) - streets.node(*behind)).sum()
-        other = walkway_point(streets, walk, length - streets.street(*behind, turned + 1).half_m - CORNER_CUT_M)
-        return np.stack([first, other, walkway_point(streets, walk)])
-    walk.i, walk.j = streets.neighbour(walk.i, walk.j, walk.direction + 2)  # turns back
-    walk.direction, walk.side = (walk.direction + 2) % 4, -walk.side
+    else:
+        _turn_back(streets, walk)
     behind = streets.neighbour(walk.i, walk.j, walk.direction + 2)
     length = np.abs(streets.node(walk.i, walk.j) - streets.node(*behind)).sum()
-    back = walkway_point(streets, walk, length - streets.street(*behind, walk.direction + 1).half_m - CORNER_CUT_M)
-    return np.stack([first, back, walkway_point(streets, walk)])
+    other = walkway_point(streets, walk, length - streets.street(*behind, walk.direction + 1).half_m - CORNER_CUT_M)
+    return np.stack([first, other, walkway_point(streets, walk)])
+
+
+def _turn_back(streets: Streets, walk: Walk) -> None:
+    walk.i, walk.j = streets.neighbour(walk.i, walk.j, walk.direction + 2)
+    walk.direction, walk.side = (walk.direction + 2) % 4, -walk.side
 
 
 def street_is_free(agent: Agent, ways: np.ndarray, ways_m: np.ndarray, speeds: np.ndarray) -> bool:

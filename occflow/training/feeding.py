@@ -14,10 +14,9 @@ from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.models.flow_model import Condition, FlowModel, Observation, join_observations
 from occflow.models.layout import join_layouts
-from occflow.models.mean import MeanForecast
+from occflow.models.networks import MeanForecast
 from occflow.models.settings import crop_step
-from occflow.occupancy.augmentation import mirrored
-from occflow.occupancy.crop import cropped, part_of, random_corner
+from occflow.occupancy.augmentation import cropped, mirrored, part_of, random_corner
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 from occflow.training.processes import rank, world_size
 

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from occflow.errors import InputError
-from occflow.forecasting.checkpoint import first_difference
-from occflow.records import as_json, conform, one_line
+from occflow.records import as_json, conform, first_difference, one_line
 from occflow.run_record import timed_step
 from occflow.training.optimiser import Trainer
 from occflow.training.processes import rank, wait_for_all, world_size

@@ -11,7 +11,7 @@ from torch import Tensor
 from occflow.flow.path import flow_matching_loss
 from occflow.flow.times import logit_normal
 from occflow.models.flow_model import Condition, FlowModel
-from occflow.models.mean import mean_loss
+from occflow.models.networks import mean_loss
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.sparse.sites import Sites
 from occflow.training.engine import train

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.eval.occupancy_quality import restricted
 from occflow.geometry import transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, DrivingLog, Sweep
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.regrid import regridded
+from occflow.occupancy.warp import regridded
 
 NEAR_M, FAR_M = 3.0, 40.0  # horizontal distance of the points that are compared
 CELL_M = 0.4
@@ -56,7 +55,7 @@ def static_iou(frames: list[OccupancyFrame], grid: VoxelGrid, step: int) -> floa
         mask = (now.observed_mask(grid) & then.observed_mask(grid)).reshape(-1)
         for frame in (now, then):
             mask[frame.flat[np.isin(frame.labels, MOVABLE_CLASSES)]] = False
-        first, second = restricted(now, mask).flat, restricted(then, mask).flat
+        first, second = now.within(mask).flat, then.within(mask).flat
         shared = len(np.intersect1d(first, second, assume_unique=True))
         common, either = common + shared, either + len(first) + len(second) - shared
     return common / either if either else float("nan")

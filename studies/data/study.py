@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.eval.numbers import number
-from occflow.eval.occupancy_quality import BuiltQuality, persistence_iou
+from occflow.eval.counts import number
 from occflow.grid import CLASS_NAMES
 from occflow.jobs.inspect import inspect_store
 from occflow.logs.kitti_raw import KittiRawLog
@@ -27,6 +26,7 @@ from occflow.run_record import machine, versions
 from occflow.simulation.drive import simulate_log
 from occflow.simulation.lidar import REVOLUTION_S
 from studies.data.agreement import scan_agreement, static_iou
+from studies.data.quality import BuiltQuality, persistence_iou
 from studies.data.report import report_markdown
 from studies.data.speeds import speeds
 from studies.ledger import Ledger

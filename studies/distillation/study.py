@@ -16,20 +16,20 @@ from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.evaluate import evaluate
 from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import report_row
-from occflow.eval.window_list import scored_windows
+from occflow.forecasting.checkpoint import load_forecaster
 from occflow.forecasting.networks import (
     NetworkForecaster,
     RegressionForecaster,
     Sampler,
     StudentForecaster,
     TeacherForecaster,
-    load_teacher,
 )
 from occflow.jobs.score import score_branches
 from occflow.jobs.sources import configured_device, configured_windows, open_configured_store, prepare_torch
 from occflow.jobs.train import distillation_feed
 from occflow.models.flow_model import FlowModel
 from occflow.occupancy.settings import refuse_unknown
+from occflow.occupancy.window_index import scored_windows
 from occflow.run_record import machine, versions
 from occflow.training.bound_networks import DistilledNetworks, EvaluationCount
 from occflow.training.distillation import distill
@@ -68,7 +68,7 @@ class DistillationStudy:
         prepare_torch(config)
         self.config, self.values = config, config["distillation_study"]
         teacher_path = Path(config["run_dir"]) / "teacher.safetensors"
-        self.teacher = load_teacher(teacher_path, configured_device(config)).eval().requires_grad_(False)
+        self.teacher = load_forecaster(teacher_path, ("teacher",), configured_device(config)).requires_grad_(False)
         self.scoring = Scoring(config, self.teacher)
         self.groups = groups
         self.feeds: dict[int, FlowFeed] = {}

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from occflow.errors import InputError
-from occflow.forecasting.checkpoint import save_checkpoint
-from occflow.forecasting.networks import load_teacher
+from occflow.forecasting.checkpoint import load_forecaster, save_checkpoint
 from occflow.jobs.sources import configured_device, configured_windows
 from occflow.logs.open import open_log
 from occflow.occupancy.building.build import build_store
@@ -49,7 +48,7 @@ def fine_tuned(config: Mapping, teacher: Path, store: OccupancyStore, keys: list
                run_dir: Path) -> Path:
     """Mean and velocity of a teacher trained on; the autoencoder stays. Returns RUN_DIR/teacher.safetensors."""
     train, values, seed = config["train"], config["study"]["fine_tuning"], config["seed"]
-    model = load_teacher(teacher, configured_device(config)).requires_grad_(True)
+    model = load_forecaster(teacher, ("teacher",), configured_device(config)).requires_grad_(True)
     model.autoencoder.requires_grad_(False)
     variety = Variety(train["crop"]["voxels"], values["a_window"])
     feed = ObservationFeed(configured_windows(config, store), keys, model, seed, variety)

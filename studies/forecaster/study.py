@@ -10,7 +10,7 @@ from pathlib import Path
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.eval.report_record import read_report
-from occflow.forecasting.networks import load_teacher
+from occflow.forecasting.checkpoint import load_forecaster
 from occflow.forecasting.rows import configured_samplers, rows_of
 from occflow.jobs.reconstruction import held_out_frames, reconstruction
 from occflow.jobs.score import evaluate_run, score_store
@@ -111,7 +111,7 @@ def reconstructions(config: Mapping) -> dict[str, Job]:
     """Held-out frames through the autoencoder, as they are and with disturbed latents."""
     def job(noise: float) -> dict:
         frames = held_out_frames(open_configured_store(config))
-        teacher = load_teacher(first_seed(config) / "teacher.safetensors", configured_device(config))
+        teacher = load_forecaster(first_seed(config) / "teacher.safetensors", ("teacher",), configured_device(config))
         return reconstruction(teacher, frames, noise)
 
     return {f"latents disturbed by {noise:g}": lambda noise=noise: job(noise) for noise in (0.0, DECODER_NOISE)}

@@ -16,7 +16,7 @@ from occflow.jobs.sources import configured_device, prepare_torch
 from occflow.models.flow_model import ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.occupancy.windows import Window, read_window, window_keys
+from occflow.occupancy.windows import Window, WindowSource, window_keys
 from occflow.run_record import machine, versions
 from studies.sparse_dense.measurement import (
     Work,
@@ -91,7 +91,7 @@ def chosen_window(store_path: str | None, settings: ModelSettings) -> Window:
         raise InputError(f"benchmark.store: {store_path} holds grid {store.grid.to_dict()}, configured is "
                          f"{settings.grid.to_dict()}; choose the data group it was built with")
     keys = window_keys(store, None, history, horizon)
-    return read_window(store, keys[len(keys) // 2], history, horizon)
+    return WindowSource(store, history, horizon).read(keys[len(keys) // 2])
 
 
 def at_voxel_size(settings: ModelSettings, voxel_size_m: float) -> ModelSettings:

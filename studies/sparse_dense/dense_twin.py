@@ -16,9 +16,7 @@ from occflow.flow.mean_velocity import unit_gaussian_factor
 from occflow.flow.path import per_row
 from occflow.grid import FREE, NUM_CLASSES
 from occflow.models.autoencoder import Autoencoder
-from occflow.models.mean import MAX_SCALE, MIN_SCALE, MeanForecast, MeanNetwork
-from occflow.models.trunk import Block, Trunk
-from occflow.models.velocity import VelocityNetwork
+from occflow.models.networks import MAX_SCALE, MIN_SCALE, Block, MeanForecast, MeanNetwork, Trunk, VelocityNetwork
 from occflow.sparse.layers import PatchDown, PatchUp, SubmanifoldConv, TableMix
 from occflow.sparse.reference import whole_cells
 from occflow.sparse.sites import Shape, pool_shape

@@ -8,11 +8,11 @@ from damage import edited_bytes, edited_json
 
 from occflow.errors import InputError
 from occflow.eval.compare import compare_reports
-from occflow.eval.counters_file import COUNTERS
 from occflow.eval.evaluate import ForecasterScores
 from occflow.eval.iou import IoUCounts
 from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.report import make_report, write_report, write_row_counters
+from occflow.eval.report_record import COUNTERS
 from occflow.grid import FREE
 
 CAR = 4

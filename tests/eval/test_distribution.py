@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from occflow.eval.distribution import DistributionCounts
+from occflow.eval.distribution import DistributionCounts, MarginalCounts
 from occflow.eval.ensemble import Membership, set_scores
 from occflow.eval.iou import IoUCounts
-from occflow.eval.marginals import MarginalCounts
 from occflow.occupancy.frame import OccupancyFrame
 
 CAR = 4

@@ -9,13 +9,13 @@ import pytest
 from occflow.errors import InputError
 from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
 from occflow.eval.iou import IoUCounts
-from occflow.eval.window_list import scored_windows
 from occflow.forecasting.forecast import Forecast
 from occflow.forecasting.rules import baselines
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.tasks import Task
+from occflow.occupancy.window_index import scored_windows
 from occflow.occupancy.windows import WindowKey, WindowSource, window_keys
 
 HISTORY, HORIZON = 2, 3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from occflow.errors import InputError
-from occflow.eval.counters_file import COUNTERS, read_counters, write_counters
+from occflow.eval.counts import MeanCounts, SceneCounts
 from occflow.eval.intervals import (
     RESAMPLES,
     UNKNOWN,
@@ -15,9 +15,8 @@ from occflow.eval.intervals import (
     vector_intervals,
 )
 from occflow.eval.iou import NUM_LABELS
-from occflow.eval.numbers import MeanCounts
 from occflow.eval.protocols import PROTOCOLS
-from occflow.eval.scene_counts import SceneCounts
+from occflow.eval.report_record import COUNTERS, read_counters, write_counters
 from occflow.grid import FREE
 
 CAR = 4

@@ -10,10 +10,10 @@ from damage import edited_archive, edited_bytes
 
 from occflow.errors import InputError
 from occflow.eval.distribution import DistributionCounts
-from occflow.eval.ego_setting import EXTRAPOLATED, in_ego_setting
 from occflow.eval.evaluate import ForecasterScores
 from occflow.eval.iou import IoUCounts
 from occflow.eval.predictions import ImportedForecaster, read_prediction
+from occflow.eval.protocols import EXTRAPOLATED, in_ego_setting
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from occflow.eval.ray_scores import RayCounts, RayScores, chamfer_m2
-from occflow.eval.ray_source import LogRays, measured_rays
-from occflow.eval.rays import Rays, ray_walk
+from occflow.eval.rays import LogRays, Rays, measured_rays, ray_walk
 from occflow.forecasting.forecast import Forecast
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
@@ -34,7 +33,7 @@ def forward_rays(depth_m: float, count: int = 5, label: int = WALL, foreground: 
 
 def counted(forecast: OccupancyFrame, rays: Rays) -> RayCounts:
     counts = RayCounts()
-    counts.add(forecast, ray_walk(rays, GRID), GRID.num_voxels)
+    counts.add(forecast, ray_walk(rays, GRID), GRID)
     return counts
 
 
@@ -166,7 +165,7 @@ def test_shards_of_rays_add_up_exactly():
     for number, frame in enumerate(frames):
         walk = ray_walk(random_rays(50, number), GRID)
         for counts in (whole, (one, two)[number % 2]):
-            counts.add(frame, walk, GRID.num_voxels)
+            counts.add(frame, walk, GRID)
     one.merge(two)
     assert one.means.sums == whole.means.sums and one.means.counts == whole.means.counts
     assert (one.agreed == whole.agreed).all() and (one.ray_iou() == whole.ray_iou())[~np.isnan(whole.ray_iou())].all()

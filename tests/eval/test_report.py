@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from occflow.charts import write_charts
 from occflow.errors import InputError
 from occflow.eval.evaluate import ForecasterScores
 from occflow.eval.iou import IoUCounts
 from occflow.eval.protocols import PROTOCOLS
-from occflow.eval.report import make_report, quality_ratios, write_report
+from occflow.eval.report import make_report, quality_ratios, report_panels, write_report
 from occflow.eval.report_record import read_report
 from occflow.forecasting.forecast import Forecast
 from occflow.occupancy.frame import OccupancyFrame
@@ -107,3 +108,11 @@ def test_bad_report_files(tmp_path):
         (tmp_path / "report.json").write_text(text)
         with pytest.raises(InputError, match="is not a report"):
             read_report(tmp_path / "report.json")
+
+
+def test_a_report_without_measurements_has_charts(tmp_path):
+    row = {"name": "copy", "nfe": 0, "iou": [None] * 3, "ms": {"total": None}, "horizon": {"iou": [None] * 6}}
+    panels = report_panels({"rows": [row], "frame_s": [0.5 * i for i in range(1, 7)]})
+    assert [panel.title for panel in panels] == ["IoU over the horizon", "Quality against latency"]
+    write_charts(tmp_path / "charts.svg", panels)
+    assert "IoU over the horizon" in (tmp_path / "charts.svg").read_text()

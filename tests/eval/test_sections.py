@@ -4,11 +4,10 @@ import numpy as np
 
 from occflow.eval.coherence import CoherenceScores
 from occflow.eval.evaluate import ForecasterScores
-from occflow.eval.present import PresentScores
 from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.report import make_report, report_markdown
 from occflow.eval.sections import scores_markdown, spanned
-from occflow.eval.views import ViewScores
+from occflow.eval.views import PresentScores, ViewScores
 from occflow.forecasting.forecast import Forecast
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid

@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 
 from occflow.errors import InputError
 from occflow.eval.coherence import CoherenceScores
-from occflow.eval.ego_setting import EXTRAPOLATED, GIVEN, ExtrapolatedEgo, in_ego_setting
 from occflow.eval.iou import IoUCounts
-from occflow.eval.present import PresentScores
-from occflow.eval.protocols import PROTOCOLS
-from occflow.eval.views import ViewScores
+from occflow.eval.protocols import EXTRAPOLATED, GIVEN, PROTOCOLS, ExtrapolatedEgo, in_ego_setting
+from occflow.eval.views import PresentScores, ViewScores
 from occflow.forecasting.forecast import Forecast
 from occflow.forecasting.rules import Baseline, baselines, persisted
 from occflow.geometry import planar_pose

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from occflow.eval.iou import IoUCounts
-from occflow.forecasting.box_motion import BoxMotion, annotated_motions
-from occflow.forecasting.rules import baselines
+from occflow.forecasting.rules import BoxMotion, annotated_motions, baselines
 from occflow.geometry import planar_pose
 from occflow.grid import OTHERS, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box

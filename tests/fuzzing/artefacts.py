@@ -22,14 +22,13 @@ from occflow.eval.report import make_report, write_report, write_row_counters
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
-from occflow.occupancy.building.fill_store import fill_store
+from occflow.occupancy.building.build import fill_store
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.storage.forecast_file import save_forecasts
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout
 from occflow.occupancy.tasks import Target
 from occflow.occupancy.windows import Window, WindowKey
-from occflow.simulation.branches import read_branches
 from occflow.viewing.source import open_source
 
 SCENES, NUM_FRAMES = ("street-1", "street-2"), 3
@@ -133,12 +132,9 @@ def _write_branches(folder: Path) -> Path:
 
 
 def _read_branches(path: Path) -> object:
-    """The futures as they are scored, and as the simulator's own tools see them."""
+    """The futures as they are scored."""
     targets = tuple(Target(np.eye(4), one.stamp_s) for one in _window().truth)
-    futures = read_branch_file(path).futures(targets, GRID)
-    branches = read_branches(path)
-    return futures, [branches.dense(branch, frame) for branch in range(branches.num_branches)
-                     for frame in range(branches.num_frames)]
+    return read_branch_file(path).futures(targets, GRID)
 
 
 KINDS = (

@@ -8,12 +8,12 @@ import torch
 
 from occflow.flow.solvers import sample_flow
 from occflow.logs.protocol import UNLABELLED
-from occflow.models.autoencoder import at_sites
-from occflow.models.flow_model import EMPTY, FlowModel, join_observations
+from occflow.models.autoencoder import at_sites, lovasz_softmax
+from occflow.models.flow_model import EMPTY, FlowModel, Voxels, corrected, join_observations
 from occflow.models.layout import cell_grid, coarse_keys
-from occflow.models.mean import MeanForecast, mean_loss
+from occflow.models.networks import MeanForecast, mean_loss
 from occflow.models.regression import TrueFuture, twin_loss
-from occflow.occupancy.crop import cropped, part_of
+from occflow.occupancy.augmentation import cropped, part_of
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
 from occflow.sparse.sites import lookup, site_keys, sites_from_keys
@@ -268,3 +268,46 @@ def test_no_patches(small_forecaster):
         sites, latents = small_forecaster.autoencoder.encode_repeating(nothing, nothing.keys)
         voxels, labels = small_forecaster.autoencoder.decode_repeating(sites, latents, nothing.shape)
     assert len(sites) == len(latents) == len(voxels) == len(labels) == 0
+
+
+def test_certain_predictions_cost_their_mean_jaccard_distance():
+    labels = torch.tensor([0, 0, 0, 2, 2, 2])
+    guessed = torch.tensor([0, 0, 2, 2, 2, 1])
+    logits = 100.0 * torch.nn.functional.one_hot(guessed, 3)
+    assert lovasz_softmax(logits, labels).item() == pytest.approx(((1 - 2 / 3) + (1 - 2 / 4)) / 2)
+
+
+def test_it_descends_along_its_gradient_as_the_gradient_says():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(50, 4, requires_grad=True), torch.randint(4, (50,))
+    loss = lovasz_softmax(logits, labels)
+    loss.backward()
+    descent = (loss - lovasz_softmax(logits - logits.grad, labels)).item()
+    assert descent == pytest.approx(logits.grad.pow(2).sum().item(), rel=0.05) and descent > 0
+
+
+def voxels(**labels: int) -> Voxels:
+    """Voxels at keys k0, k1, ... with their labels."""
+    keys = sorted(int(name[1:]) for name in labels)
+    return Voxels(torch.tensor(keys, dtype=torch.int64), torch.tensor([labels[f"k{key}"] for key in keys],
+                                                                     dtype=torch.int64))
+
+
+def as_dict(found: Voxels) -> dict[int, int]:
+    return dict(zip(found.keys.tolist(), found.labels.tolist()))
+
+
+def test_where_the_state_says_nothing_new_the_base_stays():
+    base, coded = voxels(k1=4, k2=11, k5=16), voxels(k1=3, k2=11, k7=15)  # the code errs at 1, 5 and 7
+    assert as_dict(corrected(coded, coded, base)) == as_dict(base)
+
+
+def test_what_the_state_changes_is_changed():
+    base, coded = voxels(k1=4, k2=11), voxels(k1=4, k2=11)
+    changed = voxels(k2=13, k3=7)  # 1 goes, 2 becomes a pavement, 3 comes
+    assert as_dict(corrected(changed, coded, base)) == {2: 13, 3: 7}
+
+
+def test_unlabelled_base_takes_the_decoded_label():
+    base, coded = voxels(k1=255, k2=255), voxels(k1=4)
+    assert as_dict(corrected(coded, coded, base)) == {1: 4}

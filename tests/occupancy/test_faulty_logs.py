@@ -29,7 +29,7 @@ from small_logs import (
 from occflow.errors import InputError
 from occflow.jobs.build import build_configured_store
 from occflow.occupancy.readers.occ3d import OCC3D_GRID
-from occflow.occupancy.storage.npz_volume import read_volume
+from occflow.occupancy.readers.ready_made import read_volume
 
 GRID = {"origin_m": [-8.0, -8.0, -3.0], "shape": [20, 20, 8], "voxel_size_m": 0.8}
 TOOL = Path(__file__).resolve().parents[2] / "tools/build_occupancy.py"

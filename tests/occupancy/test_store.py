@@ -24,11 +24,10 @@ from occflow.occupancy.building.build import build_store
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
-from occflow.occupancy.storage.frame_block import read_block, write_block
+from occflow.occupancy.storage.frame_block import pack, read_block, write_block
 from occflow.occupancy.storage.scene_file import SceneFile, write_scene
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
-from occflow.occupancy.storage.voxel_codec import pack
-from occflow.occupancy.windows import WindowSource, read_window, refuse_other_interval, window_keys
+from occflow.occupancy.windows import WindowSource, refuse_other_interval, window_keys
 from occflow.records import sealed
 
 SETTINGS = OccupancySettings()
@@ -65,7 +64,7 @@ def test_what_is_built_is_read_back(street, grid, store):
 def test_windows_are_cut_from_it(store):
     keys = window_keys(store, "val", history=2, horizon=1)
     assert [(key.scene, key.start) for key in keys] == [("street-2", 0), ("street-2", 1)]
-    assert read_window(store, keys[1], 2, 1).present.token == "street-2-2"
+    assert WindowSource(store, 2, 1).read(keys[1]).present.token == "street-2-2"
 
 
 def test_a_source_cuts_windows_as_it_is_told(store):
@@ -108,7 +107,7 @@ def test_scenes_without_frames_and_frames_without_voxels_are_kept_and_described(
     figures = inspect_store(store)
     assert (figures.scenes, figures.frames) == (len(scenes), sum(scenes.values())) and describe(store, figures)
     if scenes.get("b"):
-        window = read_window(store, window_keys(store, "val", 2, 2)[0], 2, 2, "causal", "anchored")
+        window = WindowSource(store, 2, 2, "causal", "anchored").read(window_keys(store, "val", 2, 2)[0])
         assert not any(len(frame.flat) for frame in (*window.history, *window.truth))
     else:
         with pytest.raises(InputError, match="no scene of split 'val' has the 2 [+] 2 frames"):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from occflow.eval.distribution import evaluate_distributions
-from occflow.eval.ego_setting import EXTRAPOLATED, GIVEN, ExtrapolatedEgo, in_ego_setting
 from occflow.eval.evaluate import evaluate
 from occflow.eval.predictions import ImportedForecaster
+from occflow.eval.protocols import EXTRAPOLATED, GIVEN, ExtrapolatedEgo, in_ego_setting
 from occflow.forecasting.consensus import ConsensusForecaster
 from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.forecasting.networks import NetworkForecaster

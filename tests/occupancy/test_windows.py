@@ -14,10 +14,9 @@ from occflow.errors import InputError
 from occflow.geometry import invert, is_rigid, planar_pose, transform
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.protocol import Box
-from occflow.occupancy.augmentation import MIRROR, mirrored, turned
-from occflow.occupancy.crop import cropped, part_of, random_corner
+from occflow.occupancy.augmentation import MIRROR, cropped, mirrored, part_of, random_corner, turned
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.regrid import regridded
+from occflow.occupancy.warp import regridded
 from occflow.occupancy.windows import Window, WindowKey, anchored
 
 CAR = CLASS_NAMES.index("car")

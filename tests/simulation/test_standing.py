@@ -39,14 +39,15 @@ def log_root(made, tmp_path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "log"))
 
 
-@pytest.mark.parametrize("changed, seed, told", [({}, 5, "seed 3, not 5"), ({"beams": 2}, 3, "settings.beams 1, not 2"),
-                                                 ({}, 3, "world 1, not 2")])
+@pytest.mark.parametrize("changed, seed, told", [
+    ({}, 5, "seed: there 3, wanted 5"), ({"beams": 2}, 3, "settings.beams: there 1, wanted 2"),
+    ({}, 3, "world: there 1, wanted 2")])
 def test_another_log_is_refused_with_what_differs_and_the_remedy(changed, seed, told, log_root):
     if told.startswith("world"):
         record = json.loads((log_root / RECORD).read_text())
         (log_root / RECORD).write_text(json.dumps({**record, "world": 1}))
     before = digest(log_root)
-    with pytest.raises(InputError, match=f"{told}; simulation.replace=true replaces it, or name another log.root"):
+    with pytest.raises(InputError, match=f"{told}.; simulation.replace=true replaces it, or name another log.root"):
         simulate_log(log_root, VERSION, {**SMALL, **changed}, seed=seed, workers=1)
     assert digest(log_root) == before
 
@@ -84,7 +85,7 @@ def test_branches_of_the_same_record_are_left_and_others_refused(log_root):
     before = digest(log_root)
     summary = branch_log(log_root, VERSION, SMALL, seed=3, workers=1)
     assert summary == {"keyframes": 2, "branches": 2, "seconds": 0.0} and digest(log_root) == before
-    with pytest.raises(InputError, match="branches 1, not 2; simulation.replace=true"):
+    with pytest.raises(InputError, match="branches: there 1, wanted 2.; simulation.replace=true"):
         branch_log(log_root, VERSION, {**SMALL, "branches": 2}, seed=3, workers=1)
     (log_root / "branches/mine.npz").touch()
     with pytest.raises(InputError, match="mine.npz: is not of the simulated branching futures"):

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from occflow.simulation.bodies import KINDS, SHAPES
+from occflow.simulation.boxes import KINDS, SHAPES
 from occflow.simulation.ground import MAX_SLOPE, ROAD
 from occflow.simulation.populate import populate
 from occflow.simulation.settings import SimulationSettings

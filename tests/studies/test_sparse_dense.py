@@ -20,8 +20,7 @@ from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
 from occflow.models.flow_model import FlowModel
 from occflow.models.layout import all_cells, cell_grid
-from occflow.models.mean import MeanForecast
-from occflow.models.trunk import place_features
+from occflow.models.networks import MeanForecast, place_features
 from occflow.occupancy.tasks import Task
 from occflow.sparse.sites import sites_from_keys
 from studies import config_of

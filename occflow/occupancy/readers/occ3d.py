@@ -13,7 +13,7 @@ from occflow.grid import FREE, OCC3D_GRID
 from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.nuscenes_sequences import NuScenesSequences
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.storage.npz_volume import read_volume
+from occflow.occupancy.readers.ready_made import read_volume
 from occflow.records import file_name
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
-from occflow.occupancy.building.fill_store import SceneFrames, fill_store
+from occflow.npz_file import REAL, open_npz
+from occflow.occupancy.building.build import SceneFrames, fill_store
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout
 
 NEEDED_KEYS = {"occ3d": ("gts", "root", "version"), "semantickitti_voxels": ("root",), "uniocc": ("root",)}
+WIDEST = 8  # bytes a value
 
 
 class OccupancySequences(Protocol):
@@ -76,3 +81,25 @@ def import_store(sequences: OccupancySequences, path: Path, workers: int = 1,
     """Write ready-made occupancy to a store; arguments, result and errors as `fill_store`."""
     layout = StoreLayout(sequences.grid, None, sequences.name, sequences.splits())
     return fill_store(_SceneReader(sequences), layout, sequences.scenes(), path, workers, shard, "import")
+
+
+def read_volume(path: Path, name: str, shape: tuple[int, ...], optional: bool = False) -> np.ndarray | None:
+    """Array `name` [shape] of real numbers of an .npz file; None where it is optional and absent.
+
+    Raises:
+        InputError: a missing or broken file, an array of another shape, of something else than finite real numbers,
+            or an entry larger than eight bytes a value.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: missing file; unpack the data set again")
+    try:
+        with open_npz(path, WIDEST * math.prod(shape)) as arrays:
+            if optional and name not in arrays.names:
+                return None
+            values = arrays.read(name, REAL, shape)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot read {name} ({error}); it is no file of this data set, or was not copied "
+                         "whole") from None
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: {name} is not finite; copy the file again")
+    return values

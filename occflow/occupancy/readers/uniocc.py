@@ -17,7 +17,7 @@ from occflow.geometry import is_rigid
 from occflow.grid import CLASS_NAMES, FREE, OCC3D_GRID
 from occflow.logs.fingerprint import fingerprint_of
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.storage.npz_volume import read_volume
+from occflow.occupancy.readers.ready_made import read_volume
 
 UNIOCC_GRID = OCC3D_GRID
 FOLDER_NAME = re.compile(r".+-(\d+)Hz-(\w+)")

@@ -23,7 +23,7 @@ from occflow.geometry import is_rigid
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
 from occflow.npz_file import FLOATING, TEXT, UNSIGNED, WHOLE, NpzFile, open_npz
-from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.records import bounded, conform, one_line, parse_json, shown_name
 
 if TYPE_CHECKING:  # a reader of pictures needs no occupancy store
@@ -47,8 +47,6 @@ MAX_FRAME_BOXES = 2000  # of one; a crowded crossing has some 200
 MAX_PLACE_M = 1e9  # from the origin of the world; maps of the earth have 1e7
 MAX_BOX_M = 1000.0
 MAX_STAMP_S = 1e11  # some 3000 years
-
-Frames = tuple[OccupancyFrame, ...]
 
 
 class GridRecord(TypedDict):

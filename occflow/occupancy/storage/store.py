@@ -16,8 +16,7 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import DEMO_HISTORY, DEMO_HORIZON, OccupancySettings
 from occflow.occupancy.storage.scene_file import META, SceneFile, scene_path
-from occflow.occupancy.storage.store_task import task_at
-from occflow.occupancy.tasks import Task
+from occflow.occupancy.tasks import Task, task_at
 from occflow.records import bounded, conform, one_line, read_json, refuse_broken_seal, sealed
 
 FORMAT = "occflow-occupancy-3"

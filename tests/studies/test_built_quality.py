@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.eval.occupancy_quality import BuiltQuality, left_by_movers, persistence_iou
 from occflow.geometry import planar_pose
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
+from studies.data.quality import BuiltQuality, left_by_movers, persistence_iou
 
 GRID = VoxelGrid((0.0, 0.0, 0.0), (20, 10, 2), 1.0)
 CAR, ROAD = CLASS_NAMES.index("car"), CLASS_NAMES.index("driveable_surface")

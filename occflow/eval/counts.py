@@ -1,10 +1,11 @@
-"""Figures for JSON, and sums of measurements that add up exactly in any order."""
+"""Counters that add up exactly in any order, and are kept a scene for an interval; figures for JSON."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
 
 PARTS = 1_000_000  # a measurement is counted in whole millionths: micrometres, microseconds
 
@@ -40,3 +41,38 @@ class MeanCounts:
     def mean(self, name: str) -> float:
         """nan where nothing was measured."""
         return self.sums[name] / self.counts[name] / PARTS if self.counts.get(name) else math.nan
+
+
+class Mergeable(Protocol):
+    """Counters that add up."""
+
+    def merge(self, other) -> None: ...
+
+
+Counts = TypeVar("Counts", bound=Mergeable)
+
+
+class SceneCounts(Generic[Counts]):
+    """Counters of one kind, one of each scene, so that scenes can be drawn anew; `make` gives empty ones."""
+
+    def __init__(self, make: Callable[[], Counts]) -> None:
+        self.make = make
+        self.by_scene: dict[str, Counts] = {}
+
+    def of(self, scene: str) -> Counts:
+        """The counters of a scene, to count into."""
+        if scene not in self.by_scene:
+            self.by_scene[scene] = self.make()
+        return self.by_scene[scene]
+
+    def total(self) -> Counts:
+        """Those of all scenes together."""
+        total = self.make()
+        for one in self.by_scene.values():
+            total.merge(one)
+        return total
+
+    def merge(self, other: SceneCounts[Counts]) -> None:
+        """Add another shard; it may hold the same scenes."""
+        for scene, counts in other.by_scene.items():
+            self.of(scene).merge(counts)

@@ -40,7 +40,7 @@ class BuiltQuality:
         """Count one frame; `others` are the boxes of the keyframes around it."""
         mask = built.observed_mask(grid).reshape(-1)
         self.observed, self.voxels = self.observed + int(mask.sum()), self.voxels + len(mask)
-        self.iou.add(0, restricted(built, mask), restricted(exact, mask))
+        self.iou.add(0, built.within(mask), exact.within(mask))
         left = mask & left_by_movers(built, others, grid)
         standing = ~np.isin(built.labels, FLAT_CLASSES)
         claimed = built.flat[standing & left[built.flat]]
@@ -57,12 +57,6 @@ class BuiltQuality:
     def without_trail(self) -> float:
         """Share of the observed voxels that movers have left that nothing false stands in; nan where none has."""
         return 1 - (self.left_claimed - self.left_right) / self.left if self.left else float("nan")
-
-
-def restricted(frame: OccupancyFrame, mask: np.ndarray) -> OccupancyFrame:
-    """The voxels of a frame that lie in a mask [V] bool."""
-    kept = mask[frame.flat]
-    return replace(frame, flat=frame.flat[kept], labels=frame.labels[kept])
 
 
 def left_by_movers(frame: OccupancyFrame, others: list[tuple[Box, ...]], grid: VoxelGrid) -> np.ndarray:
