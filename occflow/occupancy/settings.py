@@ -63,7 +63,7 @@ class OccupancySettings:
     revolution_s: float = 0.0
     visibility: bool = True
     visibility_window_s: float = 0.25
-    causal_window_s: float = 0.5
+    causal_window_s: float = 1.0
     causal_min_points: int = 1
 
     def __post_init__(self) -> None:

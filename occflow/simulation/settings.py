@@ -59,8 +59,8 @@ class SimulationSettings:
             raise InputError("simulation.beams, azimuths or max_range_m: no such sensor (1-256 beams, 8-20000 "
                              "azimuths, 1-300 m)")
         if not (-90 < self.lowest_beam_deg <= self.highest_beam_deg < 90 and 0.3 <= self.mount_height_m <= 5):
-            raise InputError("simulation.lowest_beam_deg, highest_beam_deg or mount_height_m: no such sensor (from -90 to "
-                             "90 degrees, the lowest first; 0.3 to 5 m)")
+            raise InputError("simulation.lowest_beam_deg, highest_beam_deg or mount_height_m: no such sensor (from "
+                             "-90 to 90 degrees, the lowest first; 0.3 to 5 m)")
         if not (0 <= self.dropout < 1 and 0 <= self.parked_share <= 1 and self.range_noise_m >= 0):
             raise InputError("simulation.dropout and parked_share are shares, range_noise_m is not negative")
         if not (0 <= self.vehicles <= 1000 and 0 <= self.pedestrians <= 1000):

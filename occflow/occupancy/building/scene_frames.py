@@ -16,9 +16,10 @@ from occflow.occupancy.building.accumulate import SceneAccumulator, SceneMatter
 from occflow.occupancy.building.ground import Ground, ground_between, seen_from_above
 from occflow.occupancy.building.labels import BORROWED_WEIGHT, flat_voxels, point_weights, voxelise
 from occflow.occupancy.building.returns import in_turn, scene_returns
-from occflow.occupancy.building.visibility import Observer
+from occflow.occupancy.building.sightings import Observer
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.sighting import Sighting
 
 COLUMNS_PER_VOXEL = 2  # of the raster of ground, along x and y: however a grid is turned, no voxel falls between them
 
@@ -83,7 +84,7 @@ def build_scene(log: DrivingLog, scene: str, grid: VoxelGrid, settings: Occupanc
 
 
 def build_scene_and_causal(log: DrivingLog, scene: str, grid: VoxelGrid,
-                           settings: OccupancySettings) -> tuple[list[OccupancyFrame], list[OccupancyFrame] | None]:
+                           settings: OccupancySettings) -> tuple[list[OccupancyFrame], list[Sighting] | None]:
     """Occupancy of every keyframe of a scene, each in the ego frame of its keyframe.
 
     A voxel that the scene's sweeps fill is occupied, also where a ray of the keyframe's own sweeps passed through it:

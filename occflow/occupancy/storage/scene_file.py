@@ -1,6 +1,7 @@
 """The occupancy of one scene on disk, SCENE.occ: any frame is read without the others, and nothing is trusted.
 
-    magic, length and CRC-32 of the header | header: JSON, deflated | one block a frame | one block a causal frame
+    magic, length and CRC-32 of the header | header: JSON, deflated | one block a frame | one block a causal frame |
+    the cells of every causal frame
 
 The header names format, scene, grid and classes, and has for every frame its stamp, token and the length and CRC-32 of
 its block. Blocks are described in occflow.occupancy.storage.frame_block.
@@ -15,19 +16,22 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 from typing_extensions import TypedDict
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.sighting import Sighting
+from occflow.occupancy.storage.cell_block import max_cell_bytes, read_cells, write_cells
 from occflow.occupancy.storage.frame_block import max_block_bytes, read_block, write_block
 from occflow.records import bounded, conform, one_line, parse_json, read_json
 
-FORMAT = "occflow-scene-3"
+FORMAT = "occflow-scene-4"
 META = "meta.json"  # of the store, beside the scenes
 PREFIX = struct.Struct("<8sII")
-MAGIC = b"occflow3"
+MAGIC = b"occflow4"
 MAX_HEADER_BYTES = 64 << 20  # unpacked; a 20 s scene has some 10 kB
 REMEDY = "delete it and run tools/build_occupancy.py again"
 BROKEN = (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError, MemoryError,
@@ -46,6 +50,7 @@ class Header(TypedDict):
     tracks: list[str]
     blocks: list[tuple[int, int]]
     causal: list[tuple[int, int]] | None
+    cells: list[tuple[int, int]] | None
 
 
 def scene_path(store: Path, scene: str) -> Path:
@@ -53,7 +58,7 @@ def scene_path(store: Path, scene: str) -> Path:
 
 
 def write_scene(store: Path, scene: str, frames: list[OccupancyFrame],
-                causal: list[OccupancyFrame] | None = None) -> int:
+                causal: list[Sighting] | None = None) -> int:
     """Write the frames of a scene into the folder of a started store; returns their number.
 
     Args:
@@ -65,11 +70,14 @@ def write_scene(store: Path, scene: str, frames: list[OccupancyFrame],
         for box in frame.boxes:
             tracks.setdefault(box.track, len(tracks))
     blocks = [write_block(frame, grid, tracks) for frame in [*frames, *(causal or [])]]
+    blocks += [write_cells(frame) for frame in causal or []]
     marks = [[len(block), zlib.crc32(block)] for block in blocks]
     header: Header = {"format": FORMAT, "scene": scene, "grid": grid.to_dict(), "class_names": list(CLASS_NAMES),
                       "stamps_s": [float(frame.stamp_s) for frame in frames],
                       "tokens": [frame.token for frame in frames], "tracks": list(tracks),
-                      "blocks": marks[:len(frames)], "causal": None if causal is None else marks[len(frames):]}
+                      "blocks": marks[:len(frames)],
+                      "causal": None if causal is None else marks[len(frames):2 * len(frames)],
+                      "cells": None if causal is None else marks[2 * len(frames):]}
     packed = zlib.compress(json.dumps(header).encode(), 9)
     with atomic_file(scene_path(store, scene)) as partial, partial.open("wb") as stream:
         stream.write(PREFIX.pack(MAGIC, len(packed), zlib.crc32(packed)) + packed)
@@ -116,22 +124,36 @@ class SceneFile:
         Raises:
             InputError: a block that is truncated or corrupt.
         """
-        offset, length, checksum = self._blocks[index + len(self) * causal]
         try:
-            with self.path.open("rb") as stream:
-                stream.seek(offset)
-                block = stream.read(length)
-            if zlib.crc32(block) != checksum:
-                raise ValueError("checksum differs")
-            pose, boxes, voxels = read_block(block, self._grid, self._tracks)
+            pose, boxes, voxels = read_block(self._block(index + len(self) * causal), self._grid, self._tracks)
         except BROKEN as error:
             raise self._refusal(error, f"frame {index}: ") from None
         flat, labels, observed = voxels
         return OccupancyFrame(flat, labels, pose, self._stamps_s[index], self._tokens[index], boxes, observed)
 
+    def sighting(self, index: int) -> Sighting:
+        """Causal frame number `index` with its cells; errors as `frame`."""
+        frame = self.frame(index, causal=True)
+        try:
+            cells = read_cells(self._block(index + 2 * len(self)), self._grid)
+        except BROKEN as error:
+            raise self._refusal(error, f"cells of frame {index}: ") from None
+        return Sighting(frame.flat, frame.labels, frame.world_from_grid, frame.stamp_s, frame.token,
+                        observed=frame.observed, **cells)
+
     def frame_bytes(self, causal: bool = False) -> list[int]:
-        """Size on disk of every frame."""
-        return [length for _, length, _ in self._blocks[len(self) * causal:len(self) * (1 + causal)]]
+        """Size on disk of every frame, of causal ones with their cells."""
+        sizes = np.array([length for _, length, _ in self._blocks], dtype=np.int64).reshape(-1, len(self))
+        return sizes[1:].sum(axis=0).tolist() if causal else sizes[0].tolist()
+
+    def _block(self, number: int) -> bytes:
+        offset, length, checksum = self._blocks[number]
+        with self.path.open("rb") as stream:
+            stream.seek(offset)
+            block = stream.read(length)
+        if zlib.crc32(block) != checksum:
+            raise ValueError("checksum differs")
+        return block
 
     def _read_header(self) -> None:
         with self.path.open("rb") as stream:
@@ -152,15 +174,17 @@ class SceneFile:
             raise ValueError("other classes")
         self._stamps_s, self._tokens, self._tracks = header["stamps_s"], header["tokens"], header["tracks"]
         counts = {len(self._stamps_s), len(self._tokens), len(header["blocks"])}
-        if len(counts) != 1 or len(header["causal"] or header["blocks"]) not in counts:
+        known = [header[part] for part in ("causal", "cells") if header[part] is not None]
+        if len(counts) != 1 or len(known) == 1 or any(len(marks) not in counts for marks in known):
             raise ValueError("its lists of frames differ in length")
         if not all(map(math.isfinite, self._stamps_s)) or any(
                 after <= before for before, after in zip(self._stamps_s, self._stamps_s[1:])):
             raise ValueError("time stamps do not increase")
-        self._blocks, end, most = [], PREFIX.size + len(packed), max_block_bytes(self._grid)
-        for size, checksum in [*header["blocks"], *(header["causal"] or [])]:
-            self._blocks.append((end, bounded(size, most, "a frame's bytes"), checksum))
-            end += size
+        self._blocks, end = [], PREFIX.size + len(packed)
+        for part, most in (("blocks", max_block_bytes), ("causal", max_block_bytes), ("cells", max_cell_bytes)):
+            for size, checksum in header[part] or []:
+                self._blocks.append((end, bounded(size, most(self._grid), "a frame's bytes"), checksum))
+                end += size
         if end != self.path.stat().st_size:
             raise ValueError(f"{self.path.stat().st_size} bytes instead of {end}: truncated, or something was added")
 

@@ -15,11 +15,12 @@ from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import DEMO_HISTORY, DEMO_HORIZON, OccupancySettings
+from occflow.occupancy.sighting import Sighting
 from occflow.occupancy.storage.scene_file import META, SceneFile, scene_path
 from occflow.occupancy.tasks import Task, task_at
 from occflow.records import bounded, conform, one_line, read_json, refuse_broken_seal, sealed
 
-FORMAT = "occflow-occupancy-3"
+FORMAT = "occflow-occupancy-4"
 MAX_FRAMES = 1_000_000  # of a scene: more than a day at 10 Hz
 KEPT_BYTES = 512 << 20  # of frames in memory: trainings draw them from all scenes; one at 200 x 200 x 16 has 0.4 MB
 SCENE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")  # it becomes a file name
@@ -162,10 +163,19 @@ class OccupancyStore:
         Raises:
             InputError: as `frame`; a store without causal occupancy.
         """
+        self._refuse_without_causal(scene)
+        return self._frame(scene, index, causal=True)
+
+    def sighting(self, scene: str, index: int) -> Sighting:
+        """As `causal_frame`, with the cells of its voxels; not kept in memory."""
+        self._refuse_without_causal(scene)
+        self._refuse_no_frame(scene, index)
+        return self.scene_file(scene).sighting(index)
+
+    def _refuse_without_causal(self, scene: str) -> None:
         if not self.scene_file(scene).causal:
             raise InputError(f"{self.path}: built without causal occupancy; build another with "
-                             "data.occupancy.causal_window_s=0.5 data.store=PATH from a log with sweeps")
-        return self._frame(scene, index, causal=True)
+                             "data.occupancy.causal_window_s=1 data.store=PATH from a log with sweeps")
 
     def task(self, scene: str, present: int, history: int = DEMO_HISTORY, horizon: int = DEMO_HORIZON,
              input_kind: str = "occupancy") -> Task:
@@ -197,10 +207,7 @@ class OccupancyStore:
         return StoreSummary(len(self._num_frames), num_frames, share, size / 1e6)
 
     def _frame(self, scene: str, index: int, causal: bool) -> OccupancyFrame:
-        self._refuse_unknown(scene)
-        if not 0 <= index < self._num_frames[scene]:
-            has = f"frames 0 to {self._num_frames[scene] - 1}, not {index}" if self._num_frames[scene] else "no frames"
-            raise InputError(f"{self.path}: scene {scene} has {has}")
+        self._refuse_no_frame(scene, index)
         key = scene, index, causal
         if key not in self._kept:
             frame = self.scene_file(scene).frame(index, causal)
@@ -210,6 +217,12 @@ class OccupancyStore:
                 self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
         self._kept.move_to_end(key)
         return self._kept[key]
+
+    def _refuse_no_frame(self, scene: str, index: int) -> None:
+        self._refuse_unknown(scene)
+        if not 0 <= index < self._num_frames[scene]:
+            has = f"frames 0 to {self._num_frames[scene] - 1}, not {index}" if self._num_frames[scene] else "no frames"
+            raise InputError(f"{self.path}: scene {scene} has {has}")
 
     def _refuse_unknown(self, scene: str) -> None:
         if scene not in self._num_frames:

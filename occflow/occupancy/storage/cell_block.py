@@ -1,0 +1,53 @@
+"""The cells of a sighting as bytes: steps from cell to cell in four planes, then counts and ages, deflated."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+
+from occflow.grid import VoxelGrid
+from occflow.occupancy.sighting import CELLS, Sighting
+
+COUNT = struct.Struct("<I")
+BYTES_A_CELL = 7
+LEVEL = 6  # a smaller block by a tenth costs LZMA thirty times the time
+PACKING_BYTES = 1 << 16  # what deflating may add to what it cannot compress, beside a hundredth of it
+
+
+def write_cells(sighting: Sighting) -> bytes:
+    """The cells of a sighting."""
+    steps = np.diff(sighting.cells, prepend=0).astype("<u4")
+    planes = steps.view(np.uint8).reshape(-1, 4).T.tobytes()
+    rest = b"".join(part.tobytes() for part in (sighting.counts, sighting.youngest, sighting.oldest))
+    return COUNT.pack(len(steps)) + zlib.compress(planes + rest, LEVEL)
+
+
+def read_cells(block: bytes, grid: VoxelGrid) -> dict[str, np.ndarray]:
+    """The inverse of `write_cells`: cells, counts, youngest and oldest, [M] each.
+
+    Raises:
+        ValueError, struct.error, zlib.error: a block that is none, or not of this grid.
+    """
+    (count,) = COUNT.unpack_from(block)
+    most = grid.num_voxels * CELLS**3
+    if count > most:
+        raise ValueError(f"{count} cells are more than there can be")
+    unpacker, size = zlib.decompressobj(), count * BYTES_A_CELL
+    data = unpacker.decompress(block[COUNT.size:], size + 1)
+    if len(data) != size or not unpacker.eof or unpacker.unused_data:
+        raise ValueError(f"cells do not unpack to the {size} bytes that they should")
+    planes = np.frombuffer(data, np.uint8).reshape(BYTES_A_CELL, count)
+    steps = np.ascontiguousarray(planes[:4].T).view("<u4").reshape(count).astype(np.int64)
+    cells = np.cumsum(steps)
+    if count and (cells[-1] >= most or (steps[1:] == 0).any()):
+        raise ValueError("cells that are not in the grid, or not in order")
+    return {"cells": cells.astype(np.int32), "counts": planes[4].copy(), "youngest": planes[5].copy(),
+            "oldest": planes[6].copy()}
+
+
+def max_cell_bytes(grid: VoxelGrid) -> int:
+    """More than any block of a grid has."""
+    payload = grid.num_voxels * CELLS**3 * BYTES_A_CELL
+    return payload + payload // 100 + PACKING_BYTES
