@@ -21,7 +21,6 @@ from occflow.forecasting.loaded import LoadedForecaster, load_any
 from occflow.grid import VoxelGrid
 from occflow.jobs.sources import configured_device
 from occflow.logs import open as log_readers
-from occflow.logs.kinds import described_log
 from occflow.logs.protocol import DrivingLog
 from occflow.occupancy.building.build import build_store
 from occflow.occupancy.frame import FrameInGrid
@@ -68,7 +67,7 @@ def open_log(path: str | Path, kind: str | None = None, version: str | None = No
     Raises:
         InputError: no log, one that cannot be read, or one whose kind or version cannot be told.
     """
-    return log_readers.open_log(described_log(path, kind, version))
+    return log_readers.open_log(log_readers.described_log(path, kind, version))
 
 
 def build(log: DrivingLog, path: str | Path, grid: VoxelGrid = DEMO_GRID, settings: OccupancySettings | None = None,

@@ -10,10 +10,16 @@ from occflow.errors import InputError
 from occflow.geometry import invert
 from occflow.grid import CLASS_NAMES
 from occflow.logs.fingerprint import fingerprint_of
-from occflow.logs.kitti_files import read_calibration, read_rows, read_text, refuse_scans_beyond, rigid
-from occflow.logs.kitti_raw import OXTS_COLUMNS, oxts_poses
-from occflow.logs.kitti_scenes import KittiScenes, Scan
-from occflow.logs.kitti_tracklets import CLASS_OF_TYPE
+from occflow.logs.kitti_raw import CLASS_OF_TYPE, OXTS_COLUMNS, oxts_poses
+from occflow.logs.kitti_scenes import (
+    KittiScenes,
+    Scan,
+    read_calibration,
+    read_rows,
+    read_text,
+    refuse_scans_beyond,
+    rigid,
+)
 from occflow.logs.protocol import Box
 
 RATE_HZ = 10  # the benchmark has no time stamps; its scans come at 10 Hz
@@ -59,8 +65,8 @@ def read_mounts(path: Path) -> tuple[np.ndarray, np.ndarray]:
         InputError: a missing or broken file.
     """
     rectified, camera, imu = read_calibration(path, MOUNTS)
-    rectified_from_velodyne = rigid(rectified, np.zeros(3), path) @ _pose_of_rows(camera, path)
-    return invert(rectified_from_velodyne), invert(_pose_of_rows(imu, path))
+    rectified_from_velodyne = rigid(np.column_stack([rectified.reshape(3, 3), np.zeros(3)]), path) @ rigid(camera, path)
+    return invert(rectified_from_velodyne), invert(rigid(imu, path))
 
 
 def read_tracking_labels(path: Path, num_scans: int, velodyne_from_camera: np.ndarray) -> list[tuple[Box, ...]]:
@@ -106,9 +112,3 @@ def _labelled_box(words: list[str], velodyne_from_camera: np.ndarray) -> tuple[i
     track = "" if int(words[1]) < 0 else f"track-{int(words[1])}"
     return int(words[0]), Box(track, CLASS_NAMES.index(CLASS_OF_TYPE[words[2]]), velodyne_from_camera @ pose,
                               size_lwh_m)
-
-
-def _pose_of_rows(values: np.ndarray, path: Path) -> np.ndarray:
-    """Pose [4, 4] of the upper three rows [12] of its matrix."""
-    rows = values.reshape(3, 4)
-    return rigid(rows[:, :3], rows[:, 3], path)
