@@ -24,8 +24,17 @@ from occflow.viewing.palette import (
     LOW_RGB,
     PALE_DIFFERENCE_COLOURS,
 )
-from occflow.viewing.panels import Panels, panel_size, require_something, seconds_a_frame, view_value
-from occflow.viewing.picture import blank, legend, stack, write
+from occflow.viewing.panels import (
+    Panels,
+    legend,
+    panel_size,
+    panel_table,
+    require_something,
+    seconds_a_frame,
+    stack,
+    view_value,
+    write,
+)
 
 GAP_PX = 4
 MARGIN_PX = 8
@@ -49,7 +58,9 @@ def render_animation(record: ForecastRecord, view: Mapping, path: Path) -> None:
     panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
     sequences = {"truth": record.truth} if record.truth else {}
     sequences.update(shown_forecasts(record, view.get("forecasts") or ()))
-    _save(_pictures(record, sequences, panels), step_ms, path)
+    tables = [_observed(panels, record, frame, len(sequences)) for frame in record.history]
+    tables += [_forecast(panels, record, sequences, step) for step in range(max(map(len, sequences.values())))]
+    _save(panels, list(sequences), tables, step_ms, path)
 
 
 def render_film(film: Film, view: Mapping, path: Path) -> None:
@@ -63,25 +74,17 @@ def render_film(film: Film, view: Mapping, path: Path) -> None:
     panels = Panels(ForecastRecord(film.grid, start, (), {}, film.scene), view_value(view, "camera", "chase"),
                     panel_size(view, "panel_px"))
     tables = [[[panels.frame(frame) for frame in frames]] for frames in zip(*film.sources.values())]
-    pictures = [_compose(panels, list(film.sources), rows) for rows in tables]
-    _save([picture.quantize(palette=gif_palette(), dither=Image.Dither.NONE) for picture in pictures], step_ms, path)
+    _save(panels, list(film.sources), tables, step_ms, path)
 
 
-def _save(pictures: list[Image.Image], step_ms: int, path: Path) -> None:
-    """Pictures with a palette as a looping GIF; the last one stays for longer."""
+def _save(panels: Panels, names: list[str], tables: list[list[Row]], step_ms: int, path: Path) -> None:
+    """Tables of panels as a looping GIF, in one palette, so that nothing flickers; the last one stays for longer."""
+    composed = [_compose(panels, names, rows) for rows in tables]  # after all panels: legends are complete
+    pictures = [picture.quantize(palette=gif_palette(), dither=Image.Dither.NONE) for picture in composed]
     durations_ms = [step_ms] * (len(pictures) - 1) + [step_ms * LAST_FRAME_HOLD]
     with atomic_file(Path(path)) as partial:
         pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], duration=durations_ms,
                          loop=0, optimize=False)
-
-
-def _pictures(record: ForecastRecord, sequences: dict[str, Frames], panels: Panels) -> list[Image.Image]:
-    """All pictures of the animation, in one palette, so that nothing flickers."""
-    tables = [_observed(panels, record, frame, len(sequences)) for frame in record.history]
-    tables += [_forecast(panels, record, sequences, step) for step in range(max(map(len, sequences.values())))]
-    pictures = [_compose(panels, list(sequences), rows) for rows in tables]  # after all panels: legends are complete
-    palette = gif_palette()
-    return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
 
 
 def gif_palette() -> Image.Image:
@@ -126,13 +129,7 @@ def _note(panels: Panels, text: str) -> Image.Image:
 
 def _compose(panels: Panels, names: list[str], rows: list[Row]) -> Image.Image:
     """Headings, rows of panels, and the legends: in the free panel below the truth, or under everything."""
-    width, height = rows[0][0].size
-    head_px = round(1.6 * panels.text_px)
-    table = blank(len(names) * (width + GAP_PX) - GAP_PX, head_px + len(rows) * (height + GAP_PX) - GAP_PX)
-    for column, name in enumerate(names):
-        write(table, (column * (width + GAP_PX) + width // 2, head_px // 2), name, panels.text_px, anchor="mm")
-        for row, images in enumerate(rows):
-            table.paste(images[column], (column * (width + GAP_PX), head_px + row * (height + GAP_PX)))
+    table, (width, height) = panel_table(names, rows, panels.text_px, GAP_PX), rows[0][0].size
     size = round(0.85 * panels.text_px)
     if len(rows) == 1:
         return stack([table, legend(table.width, size, "", panels.class_legend())], GAP_PX, MARGIN_PX)
@@ -141,5 +138,5 @@ def _compose(panels: Panels, names: list[str], rows: list[Row]) -> Image.Image:
     if panels.kinds:
         strips += [legend(inner_px, size, "", panels.difference_legend()), legend(inner_px, size, PALE_NOTE, ())]
     free = stack(strips, GAP_PX, MARGIN_PX)
-    table.paste(free, (0, head_px + height + GAP_PX))
+    table.paste(free, (0, table.height - height))
     return stack([table], GAP_PX, MARGIN_PX)

@@ -5,16 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
+from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.viewing.export_mcap import write_mcap
-from occflow.viewing.export_ply import write_ply
 from occflow.viewing.export_rerun import write_rerun
-from occflow.viewing.film import Film
-from occflow.viewing.names import film_path, plain_names
+from occflow.viewing.film import Film, film_path, plain_names
+from occflow.viewing.meshes import Mesh
 from occflow.viewing.panels import view_value
 from occflow.viewing.scene import class_mesh
 
 FORMATS = ("mcap", "rrd", "ply")
+PLY_HEADER = """ply
+format binary_little_endian 1.0
+comment occflow; metres, x forward, y left, z up
+element vertex {vertices}
+property float x
+property float y
+property float z
+property uchar red
+property uchar green
+property uchar blue
+element face {faces}
+property list uchar int vertex_indices
+end_header
+"""
+PLY_VERTEX = np.dtype([("place", "<f4", 3), ("colour", "u1", 3)])
+PLY_FACE = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
 
 
 def export_film(film: Film, folder: Path, view: Mapping) -> Iterator[Path]:
@@ -47,3 +65,14 @@ def _write_frames(film: Film, folder: Path, wanted_s: float) -> Iterator[Path]:
         path = film_path(folder, film, f"{names[name]}.{film.seconds[index]:.1f}s.ply")
         write_ply(path, class_mesh(film.grid, frames[index]))
         yield path
+
+
+def write_ply(path: Path, mesh: Mesh) -> None:
+    """Write a mesh as a PLY file (binary), which every 3D program opens, its vertices in the grid frame, metres."""
+    vertices, faces = np.zeros(len(mesh.vertices), PLY_VERTEX), np.zeros(len(mesh.triangles), PLY_FACE)
+    vertices["place"], vertices["colour"] = mesh.vertices, np.rint(255 * mesh.colours)
+    faces["count"], faces["corners"] = 3, mesh.triangles
+    with atomic_file(Path(path)) as partial, partial.open("wb") as stream:
+        stream.write(PLY_HEADER.format(vertices=len(vertices), faces=len(faces)).encode())
+        stream.write(vertices.tobytes())
+        stream.write(faces.tobytes())

@@ -14,8 +14,7 @@ from occflow.geometry import quaternion_wxyz
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.viewing.film import HISTORY, Film
-from occflow.viewing.names import plain_names
+from occflow.viewing.film import HISTORY, Film, plain_names
 from occflow.viewing.palette import CLASS_COLOURS
 from occflow.viewing.scene import class_colours
 

@@ -16,15 +16,22 @@ from PIL import Image
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
-from occflow.viewing.cameras import PRESETS
+from occflow.viewing.cameras import PRESETS, pushed, turned, zoomed
 from occflow.viewing.display import require_display
-from occflow.viewing.film import Film
+from occflow.viewing.film import UNFIT, Film, film_path
 from occflow.viewing.headless import apply_camera, load_open3d, open3d_mesh, plain_look
-from occflow.viewing.hud import Plate, ground_label, keys_plate, legend_plate, timeline_plate, title_plate
+from occflow.viewing.hud import (
+    Overlay,
+    Plate,
+    ground_label,
+    keys_plate,
+    label_corners,
+    legend_plate,
+    plate_corners,
+    timeline_plate,
+    title_plate,
+)
 from occflow.viewing.meshes import Mesh
-from occflow.viewing.names import UNFIT, film_path
-from occflow.viewing.orbit import pushed, turned, zoomed
-from occflow.viewing.overlay import Overlay, label_corners, plate_corners
 from occflow.viewing.panels import seconds_a_frame, view_value
 from occflow.viewing.stage import Pane, Stage, stage_camera
 

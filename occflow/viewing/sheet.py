@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,17 @@ from occflow.errors import InputError
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
 from occflow.viewing.film import shown_forecasts
-from occflow.viewing.panels import Panels, panel_size, require_something, view_value
-from occflow.viewing.picture import blank, legend, stack, write
+from occflow.viewing.panels import (
+    Panels,
+    blank,
+    legend,
+    panel_size,
+    panel_table,
+    require_something,
+    stack,
+    view_value,
+    write,
+)
 
 SAME_INSTANT_S = 0.26  # a frame stands for a time of the sheet when it is at most half a 2 Hz step away
 GAP_PX = 6
@@ -35,7 +45,8 @@ def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
     times_s = _times(view)
     panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"))
     columns = sheet_columns(record, shown_forecasts(record, view.get("forecasts") or ()), times_s, panels)
-    table = _table(columns, panels.text_px)
+    rows = list(zip_longest(*(images for _, images in columns), fillvalue=panels.empty()))  # a history may be short
+    table = panel_table([heading for heading, _ in columns], rows, panels.text_px, GAP_PX)
     size = round(0.9 * panels.text_px)
     title = blank(table.width, round(1.7 * panels.text_px))
     write(title, (0, title.height // 2), f"Occupancy forecast, {record.scene}", title.height * 3 // 4, anchor="lm")
@@ -89,17 +100,3 @@ def _spread(history: Frames, rows: int) -> list[OccupancyFrame]:
     count = min(rows, len(history))
     chosen = np.rint(np.linspace(len(history) - 1, 0, count)).astype(int)[::-1]
     return [history[index] for index in chosen]
-
-
-def _table(columns: list[Column], text_px: int) -> Image.Image:
-    """Columns side by side under their headings."""
-    width, height = columns[0][1][0].size
-    head_px = round(1.6 * text_px)
-    rows = max(len(images) for _, images in columns)
-    table = blank(len(columns) * (width + GAP_PX) - GAP_PX, head_px + rows * (height + GAP_PX) - GAP_PX)
-    for number, (heading, images) in enumerate(columns):
-        x = number * (width + GAP_PX)
-        write(table, (x + width // 2, head_px // 2), heading, text_px, anchor="mm")
-        for row, image in enumerate(images):
-            table.paste(image, (x, head_px + row * (height + GAP_PX)))
-    return table

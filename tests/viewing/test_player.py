@@ -14,13 +14,10 @@ from PIL import Image
 from occflow.errors import InputError
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.viewing import display
-from occflow.viewing.cameras import PRESETS
+from occflow.viewing.cameras import LOWEST_EYE_M, PRESETS, pushed, turned, zoomed
 from occflow.viewing.film import film_of_record, marginal
-from occflow.viewing.hud import legend_plate, timeline_plate
-from occflow.viewing.orbit import pushed, turned, zoomed
-from occflow.viewing.overlay import plate_corners
+from occflow.viewing.hud import legend_plate, plate_corners, timeline_plate
 from occflow.viewing.player import play
-from occflow.viewing.scene import LOWEST_EYE_M
 from occflow.viewing.stage import CLASSES, DIFFERENCE, PROBABILITY, Stage, stage_camera
 
 DRIVE = """

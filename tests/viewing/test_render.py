@@ -18,8 +18,7 @@ from occflow.viewing.animation import gif_palette, render_animation, render_film
 from occflow.viewing.cameras import preset
 from occflow.viewing.film import film_of_store
 from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS
-from occflow.viewing.panels import Panels
-from occflow.viewing.picture import LegendEntry, legend
+from occflow.viewing.panels import LegendEntry, Panels, legend
 from occflow.viewing.scene import class_mesh
 from occflow.viewing.sheet import render_sheet
 
