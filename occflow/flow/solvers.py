@@ -1,4 +1,5 @@
-"""Integration of dx/dt = v(x, t) from t down to r, each sample over its own interval."""
+"""Integration of dx/dt = v(x, t) from t down to r, each sample over its own interval: flow maps, average velocities
+(docs/methods.md 0 and 7) and samples."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from torch import Tensor
 from occflow.flow.path import Velocity, per_row
 
 METHODS = {"euler": 1, "heun": 2}  # velocity evaluations a step; also the order of the error
+MIN_INTERVAL = 1e-3  # below it (x_t - x_r) / (t - r) loses its digits in float32: u is taken as v(x_t, t)
 
 
 def integrate(velocity: Velocity, x: Tensor, r: Tensor, t: Tensor, sample: Tensor, steps: int,
@@ -29,6 +31,19 @@ def integrate(velocity: Velocity, x: Tensor, r: Tensor, t: Tensor, sample: Tenso
             slope = (slope + velocity(x - row_step * slope, now - step)) / 2
         x = x - row_step * slope
     return x
+
+
+def mean_velocity(velocity: Velocity, x_t: Tensor, r: Tensor, t: Tensor, sample: Tensor, steps: int,
+                  method: str = "euler") -> Tensor:
+    """u(x_t, r, t) = (x_t - x_r) / (t - r) [N, C], with x_r by `steps` solver steps; v(x_t, t) where r = t."""
+    row_r, row_t = per_row(r, sample), per_row(t, sample)
+    if bool((t - r < MIN_INTERVAL).all()):
+        return velocity(x_t, t)
+    x_r = integrate(velocity, x_t, r, t, sample, steps, method)
+    average = (x_t - x_r) / (row_t - row_r).clamp(min=MIN_INTERVAL)
+    if bool((t - r < MIN_INTERVAL).any()):
+        average = torch.where(row_t - row_r < MIN_INTERVAL, velocity(x_t, t), average)
+    return average
 
 
 def time_grid(steps: int, shift: float = 1.0) -> Tensor:

@@ -78,23 +78,19 @@ def read_tracking_labels(path: Path, num_scans: int, velodyne_from_camera: np.nd
     Raises:
         InputError: a file that is no label file of this sequence.
     """
-    boxes: list[dict[str, Box]] = [{} for _ in range(num_scans)]
-    nameless: list[list[Box]] = [[] for _ in range(num_scans)]
+    boxes: list[list[Box]] = [[] for _ in range(num_scans)]
     for number, words in enumerate(map(str.split, read_text(path).splitlines()), start=1):
         if not words or words[2:3] == [NOT_AN_OBJECT]:
             continue
         try:
             frame, box = _labelled_box(words, velodyne_from_camera)
-            if not 0 <= frame < num_scans or box.track in boxes[frame]:
+            if not 0 <= frame < num_scans or box.track and box.track in {other.track for other in boxes[frame]}:
                 raise ValueError(f"frame {frame} of {num_scans}, or {box.track} twice in it")
         except (ValueError, KeyError) as error:
             raise InputError(f"{path}: line {number} is no label of this sequence ({type(error).__name__}: {error}); "
                              "unpack it again, or remove it to do without boxes") from None
-        if box.track:
-            boxes[frame][box.track] = box
-        else:
-            nameless[frame].append(box)
-    return [(*named.values(), *others) for named, others in zip(boxes, nameless)]
+        boxes[frame].append(box)
+    return [tuple(sorted(at_scan, key=lambda box: not box.track)) for at_scan in boxes]  # those without a track last
 
 
 def _labelled_box(words: list[str], velodyne_from_camera: np.ndarray) -> tuple[int, Box]:

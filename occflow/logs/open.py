@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from occflow.errors import InputError
+from occflow.logs.kitti_raw import KittiRawLog
+from occflow.logs.kitti_tracking import KittiTrackingLog
+from occflow.logs.nuscenes import NuScenesLog
 from occflow.logs.protocol import DrivingLog
+from occflow.logs.semantickitti import SemanticKittiLog
 from occflow.records import one_line
 
-if TYPE_CHECKING:
-    from occflow.logs.kitti_scenes import KittiScenes
-
-NEEDED_KEYS = {"nuscenes": ("root", "version"), "kitti_raw": ("root",), "kitti_tracking": ("root",),
-               "semantickitti": ("root",)}
+DRIVES = {"kitti_raw": KittiRawLog, "kitti_tracking": KittiTrackingLog, "semantickitti": SemanticKittiLog}
+NEEDED_KEYS = {"nuscenes": ("root", "version"), **dict.fromkeys(DRIVES, ("root",))}
 TABLES = "v1.0-*/sample_data.json"  # of nuScenes, in a folder named after its version
 SIGNS = {  # files and folders that only a log of the kind has, below its root
     "nuscenes": (TABLES,),
@@ -39,26 +39,11 @@ def open_log(log: Mapping) -> DrivingLog:
     missing = [key for key in NEEDED_KEYS[kind] if not log.get(key)]
     if missing:
         raise InputError(f"log.{missing[0]}: missing; set log.{missing[0]}=... (see configs/log/)")
-    if kind == "kitti_raw":  # each reader brings its own third parties
-        from occflow.logs.kitti_raw import KittiRawLog
-
-        return _of_sound_scenes(KittiRawLog(log["root"]))
-    if kind == "kitti_tracking":
-        from occflow.logs.kitti_tracking import KittiTrackingLog
-
-        return _of_sound_scenes(KittiTrackingLog(log["root"]))
-    if kind == "semantickitti":
-        from occflow.logs.semantickitti import SemanticKittiLog
-
-        return _of_sound_scenes(SemanticKittiLog(log["root"]))
-    from occflow.logs.nuscenes import NuScenesLog
-
-    return NuScenesLog(log["root"], log["version"])
-
-
-def _of_sound_scenes(log: KittiScenes) -> KittiScenes:
-    log.leave_out_broken()
-    return log
+    if kind == "nuscenes":
+        return NuScenesLog(log["root"], log["version"])
+    drives = DRIVES[kind](log["root"])
+    drives.leave_out_broken()
+    return drives
 
 
 def described_log(root: str | Path, kind: str | None = None, version: str | None = None) -> dict:

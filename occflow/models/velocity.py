@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from occflow.flow.mean_velocity import unit_gaussian_factor
+from occflow.flow.closed_form import unit_gaussian_factor
 from occflow.flow.path import per_row
 from occflow.models.layout import Layout
 from occflow.models.mean import MeanForecast

@@ -191,37 +191,34 @@ def view_value(view: Mapping, key: str, example: str):
     return view[key]
 
 
-def panel_size(view: Mapping, key: str) -> tuple[int, int]:
-    """Width and height of a panel, pixels.
+def view_numbers(view: Mapping, key: str, example: str, within: tuple[float, float], remedy: str,
+                 count: int | None = None) -> list[float]:
+    """Numbers of the view configuration: `count` of them, or any but none; also a single one.
 
     Raises:
-        InputError: missing, or not two sizes within `PANEL_LIMITS_PX`.
+        InputError: missing, or not such numbers; the message ends with the remedy.
     """
-    value = view_value(view, key, "[480,360]")
-    low, high = PANEL_LIMITS_PX
+    value = view_value(view, key, example)
     try:
-        width_px, height_px = (int(size) for size in value)
+        numbers = [float(number) for number in ([value] if isinstance(value, (int, float)) else value)]
     except (TypeError, ValueError):
-        width_px = height_px = 0
-    if not (low <= width_px <= high and low <= height_px <= high):
-        raise InputError(f"view.{key}={value} is not usable; give width and height of {low} to {high} pixels")
-    return width_px, height_px
+        numbers = []
+    if len(numbers) != (count or len(numbers) or 1) or not all(within[0] <= one <= within[1] for one in numbers):
+        raise InputError(f"view.{key}={value} is not usable; {remedy}")
+    return numbers
+
+
+def panel_size(view: Mapping, key: str) -> tuple[int, int]:
+    """Width and height of a panel, pixels, within `PANEL_LIMITS_PX`."""
+    low, high = PANEL_LIMITS_PX
+    remedy = f"give width and height of {low} to {high} pixels"
+    width_px, height_px = view_numbers(view, key, "[480,360]", PANEL_LIMITS_PX, remedy, count=2)
+    return int(width_px), int(height_px)
 
 
 def seconds_a_frame(view: Mapping) -> float:
-    """How long a frame of an animation stays, seconds.
-
-    Raises:
-        InputError: view.frames_per_second is missing or absurd.
-    """
-    value = view_value(view, "frames_per_second", "2")
-    try:
-        frames_per_second = float(value)
-    except (TypeError, ValueError):
-        frames_per_second = 0.0
-    if not 0.1 <= frames_per_second <= 50:
-        raise InputError(f"view.frames_per_second={value} is not usable; 2 is real time for keyframes")
-    return 1 / frames_per_second
+    """How long a frame of an animation stays, seconds, of view.frames_per_second."""
+    return 1 / view_numbers(view, "frames_per_second", "2", (0.1, 50), "2 is real time for keyframes", count=1)[0]
 
 
 def require_something(record: ForecastRecord, path: Path) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from occflow.atomic import atomic_file
-from occflow.errors import InputError
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
 from occflow.viewing.film import shown_forecasts
@@ -22,11 +21,13 @@ from occflow.viewing.panels import (
     panel_table,
     require_something,
     stack,
+    view_numbers,
     view_value,
     write,
 )
 
 SAME_INSTANT_S = 0.26  # a frame stands for a time of the sheet when it is at most half a 2 Hz step away
+TIMES_S = (-1e6, 1e6)  # of rows; beyond it a setting is a mistake
 GAP_PX = 6
 MARGIN_PX = 16
 FIGURES = ("pale colours: the ground.   IoU: of all occupied voxels, whatever their class; "
@@ -42,7 +43,7 @@ def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
         InputError: a view setting is missing, nothing to compare, or no renderer.
     """
     require_something(record, path)
-    times_s = _times(view)
+    times_s = view_numbers(view, "times_s", "[1,2,3]", TIMES_S, "give a list of seconds")
     panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"))
     columns = sheet_columns(record, shown_forecasts(record, view.get("forecasts") or ()), times_s, panels)
     rows = list(zip_longest(*(images for _, images in columns), fillvalue=panels.empty()))  # a history may be short
@@ -73,18 +74,6 @@ def sheet_columns(record: ForecastRecord, forecasts: dict[str, Frames], times_s:
             columns.append((f"{name} against truth", [panels.difference(true, f) if true and f else panels.empty()
                                                       for true, f in zip(truth, forecast, strict=True)]))
     return columns
-
-
-def _times(view: Mapping) -> list[float]:
-    """Times of the rows, seconds after the present."""
-    value = view_value(view, "times_s", "[1,2,3]")
-    try:
-        times_s = [float(time_s) for time_s in value]
-    except (TypeError, ValueError):
-        times_s = []
-    if not times_s or not np.isfinite(times_s).all():
-        raise InputError(f"view.times_s={value} is not a list of seconds; set it, such as view.times_s=[1,2,3]")
-    return times_s
 
 
 def _at(record: ForecastRecord, frames: Frames, time_s: float) -> OccupancyFrame | None:

@@ -66,12 +66,7 @@ def open_source(view: Mapping, run_dir: str) -> Source:
     if path.is_dir() and not (path / FORECAST_FILE).is_file():
         raise InputError(f"{path}: holds neither {FORECAST_FILE} (of a run) nor {META} (of an occupancy store)")
     file = path if path.suffix == ".npz" else path / FORECAST_FILE
-    return Source(Path(chosen or file.parent), load_forecasts(file), None, file, tuple(_names(view)))
-
-
-def _names(view: Mapping) -> Iterable[str]:
-    wanted = view.get("forecasts") or ()
-    return [wanted] if isinstance(wanted, str) else wanted
+    return Source(Path(chosen or file.parent), load_forecasts(file), None, file, view.get("forecasts") or ())
 
 
 def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Path]:

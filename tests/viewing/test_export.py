@@ -16,8 +16,7 @@ from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, save_forecasts
 from occflow.occupancy.tasks import Task
-from occflow.viewing.export import PLY_FACE, PLY_VERTEX, export_film
-from occflow.viewing.export_rerun import log_film
+from occflow.viewing.export import PLY_FACE, PLY_VERTEX, export_film, log_film
 from occflow.viewing.film import film_of_record, film_path, plain_names
 from occflow.viewing.palette import CLASS_COLOURS
 from occflow.viewing.scene import class_mesh
