@@ -29,8 +29,8 @@ from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.tasks import Task
 from occflow.resources import pretrained_folder
-from occflow.viewing.display import has_display
 from occflow.viewing.film import Marginal, film_of_record, marginal
+from occflow.viewing.headless import has_display
 
 OWN_NAMES = ("student", "teacher")  # of the checkpoints that come with the project
 SHOWN_FUTURES = 3  # columns of a picture
@@ -159,7 +159,7 @@ def show(task: Task, futures: Forecast | Sequence[Forecast], picture: str | Path
         view = {"camera": camera, "frames_per_second": len(seconds) / seconds[-1]}
         play(lambda number: film_of_record(record), view, Path("screenshots"))
         return None
-    from occflow.viewing.sheet import render_sheet
+    from occflow.viewing.pictures import render_sheet
 
     path = Path(picture or PICTURE).expanduser()
     times_s = sorted({seconds[0], seconds[len(seconds) // 2], seconds[-1]})

@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
+from occflow.geometry import interpolate
 from occflow.logs.protocol import Box
 
 SAME_STAMP_S = 1e-6  # stamps are whole microseconds
@@ -45,9 +45,6 @@ def interpolate_boxes(before: Sequence[Box], after: Sequence[Box], fraction: flo
         return nameless
     start = np.stack([first.world_from_box for first, _ in pairs])  # [B, 4, 4]
     end = np.stack([second.world_from_box for _, second in pairs])
-    poses = (1 - fraction) * start + fraction * end
-    turn = Rotation.from_matrix(np.swapaxes(start[:, :3, :3], 1, 2) @ end[:, :3, :3]).as_rotvec()
-    poses[:, :3, :3] = start[:, :3, :3] @ Rotation.from_rotvec(fraction * turn).as_matrix()
     named = [Box(first.track, first.label, pose, (1 - fraction) * first.size_lwh_m + fraction * second.size_lwh_m)
-            for (first, second), pose in zip(pairs, poses, strict=True)]
+            for (first, second), pose in zip(pairs, interpolate(start, end, fraction), strict=True)]
     return named + nameless

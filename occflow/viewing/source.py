@@ -11,9 +11,8 @@ from occflow.errors import InputError
 from occflow.occupancy.storage.forecast_file import ForecastRecord, load_forecasts
 from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.viewing.animation import render_animation, render_film
 from occflow.viewing.film import Film, film_of_record, film_of_store, film_path
-from occflow.viewing.sheet import render_sheet
+from occflow.viewing.pictures import render_animation, render_film, render_sheet
 
 FORECAST_FILE = "forecast.npz"
 

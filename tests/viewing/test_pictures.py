@@ -7,8 +7,15 @@ import pytest
 from PIL import Image
 
 from occflow.grid import CLASS_NAMES
-from occflow.viewing.animation import gif_palette
-from occflow.viewing.palette import CLASS_COLOURS, DIFFERENCE_COLOURS, EGO_BODY, FAINT_INK, HIGH_RGB, LOW_RGB
+from occflow.viewing.palette import (
+    CLASS_COLOURS,
+    DIFFERENCE_COLOURS,
+    EGO_BODY,
+    FAINT_INK,
+    HIGH_RGB,
+    LOW_RGB,
+    gif_palette,
+)
 from occflow.viewing.panels import LegendEntry, legend
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from occflow.errors import InputError
 from occflow.occupancy.storage.forecast_file import ForecastRecord
-from occflow.viewing import display
+from occflow.viewing import headless
 from occflow.viewing.cameras import LOWEST_EYE_M, PRESETS, pushed, turned, zoomed
 from occflow.viewing.film import film_of_record, marginal
 from occflow.viewing.hud import legend_plate, plate_corners, timeline_plate
@@ -166,10 +166,10 @@ def test_no_display_is_said_in_one_line(record, monkeypatch, tmp_path, name):
 
 def test_a_display_that_answers_is_accepted(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(display, "X11_SOCKETS", str(tmp_path / "X"))
+    monkeypatch.setattr(headless, "X11_SOCKETS", str(tmp_path / "X"))
     monkeypatch.setenv("DISPLAY", ":7.0")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(str(tmp_path / "X7"))
         server.listen()
-        display.require_display()
+        headless.require_display()
