@@ -11,10 +11,9 @@ from torch import Tensor
 from occflow.errors import InputError
 from occflow.eval.ensemble import energy_score
 from occflow.eval.evaluate import forecast_seed
-from occflow.flow.few_steps import resampled
 from occflow.flow.path import noised
 from occflow.flow.posterior import PosteriorVelocity, posterior_velocity
-from occflow.flow.solvers import sample_flow
+from occflow.flow.solvers import resampled, sample_flow
 from occflow.forecasting.checkpoint import forecaster_of, read_checkpoint, refuse_other_windows
 from occflow.jobs.sources import configured_device, configured_windows, open_configured_store, prepare_torch
 from occflow.models.flow_model import Condition, FlowModel

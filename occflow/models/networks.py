@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from occflow.errors import InputError
-from occflow.flow.mean_velocity import unit_gaussian_factor
+from occflow.flow.closed_form import unit_gaussian_factor
 from occflow.flow.path import per_row
 from occflow.models.layout import Layout
 from occflow.sparse.layers import (
