@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,11 @@ def test_the_benchmark_finds_its_study_though_none_is_installed(tmp_path):
     done = subprocess.run([sys.executable, "-c", call], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_command_is_named_as_everybody_calls_it_whether_from_a_checkout_a_wheel_or_python():
+    files = [*ROOT.glob("occflow/**/*.py"), *ROOT.glob("configs/**/*.yaml")]
+    assert [path for path in files if re.search(r"(tools|viz)/\w+\.py", path.read_text())] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

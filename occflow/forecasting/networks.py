@@ -198,10 +198,10 @@ class TwinForecaster(RegressionForecaster):
 
 
 def load_student(path: Path, device: torch.device) -> StudentForecaster:
-    """The student of a checkpoint made by tools/distill_mfd.py, on a device."""
+    """The student of a checkpoint made by distill_mfd, on a device."""
     return StudentForecaster(load_forecaster(path, ("student",), device))
 
 
 def load_teacher(path: Path, device: torch.device) -> FlowModel:
-    """The model of a checkpoint made by tools/train_teacher.py, on a device."""
+    """The model of a checkpoint made by train_teacher, on a device."""
     return load_forecaster(path, ("teacher",), device)

@@ -28,7 +28,7 @@ from occflow.simulation.traffic import TICK_S, Traffic
 from occflow.worker_process import each
 
 RECORD = "simulation.json"  # beside the log: what it was made with
-BRANCHES = "branches"  # folder in the log that tools/branch_futures.py writes
+BRANCHES = "branches"  # folder in the log that branch_futures writes
 WORLD = 2  # number of the procedural world; counted up when the same settings make another log
 
 

@@ -22,7 +22,7 @@ def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Pa
 
 
 def draw_source(source: Source, view: Mapping) -> Iterator[Path]:
-    """The pictures of what viz/render.py was pointed at, yielding each path when it is there."""
+    """The pictures of what render was pointed at, yielding each path when it is there."""
     if source.file is not None:
         yield from draw_record(source.file, source.folder, view)
         return
