@@ -14,7 +14,7 @@ COMMANDS = {
     "Data": ("simulate_log", "branch_futures", "build_occupancy", "inspect_store", "index_windows"),
     "Training": ("train_autoencoder", "train_teacher", "train_regression", "distill_mfd", "distill"),
     "Forecasts": ("forecast", "realtime_demo", "resample_future"),
-    "Scores": ("evaluate", "compare_reports"),
+    "Scores": ("evaluate", "compare_reports", "benchmark"),
     "Pictures": ("player", "render", "export"),
 }
 NAMES = tuple(name for names in COMMANDS.values() for name in names)
