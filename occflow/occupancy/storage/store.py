@@ -24,7 +24,7 @@ FORMAT = "occflow-occupancy-3"
 MAX_FRAMES = 1_000_000  # of a scene: more than a day at 10 Hz
 KEPT_BYTES = 512 << 20  # of frames in memory: trainings draw them from all scenes; one at 200 x 200 x 16 has 0.4 MB
 SCENE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")  # it becomes a file name
-REMEDY = "remove the folder to have it built anew, or name another"
+REMEDY = "remove the folder to have it built anew, or name another folder"
 
 
 class Meta(TypedDict):
