@@ -24,6 +24,7 @@ from occflow.sparse.layers import (
 from occflow.sparse.sites import Sites
 
 MEDIAN_SOFTENING = 0.02  # standard deviations of the state below which a distance is squared, so that it has a slope
+CENTRES = ("median", "mean")
 MIN_SCALE, MAX_SCALE = 0.05, 2.0  # standard deviations of the state, whose channels have unit variance
 EMBEDDING_CHANNELS = 64
 
@@ -176,7 +177,7 @@ def mean_loss(forecast: MeanForecast, target: Tensor, scale_weight: float, centr
     elif centre == "mean":
         off = error.mean()
     else:
-        raise InputError(f"train.mean.centre: '{centre}' is not known; known: median, mean")
+        raise InputError(f"train.mean.centre: '{centre}' is not known; known: {', '.join(CENTRES)}")
     return off + scale_weight * likelihood.mean()
 
 

@@ -34,7 +34,7 @@ from occflow.worker_process import each
 
 REPLACE = "simulation.replace=true replaces it"
 RECORD = "simulation.json"  # beside the log: what it was made with
-BRANCHES = "branches"  # folder in the log that tools/branch_futures.py writes
+BRANCHES = "branches"  # folder in the log that branch_futures writes
 WORLD = 2  # number of the procedural world; counted up when the same settings make another log
 
 

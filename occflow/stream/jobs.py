@@ -1,4 +1,4 @@
-"""The real-time demo behind tools/realtime_demo.py."""
+"""The real-time demo behind the command realtime_demo."""
 
 from __future__ import annotations
 

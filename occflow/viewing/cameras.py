@@ -58,7 +58,7 @@ def preset(name: str, grid: VoxelGrid) -> Camera:
         InputError: unknown preset.
     """
     if name not in PRESETS:
-        raise InputError(f"view.camera={name}: unknown camera; one of {', '.join(PRESETS)}")
+        raise InputError(f"no camera {name!r}; known: {', '.join(PRESETS)}")
     eye, target, opening_deg = PRESETS[name]
     extent_m = np.array(grid.shape[:2]) * grid.voxel_size_m
     middle_m = np.array([*(np.array(grid.origin_m[:2]) + extent_m / 2), 0.0])

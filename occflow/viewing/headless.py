@@ -124,9 +124,9 @@ def require_display() -> None:
         return
     display = os.environ.get("DISPLAY")
     if not display:
-        raise InputError("no display (DISPLAY is not set), the player needs one; for pictures run viz/render.py")
+        raise InputError("no display (DISPLAY is not set), the player needs one; for pictures run render")
     if not _x11_answers(display):
-        raise InputError(f"display {display} does not answer, the player needs one; for pictures run viz/render.py")
+        raise InputError(f"display {display} does not answer, the player needs one; for pictures run render")
 
 
 def has_display() -> bool:

@@ -66,7 +66,7 @@ class Window:
         self._open3d = load_open3d()
         self._visualizer = self._open3d.visualization.VisualizerWithKeyCallback()
         if not self._visualizer.create_window("occflow", *WINDOW_PX, visible=visible):
-            raise InputError("open3d could not open a window on this display; for pictures run viz/render.py")
+            raise InputError("open3d could not open a window on this display; for pictures run render")
         plain_look(self._visualizer)
         self._overlay = Overlay(self._open3d, self._visualizer)
         self._meshes: OrderedDict[tuple, object] = OrderedDict()
