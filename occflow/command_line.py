@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from occflow.configuration import BOOL_TOO, TEXT_OR_NULL, check, check_key, find
+from occflow.choices import check_names
+from occflow.configuration import BOOL_TOO, check, check_key, find
 from occflow.configuration_help import annotated
 from occflow.errors import InputError
 from occflow.records import one_line
@@ -45,7 +46,7 @@ def compose_config(overrides: list[str], addition: Path | None = None) -> dict:
         addition: a YAML file of further groups, which stand beside those in configs/.
 
     Raises:
-        InputError: an unknown key or group, a malformed override, a value of another kind or out of its key's range.
+        InputError: an unknown key, group or name, a malformed override, a value of another kind or out of its range.
     """
     return _with_shipped_paths(_checked(overrides, addition)[0])
 
@@ -72,6 +73,7 @@ def _checked(overrides: list[str], addition: Path | None) -> tuple[dict, dict[st
     for override in values:  # first: a value that others are made of is wrong in itself
         check_key(plain, default, override.key_or_group)
     check(plain, default)
+    check_names(plain, default)
     return plain, choices
 
 
@@ -150,7 +152,7 @@ def _apply(override: Any, config: Any, default: dict) -> None:
     from omegaconf import OmegaConf
 
     key, value = override.key_or_group, override.value()
-    text = isinstance(find(default, key), str) or key in TEXT_OR_NULL
+    text = isinstance(find(default, key), str | None)
     if text and isinstance(value, bool | int | float) and not (key in BOOL_TOO and isinstance(value, bool)):
         value = override.input_line.partition("=")[2]  # log.version=1.10 is a name, not 1.1
     with _hydra_errors():
@@ -202,7 +204,7 @@ def run(job: Callable[[Any], None], description: str | None = None, argument: st
     SIGTERM and SIGHUP end it as Ctrl-C does; a job that handles them itself sets its own handlers.
 
     Args:
-        argument: the key that a first argument without a key stands for (python viz/player.py RUN).
+        argument: the key that a first argument without a key stands for (player RUN).
         addition: see `compose_config`.
         reads: the groups and keys that the job reads, which --help shows; None: all.
         takes_paths: the arguments are paths, no settings: `job(paths)`.

@@ -1,8 +1,9 @@
 """The check of a composed configuration, before anything runs: every key is known, and its value of the right kind.
 
 What kind a key is of follows from the value that the files in configs/ give it: a whole number, a number, true or
-false, text, or a list of these. What range it has follows from its name, below; keys that mean more than one kind are
-listed. Which values go together, and which names are known, is the jobs' to say.
+false, text, a list of these; null stands for a text that is absent. What range it has follows from its name, below;
+keys that mean more than one kind are listed. Names that are known: occflow.choices. Which values go together is the
+jobs' to say.
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ from occflow.records import one_line
 
 LARGEST = 2**31 - 1
 
-OPEN = ("study.ablations", "study.recordings")  # whatever names and keys the user gives
 NULL_TOO = ("stream.max_scenes", "stream.split", "view.forecasts")
 BOOL_TOO = ("stream.display",)
-TEXT_OR_NULL = ("benchmark.store", "eval.branches", "view.folder", "view.scene")  # null by default
 LENGTHS = {"origin_m": 3, "shape": 3, "ego_box_m": 4, "betas": 2, "panel_px": 2, "animation_px": 2,
            "strides": 3, "level_strides": 3}  # of lists, or of the lists in them
 
@@ -84,13 +83,12 @@ def check(config: Mapping, default: Mapping, before: str = "") -> None:
 def check_key(config: Mapping, default: Mapping, key: str) -> None:
     """As `check`, of one dotted key alone."""
     parent, _, name = key.rpartition(".")
-    below_open = any(f"{key}.".startswith(f"{one}.") for one in OPEN)
-    if not below_open and isinstance(find(default, parent), Mapping):
+    if isinstance(find(default, parent), Mapping):
         _check_entry(key, find(config, parent)[name], find(default, key))
 
 
 def find(default: Mapping, key: str) -> Any:
-    """The value of a dotted key in a configuration; of a key below an open one, that one's.
+    """The value of a dotted key in a configuration.
 
     Raises:
         InputError: no such key.
@@ -98,8 +96,6 @@ def find(default: Mapping, key: str) -> Any:
     value: Any = default
     parts = key.split(".") if key else []
     for count, part in enumerate(parts):
-        if ".".join(parts[:count]) in OPEN:
-            return value
         if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]
         elif isinstance(value, Mapping) and part in value:
@@ -117,7 +113,7 @@ def refuse_unknown_key(key: str, siblings: Mapping) -> NoReturn:
 
 
 def _check_entry(key: str, value: Any, default: Any) -> None:
-    if key in OPEN or not isinstance(default, Mapping):
+    if not isinstance(default, Mapping):
         _check_value(key, value, default)
     elif isinstance(value, Mapping):
         check(value, default, f"{key}.")
@@ -129,13 +125,10 @@ def _check_value(key: str, value: Any, default: Any) -> None:
     if value is None:
         if default is not None and key not in NULL_TOO:
             raise InputError(f"{key}: null is not {_wanted(key, default)}")
-    elif key in OPEN:
-        if not isinstance(value, Mapping):
-            raise InputError(f"{key}: {_shown(value)} is not a group of names, such as {{NAME: ...}}")
-    elif key in TEXT_OR_NULL:
+    elif default is None:
         if not isinstance(value, str):
             raise InputError(f"{key}: {_shown(value)} is not text, or null")
-    elif default is not None and not (key in BOOL_TOO and isinstance(value, bool)) and not _fits(key, value, default):
+    elif not (key in BOOL_TOO and isinstance(value, bool)) and not _fits(key, value, default):
         raise InputError(f"{key}: {_shown(value)} is not {_wanted(key, default)}")
 
 

@@ -21,7 +21,6 @@ from occflow.forecasting.rows import LoadedForecaster, load_any
 from occflow.grid import VoxelGrid
 from occflow.jobs.sources import configured_device
 from occflow.logs import open as log_readers
-from occflow.logs.kinds import described_log
 from occflow.logs.protocol import DrivingLog
 from occflow.occupancy.building.build import build_store
 from occflow.occupancy.frame import FrameInGrid
@@ -30,8 +29,8 @@ from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.tasks import Task
 from occflow.resources import pretrained_folder
-from occflow.viewing.display import has_display
 from occflow.viewing.film import Marginal, film_of_record, marginal
+from occflow.viewing.headless import has_display
 
 OWN_NAMES = ("student", "teacher")  # of the checkpoints that come with the project
 SHOWN_FUTURES = 3  # columns of a picture
@@ -68,7 +67,7 @@ def open_log(path: str | Path, kind: str | None = None, version: str | None = No
     Raises:
         InputError: no log, one that cannot be read, or one whose kind or version cannot be told.
     """
-    return log_readers.open_log(described_log(path, kind, version))
+    return log_readers.open_log(log_readers.described_log(path, kind, version))
 
 
 def build(log: DrivingLog, path: str | Path, grid: VoxelGrid = DEMO_GRID, settings: OccupancySettings | None = None,
@@ -160,7 +159,7 @@ def show(task: Task, futures: Forecast | Sequence[Forecast], picture: str | Path
         view = {"camera": camera, "frames_per_second": len(seconds) / seconds[-1]}
         play(lambda number: film_of_record(record), view, Path("screenshots"))
         return None
-    from occflow.viewing.sheet import render_sheet
+    from occflow.viewing.pictures import render_sheet
 
     path = Path(picture or PICTURE).expanduser()
     times_s = sorted({seconds[0], seconds[len(seconds) // 2], seconds[-1]})

@@ -6,7 +6,7 @@ A pose is named `a_from_b`: a 4 x 4 matrix that takes points of frame b to frame
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Rotation
 
 
 def pose_matrix(translation_m: np.ndarray, quaternion_wxyz: np.ndarray) -> np.ndarray:
@@ -43,13 +43,13 @@ def transform(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(points, dtype=np.float64) @ pose[:3, :3].T + pose[:3, 3]
 
 
-def interpolate(pose_0: np.ndarray, pose_1: np.ndarray, fraction: float) -> np.ndarray:
-    """Pose between two poses: linear in translation, geodesic in rotation; fraction 0 gives pose_0."""
-    rotations = Rotation.from_matrix(np.stack([pose_0[:3, :3], pose_1[:3, :3]]))
-    pose = np.eye(4)
-    pose[:3, :3] = Slerp([0.0, 1.0], rotations)([fraction]).as_matrix()[0]
-    pose[:3, 3] = (1 - fraction) * pose_0[:3, 3] + fraction * pose_1[:3, 3]
-    return pose
+def interpolate(poses_0: np.ndarray, poses_1: np.ndarray, fraction: float) -> np.ndarray:
+    """Poses [N, 4, 4] between pairs of poses: linear in translation, geodesic in rotation; fraction 0 gives poses_0."""
+    poses = (1 - fraction) * poses_0 + fraction * poses_1
+    rotations = poses_0[:, :3, :3]
+    turns = Rotation.from_matrix(np.swapaxes(rotations, 1, 2) @ poses_1[:, :3, :3]).as_rotvec()
+    poses[:, :3, :3] = rotations @ Rotation.from_rotvec(fraction * turns).as_matrix()
+    return poses
 
 
 def points_in_box(points: np.ndarray, frame_from_box: np.ndarray, size_lwh_m: np.ndarray,

@@ -13,8 +13,8 @@ from occflow.command_line import run
 from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, OCC3D_GRID
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.viewing.display import require_display
 from occflow.viewing.film import OCCUPANCY, Film
+from occflow.viewing.headless import require_display
 from occflow.viewing.player import WINDOW_PX, Window
 
 GRID = OCC3D_GRID

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import yaml
 from occflow import __version__, commands
 from occflow.command_line import CONFIG_DIR, compose_config, describe_config
 from occflow.commands import NAMES
-from occflow.commands.completion import bash_completion
+from occflow.commands.completion import completion
 from occflow.configuration_help import key_comments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,18 +45,14 @@ def test_help_has_a_line_for_every_subcommand(called):
     assert called("--version") == (0, f"occflow {__version__}\n", "")
 
 
-def test_every_tool_of_the_checkout_that_is_no_study_is_a_subcommand():
+def test_every_tool_of_the_checkout_is_a_subcommand():
     tools = {path.stem: path.read_text() for folder in ("tools", "viz") for path in (ROOT / folder).glob("*.py")}
-    assert {name for name, text in tools.items() if "from studies" not in text} == set(NAMES)
-    assert all(f'start("{name}")' in tools[name] for name in NAMES)
+    assert set(tools) == set(NAMES) and all(f'start("{name}")' in tools[name] for name in NAMES)
 
 
-def test_the_benchmark_finds_its_study_though_none_is_installed(tmp_path):
-    (tmp_path / "occflow").symlink_to(ROOT / "occflow")
-    call = f"import runpy; runpy.run_path({str(ROOT / 'tools/benchmark.py')!r}); import studies.sparse_dense"
-    done = subprocess.run([sys.executable, "-c", call], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_a_command_is_named_as_everybody_calls_it_whether_from_a_checkout_a_wheel_or_python():
+    files = [*ROOT.glob("occflow/**/*.py"), *ROOT.glob("configs/**/*.yaml")]
+    assert [path for path in files if re.search(r"(tools|viz)/\w+\.py", path.read_text())] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -74,7 +71,7 @@ def describe_raw() -> dict:
 
 @pytest.mark.parametrize("arguments, told", [
     (["forcast"], "error: forcast: no such subcommand; did you mean forecast? (occflow --help lists them)\n"),
-    (["completion", "fish"], "error: completion: write `occflow completion bash`; other shells have none\n"),
+    (["completion", "csh"], "error: completion: write `occflow completion SHELL` with one of bash, zsh, fish\n"),
     (["simulate_log", "log=fancy", "--help"], "error: configuration: In 'config': Could not find 'log/fancy'"),
     (["compare_reports", "a"], "error: compare_reports: two reports are compared, 1 given; name two folders of runs\n"),
     (["render", "nowhere"], "error: nowhere/forecast.npz: "),
@@ -97,17 +94,47 @@ def test_help_shows_values_as_chosen_and_every_comment_of_the_files():
                    for line in lines), key
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-@pytest.mark.parametrize("line, words", [
+COMPLETED = [
     ("occflow fore", ["forecast"]), ("occflow simulate_log simulation.val_s", ["simulation.val_scenes="]),
     ("occflow forecast log=kitti_r", ["kitti_raw"]), ("occflow forecast distill.met", []),
-    ("occflow render pre", ["pretrained"]), ("occflow forecast forecast.checkpoint=pre", ["pretrained"])])
+    ("occflow render pre", ["pretrained"]), ("occflow forecast forecast.checkpoint=pre", ["pretrained"])]
+ZSH_ITSELF = """
+compdef() { : }
+compset() { PREFIX=${PREFIX#*=} }
+compadd() { while [[ $1 != -- ]]; do shift; done; shift; print -l -- ${(M)@:#$PREFIX*} }
+_files() { print -l -- $PREFIX*(N) }
+"""
+
+
+def complete(shell: str, script: str) -> list[str]:
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell}")
+    done = subprocess.run([shell, *(["-f"] if shell == "zsh" else []), "-c", script], cwd=ROOT, capture_output=True,
+                          text=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("line, words", COMPLETED)
 def test_bash_completes_subcommands_keys_and_the_files_of_a_group(line, words):
     typed = line.replace("=", " = ").split(" ")  # as bash breaks it
-    script = (f"{bash_completion()}\nCOMP_WORDS=({' '.join(typed)})\nCOMP_CWORD={len(typed) - 1}\nCOMP_LINE='{line}'\n"
-              f"COMP_POINT={len(line)}\n_occflow\necho \"${{COMPREPLY[@]}}\"")
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert (done.stdout.split(), done.stderr) == (words, "")
+    assert complete("bash", f"{completion('bash')}\nCOMP_WORDS=({' '.join(typed)})\nCOMP_CWORD={len(typed) - 1}\n"
+                            f"COMP_LINE='{line}'\nCOMP_POINT={len(line)}\n_occflow\n"
+                            "echo \"${COMPREPLY[@]}\"") == words
+
+
+@pytest.mark.parametrize("line, words", COMPLETED)
+def test_zsh_completes_them_too(line, words):
+    typed = line.split(" ")
+    assert complete("zsh", f"{ZSH_ITSELF}{completion('zsh')}\nwords=({' '.join(typed)})\nCURRENT={len(typed)}\n"
+                           f"PREFIX='{typed[-1]}'\n_occflow") == words
+
+
+@pytest.mark.parametrize("line, words", COMPLETED)
+def test_fish_completes_them_too_with_their_keys(line, words):
+    key = f"{line.split(' ')[-1].partition('=')[0]}=" if line.count("=") else ""
+    found = complete("fish", f"{completion('fish')}\ncomplete -C '{line}'")
+    assert [word.rstrip("/") for word in found] == [f"{key}{word}" for word in words]
 
 
 def test_without_open3d_a_forecast_ends_well_with_its_table(called, monkeypatch, tmp_path):

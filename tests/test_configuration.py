@@ -6,6 +6,8 @@ from itertools import zip_longest
 
 import pytest
 
+from occflow.choices import CHOICES as NAMED
+from occflow.choices import names, values_of
 from occflow.command_line import CONFIG_DIR, compose_config
 from occflow.configuration import find
 from occflow.errors import InputError
@@ -51,6 +53,13 @@ REFUSED = {
     "log=null": "log=null: names none of the files in configs/log", "log=[a,b]": "configs/log",
     "log=fancy": "Available options", "distill_shared=all": "distill_shared: no such key", "run_dir=${nope}": "nope",
     "log.root=a'b": "configuration",
+    "train.precision=fp16": "train.precision: 'fp16' is not known; known: auto, fp32, bf16",
+    "eval.baselines=[copy,psychic]": "eval.baselines: 'psychic' is not known; known: copy, persistence,",
+    "eval.teacher_samplers=[{steps: 5, solver: rk4}]": "eval.teacher_samplers.solver: 'rk4'",
+    "eval.predictions=[{folder: a, ego: Q}]": "eval.predictions.ego: 'Q'",
+    "device=abacus": "device: 'abacus'", "device=cuda:one": "device: 'cuda:one'",
+    "stream.display=yes": "'yes'", "data.input=camera": "known: occupancy, causal",
+    "log.kind=fancy": "semantickitti_voxels",
 }
 
 
@@ -67,6 +76,8 @@ ACCEPTED = {
     "train.mean.learning_rate=1": 1, "++train.mean.steps=0": 0, "stream.display=true": True, "stream.split=null": None,
     "stream.max_scenes=null": None, "view.folder=null": None, "eval.baselines=[]": [], "data.grid.shape.0=50": 50,
     "eval.predictions=[a,{folder: b}]": ["a", {"folder": "b"}], "seed=${workers}": 2,
+    "device=cuda:11": "cuda:11", "stream.display=auto": "auto", "distill.method=vsd": "vsd",
+    "log.kind=occ3d": "occ3d", "eval.baselines=[copy]": ["copy"],
     "distill.crop.voxels=0": 0, "distill.crop={voxels: 0}": {"voxels": 0, "a_window": 4},
 }
 
@@ -78,6 +89,19 @@ def test_a_value_that_can_be_arrives(override):
     for part in key.split("."):
         value = value[int(part)] if isinstance(value, list) else value[part]
     assert value == ACCEPTED[override] and type(value) is type(ACCEPTED[override])
+
+
+@pytest.mark.parametrize("key", NAMED)
+def test_every_name_that_the_project_s_files_give_is_known_and_no_other(key):
+    known = names(NAMED[key])
+    given = [list(values_of(compose_config(groups), key.split("."))) for groups in ROUNDS]
+    assert known and {name for found in given for name in found} <= set(known)
+    groups = next((groups for groups, found in zip(ROUNDS, given) if found), None)
+    if groups is not None:  # solvers of samplers and egos of predictions have no default
+        wrong = "[nothing]" if isinstance(find(compose_config(groups), key), list) else "nothing"
+        with pytest.raises(InputError) as caught:
+            compose_config([*groups, f"{key}={wrong}"])
+        assert str(caught.value) == f"{key}: 'nothing' is not known; known: {', '.join(known)}"
 
 
 def test_one_key_of_a_group_that_stands_for_another_leaves_the_others():

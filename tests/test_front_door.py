@@ -198,11 +198,11 @@ def test_a_store_is_opened_again_without_its_log(store):
 
 
 def test_where_there_is_a_display_a_window_is_opened(store, student, monkeypatch, tmp_path):
-    import occflow.viewing.display
+    import occflow.viewing.headless
     import occflow.viewing.player
 
     shown = []
-    monkeypatch.setattr(occflow.viewing.display, "require_display", lambda: None)
+    monkeypatch.setattr(occflow.viewing.headless, "require_display", lambda: None)
     monkeypatch.setattr(occflow.viewing.player, "play", lambda films, view, folder: shown.append((films(0), view)))
     task = store.task("tiny-1", 5)
     assert occflow.show(task, student.samples(task, range(4))) is None

@@ -56,10 +56,11 @@ def test_a_quaternion_is_the_rotation(pose):
 
 @given(poses(), poses(), st.floats(0, 1))
 def test_between_two_poses_lies_a_pose(first, second, fraction):
-    between = interpolate(first, second, fraction)
+    pair = (first[None], second[None])
+    [between] = interpolate(*pair, fraction)
     assert is_rigid(between)
     assert np.allclose(between[:3, 3], first[:3, 3] + fraction * (second[:3, 3] - first[:3, 3]), atol=1e-8)
-    assert np.allclose(interpolate(first, second, 0.0), first) and np.allclose(interpolate(first, second, 1.0), second)
+    assert np.allclose(interpolate(*pair, 0.0), first) and np.allclose(interpolate(*pair, 1.0), second)
 
 
 @given(poses())

@@ -76,7 +76,7 @@ def test_a_log_with_another_configuration_is_refused(folder):
 
 def test_pictures(folder):
     open3d_error = None
-    from occflow.viewing.record import draw_record
+    from occflow.viewing.source import draw_record
 
     try:
         paths = list(draw_record(folder / "run" / "forecast.npz", folder / "run", config_in(folder)["view"]))

@@ -14,9 +14,10 @@ COMMANDS = {
     "Data": ("simulate_log", "branch_futures", "build_occupancy", "inspect_store", "index_windows"),
     "Training": ("train_autoencoder", "train_teacher", "train_regression", "distill_mfd", "distill"),
     "Forecasts": ("forecast", "realtime_demo", "resample_future"),
-    "Scores": ("evaluate", "compare_reports"),
+    "Scores": ("evaluate", "compare_reports", "benchmark"),
     "Pictures": ("player", "render", "export"),
 }
+SHELLS = ("bash", "zsh", "fish")
 NAMES = tuple(name for names in COMMANDS.values() for name in names)
 
 
@@ -31,12 +32,12 @@ def main() -> None:
     elif name in NAMES:
         sys.argv = [f"occflow {name}", *rest]
         start(name)
-    elif first == "completion" and rest == ["bash"]:
-        from occflow.commands.completion import bash_completion
+    elif first == "completion" and len(rest) == 1 and rest[0] in SHELLS:
+        from occflow.commands.completion import completion
 
-        say(bash_completion())
+        say(completion(rest[0]))
     elif first == "completion":
-        _refuse("completion: write `occflow completion bash`; other shells have none")
+        _refuse(f"completion: write `occflow completion SHELL` with one of {', '.join(SHELLS)}")
     else:
         near = get_close_matches(name, NAMES, 1)
         _refuse(f"{' '.join(first.split())}: no such subcommand{f'; did you mean {near[0]}?' if near else ''} "
@@ -57,7 +58,8 @@ def overview() -> str:
              "Usage: occflow SUBCOMMAND [KEY=VALUE ...]   (occflow SUBCOMMAND --help: its keys)"]
     for section, names in COMMANDS.items():
         lines += ["", f"{section}:", *(f"  {name:<{width}}  {_summary(name)}" for name in names)]
-    return "\n".join([*lines, "", "occflow --version; tab completion: eval \"$(occflow completion bash)\""])
+    return "\n".join([*lines, "", "occflow --version; tab completion: eval \"$(occflow completion bash)\"; "
+                      "zsh likewise, after compinit; occflow completion fish | source"])
 
 
 def _summary(name: str) -> str:

@@ -14,7 +14,7 @@ READS = ("log", "data", "model", "eval", "view", "forecast", "seed", "device", "
 def main(config: dict) -> None:
     from occflow.jobs.score import forecast_log
     from occflow.viewing.headless import PICTURES_LACK, open3d_installed
-    from occflow.viewing.record import draw_record
+    from occflow.viewing.source import draw_record
 
     run_dir, table = forecast_log(config)
     print(table)

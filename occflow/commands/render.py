@@ -12,8 +12,7 @@ ARGUMENT = "view.source"  # what a first argument without a key is
 
 def main(config: dict) -> None:
     from occflow.run_record import timed_step
-    from occflow.viewing.record import draw_source
-    from occflow.viewing.source import open_source
+    from occflow.viewing.source import draw_source, open_source
 
     source = open_source(config["view"], config["run_dir"])
     with timed_step(source.folder, "render"):

@@ -13,8 +13,8 @@ from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.distill.weighting import regression_loss
 from occflow.flow.identities import eulerian_target
-from occflow.flow.mean_velocity import mean_velocity
 from occflow.flow.path import noised
+from occflow.flow.solvers import mean_velocity
 from occflow.flow.times import logit_normal_pairs
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from occflow.distill import matching
 from occflow.distill.matching import MAX_TIME, MIN_TIME
 from occflow.distill.protocol import Batch, Networks
-from occflow.flow.mean_velocity import mean_velocity
+from occflow.flow.solvers import mean_velocity
 from occflow.flow.times import intervals
 
 

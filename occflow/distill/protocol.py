@@ -63,7 +63,7 @@ class Batch:
 
 
 FEW_STEPS = ("none", "jumps", "renoised", "resampled", "inner")
-"""One step only; flow.few_steps.sample_jumps, sample_renoised, sample_resampled; inner steps of a light head."""
+"""One step only; flow.solvers.sample_jumps, sample_renoised, sample_resampled; inner steps of a light head."""
 
 
 class Method(Protocol):

@@ -100,7 +100,7 @@ def read_branch_file(path: Path) -> BranchFile:
         _check(file)
         return file
     except (OSError, ValueError, InputError) as error:
-        raise InputError(f"{path}: no branches can be read ({one_line(error)}); run tools/branch_futures.py") from None
+        raise InputError(f"{path}: no branches can be read ({one_line(error)}); run branch_futures") from None
 
 
 def _check(file: BranchFile) -> None:
@@ -128,7 +128,7 @@ def branch_windows(source: WindowSource, folder: Path, keys: list[WindowKey]) ->
     found = {key: window_file(folder, key.scene, frame(key.scene, key.start + present).token) for key in keys}
     found = {key: path for key, path in found.items() if path.is_file()}
     if not found:
-        raise InputError(f"{folder}: no branching futures of these windows; run tools/branch_futures.py first")
+        raise InputError(f"{folder}: no branching futures of these windows; run branch_futures first")
     return found
 
 

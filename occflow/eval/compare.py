@@ -1,4 +1,4 @@
-"""Which differences between two reports exceed what other scenes would do (tools/compare_reports.py)."""
+"""Which differences between two reports exceed what other scenes would do (compare_reports)."""
 
 from __future__ import annotations
 

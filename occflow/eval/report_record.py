@@ -21,7 +21,7 @@ SCORES = ("iou", "miou", "movable_iou")  # of a row of the main table
 MAX_INSTANTS = 64  # of horizon_s
 MAX_FIGURE = 1e12  # of anything that was measured
 MAX_SEED = 2 ** 63 - 1
-REMEDY = "this is not a report of tools/evaluate.py, make it again"
+REMEDY = "this is no report that evaluate wrote, make it again"
 
 Figure = float | None  # null where nothing was measured
 Span = tuple[Figure, Figure]
@@ -62,7 +62,7 @@ def read_report(path: Path) -> dict:
         InputError: missing, or not a report; the message names the field.
     """
     if not Path(path).is_file():
-        raise InputError(f"{path}: no such report; make one with tools/evaluate.py")
+        raise InputError(f"{path}: no such report; make one with evaluate")
     report = read_json(path, remedy=REMEDY)
     try:
         _check(conform(report, Report, "report"))

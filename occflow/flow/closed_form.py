@@ -1,4 +1,4 @@
-"""Teachers whose velocity and flow are known exactly: the oracles of the tests (docs/methods.md 0)."""
+"""Velocities and flows known exactly: oracles of the tests, and what networks start from (docs/methods.md 0)."""
 
 from __future__ import annotations
 
@@ -51,3 +51,13 @@ class MixtureFlow:
         scores = self.weights.log() - (offsets**2).sum(-1) / (2 * variance)
         slopes = -self.means + ((t - (1 - t) * self.std**2) / variance)[:, None] * offsets
         return (scores.softmax(1)[..., None] * slopes).sum(1)
+
+
+def unit_gaussian_factor(r: Tensor, t: Tensor) -> Tensor:
+    """The k in u(x, r, t) = k x when data are N(0, I); at r = t the velocity (2t - 1) / ((1 - t)^2 + t^2).
+
+    From the Gaussian row of docs/methods.md 0, written so that r = t is no special case:
+    k = 2 (t + r - 1) / (sd_t (sd_t + sd_r)), sd_t^2 = (1 - t)^2 + t^2.
+    """
+    std_r, std_t = ((1 - r) ** 2 + r**2).sqrt(), ((1 - t) ** 2 + t**2).sqrt()
+    return 2 * (t + r - 1) / (std_t * (std_t + std_r))

@@ -13,6 +13,7 @@ from torch.func import jvp
 
 from occflow.flow.path import AverageVelocity, Velocity, per_row
 
+DERIVATIVES = ("forward", "central")
 CENTRAL_STEP = 5e-3  # float32: error some 4e-5; smaller steps lose digits, larger ones curvature
 
 
@@ -30,7 +31,7 @@ def directional_derivative(function: Callable[..., Tensor], inputs: Sequence[Ten
     if mode == "forward":
         return jvp(function, tuple(inputs), tuple(tangents))
     if mode != "central":
-        raise ValueError(f"unknown derivative '{mode}': use forward or central")
+        raise ValueError(f"unknown derivative '{mode}': use {' or '.join(DERIVATIVES)}")
     ahead, behind = (function(*(x + sign * CENTRAL_STEP * d for x, d in zip(inputs, tangents))) for sign in (1, -1))
     return function(*inputs), (ahead - behind) / (2 * CENTRAL_STEP)
 

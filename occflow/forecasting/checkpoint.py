@@ -130,8 +130,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def _existing(path: Path) -> Path:
     if not Path(path).is_file():
-        raise InputError(f"{path}: no such checkpoint file; train one with tools/train_teacher.py and "
-                         "tools/distill_mfd.py, or run 'make demo'")
+        raise InputError(f"{path}: no such checkpoint file; train one with train_teacher and "
+                         "distill_mfd, or name another")
     return Path(path)
 
 

@@ -198,6 +198,5 @@ class TwinForecaster(RegressionForecaster):
 
 
 def load_student(path: Path, device: torch.device) -> StudentForecaster:
-    """The student of a checkpoint made by tools/distill_mfd.py, on a device."""
+    """The student of a checkpoint made by distill_mfd, on a device."""
     return StudentForecaster(load_forecaster(path, ("student",), device))
-

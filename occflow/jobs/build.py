@@ -1,4 +1,4 @@
-"""The job behind tools/build_occupancy.py; it loads no network, so that its worker processes stay small."""
+"""The job behind the command build_occupancy; it loads no network, so that its worker processes stay small."""
 
 from __future__ import annotations
 

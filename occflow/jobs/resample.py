@@ -11,10 +11,9 @@ from torch import Tensor
 from occflow.errors import InputError
 from occflow.eval.ensemble import energy_score
 from occflow.eval.evaluate import forecast_seed
-from occflow.flow.few_steps import resampled
 from occflow.flow.path import noised
 from occflow.flow.posterior import PosteriorVelocity, posterior_velocity
-from occflow.flow.solvers import sample_flow
+from occflow.flow.solvers import resampled, sample_flow
 from occflow.forecasting.checkpoint import forecaster_of, read_checkpoint, refuse_other_windows
 from occflow.jobs.sources import configured_device, configured_windows, open_configured_store, prepare_torch
 from occflow.models.flow_model import Condition, FlowModel
@@ -44,7 +43,7 @@ class FutureResampler:
         self.learned = hasattr(model.velocity, "posterior")
         if kind == "student" and not self.learned:
             raise InputError("resample.checkpoint: a student of a method that learns no posterior; use one of "
-                             "tools/distill.py distill=meta_flow_map, or a teacher")
+                             "distill=meta_flow_map, or a teacher")
 
     @torch.no_grad()
     def residual(self, condition: Condition, decided: Tensor, time: float, seed: int) -> Tensor:
@@ -106,7 +105,7 @@ def resampling_model(path: Path, config: Mapping) -> tuple[FlowModel, str]:
         InputError: no such file, one of another kind, or of other windows than the configured ones.
     """
     if not path.is_file():
-        raise InputError(f"resample.checkpoint: {path} does not exist; make it with tools/distill.py "
+        raise InputError(f"resample.checkpoint: {path} does not exist; run distill with "
                          "distill=meta_flow_map, or name a teacher (RUN_DIR/teacher.safetensors)")
     checkpoint = read_checkpoint(path)
     model = forecaster_of(checkpoint, ("student", "teacher"), configured_device(config))

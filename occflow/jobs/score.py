@@ -1,4 +1,4 @@
-"""Scoring behind tools/evaluate.py and tools/forecast.py."""
+"""Scoring behind the commands evaluate and forecast."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.windows import WindowKey, WindowSource, refuse_other_interval
 from occflow.training.teacher import seed_everything
 
+DEVICES = ("auto", "cpu", "cuda", "cuda:0")  # and other numbers
+
 
 def configured_device(config: Mapping) -> torch.device:
     """Where the networks of every tool run: `device`; "auto": CUDA where there is one.
@@ -24,8 +26,8 @@ def configured_device(config: Mapping) -> torch.device:
         InputError: a name of no device, or of one that is not there.
     """
     name = str(config["device"])
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", name):
-        raise InputError(f"device: '{name}' is not known; use auto, cpu, cuda or cuda:N")
+    if re.sub(r":\d{1,4}$", ":0", name) not in DEVICES:
+        raise InputError(f"device: '{name}' is not known; known: {', '.join(DEVICES)}")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device("cuda" if count else "cpu")

@@ -1,5 +1,4 @@
-"""The trainings behind tools/train_teacher.py, tools/train_regression.py, tools/distill_mfd.py and
-tools/distill.py."""
+"""The trainings behind the commands train_teacher, train_regression, distill_mfd and distill."""
 
 from __future__ import annotations
 
@@ -163,8 +162,8 @@ def distill_mfd(config: Mapping) -> Path:
         InputError: group `distill` is of another method.
     """
     if config["distill"]["method"] != "mfd":
-        raise InputError(f"distill.method: tools/distill_mfd.py is for mfd, not {config['distill']['method']}; "
-                         "use tools/distill.py")
+        raise InputError(f"distill.method: distill_mfd is for mfd, not {config['distill']['method']}; "
+                         "run distill")
     return distill_teacher(config)
 
 

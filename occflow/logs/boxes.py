@@ -1,13 +1,35 @@
-"""Boxes between two annotated instants."""
+"""Boxes at any time, from those of annotated instants."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
+from occflow.geometry import interpolate
 from occflow.logs.protocol import Box
+
+SAME_STAMP_S = 1e-6  # stamps are whole microseconds
+
+
+def boxes_at(stamp_s: float, instants_s: Sequence[float], boxes: Callable[[int], Sequence[Box]]) -> list[Box]:
+    """Boxes at a time; none before the first and after the last instant.
+
+    Args:
+        instants_s: annotated instants, increasing, seconds.
+        boxes: those of an instant, by its place in `instants_s`.
+    """
+    following = bisect_right(instants_s, stamp_s + SAME_STAMP_S)
+    if following == 0:
+        return []
+    before_s = instants_s[following - 1]
+    if stamp_s - before_s <= SAME_STAMP_S:
+        return list(boxes(following - 1))
+    if following == len(instants_s):
+        return []
+    fraction = (stamp_s - before_s) / (instants_s[following] - before_s)
+    return interpolate_boxes(boxes(following - 1), boxes(following), fraction)
 
 
 def interpolate_boxes(before: Sequence[Box], after: Sequence[Box], fraction: float) -> list[Box]:
@@ -23,9 +45,6 @@ def interpolate_boxes(before: Sequence[Box], after: Sequence[Box], fraction: flo
         return nameless
     start = np.stack([first.world_from_box for first, _ in pairs])  # [B, 4, 4]
     end = np.stack([second.world_from_box for _, second in pairs])
-    poses = (1 - fraction) * start + fraction * end
-    turn = Rotation.from_matrix(np.swapaxes(start[:, :3, :3], 1, 2) @ end[:, :3, :3]).as_rotvec()
-    poses[:, :3, :3] = start[:, :3, :3] @ Rotation.from_rotvec(fraction * turn).as_matrix()
     named = [Box(first.track, first.label, pose, (1 - fraction) * first.size_lwh_m + fraction * second.size_lwh_m)
-            for (first, second), pose in zip(pairs, poses, strict=True)]
+            for (first, second), pose in zip(pairs, interpolate(start, end, fraction), strict=True)]
     return named + nameless

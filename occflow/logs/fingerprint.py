@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 TEXT_SUFFIXES = (".txt", ".xml", ".json")  # poses, calibration, stamps, tables: their contents count
@@ -25,12 +25,7 @@ def fingerprint_of(root: Path, files: Iterable[Path | str]) -> str:
         size = os.stat(path).st_size if os.path.isfile(path) else "missing"
         digest.update(f"{name}:{size}\n".encode(errors="surrogateescape"))
         if name.endswith(TEXT_SUFFIXES) and size != "missing" and size <= TEXT_BYTES:
-            for block in _blocks(path):
-                digest.update(block)
+            with open(path, "rb") as stream:
+                while block := stream.read(BLOCK_BYTES):
+                    digest.update(block)
     return digest.hexdigest()[:8]
-
-
-def _blocks(path: str) -> Iterator[bytes]:
-    with open(path, "rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            yield block

@@ -5,21 +5,36 @@ from __future__ import annotations
 import warnings
 from datetime import datetime
 from pathlib import Path
+from xml.etree import ElementTree
+from xml.parsers import expat
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from occflow.errors import InputError
 from occflow.geometry import invert
+from occflow.grid import CLASS_NAMES
 from occflow.logs.fingerprint import fingerprint_of
-from occflow.logs.kitti_files import read_calibration, read_rows, read_text, refuse_scans_beyond, rigid
-from occflow.logs.kitti_scenes import KittiScenes, Scan
-from occflow.logs.kitti_tracklets import read_tracklets
+from occflow.logs.kitti_scenes import (
+    KittiScenes,
+    Scan,
+    read_calibration,
+    read_rows,
+    read_text,
+    refuse_scans_beyond,
+    rigid,
+)
+from occflow.logs.protocol import Box
 from occflow.records import one_line
 
 EARTH_RADIUS_M = 6378137.0
 OXTS_COLUMNS = 30
 PARTS = ("velodyne_points/**/*", "oxts/**/*", "tracklet_labels.xml")  # what a store may be made of
+MAX_XML_BYTES = 64 << 20  # of tracklet_labels.xml; the largest published file has 5 MB
+CLASS_OF_TYPE = {"Car": "car", "Van": "car", "Truck": "truck", "Pedestrian": "pedestrian",
+                 "Person": "pedestrian", "Person (sitting)": "pedestrian", "Person_sitting": "pedestrian",
+                 "Cyclist": "bicycle", "Tram": "others", "Misc": "others"}
+POSE_TAGS = ("tx", "ty", "tz", "rx", "ry", "rz")  # of a tracklet; metres, radians; tz is the bottom of the box
 
 
 class KittiRawLog(KittiScenes):
@@ -53,8 +68,9 @@ class KittiRawLog(KittiScenes):
         refuse_scans_beyond(folder / "velodyne_points/data", len(stamps_s), "time stamps")
         paths = [folder / f"velodyne_points/data/{i:010d}.bin" for i in range(len(stamps_s))]
         stamped = _stamped(scene, stamps_s, paths)
-        rotation, translation = read_calibration(folder.parent / "calib_imu_to_velo.txt", {"R": 9, "T": 3})
-        imu_from_velodyne = invert(rigid(rotation, translation, folder.parent / "calib_imu_to_velo.txt"))
+        calibration = folder.parent / "calib_imu_to_velo.txt"
+        rotation, translation_m = read_calibration(calibration, {"R": 9, "T": 3})
+        imu_from_velodyne = invert(rigid(np.column_stack([rotation.reshape(3, 3), translation_m]), calibration))
         oxts = np.concatenate([read_rows(folder / f"oxts/data/{i:010d}.txt", OXTS_COLUMNS)[:1]
                                for i in stamped])
         boxes = [()] * len(stamps_s)
@@ -107,3 +123,55 @@ def _stamped(scene: str, stamps_s: list[float | None], paths: list[Path]) -> lis
         warnings.warn(f"scene {scene}: skipped {len(empty)} instants without scan and time stamp, first {empty[0]}",
                       stacklevel=2)
     return [number for number in range(len(stamps_s)) if stamps_s[number] is not None]
+
+
+def read_tracklets(path: Path, num_scans: int) -> list[tuple[Box, ...]]:
+    """Boxes of every scan of a drive, of its tracklet_labels.xml; their poses are `velodyne_from_box`.
+
+    Raises:
+        InputError: a file that is too large, declares entities, or is no tracklet file of this drive.
+    """
+    boxes: list[list[Box]] = [[] for _ in range(num_scans)]
+    root = _parsed(path)
+    try:
+        for number, item in enumerate(root.findall("./tracklets/item")):
+            label = CLASS_NAMES.index(CLASS_OF_TYPE[item.findtext("objectType").strip()])
+            size_lwh_m = np.array([float(item.findtext(tag)) for tag in "lwh"])
+            first = int(item.findtext("first_frame"))
+            poses = [[float(pose.findtext(tag)) for tag in POSE_TAGS] for pose in item.findall("./poses/item")]
+            if first < 0 or first + len(poses) > num_scans:
+                raise ValueError(f"tracklet {number} has frames {first} to {first + len(poses) - 1} of {num_scans}")
+            if not (np.isfinite(size_lwh_m).all() and size_lwh_m.min() > 0 and np.isfinite(poses).all()):
+                raise ValueError(f"tracklet {number} has a size or pose that is not usable")
+            for frame, values in enumerate(poses, start=first):
+                boxes[frame].append(Box(f"tracklet-{number}", label, _pose(values, size_lwh_m[2]), size_lwh_m))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: not the tracklets of this drive ({type(error).__name__}: {one_line(error)}); "
+                         "unpack it again, or remove it to do without boxes") from None
+    return [tuple(at_scan) for at_scan in boxes]
+
+
+def _pose(values: list[float], height_m: float) -> np.ndarray:
+    """velodyne_from_box [4, 4] of tx, ty, tz, rx, ry, rz."""
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_euler("xyz", values[3:]).as_matrix()
+    pose[:3, 3] = np.array(values[:3]) + pose[:3, 2] * height_m / 2
+    return pose
+
+
+def _parsed(path: Path) -> ElementTree.Element:
+    """The XML of a file that is not large and declares no entities: a few lines of those unfold to gigabytes."""
+    if path.stat().st_size > MAX_XML_BYTES:
+        raise InputError(f"{path}: {path.stat().st_size} bytes are too large for tracklets; remove the file")
+
+    def refuse(name: str, *_: object) -> None:
+        raise InputError(f"{path}: declares the entity '{name}', which tracklets do not need; remove the file")
+
+    text, checker = path.read_bytes(), expat.ParserCreate()
+    checker.EntityDeclHandler = refuse
+    try:
+        checker.Parse(text, True)
+        return ElementTree.fromstring(text)
+    except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:  # or an encoding unheard of
+        raise InputError(f"{path}: broken XML ({one_line(error)}); unpack it again, or remove it to do without "
+                         "boxes") from None

@@ -10,10 +10,16 @@ from occflow.errors import InputError
 from occflow.geometry import invert
 from occflow.grid import CLASS_NAMES
 from occflow.logs.fingerprint import fingerprint_of
-from occflow.logs.kitti_files import read_calibration, read_rows, read_text, refuse_scans_beyond, rigid
-from occflow.logs.kitti_raw import OXTS_COLUMNS, oxts_poses
-from occflow.logs.kitti_scenes import KittiScenes, Scan
-from occflow.logs.kitti_tracklets import CLASS_OF_TYPE
+from occflow.logs.kitti_raw import CLASS_OF_TYPE, OXTS_COLUMNS, oxts_poses
+from occflow.logs.kitti_scenes import (
+    KittiScenes,
+    Scan,
+    read_calibration,
+    read_rows,
+    read_text,
+    refuse_scans_beyond,
+    rigid,
+)
 from occflow.logs.protocol import Box
 
 RATE_HZ = 10  # the benchmark has no time stamps; its scans come at 10 Hz
@@ -59,8 +65,8 @@ def read_mounts(path: Path) -> tuple[np.ndarray, np.ndarray]:
         InputError: a missing or broken file.
     """
     rectified, camera, imu = read_calibration(path, MOUNTS)
-    rectified_from_velodyne = rigid(rectified, np.zeros(3), path) @ _pose_of_rows(camera, path)
-    return invert(rectified_from_velodyne), invert(_pose_of_rows(imu, path))
+    rectified_from_velodyne = rigid(np.column_stack([rectified.reshape(3, 3), np.zeros(3)]), path) @ rigid(camera, path)
+    return invert(rectified_from_velodyne), invert(rigid(imu, path))
 
 
 def read_tracking_labels(path: Path, num_scans: int, velodyne_from_camera: np.ndarray) -> list[tuple[Box, ...]]:
@@ -72,23 +78,19 @@ def read_tracking_labels(path: Path, num_scans: int, velodyne_from_camera: np.nd
     Raises:
         InputError: a file that is no label file of this sequence.
     """
-    boxes: list[dict[str, Box]] = [{} for _ in range(num_scans)]
-    nameless: list[list[Box]] = [[] for _ in range(num_scans)]
+    boxes: list[list[Box]] = [[] for _ in range(num_scans)]
     for number, words in enumerate(map(str.split, read_text(path).splitlines()), start=1):
         if not words or words[2:3] == [NOT_AN_OBJECT]:
             continue
         try:
             frame, box = _labelled_box(words, velodyne_from_camera)
-            if not 0 <= frame < num_scans or box.track in boxes[frame]:
+            if not 0 <= frame < num_scans or box.track and box.track in {other.track for other in boxes[frame]}:
                 raise ValueError(f"frame {frame} of {num_scans}, or {box.track} twice in it")
         except (ValueError, KeyError) as error:
             raise InputError(f"{path}: line {number} is no label of this sequence ({type(error).__name__}: {error}); "
                              "unpack it again, or remove it to do without boxes") from None
-        if box.track:
-            boxes[frame][box.track] = box
-        else:
-            nameless[frame].append(box)
-    return [(*named.values(), *others) for named, others in zip(boxes, nameless)]
+        boxes[frame].append(box)
+    return [tuple(sorted(at_scan, key=lambda box: not box.track)) for at_scan in boxes]  # those without a track last
 
 
 def _labelled_box(words: list[str], velodyne_from_camera: np.ndarray) -> tuple[int, Box]:
@@ -106,9 +108,3 @@ def _labelled_box(words: list[str], velodyne_from_camera: np.ndarray) -> tuple[i
     track = "" if int(words[1]) < 0 else f"track-{int(words[1])}"
     return int(words[0]), Box(track, CLASS_NAMES.index(CLASS_OF_TYPE[words[2]]), velodyne_from_camera @ pose,
                               size_lwh_m)
-
-
-def _pose_of_rows(values: np.ndarray, path: Path) -> np.ndarray:
-    """Pose [4, 4] of the upper three rows [12] of its matrix."""
-    rows = values.reshape(3, 4)
-    return rigid(rows[:, :3], rows[:, 3], path)

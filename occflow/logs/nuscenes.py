@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.logs.boxes import interpolate_boxes
+from occflow.logs.boxes import boxes_at
 from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.nuscenes_classes import box_class, class_of_index
-from occflow.logs.nuscenes_files import read_labels, read_points
 from occflow.logs.nuscenes_tables import (
     broken_records,
     read_splits,
@@ -26,11 +24,11 @@ from occflow.logs.nuscenes_tables import (
     refuse_large_tables,
 )
 from occflow.logs.protocol import Box, Keyframe, Sweep
-from occflow.logs.scan_points import PointFilter, SweepReader
+from occflow.logs.scan_points import PointFilter, SweepReader, read_classes, read_scan
 from occflow.records import inside
 
 CHANNEL = "LIDAR_TOP"
-SAME_STAMP_S = 1e-6  # stamps are whole microseconds
+SCAN_COLUMNS = 5  # of a .pcd.bin file: x, y, z, intensity, ring
 OFFICIAL_SPLITS = {  # our split names -> the devkit's, by published version
     "v1.0-trainval": {"train": "train", "val": "val"},
     "v1.0-mini": {"train": "mini_train", "val": "mini_val"},
@@ -105,18 +103,7 @@ class NuScenesLog:
     def boxes_at(self, scene: str, stamp_s: float) -> list[Box]:
         """Boxes at a time; none before the first and after the last keyframe."""
         keyframes = self.keyframes(scene)
-        stamps = [keyframe.stamp_s for keyframe in keyframes]
-        following = bisect_right(stamps, stamp_s + SAME_STAMP_S)
-        if following == 0:
-            return []
-        before = keyframes[following - 1]
-        if stamp_s - before.stamp_s <= SAME_STAMP_S:
-            return list(before.boxes)
-        if following == len(keyframes):
-            return []
-        after = keyframes[following]
-        fraction = (stamp_s - before.stamp_s) / (after.stamp_s - before.stamp_s)
-        return interpolate_boxes(before.boxes, after.boxes, fraction)
+        return boxes_at(stamp_s, [keyframe.stamp_s for keyframe in keyframes], lambda place: keyframes[place].boxes)
 
     def _samples(self, scene: str) -> list[dict]:
         """Sample records of a scene in the order of time."""
@@ -179,9 +166,10 @@ class NuScenesLog:
         world_from_ego = self._world_from_ego(record)
         sensor = self._tables.get("calibrated_sensor", record["calibrated_sensor_token"])
         ego_from_sensor = record_pose(sensor, str(self._table_folder / "calibrated_sensor.json"))
-        points, labels = read_points(path), None
+        points, labels = read_scan(path, SCAN_COLUMNS), None
         if record["token"] in self._labels_of:
-            labels = read_labels(inside(self.root, self._labels_of[record["token"]]), len(points), self._class_of_index)
+            labels, _ = read_classes(inside(self.root, self._labels_of[record["token"]]), len(points), "u1",
+                                     self._class_of_index, "category.json, which comes with nuScenes-lidarseg")
         return Sweep(record["timestamp"] / 1e6, points, labels, world_from_ego @ ego_from_sensor, world_from_ego,
                      record["sample_token"] if record["is_key_frame"] else None, path)
 

@@ -1,18 +1,27 @@
-"""From the configuration group `log` to a driving log."""
+"""From the configuration group `log`, or a mere folder, to a driving log."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from occflow.errors import InputError
+from occflow.logs.kitti_raw import KittiRawLog
+from occflow.logs.kitti_tracking import KittiTrackingLog
+from occflow.logs.nuscenes import NuScenesLog
 from occflow.logs.protocol import DrivingLog
+from occflow.logs.semantickitti import SemanticKittiLog
+from occflow.records import one_line
 
-if TYPE_CHECKING:
-    from occflow.logs.kitti_scenes import KittiScenes
-
-NEEDED_KEYS = {"nuscenes": ("root", "version"), "kitti_raw": ("root",), "kitti_tracking": ("root",),
-               "semantickitti": ("root",)}
+DRIVES = {"kitti_raw": KittiRawLog, "kitti_tracking": KittiTrackingLog, "semantickitti": SemanticKittiLog}
+NEEDED_KEYS = {"nuscenes": ("root", "version"), **dict.fromkeys(DRIVES, ("root",))}
+TABLES = "v1.0-*/sample_data.json"  # of nuScenes, in a folder named after its version
+SIGNS = {  # files and folders that only a log of the kind has, below its root
+    "nuscenes": (TABLES,),
+    "kitti_raw": ("velodyne_points", "*_sync/oxts", "*/*_sync/oxts"),
+    "kitti_tracking": ("oxts/[0-9][0-9][0-9][0-9].txt",),
+    "semantickitti": ("sequences/*/poses.txt",),
+}
 
 
 def open_log(log: Mapping) -> DrivingLog:
@@ -30,23 +39,42 @@ def open_log(log: Mapping) -> DrivingLog:
     missing = [key for key in NEEDED_KEYS[kind] if not log.get(key)]
     if missing:
         raise InputError(f"log.{missing[0]}: missing; set log.{missing[0]}=... (see configs/log/)")
-    if kind == "kitti_raw":  # each reader brings its own third parties
-        from occflow.logs.kitti_raw import KittiRawLog
-
-        return _of_sound_scenes(KittiRawLog(log["root"]))
-    if kind == "kitti_tracking":
-        from occflow.logs.kitti_tracking import KittiTrackingLog
-
-        return _of_sound_scenes(KittiTrackingLog(log["root"]))
-    if kind == "semantickitti":
-        from occflow.logs.semantickitti import SemanticKittiLog
-
-        return _of_sound_scenes(SemanticKittiLog(log["root"]))
-    from occflow.logs.nuscenes import NuScenesLog
-
-    return NuScenesLog(log["root"], log["version"])
+    if kind == "nuscenes":
+        return NuScenesLog(log["root"], log["version"])
+    drives = DRIVES[kind](log["root"])
+    drives.leave_out_broken()
+    return drives
 
 
-def _of_sound_scenes(log: KittiScenes) -> KittiScenes:
-    log.leave_out_broken()
-    return log
+def described_log(root: str | Path, kind: str | None = None, version: str | None = None) -> dict:
+    """A log as `open_log` takes it: kind, root, version; what is not told is guessed from what lies there.
+
+    Raises:
+        InputError: no such folder, a kind or version that is unknown, or one that cannot be told.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; name the folder of a driving log (see data/README.md)")
+    if kind is None:
+        kind = _guessed_kind(root)
+    if kind == "nuscenes" and version is None:
+        version = _only_version(root)
+    return {"kind": kind, "root": root, "version": version}
+
+
+def _guessed_kind(root: Path) -> str:
+    found = [kind for kind, signs in SIGNS.items() if any(next(root.glob(sign), None) for sign in signs)]
+    if len(found) != 1:
+        what = f"looks like {' and '.join(found)}" if found else "nothing of a driving log that is known"
+        raise InputError(f"{root}: {what}; name the kind, one of {', '.join(NEEDED_KEYS)}, or another folder "
+                         "(see data/README.md)")
+    return found[0]
+
+
+def _only_version(root: Path) -> str:
+    versions = sorted(path.parent.name for path in root.glob(TABLES))
+    if len(versions) != 1:
+        found = f"tables of {len(versions)} versions ({one_line(', '.join(versions))})" if versions else \
+            f"no tables ({TABLES})"
+        raise InputError(f"{root}: {found}; name the version, the table folder's name")
+    return versions[0]

@@ -1,4 +1,5 @@
-"""A scene's sweeps one by one: which points of a scan are usable, and one counted warning about those that are not."""
+"""A scene's sweeps one by one: the files of their points and labels, and which points are usable, with one counted
+warning about those that are not."""
 
 from __future__ import annotations
 
@@ -16,6 +17,56 @@ from occflow.logs.protocol import Sweep
 Record = TypeVar("Record")
 MAX_SCAN_BYTES = 1 << 30  # a revolution of 128 beams has some 50 MB
 FARTHEST_M = 1000.0  # no LiDAR of a car reaches farther: such a coordinate is a fault
+
+
+def read_scan(path: Path, columns: int) -> np.ndarray:
+    """Points [N, 3] float32, metres, sensor frame; N > 0, non-finite ones included.
+
+    Args:
+        path: rows of `columns` little-endian float32, x, y and z first.
+
+    Raises:
+        InputError: a missing, empty, truncated or impossibly large file.
+    """
+    size = _size(path)
+    if size == 0:
+        raise InputError(f"{path}: empty scan; copy the file again or leave its scene out")
+    if size > MAX_SCAN_BYTES:
+        raise InputError(f"{path}: {size} bytes are more than a scan can have; copy the file again")
+    if size % (4 * columns):
+        raise InputError(f"{path}: truncated scan, {size} bytes are not a multiple of {4 * columns}; copy the file "
+                         "again")
+    return np.fromfile(path, dtype="<f4").reshape(-1, columns)[:, :3]
+
+
+def read_classes(path: Path, num_points: int, dtype: str, class_of: np.ndarray, defined: str) \
+        -> tuple[np.ndarray, np.ndarray]:
+    """Occupancy classes [num_points] uint8 of a scan's points, and the labels in the file that they come from.
+
+    Args:
+        path: one label a point, of numpy type `dtype`.
+        class_of: lookup [2^b] from the low b bits of a label, -1 where there is no such label.
+        defined: what says which labels there are, for the message.
+
+    Raises:
+        InputError: a missing file, one of another length than its scan, or an unknown label.
+    """
+    count = _size(path) / np.dtype(dtype).itemsize
+    if count != num_points:
+        raise InputError(f"{path}: {count:g} labels for a scan of {num_points} points; scan and labels are not of one "
+                         "release, copy both again")
+    labels = np.fromfile(path, dtype=dtype) & (len(class_of) - 1)
+    classes = class_of[labels]
+    if (classes < 0).any():
+        raise InputError(f"{path}: label index {labels[classes < 0][0]} is not in {defined}; copy the file again")
+    return classes.astype(np.uint8), labels
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file that has to be there."""
+    if not path.is_file():
+        raise InputError(f"{path}: missing file; unpack the scans and labels of the log again")
+    return path.stat().st_size
 
 
 class PointFilter:

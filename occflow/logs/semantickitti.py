@@ -10,9 +10,17 @@ from occflow.errors import InputError
 from occflow.geometry import invert
 from occflow.grid import CLASS_NAMES
 from occflow.logs.fingerprint import fingerprint_of
-from occflow.logs.kitti_files import read_calibration, read_rows, refuse_scans_beyond, rigid
-from occflow.logs.kitti_scenes import KittiScenes, PointLabels, Scan
+from occflow.logs.kitti_scenes import (
+    KittiScenes,
+    PointLabels,
+    Scan,
+    read_calibration,
+    read_rows,
+    refuse_scans_beyond,
+    rigid,
+)
 from occflow.logs.protocol import UNLABELLED
+from occflow.logs.scan_points import read_classes
 
 FOLDERS = ("*.txt", "velodyne/*.bin", "labels/*.label", "voxels/*")  # what a store may be made of
 VAL_SEQUENCES = ("08",)  # of the benchmark; 11 to 21 have no labels
@@ -73,8 +81,8 @@ def read_track(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         InputError: a missing or broken file, files of different lengths, or times that do not increase.
     """
     (mount,) = read_calibration(folder / "calib.txt", {"Tr": 12})
-    camera_from_velodyne = rigid(mount.reshape(3, 4)[:, :3], mount.reshape(3, 4)[:, 3], folder / "calib.txt")
-    rows = read_rows(folder / "poses.txt", 12).reshape(-1, 3, 4)
+    camera_from_velodyne = rigid(mount, folder / "calib.txt")
+    rows = read_rows(folder / "poses.txt", 12)
     stamps_s = np.arange(len(rows)) / 10
     if (folder / "times.txt").is_file():
         stamps_s = read_rows(folder / "times.txt", 1)[:, 0]
@@ -82,8 +90,7 @@ def read_track(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"{folder}: {len(stamps_s)} times and {len(rows)} poses; unpack the sequence again")
     if not (np.diff(stamps_s) > 0).all():
         raise InputError(f"{folder / 'times.txt'}: time stamps do not increase; unpack the sequence again")
-    poses = [invert(camera_from_velodyne) @ rigid(row[:, :3], row[:, 3], folder / "poses.txt") @ camera_from_velodyne
-             for row in rows]
+    poses = [invert(camera_from_velodyne) @ rigid(row, folder / "poses.txt") @ camera_from_velodyne for row in rows]
     return stamps_s, np.stack(poses)
 
 
@@ -93,11 +100,5 @@ def read_labels(path: Path, num_points: int) -> PointLabels:
     Raises:
         InputError: a file of another length, or an unknown label.
     """
-    if path.stat().st_size != 4 * num_points:
-        raise InputError(f"{path}: {path.stat().st_size} bytes for {num_points} points of 4 bytes each; scan and "
-                         "labels are not of one release, copy both again")
-    labels = np.fromfile(path, dtype="<u4") & 0xFFFF
-    classes = CLASS_OF_LABEL[labels]
-    if (classes < 0).any():
-        raise InputError(f"{path}: a label that SemanticKITTI does not define; copy the file again")
-    return PointLabels(classes.astype(np.uint8), labels >= FIRST_MOVING)
+    classes, labels = read_classes(path, num_points, "<u4", CLASS_OF_LABEL, "those that SemanticKITTI defines")
+    return PointLabels(classes, labels >= FIRST_MOVING)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from occflow.errors import InputError
-from occflow.flow.mean_velocity import unit_gaussian_factor
+from occflow.flow.closed_form import unit_gaussian_factor
 from occflow.flow.path import per_row
 from occflow.models.layout import Layout
 from occflow.sparse.layers import (
@@ -24,6 +24,7 @@ from occflow.sparse.layers import (
 from occflow.sparse.sites import Sites
 
 MEDIAN_SOFTENING = 0.02  # standard deviations of the state below which a distance is squared, so that it has a slope
+CENTRES = ("median", "mean")
 MIN_SCALE, MAX_SCALE = 0.05, 2.0  # standard deviations of the state, whose channels have unit variance
 EMBEDDING_CHANNELS = 64
 
@@ -176,7 +177,7 @@ def mean_loss(forecast: MeanForecast, target: Tensor, scale_weight: float, centr
     elif centre == "mean":
         off = error.mean()
     else:
-        raise InputError(f"train.mean.centre: '{centre}' is not known; known: median, mean")
+        raise InputError(f"train.mean.centre: '{centre}' is not known; known: {', '.join(CENTRES)}")
     return off + scale_weight * likelihood.mean()
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from occflow.errors import InputError
-from occflow.flow.few_steps import following_noise, sample_jumps, sample_renoised, sample_resampled
-from occflow.flow.mean_velocity import unit_gaussian_factor
+from occflow.flow.closed_form import unit_gaussian_factor
 from occflow.flow.path import AverageVelocity, per_row
 from occflow.flow.posterior import joined, joined_share, unit_gaussian_posterior, unit_gaussian_transition
+from occflow.flow.solvers import following_noise, sample_jumps, sample_renoised, sample_resampled
 from occflow.sparse.layers import FourierEmbedding, LayerNorm, zero_initialised
 
 

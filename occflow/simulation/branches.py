@@ -63,7 +63,7 @@ def branch_log(root: Path, version: str, simulation: Mapping, seed: int, workers
             raise InputError(f"simulation.{key}: {value!r} is not a whole number from {least} to {most}")
     log = record_of(version, settings, seed)
     if LOG.read(root) != log:
-        raise InputError(f"{root}: is not the log of these settings; run tools/simulate_log.py with them first")
+        raise InputError(f"{root}: is not the log of these settings; run simulate_log with them first")
     record = {"format": FORMAT, **{key: simulation[key] for key in KEYS}, "log": log}
     numbers = range(settings.train_scenes, settings.train_scenes + settings.val_scenes)
     chosen = chosen_keyframes(settings, simulation["branch_every"], simulation["branch_frames"])

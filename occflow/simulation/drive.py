@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from occflow.atomic import atomic_folder
 from occflow.errors import InputError
+from occflow.geometry import invert
 from occflow.records import first_difference, read_json
 from occflow.simulation.boxes import Triangles
 from occflow.simulation.exact import fill_boxes, static_occupancy, write_occ3d
@@ -29,13 +30,14 @@ from occflow.simulation.nuscenes_writer import TABLES, SceneWriter, lidar_mount,
 from occflow.simulation.populate import populate
 from occflow.simulation.sensors import varied
 from occflow.simulation.settings import SimulationSettings
+from occflow.simulation.terrain import Terrain
 from occflow.simulation.town import Town, build_town
 from occflow.simulation.traffic import TICK_S, Traffic
 from occflow.worker_process import each
 
 REPLACE = "simulation.replace=true replaces it"
 RECORD = "simulation.json"  # beside the log: what it was made with
-BRANCHES = "branches"  # folder in the log that tools/branch_futures.py writes
+BRANCHES = "branches"  # folder in the log that branch_futures writes
 WORLD = 3  # number of the procedural world; counted up when the same settings make another log
 
 
@@ -140,11 +142,12 @@ class Scene:
 def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed: int, number: int
                    ) -> dict[str, list[dict]]:
     """Write the files of scene `number` and return the rows of its tables; all from (seed, number)."""
-    scene = Scene(settings, seed, number)
-    if settings.varied_sensors:
-        settings = varied(settings, scene.sensor_rng)
+    scene, terrain = Scene(settings, seed, number), Terrain()
+    if settings.varied:
+        settings, terrain = varied(settings, scene.sensor_rng), Terrain.drawn(scene.sensor_rng)
     mount = lidar_mount(settings.mount_height_m)
-    town, traffic, writer = scene.town, scene.traffic, SceneWriter(root, version, seed, number, mount)
+    town, traffic = scene.town, scene.traffic
+    writer = SceneWriter(root, version, seed, number, invert(terrain.error) @ mount, terrain)
     lidar = Lidar(Triangles.joined([town.ground.triangles(), town.boxes.triangles(),
                                     traffic.standing_boxes().triangles()]), settings)
     sweeps_a_keyframe = settings.sweep_hz // settings.keyframe_hz
@@ -155,13 +158,15 @@ def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed:
         returns = lidar.sweep(lambda after, rest=rest: traffic.moving_boxes(rest + after),
                               lambda after, rest=rest: traffic.ego_pose(rest + after) @ mount, scene.sensor_rng)
         world_from_ego = traffic.ego_pose(rest)
+        lifted = terrain.pose(world_from_ego)
+        returns = replace(returns, points=terrain.seen(returns.points, world_from_ego @ mount, lifted @ mount))
         if not between:
             writer.add_keyframe(sample, seconds, traffic, rest, returns)
             if settings.exact_occupancy:
                 volume = static_occupancy(town, world_from_ego)
                 fill_boxes(volume, traffic.boxes(rest), world_from_ego)
                 write_occ3d(root / "gts" / writer.name / writer.sample_token(sample) / "labels.npz", volume)
-        writer.add_sweep(index, sample + bool(between), seconds, world_from_ego, returns, keyframe=not between)
+        writer.add_sweep(index, sample + bool(between), seconds, lifted @ terrain.error, returns, not between)
     return writer.finish(traffic, town.ground)
 
 

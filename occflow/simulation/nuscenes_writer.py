@@ -13,6 +13,7 @@ from occflow.simulation.agents import Agent
 from occflow.simulation.boxes import CATEGORIES
 from occflow.simulation.ground import CELL_M, ROAD, Ground
 from occflow.simulation.lidar import Returns
+from occflow.simulation.terrain import Terrain
 from occflow.simulation.traffic import Traffic
 
 MOUNT_AHEAD_M = 0.94  # of the rear axle, as in nuScenes
@@ -61,9 +62,10 @@ def visibility_of(num_points: int) -> str:
 class SceneWriter:
     """Writes the files of one scene under `root` and collects the rows of its tables."""
 
-    def __init__(self, root: Path, version: str, seed: int, number: int, ego_from_sensor: np.ndarray) -> None:
+    def __init__(self, root: Path, version: str, seed: int, number: int, ego_from_sensor: np.ndarray,
+                 terrain: Terrain) -> None:
         self.root, self.version, self.key = root, version, (seed, number)
-        self.ego_from_sensor = ego_from_sensor
+        self.ego_from_sensor, self.terrain = ego_from_sensor, terrain
         self.name = scene_name(number)
         self.start_us = FIRST_STAMP_US + number * SCENE_GAP_US
         self.rows: dict[str, list[dict]] = {name: [] for name in TABLES}
@@ -111,7 +113,7 @@ class SceneWriter:
             appearance += before < sample - 1
             self.seen_last[index] = sample, appearance
             agent, (length, width, height) = traffic.agents[index], traffic.agents[index].size_m
-            pose, attribute = poses[index].copy(), attribute_of(agent)
+            pose, attribute = self.terrain.pose(poses[index]), attribute_of(agent)
             pose[:3, 3] += pose[:3, 2] * height / 2
             row = {"token": self._token("annotation", sample, index), "sample_token": self._token("sample", sample),
                    "instance_token": self._token("instance", index, appearance),

@@ -13,7 +13,7 @@ from occflow.errors import InputError
 class SimulationSettings:
     """How many scenes, how long, what sensor, how much traffic (see configs/simulation/demo.yaml).
 
-    With `varied_sensors` every scene has a sensor of its own (occflow.simulation.sensors).
+    With `varied` every scene has a sensor and hills of its own (occflow.simulation.sensors, .terrain).
 
     Raises:
         InputError: a value that no world can be made of.
@@ -36,7 +36,7 @@ class SimulationSettings:
     parked_share: float
     pedestrians: int
     motion_during_revolution: bool
-    varied_sensors: bool
+    varied: bool
     exact_occupancy: bool
 
     def __post_init__(self) -> None:
@@ -63,6 +63,8 @@ class SimulationSettings:
                              "-90 to 90 degrees, the lowest first; 0.3 to 5 m)")
         if not (0 <= self.dropout < 1 and 0 <= self.parked_share <= 1 and self.range_noise_m >= 0):
             raise InputError("simulation.dropout and parked_share are shares, range_noise_m is not negative")
+        if self.varied and self.exact_occupancy:
+            raise InputError("simulation.exact_occupancy: is of flat towns; leave simulation.varied false with it")
         if not (0 <= self.vehicles <= 1000 and 0 <= self.pedestrians <= 1000):
             raise InputError("simulation.vehicles and pedestrians: from 0 to 1000")
 

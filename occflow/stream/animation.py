@@ -15,9 +15,9 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.stream.forecaster import StreamForecast
 from occflow.stream.sinks import shown_frames
-from occflow.viewing.animation import GAP_PX, MARGIN_PX, gif_palette
-from occflow.viewing.panels import Panels, panel_size, view_value
-from occflow.viewing.picture import blank, legend, stack, write
+from occflow.viewing.palette import gif_palette
+from occflow.viewing.panels import Panels, blank, legend, panel_size, stack, view_value, write
+from occflow.viewing.pictures import GAP_PX, MARGIN_PX
 
 SAME_INSTANT_S = 0.1  # a later present this near to the time of a forecast frame shows what came true
 SHORTEST_S, LONGEST_S = 0.05, 1.0  # a picture stays

@@ -1,4 +1,4 @@
-"""The real-time demo behind tools/realtime_demo.py."""
+"""The real-time demo behind the command realtime_demo."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ from occflow.stream.sinks import LastForecasts
 from occflow.stream.source import Replay
 from occflow.stream.student import ensure_student
 from occflow.stream.window import LiveWindow
-from occflow.viewing.display import has_display, require_display
-from occflow.viewing.headless import open3d_installed
+from occflow.viewing.headless import has_display, open3d_installed, require_display
 
 TRIAL_BYTES = 1 << 20  # more than a report takes
 

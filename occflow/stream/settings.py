@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 
 from occflow.errors import InputError
 
+DISPLAYS = ("auto",)  # beside true and false
 SLOWEST_PACE = 1e-3  # 0.1 s of the recording take 100 s
 LIMITS = {  # least and most; a time as short as the least is as good as none
     "pace": (0, 1e3), "rate_hz": (1e-3, 100), "accumulate_s": (0, 60), "deadline_s": (1e-3, 3600),
@@ -110,8 +111,8 @@ class DemoSettings:
 
     def __post_init__(self) -> None:
         _refuse_unusable(self)
-        if not isinstance(self.display, bool) and self.display != "auto":
-            raise InputError(f"stream.display: {self.display!r} is not known; known: auto, true, false")
+        if not isinstance(self.display, bool) and self.display not in DISPLAYS:
+            raise InputError(f"stream.display: {self.display!r} is not {', '.join(DISPLAYS)}, true or false")
 
     @classmethod
     def from_dict(cls, values: Mapping) -> DemoSettings:

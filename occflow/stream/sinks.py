@@ -31,7 +31,7 @@ class LastForecasts:
             self._made = forecast
 
     def save(self, path: Path, grid: VoxelGrid) -> Path | None:
-        """Write the last forecast that the network made, for viz/player.py and viz/render.py; None without one."""
+        """Write the last forecast that the network made, for player and render; None without one."""
         made = self._made
         if made is None:
             return None

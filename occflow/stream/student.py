@@ -33,9 +33,9 @@ def ensure_student(config: Mapping) -> FlowModel:
 
 def _refuse_unless_embedded(checkpoint: Path, config: Mapping) -> None:
     if checkpoint != Path(config["run_dir"]) / "student.safetensors":
-        raise InputError(f"stream.checkpoint: {checkpoint} does not exist; name a student of tools/distill_mfd.py")
+        raise InputError(f"stream.checkpoint: {checkpoint} does not exist; name a student of distill_mfd")
     if config["log"]["root"] != config["simulation"]["root"]:
-        raise InputError(f"no student at {checkpoint}; run `python tools/realtime_demo.py "
+        raise InputError(f"no student at {checkpoint}; run `realtime_demo "
                          f"stream.checkpoint={checkpoint}` without log= once (trains one on the embedded log), or name "
                          "one with stream.checkpoint=PATH")
 

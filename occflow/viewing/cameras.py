@@ -1,8 +1,9 @@
-"""Cameras: where the eye stands in the grid frame, in proportion to the grid's half width."""
+"""Cameras: where the eye stands in the grid frame, in proportion to the grid's half width, and how it is moved by hand:
+turned about its target, pushed over the ground, brought nearer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +19,12 @@ PRESETS = {
     "birds_eye": ((-0.001, 0.0, 3.00), (0.0, 0.0, 0.0), 38.0),
     "front": ((-0.30, 0.0, 0.18), (0.60, 0.0, 0.0), 60.0),
 }
+
+LOWEST_EYE_M = 1.5  # no camera stands lower: faces below it that look down are never seen
+TURN_RAD_PER_PX = 0.006
+ELEVATION_RAD = (0.02, np.pi / 2 - 1e-3)
+DISTANCE_M = (3.0, 600.0)
+ZOOM_A_NOTCH = 0.9
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,46 @@ def preset(name: str, grid: VoxelGrid) -> Camera:
         InputError: unknown preset.
     """
     if name not in PRESETS:
-        raise InputError(f"view.camera={name}: unknown camera; one of {', '.join(PRESETS)}")
+        raise InputError(f"no camera {name!r}; known: {', '.join(PRESETS)}")
     eye, target, opening_deg = PRESETS[name]
     extent_m = np.array(grid.shape[:2]) * grid.voxel_size_m
     middle_m = np.array([*(np.array(grid.origin_m[:2]) + extent_m / 2), 0.0])
     half_m = extent_m.max() / 2
     return Camera(middle_m + np.array(eye) * half_m, middle_m + np.array(target) * half_m, opening_deg)
+
+
+def turned(camera: Camera, right_px: float, down_px: float) -> Camera:
+    """The camera after a drag: it goes round its target, never below the ground."""
+    distance_m, azimuth, elevation = _polar(camera)
+    return _placed(camera, distance_m, azimuth - right_px * TURN_RAD_PER_PX, elevation + down_px * TURN_RAD_PER_PX)
+
+
+def pushed(camera: Camera, right_px: float, down_px: float, height_px: int) -> Camera:
+    """The camera after a drag with the other button: eye and target slide so that the ground follows the mouse."""
+    distance_m, azimuth, _ = _polar(camera)
+    metres_a_px = 2 * distance_m * np.tan(np.radians(camera.opening_deg) / 2) / height_px
+    forward = -np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
+    right = np.array([forward[1], -forward[0], 0.0])
+    shift = metres_a_px * (down_px * forward - right_px * right)
+    return replace(camera, eye_m=camera.eye_m + shift, target_m=camera.target_m + shift)
+
+
+def zoomed(camera: Camera, notches: float) -> Camera:
+    """The camera nearer to its target (positive notches) or farther from it."""
+    distance_m, azimuth, elevation = _polar(camera)
+    return _placed(camera, distance_m * ZOOM_A_NOTCH ** notches, azimuth, elevation)
+
+
+def _polar(camera: Camera) -> tuple[float, float, float]:
+    """Distance (metres), azimuth and elevation (radians) of the eye as seen from the target."""
+    away = camera.eye_m - camera.target_m
+    return float(np.linalg.norm(away)), float(np.arctan2(away[1], away[0])), \
+        float(np.arctan2(away[2], np.hypot(away[0], away[1])))
+
+
+def _placed(camera: Camera, distance_m: float, azimuth: float, elevation: float) -> Camera:
+    distance_m = float(np.clip(distance_m, *DISTANCE_M))
+    lowest = np.arcsin(np.clip((LOWEST_EYE_M - camera.target_m[2]) / distance_m, 0, 1))
+    elevation = float(np.clip(elevation, max(lowest, ELEVATION_RAD[0]), ELEVATION_RAD[1]))
+    flat = np.array([np.cos(azimuth), np.sin(azimuth)]) * np.cos(elevation)
+    return replace(camera, eye_m=camera.target_m + distance_m * np.array([*flat, np.sin(elevation)]))

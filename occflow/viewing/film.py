@@ -1,9 +1,12 @@
-"""Everything a player can show of one scene, whatever it was read from: a frame of each source at each instant."""
+"""Everything a player can show of one scene, whatever it was read from: a frame of each source at each instant; and
+names that come with it (of scenes, forecasts, objects) made fit for paths and topics."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -12,8 +15,11 @@ from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.storage.store import OccupancyStore
+from occflow.records import file_name
 
 HISTORY, TRUTH, OCCUPANCY, CAUSAL = "history", "truth", "occupancy", "seen so far"
+UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")  # for a path or a topic
+MAX_LENGTH = 100  # characters of a plain name
 
 
 @dataclass(frozen=True)
@@ -124,3 +130,28 @@ def shown_forecasts(record: ForecastRecord, wanted: Iterable[str] | str) -> dict
     names = [wanted] if isinstance(wanted, str) else wanted  # view.forecasts=student-1 is easily written
     found = {name: record.forecasts[name] for name in names if name in record.forecasts}
     return found or dict(record.forecasts)
+
+
+def film_path(folder: Path, film: Film, suffix: str, prefix: str = "") -> Path:
+    """FOLDER/[PREFIX]SCENE.ORIGIN.SUFFIX, where ORIGIN tells files of a run from those of a store.
+
+    Raises:
+        InputError: a scene whose name cannot be that of a file.
+    """
+    try:
+        return Path(folder) / file_name(f"{prefix}{file_name(film.scene)}.{film.origin}.{suffix}")
+    except ValueError as error:
+        raise InputError(f"scene {error}; nothing is written under such a name: rename the scene in the log") from None
+
+
+def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """For each name one of letters, digits, "_", "-" and "." that no other has, as alike as can be; none of `taken`."""
+    used, found = set(taken), {}
+    for name in names:
+        stem = UNFIT.sub("_", name)[:MAX_LENGTH].lstrip(".") or "_"
+        plain, number = stem, 2
+        while plain in used:
+            plain, number = f"{stem}-{number}", number + 1
+        used.add(plain)
+        found[name] = plain
+    return found

@@ -1,6 +1,8 @@
-"""The plates on the player's window: title, keys, legend and timeline, drawn with PIL; and what a click on them means.
+"""The plates on the player's window: title, keys, legend and timeline, drawn with PIL; what a click on them means; and
+how they come into the window.
 
-Positions are pixels of the window, from its upper left corner.
+Positions are pixels of the window, from its upper left corner. Open3D's window without Vulkan has neither text nor
+widgets, so the plates are textured quads that stay right before the eye, and names lie in the scene.
 """
 
 from __future__ import annotations
@@ -10,7 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from occflow.grid import CLASS_NAMES
+from occflow.geometry import invert, transform
+from occflow.grid import CLASS_NAMES, VoxelGrid
+from occflow.viewing.cameras import Camera
+from occflow.viewing.headless import NEAR_M
 from occflow.viewing.palette import (
     CLASS_COLOURS,
     DIFFERENCE_COLOURS,
@@ -29,6 +34,10 @@ TRACK, KNOB, PAST, FUTURE = (215, 217, 224), (25, 90, 235), (120, 120, 130), (25
 TIMELINE_PX = 52
 PLAY_PX = 46  # width of the play button
 RAMP = (0.125, 0.25, 0.5, 0.75, 1.0)
+PLATE_DEPTH_M = 1.05 * NEAR_M
+LABEL_SHARE, LABEL_ABOVE_M = 0.09, 5.0  # height of a name in depths of a grid; its lower edge above the road
+# Corners come clockwise from the upper left; faces are seen from where their corners run anticlockwise.
+_UVS = np.array([(0, 0), (0, 1), (1, 1), (0, 0), (1, 1), (1, 0)], dtype=np.float64)
 Rect = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -162,3 +171,60 @@ def _text_plate(lines: list[str], left: int, top: int, strong: int = -1) -> Plat
         draw.text((PAD_PX + (first_px if len(one) > 1 else 0), y - (2 if is_strong else 0)), one[-1],
                   fill=INK if is_strong else FAINT_INK, font=large if is_strong else font)
     return Plate(plate, left, top)
+
+
+class Overlay:
+    """The textured quads of one Visualizer, by name."""
+
+    def __init__(self, open3d, visualizer) -> None:
+        self._open3d, self._visualizer = open3d, visualizer
+        self._quads: dict[str, object] = {}
+
+    def put(self, name: str, image: Image.Image, corners_m: np.ndarray) -> None:
+        """Show a picture between corners [4, 3], grid frame: upper left, then clockwise."""
+        self.remove(name)
+        o3d = self._open3d
+        quad = o3d.geometry.TriangleMesh(o3d.utility.Vector3dVector(_anticlockwise(corners_m)),
+                                         o3d.utility.Vector3iVector([[0, 1, 2], [0, 2, 3]]))
+        quad.triangle_uvs = o3d.utility.Vector2dVector(_UVS)
+        quad.textures = [o3d.geometry.Image(np.ascontiguousarray(np.asarray(image.convert("RGB"))))]
+        quad.triangle_material_ids = o3d.utility.IntVector([0, 0])
+        self._visualizer.add_geometry(quad, reset_bounding_box=False)
+        self._quads[name] = quad
+
+    def move(self, name: str, corners_m: np.ndarray) -> None:
+        """Put a picture that is there elsewhere."""
+        self._quads[name].vertices = self._open3d.utility.Vector3dVector(_anticlockwise(corners_m))
+        self._visualizer.update_geometry(self._quads[name])
+
+    def remove(self, name: str) -> None:
+        """Take a picture away, if it is there."""
+        if name in self._quads:
+            self._visualizer.remove_geometry(self._quads.pop(name), reset_bounding_box=False)
+
+    def keep_only(self, names: set[str]) -> None:
+        """Take all other pictures away."""
+        for name in set(self._quads) - names:
+            self.remove(name)
+
+
+def label_corners(grid: VoxelGrid, place_m: tuple[float, float, float], aspect: float) -> np.ndarray:
+    """Corners [4, 3] of a sign before a grid that is drawn at `place_m`, leaning back so that all cameras read it."""
+    depth_m, width_m = np.array(grid.shape[:2]) * grid.voxel_size_m
+    height_m = min(LABEL_SHARE * depth_m, width_m / aspect)
+    lower = np.array([grid.origin_m[0] - height_m, grid.origin_m[1] + width_m / 2, LABEL_ABOVE_M]) + place_m
+    left, upper = np.array([0, height_m * aspect / 2, 0]), np.array([height_m, 0, height_m]) * np.sqrt(0.5)
+    return np.array([lower + upper + left, lower + upper - left, lower - left, lower + left])
+
+
+def plate_corners(camera: Camera, window_px: tuple[int, int], left: int, top: int, size_px: tuple[int, int]) \
+        -> np.ndarray:
+    """Corners [4, 3] before the camera that cover a rectangle of the window pixel by pixel."""
+    right, bottom = left + size_px[0], top + size_px[1]
+    pixels = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) - 0.5
+    rays = np.column_stack([pixels, np.ones(4)]) @ np.linalg.inv(camera.intrinsic(*window_px)).T
+    return transform(invert(camera.extrinsic()), rays * PLATE_DEPTH_M)
+
+
+def _anticlockwise(corners_m: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(corners_m, dtype=np.float64)[[0, 3, 2, 1]])

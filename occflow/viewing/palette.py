@@ -1,8 +1,9 @@
-"""Colours of classes, of the difference between truth and forecast, and of the ego vehicle. RGB, 0..255."""
+"""Colours of classes, of what differs between truth and forecast, of the ego vehicle, of animations. RGB, 0..255."""
 
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 # The hues of nuScenes and Occ3D where they read well (movable objects saturated, ground muted); their white
 # buildings and magenta roads are toned so that objects on the road stand out against a light background.
@@ -55,3 +56,24 @@ EGO_CABIN = (255, 255, 255)
 BACKGROUND = (250, 250, 252)
 INK = (30, 30, 36)
 FAINT_INK = (110, 110, 120)
+
+SHADES = (1.0, 0.93, 0.85, 0.76, 0.66, 0.56, 0.45)  # of every colour in the GIF's palette: the light of the meshes
+HEIGHTS = 11  # of the colours of voxels without a class
+GREYS = 40  # and so many greys, for text and for what agrees
+
+
+def gif_palette() -> Image.Image:
+    """The palette of every animation, as PIL wants it.
+
+    Fixed, since a palette fitted to the pictures would spend itself on roads and lose the few pixels of a car. Every
+    colour of a legend is in it as it is.
+    """
+    colours = np.concatenate([CLASS_COLOURS, DIFFERENCE_COLOURS[1:], PALE_DIFFERENCE_COLOURS[1:]]).astype(float)
+    heights = np.linspace(LOW_RGB, HIGH_RGB, HEIGHTS)
+    shades = [*(colours * shade for shade in SHADES), *(heights * shade for shade in SHADES[::2])]
+    greys = np.linspace(0, 255, GREYS)[:, None].repeat(3, axis=1)
+    plain = [BACKGROUND, INK, FAINT_INK, EGO_BODY, DIFFERENCE_COLOURS[AGREED]]
+    entries = np.rint(np.concatenate([*shades, greys, plain])).astype(np.uint8)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(entries.tobytes())
+    return palette

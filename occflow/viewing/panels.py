@@ -1,12 +1,13 @@
-"""Rendered panels of one forecast record, and the legends that explain them."""
+"""Rendered panels of one forecast record, and what PIL draws around them: captions, tables, legends."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, NUM_CLASSES
@@ -15,11 +16,29 @@ from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.viewing.cameras import preset
 from occflow.viewing.headless import renderer
 from occflow.viewing.meshes import Mesh
-from occflow.viewing.palette import CLASS_COLOURS, DIFFERENCE_COLOURS, DIFFERENCE_NAMES, EGO_BODY, HIGH_RGB, LOW_RGB
-from occflow.viewing.picture import LegendEntry, blank, caption, frame_panel
+from occflow.viewing.palette import (
+    BACKGROUND,
+    CLASS_COLOURS,
+    DIFFERENCE_COLOURS,
+    DIFFERENCE_NAMES,
+    EGO_BODY,
+    FAINT_INK,
+    HIGH_RGB,
+    INK,
+    LOW_RGB,
+)
 from occflow.viewing.scene import class_mesh, difference, difference_mesh, movers_iou, occupied_iou
 
 PANEL_LIMITS_PX = (60, 2000)
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A name and the colour it explains."""
+
+    name: str
+    colour: Colour
 
 
 class Panels:
@@ -84,6 +103,78 @@ class Panels:
         return panel
 
 
+def blank(width_px: int, height_px: int) -> Image.Image:
+    return Image.new("RGB", (width_px, height_px), BACKGROUND)
+
+
+def write(image: Image.Image, at: tuple[int, int], text: str, size_px: int, colour: Colour = INK,
+          anchor: str = "la") -> None:
+    """Text in PIL's own font, so that every machine draws the same; characters are ASCII."""
+    ImageDraw.Draw(image).text(at, text, fill=colour, font=ImageFont.load_default(size=size_px), anchor=anchor)
+
+
+def caption(image: Image.Image, text: str, size_px: int, right: bool = False) -> None:
+    """Text on a light plate in the upper left (or right) corner of a panel."""
+    if not text:
+        return
+    draw, font, pad = ImageDraw.Draw(image), ImageFont.load_default(size=size_px), size_px // 3
+    width = int(draw.textlength(text, font=font)) + 2 * pad
+    left = image.width - width - pad if right else pad
+    draw.rounded_rectangle((left, pad, left + width, pad + round(1.5 * size_px)), pad, fill=(255, 255, 255),
+                           outline=(215, 215, 220))
+    draw.text((left + pad, pad + round(0.75 * size_px)), text, fill=INK, font=font, anchor="lm")
+
+
+def frame_panel(image: Image.Image) -> None:
+    """A thin border around a panel."""
+    ImageDraw.Draw(image).rectangle((0, 0, image.width - 1, image.height - 1), outline=(205, 205, 212))
+
+
+def legend(width_px: int, size_px: int, title: str, entries: Iterable[LegendEntry]) -> Image.Image:
+    """A strip `width_px` wide: the title, then colour patches with names, wrapped into as many lines as needed."""
+    font = ImageFont.load_default(size=size_px)
+    line_px, gap = round(1.7 * size_px), size_px
+    x, y, placed = int(font.getlength(title)) + gap, 0, []
+    for entry in entries:
+        entry_px = round(1.5 * size_px) + int(font.getlength(entry.name)) + gap
+        if x + entry_px > width_px and placed:
+            x, y = gap, y + line_px
+        placed.append((x, y, entry))
+        x += entry_px
+    strip = blank(width_px, y + line_px)
+    write(strip, (0, line_px // 2), title, size_px, FAINT_INK, "lm")
+    draw = ImageDraw.Draw(strip)
+    for x, y, entry in placed:
+        top = y + (line_px - size_px) // 2
+        draw.rectangle((x, top, x + size_px, top + size_px), fill=tuple(entry.colour), outline=FAINT_INK)
+        write(strip, (x + round(1.4 * size_px), y + line_px // 2), entry.name, size_px, INK, "lm")
+    return strip
+
+
+def stack(images: list[Image.Image], gap_px: int, margin_px: int) -> Image.Image:
+    """Images one below the other, flush left, with a margin around all of them."""
+    height = sum(image.height for image in images) + gap_px * (len(images) - 1)
+    canvas = blank(max(image.width for image in images) + 2 * margin_px, height + 2 * margin_px)
+    y = margin_px
+    for image in images:
+        canvas.paste(image, (margin_px, y))
+        y += image.height + gap_px
+    return canvas
+
+
+def panel_table(headings: Sequence[str], rows: Sequence[Sequence[Image.Image]], text_px: int,
+                gap_px: int) -> Image.Image:
+    """Panels of one size in rows, each column under its heading."""
+    (width, height), head_px = rows[0][0].size, round(1.6 * text_px)
+    table = blank(len(headings) * (width + gap_px) - gap_px, head_px + len(rows) * (height + gap_px) - gap_px)
+    for column, heading in enumerate(headings):
+        x = column * (width + gap_px)
+        write(table, (x + width // 2, head_px // 2), heading, text_px, anchor="mm")
+        for row, images in enumerate(rows):
+            table.paste(images[column], (x, head_px + row * (height + gap_px)))
+    return table
+
+
 def time_text(seconds: float) -> str:
     """Time after the present as people write it."""
     return "now" if abs(seconds) < 0.05 else f"{seconds:+.1f} s"
@@ -100,37 +191,34 @@ def view_value(view: Mapping, key: str, example: str):
     return view[key]
 
 
-def panel_size(view: Mapping, key: str) -> tuple[int, int]:
-    """Width and height of a panel, pixels.
+def view_numbers(view: Mapping, key: str, example: str, within: tuple[float, float], remedy: str,
+                 count: int | None = None) -> list[float]:
+    """Numbers of the view configuration: `count` of them, or any but none; also a single one.
 
     Raises:
-        InputError: missing, or not two sizes within `PANEL_LIMITS_PX`.
+        InputError: missing, or not such numbers; the message ends with the remedy.
     """
-    value = view_value(view, key, "[480,360]")
-    low, high = PANEL_LIMITS_PX
+    value = view_value(view, key, example)
     try:
-        width_px, height_px = (int(size) for size in value)
+        numbers = [float(number) for number in ([value] if isinstance(value, (int, float)) else value)]
     except (TypeError, ValueError):
-        width_px = height_px = 0
-    if not (low <= width_px <= high and low <= height_px <= high):
-        raise InputError(f"view.{key}={value} is not usable; give width and height of {low} to {high} pixels")
-    return width_px, height_px
+        numbers = []
+    if len(numbers) != (count or len(numbers) or 1) or not all(within[0] <= one <= within[1] for one in numbers):
+        raise InputError(f"view.{key}={value} is not usable; {remedy}")
+    return numbers
+
+
+def panel_size(view: Mapping, key: str) -> tuple[int, int]:
+    """Width and height of a panel, pixels, within `PANEL_LIMITS_PX`."""
+    low, high = PANEL_LIMITS_PX
+    remedy = f"give width and height of {low} to {high} pixels"
+    width_px, height_px = view_numbers(view, key, "[480,360]", PANEL_LIMITS_PX, remedy, count=2)
+    return int(width_px), int(height_px)
 
 
 def seconds_a_frame(view: Mapping) -> float:
-    """How long a frame of an animation stays, seconds.
-
-    Raises:
-        InputError: view.frames_per_second is missing or absurd.
-    """
-    value = view_value(view, "frames_per_second", "2")
-    try:
-        frames_per_second = float(value)
-    except (TypeError, ValueError):
-        frames_per_second = 0.0
-    if not 0.1 <= frames_per_second <= 50:
-        raise InputError(f"view.frames_per_second={value} is not usable; 2 is real time for keyframes")
-    return 1 / frames_per_second
+    """How long a frame of an animation stays, seconds, of view.frames_per_second."""
+    return 1 / view_numbers(view, "frames_per_second", "2", (0.1, 50), "2 is real time for keyframes", count=1)[0]
 
 
 def require_something(record: ForecastRecord, path: Path) -> None:

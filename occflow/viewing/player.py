@@ -16,15 +16,21 @@ from PIL import Image
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
-from occflow.viewing.cameras import PRESETS
-from occflow.viewing.display import require_display
-from occflow.viewing.film import Film
-from occflow.viewing.headless import apply_camera, load_open3d, open3d_mesh, plain_look
-from occflow.viewing.hud import Plate, ground_label, keys_plate, legend_plate, timeline_plate, title_plate
+from occflow.viewing.cameras import PRESETS, pushed, turned, zoomed
+from occflow.viewing.film import UNFIT, Film, film_path
+from occflow.viewing.headless import apply_camera, load_open3d, open3d_mesh, plain_look, require_display
+from occflow.viewing.hud import (
+    Overlay,
+    Plate,
+    ground_label,
+    keys_plate,
+    label_corners,
+    legend_plate,
+    plate_corners,
+    timeline_plate,
+    title_plate,
+)
 from occflow.viewing.meshes import Mesh
-from occflow.viewing.names import UNFIT, film_path
-from occflow.viewing.orbit import pushed, turned, zoomed
-from occflow.viewing.overlay import Overlay, label_corners, plate_corners
 from occflow.viewing.panels import seconds_a_frame, view_value
 from occflow.viewing.stage import Pane, Stage, stage_camera
 
@@ -60,7 +66,7 @@ class Window:
         self._open3d = load_open3d()
         self._visualizer = self._open3d.visualization.VisualizerWithKeyCallback()
         if not self._visualizer.create_window("occflow", *WINDOW_PX, visible=visible):
-            raise InputError("open3d could not open a window on this display; for pictures run viz/render.py")
+            raise InputError("open3d could not open a window on this display; for pictures run render")
         plain_look(self._visualizer)
         self._overlay = Overlay(self._open3d, self._visualizer)
         self._meshes: OrderedDict[tuple, object] = OrderedDict()
@@ -202,8 +208,8 @@ class Window:
             self._visualizer.add_geometry(self._mesh(pane), reset_bounding_box=first)
         self._drawn, self._stale = wanted, False
         self._forget()
-        self._label(panes)
         self._make_plates()
+        self._label(panes)
         self._looked = False
 
     def _mesh(self, pane: Pane):
@@ -223,7 +229,7 @@ class Window:
                 total -= len(self._meshes.pop(key).vertices)
 
     def _label(self, panes: list[Pane]) -> None:
-        """A name before each of several grids."""
+        """A name before each of several grids; names and plates of before go."""
         images = [ground_label(pane.title) for pane in panes] if len(panes) > 1 else []
         self._overlay.keep_only({f"label {number}" for number in range(len(images))} | set(self._plates))
         for number, (pane, image) in enumerate(zip(panes, images)):
@@ -238,8 +244,6 @@ class Window:
             plates["keys"] = keys_plate(self.help(), plates["title"].image.height + 16)
         for name, plate in plates.items():
             self._overlay.put(name, plate.image, self._corners(plate))
-        if "keys" not in plates:
-            self._overlay.remove("keys")
         self._plates = plates
 
     def _corners(self, plate: Plate) -> np.ndarray:

@@ -10,6 +10,7 @@ from occflow.geometry import invert, transform
 from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.viewing.cameras import LOWEST_EYE_M
 from occflow.viewing.film import Marginal
 from occflow.viewing.meshes import Mesh, box_mesh, join, voxel_mesh
 from occflow.viewing.palette import (
@@ -29,7 +30,6 @@ from occflow.viewing.palette import (
     probability_colours,
 )
 
-LOWEST_EYE_M = 1.5  # no camera stands lower: faces below it that look down are never seen
 OUTLINE = 0.08  # of a voxel
 WIRE_M = 0.12  # thickness of the edges of a box
 ALL_OF_ONE = 0.5  # a frame with a larger share of "others" has no classes worth a colour

@@ -1,9 +1,9 @@
-"""What the viewer's scripts are pointed at: a run, a forecast file or an occupancy store."""
+"""What the viewer's scripts are pointed at (a run, a forecast file or an occupancy store), and the pictures of it."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from occflow.errors import InputError
 from occflow.occupancy.storage.forecast_file import ForecastRecord, load_forecasts
 from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.viewing.film import Film, film_of_record, film_of_store
+from occflow.viewing.film import Film, film_of_record, film_of_store, film_path
+from occflow.viewing.pictures import render_animation, render_film, render_sheet
 
 FORECAST_FILE = "forecast.npz"
 
@@ -64,9 +65,24 @@ def open_source(view: Mapping, run_dir: str) -> Source:
     if path.is_dir() and not (path / FORECAST_FILE).is_file():
         raise InputError(f"{path}: holds neither {FORECAST_FILE} (of a run) nor {META} (of an occupancy store)")
     file = path if path.suffix == ".npz" else path / FORECAST_FILE
-    return Source(Path(chosen or file.parent), load_forecasts(file), None, file, tuple(_names(view)))
+    return Source(Path(chosen or file.parent), load_forecasts(file), None, file, view.get("forecasts") or ())
 
 
-def _names(view: Mapping) -> Iterable[str]:
-    wanted = view.get("forecasts") or ()
-    return [wanted] if isinstance(wanted, str) else wanted
+def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Path]:
+    """Write forecast.png (a sheet) and forecast.gif to `folder`, yielding each path when it is there."""
+    record = load_forecasts(forecast_file)
+    for render, name in ((render_sheet, "forecast.png"), (render_animation, "forecast.gif")):
+        path = Path(folder) / name
+        render(record, view, path)
+        yield path
+
+
+def draw_source(source: Source, view: Mapping) -> Iterator[Path]:
+    """The pictures of a forecast file, or the animation of a scene of a store, yielding each path when it is there."""
+    if source.file is not None:
+        yield from draw_record(source.file, source.folder, view)
+        return
+    film = source.film()
+    path = film_path(source.folder, film, "gif")
+    render_film(film, view, path)
+    yield path

@@ -238,7 +238,7 @@ class Scoring:
         values, guidance = self.config["eval"], self.values["guidance"]
         if not values["branches"]:
             raise InputError("distillation_study.parts: 'guidance' needs branching futures: run "
-                             "tools/branch_futures.py and name eval.branches=LOG_ROOT/branches")
+                             "branch_futures and name eval.branches=LOG_ROOT/branches")
         chosen = {**values, "branch_every": guidance["every"], "branch_samples": guidance["samples"]}
         found = score_branches({**self.config, "eval": chosen}, self.source, forecasters)
         scores = {row["name"]: {name: row[name] for name in (*SCORES, *PARTING)} for row in found["rows"]}

@@ -3,7 +3,7 @@
     python -m studies.forecaster                                  about two hours on two idle cores
     python -m studies.forecaster study.parts=[seeds,reconstruction] study.seeds=[0]
     python -m studies.forecaster study.parts=[recordings] \
-        "study.recordings.pandaset={kind: nuscenes, root: PATH, version: v1.0-pandaset}"
+        "study.recordings=[{name: pandaset, kind: nuscenes, root: PATH, version: v1.0-pandaset}]"
 
 Writes study.output.json and .md, after every part; what is there already is not made again. The copy in docs/studies/
 is put there by hand.

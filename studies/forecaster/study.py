@@ -133,8 +133,22 @@ def ablations(config: Mapping) -> dict[str, Job]:
         share_autoencoder(first_seed(config), Path(own["run_dir"]))
         return scored(own, [train_teacher(own)])
 
-    return {name: lambda name=name, changes=changes: job(name, changes)
-            for name, changes in config["study"]["ablations"].items()}
+    return {name: lambda name=name, values=values: job(name, values.get("change", {}))
+            for name, values in named(config, "ablations").items()}
+
+
+def named(config: Mapping, part: str) -> dict[str, dict]:
+    """The entries of the list study.ablations or study.recordings by their names, without these.
+
+    Raises:
+        InputError: an entry without a name of its own.
+    """
+    entries = config["study"][part]
+    found = {entry["name"]: {key: value for key, value in entry.items() if key != "name"} for entry in entries
+             if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)}
+    if len(found) < len(entries):
+        raise InputError(f"study.{part}: an entry has no name of its own; write [{{name: X, ...}}, ...]")
+    return found
 
 
 def share_autoencoder(source: Path, target: Path) -> None:
@@ -175,7 +189,7 @@ def recordings(config: Mapping) -> dict[str, Job]:
                    for kind, path in (("simulation alone", teacher), ("fine-tuned", tuned))},
                 "training_windows": len(first)}
 
-    return {name: lambda name=name, log=log: job(name, log) for name, log in config["study"]["recordings"].items()}
+    return {name: lambda name=name, log=log: job(name, log) for name, log in named(config, "recordings").items()}
 
 
 def score_recording(config: Mapping, store: OccupancyStore, keys: list, teacher: Path, folder: Path) -> dict:

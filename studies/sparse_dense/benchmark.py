@@ -1,4 +1,4 @@
-"""What tools/benchmark.py measures: stages, training steps, memory and growth, sparse against dense."""
+"""What the study measures: stages, training steps, memory and growth, sparse against dense."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from occflow.flow.mean_velocity import unit_gaussian_factor
+from occflow.flow.closed_form import unit_gaussian_factor
 from occflow.flow.path import per_row
 from occflow.grid import FREE, NUM_CLASSES
 from occflow.models.autoencoder import Autoencoder

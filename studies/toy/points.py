@@ -26,9 +26,9 @@ from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.protocol import Batch, Method, Networks
 from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
-from occflow.flow.closed_form import MixtureFlow
-from occflow.flow.mean_velocity import mean_velocity, unit_gaussian_factor
+from occflow.flow.closed_form import MixtureFlow, unit_gaussian_factor
 from occflow.flow.path import noised
+from occflow.flow.solvers import mean_velocity
 from occflow.flow.times import intervals
 from occflow.models.student_networks import around, sample_student
 from occflow.sparse.layers import FourierEmbedding, zero_initialised

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from occflow.distill.protocol import Method
-from occflow.flow.few_steps import resampled
 from occflow.flow.path import data_prediction, noised
 from occflow.flow.posterior import posterior_velocity
-from occflow.flow.solvers import sample_flow
+from occflow.flow.solvers import resampled, sample_flow
 from occflow.models.student_networks import sample_student
 from occflow.occupancy.settings import refuse_unknown
 from studies.gradient_noise import ERRORS, ESTIMATORS, change_by_error, gradient, noise_to_signal

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import edited_archive, edited_bytes
+from fuzzing.edits import edited
 
 from occflow.errors import InputError
 from occflow.eval.branching import (
@@ -145,12 +145,12 @@ def test_odd_arrays_are_refused_in_one_line(tmp_path, changed):
     assert str(path) in str(refused.value) and len(str(refused.value).splitlines()) == 1
 
 
-@pytest.mark.filterwarnings("error", "ignore:Duplicate name")
+@pytest.mark.filterwarnings("error")
 def test_random_edits_are_refused_in_one_line_or_give_futures(tmp_path):
-    path, rng = write_branches(tmp_path), np.random.default_rng(0)
+    path = write_branches(tmp_path)
     whole, window = path.read_bytes(), Window.of(WindowKey("s", 0), (frame(0.0, PARKED),), (frame(0.5), frame(1.0)))
     for number in range(200):
-        path.write_bytes((edited_bytes if number % 2 else edited_archive)(whole, rng))
+        path.write_bytes(edited(whole, "branches", ("npz", "bytes"), number).content)
         try:
             read_branch_file(path).futures(window.task.targets, GRID)
         except InputError as error:

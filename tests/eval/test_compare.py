@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from damage import edited_bytes, edited_json
+from fuzzing.edits import edited
 
 from occflow.errors import InputError
 from occflow.eval.compare import compare_reports
@@ -136,10 +136,9 @@ def test_deep_nesting_is_refused_in_one_line(tmp_path):
 def test_random_edits_give_a_table_or_one_line(tmp_path, seed, monkeypatch):
     monkeypatch.setattr("occflow.eval.intervals.RESAMPLES", 10)
     first, second, report = both(tmp_path)
-    rng, whole = np.random.default_rng(seed), json.dumps(report).encode()
+    whole, forms = json.dumps(report).encode(), ("bytes", "json", "json", "json")
     for number in range(100):
-        content = edited_bytes(whole, rng) if number % 4 == 0 else json.dumps(edited_json(report, rng)).encode()
-        (second / "report.json").write_bytes(content)
+        (second / "report.json").write_bytes(edited(whole, f"report {seed}", forms, number).content)
         if number == 50:
             (second / COUNTERS).unlink()
         one_line_or_table(first, second)

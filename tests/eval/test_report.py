@@ -106,7 +106,7 @@ def test_bad_report_files(tmp_path):
         read_report(tmp_path / "report.json")
     for text in ("{", "[]", '{"rows": 3, "protocol": "x"}', '{"rows": [{}], "protocol": "x"}'):
         (tmp_path / "report.json").write_text(text)
-        with pytest.raises(InputError, match="is not a report"):
+        with pytest.raises(InputError, match="is no report"):
             read_report(tmp_path / "report.json")
 
 

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from occflow.flow.closed_form import GaussianFlow, MixtureFlow
-from occflow.flow.mean_velocity import mean_velocity, unit_gaussian_factor
+from occflow.flow.closed_form import GaussianFlow, MixtureFlow, unit_gaussian_factor
 from occflow.flow.path import data_prediction, flow_matching_loss, noised
-from occflow.flow.solvers import integrate, sample_flow, time_grid
+from occflow.flow.solvers import integrate, mean_velocity, sample_flow, time_grid
 from occflow.flow.times import intervals, logit_normal
 
 GAUSSIAN = GaussianFlow(torch.tensor([1.5, -0.5], dtype=torch.float64), torch.tensor([0.3, 2.0], dtype=torch.float64))

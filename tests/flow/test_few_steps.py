@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from occflow.flow.closed_form import GaussianFlow
-from occflow.flow.few_steps import following_noise, sample_jumps, sample_renoised
+from occflow.flow.solvers import following_noise, sample_jumps, sample_renoised
 
 FLOW = GaussianFlow(torch.tensor([2.0]), torch.tensor([0.5]))
 COUNT = 20_000

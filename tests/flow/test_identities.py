@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from occflow.flow.closed_form import GaussianFlow, MixtureFlow
 from occflow.flow.identities import directional_derivative, eulerian_target, lagrangian_target, semigroup_target
-from occflow.flow.mean_velocity import mean_velocity
 from occflow.flow.path import per_row
+from occflow.flow.solvers import mean_velocity
 from occflow.flow.times import between, logit_normal_pairs
 
 COUNT = 64

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from occflow.flow.closed_form import GaussianFlow
-from occflow.flow.few_steps import resampled, sample_jumps, sample_resampled
 from occflow.flow.path import noised
 from occflow.flow.posterior import (
     joined,
@@ -13,6 +12,7 @@ from occflow.flow.posterior import (
     unit_gaussian_posterior,
     unit_gaussian_transition,
 )
+from occflow.flow.solvers import resampled, sample_jumps, sample_resampled
 
 DATA = GaussianFlow(torch.tensor([1.5, -0.5]).double(), torch.tensor([0.3, 2.0]).double())
 COUNT = 40_000

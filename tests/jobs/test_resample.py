@@ -50,8 +50,8 @@ def test_a_windows_own_future_is_resampled_and_told_of(resampler, street_window)
 
 
 def test_a_missing_student_names_what_makes_one(tmp_path):
-    with pytest.raises(InputError, match=r"student_meta_flow_map.safetensors does not exist; make it with "
-                                         r"tools/distill.py distill=meta_flow_map, or name a teacher"):
+    with pytest.raises(InputError, match=r"student_meta_flow_map.safetensors does not exist; run distill with "
+                                         r"distill=meta_flow_map, or name a teacher"):
         resample_window(compose_config([f"run_dir={tmp_path}"]))
 
 

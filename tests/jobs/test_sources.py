@@ -26,9 +26,9 @@ def test_a_device_is_named_in_one_place(cards, name, count, found):
 
 
 @pytest.mark.parametrize(("name", "count", "said"), [
-    ("cuda", 0, "no CUDA device here"), ("cuda:1", 1, "1 CUDA device "), ("abacus", 1, "use auto, cpu, cuda"),
-    ("cuda:-1", 1, "use auto"), ("CPU", 0, "use auto"), ("meta", 0, "use auto"), (3, 1, "use auto"),
-    (None, 0, "use auto")])
+    ("cuda", 0, "no CUDA device here"), ("cuda:1", 1, "1 CUDA device "), ("abacus", 1, "known: auto, cpu, cuda"),
+    ("cuda:-1", 1, "known: auto"), ("CPU", 0, "known: auto"), ("meta", 0, "known: auto"), (3, 1, "known: auto"),
+    (None, 0, "known: auto")])
 def test_a_device_that_is_not_there_is_one_line(cards, name, count, said):
     cards(count)
     with pytest.raises(InputError, match=f"^device: '{name}' is not (known|there).*{said}"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation, Slerp
 
-from occflow.geometry import interpolate, pose_matrix
+from occflow.geometry import pose_matrix
 from occflow.logs.boxes import interpolate_boxes
 from occflow.logs.protocol import Box
 
@@ -26,7 +27,10 @@ def test_every_box_goes_as_its_pose(seed, fraction):
     assert [box.track for box in found] == [box.track for box in before if box.track in later]
     for box in found:
         first, second = next(b for b in before if b.track == box.track), later[box.track]
-        assert np.allclose(box.world_from_box, interpolate(first.world_from_box, second.world_from_box, fraction),
-                           atol=1e-6)
+        start, end, found_pose = first.world_from_box, second.world_from_box, box.world_from_box
+        turning = Slerp([0, 1], Rotation.from_matrix([start[:3, :3], end[:3, :3]]))
+        assert np.allclose(found_pose[:3, :3], turning(fraction).as_matrix(), atol=1e-6)
+        assert np.allclose(found_pose[:, 3], (1 - fraction) * start[:, 3] + fraction * end[:, 3])
+        assert np.allclose(found_pose[3], [0, 0, 0, 1])
         assert np.allclose(box.size_lwh_m, (1 - fraction) * first.size_lwh_m + fraction * second.size_lwh_m)
         assert box.label == first.label

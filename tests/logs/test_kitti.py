@@ -11,10 +11,11 @@ from small_logs import LABEL_LINE, SCAN, TRACKLETS, write_drive, write_semantick
 from occflow.errors import InputError
 from occflow.geometry import invert, is_rigid, transform
 from occflow.grid import CLASS_NAMES, VoxelGrid
-from occflow.logs.kitti_files import keyframe_numbers, read_scan
 from occflow.logs.kitti_raw import KittiRawLog, oxts_poses
+from occflow.logs.kitti_scenes import SCAN_COLUMNS, keyframe_numbers
 from occflow.logs.kitti_tracking import KittiTrackingLog
 from occflow.logs.open import open_log
+from occflow.logs.scan_points import read_scan
 from occflow.logs.semantickitti import SemanticKittiLog, read_labels
 from occflow.occupancy.building.scene_frames import build_scene
 from occflow.occupancy.settings import OccupancySettings
@@ -45,7 +46,7 @@ def test_truncated_scans_and_labels_of_another_length_are_refused(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"0" * 17)
     (tmp_path / "a.label").write_bytes(b"0" * 8)
     with pytest.raises(InputError, match="truncated"):
-        read_scan(tmp_path / "a.bin")
+        read_scan(tmp_path / "a.bin", SCAN_COLUMNS)
     with pytest.raises(InputError, match="3 points"):
         read_labels(tmp_path / "a.label", 3)
 

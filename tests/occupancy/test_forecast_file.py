@@ -2,13 +2,15 @@
 
 import io
 import json
+import random
 import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from damage import edited_archive, edited_bytes, edited_json
+from fuzzing.edits import edited
+from fuzzing.json_edits import edit_json
 
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
@@ -270,11 +272,11 @@ def test_a_sample_of_another_length_than_its_forecast_is_refused(tmp_path):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_accidents_are_refused_or_change_nothing(tmp_path, seed):
-    path, rng = tmp_path / "forecast.npz", np.random.default_rng(seed)
+    path = tmp_path / "forecast.npz"
     whole = saved(path)
     sound = load_forecasts(path)
-    for _ in range(100):
-        path.write_bytes(edited_bytes(whole, rng))
+    for number in range(100):
+        path.write_bytes(edited(whole, f"forecast {seed}", ("bytes",), number).content)
         try:
             found = load_forecasts(path)
         except InputError as error:
@@ -286,16 +288,16 @@ def test_accidents_are_refused_or_change_nothing(tmp_path, seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.filterwarnings("error", "ignore:Duplicate name")
+@pytest.mark.filterwarnings("error")
 def test_edited_arrays_and_layouts_are_sound_or_refused_in_one_line(tmp_path, seed):
-    path, rng = tmp_path / "forecast.npz", np.random.default_rng(seed)
+    path, rng = tmp_path / "forecast.npz", random.Random(seed)
     whole = saved(path)
     with np.load(path) as stored:
         layout = json.loads(str(stored["layout"]))
     for number in range(60):
-        path.write_bytes(edited_archive(whole, rng) if number % 2 else whole)
+        path.write_bytes(edited(whole, f"arrays {seed}", ("npz",), number).content if number % 2 else whole)
         if number % 2 == 0:
-            with_arrays(path, layout=np.array(json.dumps(edited_json([layout], rng)[:1])[1:-1]))
+            with_arrays(path, layout=np.array(edit_json(json.dumps(layout).encode(), rng).decode()))
         try:
             load_forecasts(path)
         except InputError as error:

@@ -193,9 +193,9 @@ def test_windows_across_a_gap_are_left_out_and_counted(grid, tmp_path):
 
 
 @pytest.mark.parametrize("change_of, message", [
-    ({"settings": OccupancySettings(min_points=3)}, "another settings.*data.store"),
-    ({"grid": VoxelGrid((0, 0, 0), (4, 4, 4), 0.8)}, "another grid.*data.store"),
-    ({"log": {"name": "avenue"}}, "another log.*data.store"),
+    ({"settings": OccupancySettings(min_points=3)}, "another settings.*name another folder"),
+    ({"grid": VoxelGrid((0, 0, 0), (4, 4, 4), 0.8)}, "another grid.*name another folder"),
+    ({"log": {"name": "avenue"}}, "another log.*name another folder"),
 ])
 def test_a_store_of_something_else_is_refused(street_with, grid, store, change_of, message):
     log = street_with(**change_of.get("log", {}))

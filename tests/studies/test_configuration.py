@@ -35,18 +35,18 @@ def test_a_tool_has_no_study_s_keys(group):
     ("toy", "toy.updates=many", "toy.updates: 'many' is not a whole number"),
     ("toy", "toy.update=3", "toy.update: no such key; toy has output,"),
     ("toy", "study.output=x", "study: no such key"), ("sparse_dense", "benchmark.store=[a]", "is not text, or null"),
-    ("forecaster", "study.recordings=a", "study.recordings: 'a' is not a group")])
+    ("forecaster", "study.recordings=a", "study.recordings: 'a' is not a list of entries")])
 def test_a_value_that_cannot_be_is_one_line(study, override, reason):
     with pytest.raises(InputError) as caught:
         compose_config([override], config_of(study))
     assert reason in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("override, name", [("study.recordings.one={kind: nuscenes}", "recordings"),
-                                            ("+study.ablations.x={model.base: a}", "ablations")])
-def test_recordings_and_ablations_have_whatever_names_they_are_given(override, name):
-    config = compose_config([override], config_of("forecaster"))
-    assert config["study"][name].popitem()[1] in ({"kind": "nuscenes"}, {"model.base": "a"})
+@pytest.mark.parametrize("override, name, entry", [
+    ("study.recordings=[{name: one, kind: nuscenes}]", "recordings", {"name": "one", "kind": "nuscenes"}),
+    ("study.ablations=[{name: x, change: {a.b: c}}]", "ablations", {"name": "x", "change": {"a.b": "c"}})])
+def test_recordings_and_ablations_are_whatever_they_are_given(override, name, entry):
+    assert compose_config([override], config_of("forecaster"))["study"][name] == [entry]
 
 
 def test_help_of_a_study_begins_with_how_it_is_called_and_its_own_keys():

@@ -95,7 +95,7 @@ def test_costs_leave_the_warm_up_out():
 
 
 def test_distill_mfd_refuses_another_method():
-    with pytest.raises(InputError, match="not vsd; use tools/distill.py"):
+    with pytest.raises(InputError, match="not vsd; run distill"):
         distill_mfd(compose_config(["distill=vsd"]))
 
 

@@ -12,7 +12,7 @@ from studies import config_of
 from studies.forecaster import study as forecaster_study
 from studies.forecaster.fine_tuning import halves
 from studies.forecaster.report import mean_rows, study_markdown
-from studies.forecaster.study import changed, run_study
+from studies.forecaster.study import changed, named, run_study
 
 SCORES = {"iou": [0.8, 0.7, 0.6], "miou": [0.5, 0.4, 0.3], "movable_iou": [0.4, None, 0.2]}
 
@@ -58,9 +58,15 @@ def test_unknown_parts_and_keys_and_missing_networks_are_refused(tmp_path):
 
 def test_every_ablation_of_the_configuration_changes_the_networks(tmp_path):
     config = config_for(tmp_path)
-    same = [name for name, changes in config["study"]["ablations"].items()
-            if changed(config, changes)["model"] == config["model"]]
+    same = [name for name, values in named(config, "ablations").items()
+            if changed(config, values.get("change", {}))["model"] == config["model"]]
     assert same == ["nothing"]  # what the others are compared with
+
+
+@pytest.mark.parametrize("entries", ["[{kind: nuscenes}]", "[{name: a}, {name: a}]", "[a]"])
+def test_recordings_have_names_of_their_own(entries, tmp_path):
+    with pytest.raises(InputError, match="study.recordings: an entry has no name of its own"):
+        named(config_for(tmp_path, f"study.recordings={entries}"), "recordings")
 
 
 @pytest.mark.parametrize("frames, first, second", [(16, [0], [6, 7]), (22, [0, 1, 2], [8, 9, 10, 11, 12, 13])])

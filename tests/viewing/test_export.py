@@ -16,11 +16,8 @@ from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, save_forecasts
 from occflow.occupancy.tasks import Task
-from occflow.viewing.export import export_film
-from occflow.viewing.export_ply import FACE, VERTEX
-from occflow.viewing.export_rerun import log_film
-from occflow.viewing.film import film_of_record
-from occflow.viewing.names import film_path, plain_names
+from occflow.viewing.export import PLY_FACE, PLY_VERTEX, export_film, log_film
+from occflow.viewing.film import film_of_record, film_path, plain_names
 from occflow.viewing.palette import CLASS_COLOURS
 from occflow.viewing.scene import class_mesh
 from occflow.viewing.source import open_source
@@ -204,8 +201,8 @@ def test_ply_holds_the_mesh(film, tmp_path):
     mesh = class_mesh(GRID, film.sources["truth"][4])
     header, body = paths[1].read_bytes().split(b"end_header\n", 1)
     assert f"element vertex {len(mesh.vertices)}".encode() in header
-    vertices = np.frombuffer(body, VERTEX, len(mesh.vertices))
-    faces = np.frombuffer(body, FACE, offset=vertices.nbytes)
+    vertices = np.frombuffer(body, PLY_VERTEX, len(mesh.vertices))
+    faces = np.frombuffer(body, PLY_FACE, offset=vertices.nbytes)
     np.testing.assert_allclose(vertices["place"], mesh.vertices, atol=1e-5)
     np.testing.assert_array_equal(faces["corners"], mesh.triangles)
     assert (vertices["colour"].max(axis=0) >= CLASS_COLOURS[CAR] * 0.9).all()

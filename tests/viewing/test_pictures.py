@@ -7,9 +7,16 @@ import pytest
 from PIL import Image
 
 from occflow.grid import CLASS_NAMES
-from occflow.viewing.animation import gif_palette
-from occflow.viewing.palette import CLASS_COLOURS, DIFFERENCE_COLOURS, EGO_BODY, FAINT_INK, HIGH_RGB, LOW_RGB
-from occflow.viewing.picture import LegendEntry, legend
+from occflow.viewing.palette import (
+    CLASS_COLOURS,
+    DIFFERENCE_COLOURS,
+    EGO_BODY,
+    FAINT_INK,
+    HIGH_RGB,
+    LOW_RGB,
+    gif_palette,
+)
+from occflow.viewing.panels import LegendEntry, legend
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 LEGEND_COLOURS = [tuple(map(int, colour))

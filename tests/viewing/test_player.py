@@ -13,14 +13,11 @@ from PIL import Image
 
 from occflow.errors import InputError
 from occflow.occupancy.storage.forecast_file import ForecastRecord
-from occflow.viewing import display
-from occflow.viewing.cameras import PRESETS
+from occflow.viewing import headless
+from occflow.viewing.cameras import LOWEST_EYE_M, PRESETS, pushed, turned, zoomed
 from occflow.viewing.film import film_of_record, marginal
-from occflow.viewing.hud import legend_plate, timeline_plate
-from occflow.viewing.orbit import pushed, turned, zoomed
-from occflow.viewing.overlay import plate_corners
+from occflow.viewing.hud import legend_plate, plate_corners, timeline_plate
 from occflow.viewing.player import play
-from occflow.viewing.scene import LOWEST_EYE_M
 from occflow.viewing.stage import CLASSES, DIFFERENCE, PROBABILITY, Stage, stage_camera
 
 DRIVE = """
@@ -169,10 +166,10 @@ def test_no_display_is_said_in_one_line(record, monkeypatch, tmp_path, name):
 
 def test_a_display_that_answers_is_accepted(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(display, "X11_SOCKETS", str(tmp_path / "X"))
+    monkeypatch.setattr(headless, "X11_SOCKETS", str(tmp_path / "X"))
     monkeypatch.setenv("DISPLAY", ":7.0")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(str(tmp_path / "X7"))
         server.listen()
-        display.require_display()
+        headless.require_display()

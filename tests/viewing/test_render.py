@@ -14,14 +14,12 @@ from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.occupancy.storage.scene_file import write_scene
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
 from occflow.viewing import headless
-from occflow.viewing.animation import gif_palette, render_animation, render_film
 from occflow.viewing.cameras import preset
 from occflow.viewing.film import film_of_store
-from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS
-from occflow.viewing.panels import Panels
-from occflow.viewing.picture import LegendEntry, legend
+from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS, gif_palette
+from occflow.viewing.panels import LegendEntry, Panels, legend
+from occflow.viewing.pictures import render_animation, render_film, render_sheet
 from occflow.viewing.scene import class_mesh
-from occflow.viewing.sheet import render_sheet
 
 VIEW = {"camera": "chase", "times_s": [1.0, 3.0], "panel_px": [160, 120], "animation_px": [120, 90],
         "frames_per_second": 2, "forecasts": ["teacher-10", "student-1"]}

@@ -63,5 +63,5 @@ def test_cameras_see_the_ego_and_what_is_left_is_left(name):
 
 
 def test_unknown_camera_names_the_known():
-    with pytest.raises(InputError, match="view.camera=drone.*chase"):
+    with pytest.raises(InputError, match="no camera 'drone'.*chase"):
         preset("drone", GRID)

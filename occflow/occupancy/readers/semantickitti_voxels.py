@@ -10,7 +10,7 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.grid import OTHERS, VoxelGrid
-from occflow.logs.kitti_files import refuse_scans_beyond
+from occflow.logs.kitti_scenes import refuse_scans_beyond
 from occflow.logs.protocol import UNLABELLED
 from occflow.logs.semantickitti import CLASS_OF_LABEL, SemanticKittiLog, read_track
 from occflow.occupancy.frame import OccupancyFrame

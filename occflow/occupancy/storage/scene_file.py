@@ -33,7 +33,7 @@ META = "meta.json"  # of the store, beside the scenes
 PREFIX = struct.Struct("<8sII")
 MAGIC = b"occflow4"
 MAX_HEADER_BYTES = 64 << 20  # unpacked; a 20 s scene has some 10 kB
-REMEDY = "delete it and run tools/build_occupancy.py again"
+REMEDY = "delete it and run build_occupancy again"
 BROKEN = (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError, MemoryError,
           RecursionError, struct.error, zlib.error, lzma.LZMAError)
 
@@ -99,7 +99,7 @@ class SceneFile:
     def __init__(self, store: Path, scene: str, grid: VoxelGrid) -> None:
         self.path, self._scene, self._grid = scene_path(store, scene), scene, grid
         if not self.path.is_file():
-            raise InputError(f"{self.path}: missing scene; run tools/build_occupancy.py again")
+            raise InputError(f"{self.path}: missing scene; run build_occupancy again")
         try:
             self._read_header()
         except BROKEN as error:

@@ -24,7 +24,7 @@ FORMAT = "occflow-occupancy-4"
 MAX_FRAMES = 1_000_000  # of a scene: more than a day at 10 Hz
 KEPT_BYTES = 512 << 20  # of frames in memory: trainings draw them from all scenes; one at 200 x 200 x 16 has 0.4 MB
 SCENE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")  # it becomes a file name
-REMEDY = "remove the folder to have it built anew, or name another with data.store=PATH"
+REMEDY = "remove the folder to have it built anew, or name another folder"
 
 
 class Meta(TypedDict):
@@ -110,10 +110,10 @@ class OccupancyStore:
         """
         path = Path(path)
         if not (path / META).is_file():
-            raise InputError(f"{path}: no occupancy store; run tools/build_occupancy.py, or name one with data.store=")
+            raise InputError(f"{path}: no occupancy store; run build_occupancy, or name another folder")
         meta = _read_meta(path)
         if meta["scenes"] is None:
-            raise InputError(f"{path}: unfinished occupancy store; run tools/build_occupancy.py again to finish it")
+            raise InputError(f"{path}: unfinished occupancy store; run build_occupancy again to finish it")
         splits, num_frames = meta["splits"], meta["scenes"]
         try:
             grid = VoxelGrid.from_dict(meta["grid"])
@@ -175,7 +175,7 @@ class OccupancyStore:
     def _refuse_without_causal(self, scene: str) -> None:
         if not self.scene_file(scene).causal:
             raise InputError(f"{self.path}: built without causal occupancy; build another with "
-                             "data.occupancy.causal_window_s=1 data.store=PATH from a log with sweeps")
+                             "a causal window (data.occupancy.causal_window_s) from a log with sweeps")
 
     def task(self, scene: str, present: int, history: int = DEMO_HISTORY, horizon: int = DEMO_HORIZON,
              input_kind: str = "occupancy") -> Task:
@@ -250,10 +250,10 @@ def start_store(path: Path, layout: StoreLayout, scenes: list[str], alone: bool 
         if not SCENE_NAME.fullmatch(scene):
             raise InputError(f"{layout.log}: scene name {scene!r} cannot be a file name; rename it in the log")
     if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: a file, not a folder; name another with data.store=PATH")
+        raise InputError(f"{path}: a file, not a folder; name a folder")
     if not (path / META).is_file():
         if path.is_dir() and any(not item.name.startswith(".") for item in path.iterdir() if item.name != META):
-            raise InputError(f"{path}: holds something that is no occupancy store; name another with data.store=PATH")
+            raise InputError(f"{path}: holds something that is no occupancy store; name another folder")
         write_json(path / META, sealed({**layout.identity(), "scenes": None}))
     meta = _read_meta(path)
     for key, wanted in layout.identity().items():

@@ -1,0 +1,66 @@
+"""Which keys of the configuration take one of a few names, and where these names live: with what they name.
+
+A module is read only when a key has a name that the files in configs/ do not give it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from occflow.errors import InputError
+from occflow.records import one_line
+
+CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what has the names
+    "data.grid_pose": ("occflow.occupancy.settings:GRID_POSES",),
+    "data.input": ("occflow.occupancy.settings:INPUT_KINDS",),
+    "device": ("occflow.jobs.sources:DEVICES",),
+    "distill.derivative": ("occflow.flow.identities:DERIVATIVES",),
+    "distill.method": ("occflow.distill.methods:METHODS",),
+    "distill.solver": ("occflow.flow.solvers:METHODS",),
+    "eval.baselines": ("occflow.forecasting.rules:RULES",),
+    "eval.ego": ("occflow.eval.protocols:EGO_SETTINGS",),
+    "eval.predictions.ego": ("occflow.eval.predictions:EGO",),
+    "eval.protocol": ("occflow.eval.protocols:PROTOCOLS",),
+    "eval.teacher_samplers.solver": ("occflow.flow.solvers:METHODS",),
+    "eval.window_rule": ("occflow.occupancy.window_index:RULES",),
+    "log.kind": ("occflow.logs.open:NEEDED_KEYS", "occflow.occupancy.readers.ready_made:NEEDED_KEYS"),
+    "model.base": ("occflow.models.flow_model:BASES",),
+    "resample.decided": ("occflow.jobs.resample:DECIDED",),
+    "stream.display": ("occflow.stream.settings:DISPLAYS",),
+    "train.mean.centre": ("occflow.models.networks:CENTRES",),
+    "train.precision": ("occflow.training.run:PRECISIONS",),
+    "view.camera": ("occflow.viewing.cameras:PRESETS",),
+    "view.formats": ("occflow.viewing.export:FORMATS",),
+}
+
+
+def check_names(config: Mapping, default: Mapping) -> None:
+    """Raises InputError for the first value of CHOICES that is none of its key's names; true and false are none."""
+    for key, places in CHOICES.items():
+        usual = list(values_of(default, key.split(".")))
+        for value in values_of(config, key.split(".")):
+            if value in usual or isinstance(value, bool):
+                continue
+            known = names(places)
+            if re.sub(r":\d{1,4}$", ":0", str(value)) not in known:  # cuda:1
+                raise InputError(f"{key}: {one_line(repr(value))} is not known; known: {', '.join(known)}")
+
+
+def names(places: Sequence[str]) -> list[str]:
+    """The names that live at these places."""
+    found = (getattr(import_module(module), value) for module, _, value in (place.partition(":") for place in places))
+    return [name for known in found for name in known]
+
+
+def values_of(value: Any, parts: Sequence[str]) -> Iterator[Any]:
+    """What a configuration, or a group of it, has at a dotted key's parts, through the entries of lists."""
+    if isinstance(value, list):
+        for one in value:
+            yield from values_of(one, parts)
+    elif not parts:
+        yield value
+    elif isinstance(value, Mapping) and parts[0] in value:
+        yield from values_of(value[parts[0]], parts[1:])

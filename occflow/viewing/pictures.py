@@ -1,0 +1,175 @@
+"""Pictures of a forecast record or a film: the sheet, which compares forecasts at a few times; and the animation,
+history, then truth beside the forecasts, with what differs below each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from occflow.atomic import atomic_file
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
+from occflow.viewing.film import Film, shown_forecasts
+from occflow.viewing.palette import FAINT_INK, gif_palette
+from occflow.viewing.panels import (
+    Panels,
+    blank,
+    legend,
+    panel_size,
+    panel_table,
+    require_something,
+    seconds_a_frame,
+    stack,
+    view_numbers,
+    view_value,
+    write,
+)
+
+SAME_INSTANT_S = 0.26  # a frame stands for a time of the sheet when it is at most half a 2 Hz step away
+TIMES_S = (-1e6, 1e6)  # of rows; beyond it a setting is a mistake
+SHEET_GAP_PX, SHEET_MARGIN_PX = 6, 16
+FIGURES = ("pale colours: the ground.   IoU: of all occupied voxels, whatever their class; "
+           "movers: of movable objects, taken as one class")
+GAP_PX, MARGIN_PX = 4, 8  # of animations
+LAST_FRAME_HOLD = 3  # the end stays for so many frames before the loop starts again
+PALE_NOTE = "pale colours: the ground"
+
+Row = list[Image.Image]
+Column = tuple[str, list[Image.Image]]  # heading, one panel a row
+
+
+def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
+    """Write the comparison sheet of a record as a PNG.
+
+    Raises:
+        InputError: a view setting is missing, nothing to compare, or no renderer.
+    """
+    require_something(record, path)
+    times_s = view_numbers(view, "times_s", "[1,2,3]", TIMES_S, "give a list of seconds")
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"))
+    columns = sheet_columns(record, shown_forecasts(record, view.get("forecasts") or ()), times_s, panels)
+    rows = list(zip_longest(*(images for _, images in columns), fillvalue=panels.empty()))  # a history may be short
+    table = panel_table([heading for heading, _ in columns], rows, panels.text_px, SHEET_GAP_PX)
+    size = round(0.9 * panels.text_px)
+    title = blank(table.width, round(1.7 * panels.text_px))
+    write(title, (0, title.height // 2), f"Occupancy forecast, {record.scene}", title.height * 3 // 4, anchor="lm")
+    strips = [title, table, legend(table.width, size, "classes", panels.class_legend())]
+    if panels.kinds:
+        strips.append(legend(table.width, size, "against the truth", panels.difference_legend()))
+        strips.append(legend(table.width, size, FIGURES, ()))
+    sheet = stack(strips, SHEET_GAP_PX, SHEET_MARGIN_PX)
+    with atomic_file(Path(path)) as partial:
+        sheet.save(partial, format="PNG", optimize=True)
+
+
+def sheet_columns(record: ForecastRecord, forecasts: dict[str, Frames], times_s: list[float],
+                  panels: Panels) -> list[Column]:
+    """Columns of the sheet: history, truth where known, every forecast and, beside it, its difference."""
+    truth = [_at(record, record.truth, t) for t in times_s]
+    columns = [("history", [panels.frame(frame) for frame in _spread(record.history, len(times_s))])]
+    if record.truth:
+        columns.append(("truth", [panels.frame(f) if f else panels.empty() for f in truth]))
+    for name, frames in forecasts.items():
+        forecast = [_at(record, frames, t) for t in times_s]
+        columns.append((name, [panels.frame(f) if f else panels.empty() for f in forecast]))
+        if record.truth:
+            columns.append((f"{name} against truth", [panels.difference(true, f) if true and f else panels.empty()
+                                                      for true, f in zip(truth, forecast, strict=True)]))
+    return columns
+
+
+def _at(record: ForecastRecord, frames: Frames, time_s: float) -> OccupancyFrame | None:
+    """The frame nearest to a time after the present, if there is one at that instant."""
+    nearest = min(frames, key=lambda frame: abs(record.seconds(frame) - time_s), default=None)
+    if nearest is None or abs(record.seconds(nearest) - time_s) > SAME_INSTANT_S:
+        return None
+    return nearest
+
+
+def _spread(history: Frames, rows: int) -> list[OccupancyFrame]:
+    """At most `rows` history frames, evenly spread over time, the present last."""
+    count = min(rows, len(history))
+    chosen = np.rint(np.linspace(len(history) - 1, 0, count)).astype(int)[::-1]
+    return [history[index] for index in chosen]
+
+
+def render_animation(record: ForecastRecord, view: Mapping, path: Path) -> None:
+    """Write the animation of a record as a looping GIF.
+
+    Raises:
+        InputError: a view setting is missing or not usable, nothing to compare, or no renderer.
+    """
+    require_something(record, path)
+    step_ms = round(1000 * seconds_a_frame(view))
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
+    sequences = {"truth": record.truth} if record.truth else {}
+    sequences.update(shown_forecasts(record, view.get("forecasts") or ()))
+    tables = [_observed(panels, record, frame, len(sequences)) for frame in record.history]
+    tables += [_forecast(panels, record, sequences, step) for step in range(max(map(len, sequences.values())))]
+    _save(panels, list(sequences), tables, step_ms, path)
+
+
+def render_film(film: Film, view: Mapping, path: Path) -> None:
+    """Write the animation of a scene of a store as a looping GIF: its sources side by side.
+
+    Raises:
+        InputError: a view setting is missing or not usable, or no renderer.
+    """
+    step_ms = round(1000 * seconds_a_frame(view))
+    start = next(iter(film.sources.values()))[:1]
+    panels = Panels(ForecastRecord(film.grid, start, (), {}, film.scene), view_value(view, "camera", "chase"),
+                    panel_size(view, "panel_px"))
+    tables = [[[panels.frame(frame) for frame in frames]] for frames in zip(*film.sources.values())]
+    _save(panels, list(film.sources), tables, step_ms, path)
+
+
+def _save(panels: Panels, names: list[str], tables: list[list[Row]], step_ms: int, path: Path) -> None:
+    """Tables of panels as a looping GIF, in one palette, so that nothing flickers; the last one stays for longer."""
+    composed = [_compose(panels, names, rows) for rows in tables]  # after all panels: legends are complete
+    pictures = [picture.quantize(palette=gif_palette(), dither=Image.Dither.NONE) for picture in composed]
+    durations_ms = [step_ms] * (len(pictures) - 1) + [step_ms * LAST_FRAME_HOLD]
+    with atomic_file(Path(path)) as partial:
+        pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], duration=durations_ms,
+                         loop=0, optimize=False)
+
+
+def _observed(panels: Panels, record: ForecastRecord, frame: OccupancyFrame, columns: int) -> list[Row]:
+    """A moment of the history: every forecaster sees the same."""
+    top = [panels.frame(frame, "observed")] * columns
+    return [top, [_note(panels, "")] + [_note(panels, "no forecast yet")] * (columns - 1)] if record.truth else [top]
+
+
+def _forecast(panels: Panels, record: ForecastRecord, sequences: dict[str, Frames], step: int) -> list[Row]:
+    """A moment of the horizon; below each forecast its difference from the truth."""
+    top = [panels.frame(frames[step]) if step < len(frames) else _note(panels, "") for frames in sequences.values()]
+    if not record.truth:
+        return [top]
+    forecasts = [frames for name, frames in sequences.items() if name != "truth"]
+    below = [panels.difference(record.truth[step], frames[step]) for frames in forecasts]
+    return [top, [_note(panels, ""), *below]]
+
+
+def _note(panels: Panels, text: str) -> Image.Image:
+    """An empty panel with a word in its middle."""
+    image = panels.empty()
+    write(image, (image.width // 2, image.height // 2), text, panels.text_px, FAINT_INK, "mm")
+    return image
+
+
+def _compose(panels: Panels, names: list[str], rows: list[Row]) -> Image.Image:
+    """Headings, rows of panels, and the legends: in the free panel below the truth, or under everything."""
+    table, (width, height) = panel_table(names, rows, panels.text_px, GAP_PX), rows[0][0].size
+    size = round(0.85 * panels.text_px)
+    if len(rows) == 1:
+        return stack([table, legend(table.width, size, "", panels.class_legend())], GAP_PX, MARGIN_PX)
+    inner_px = width - 2 * MARGIN_PX
+    strips = [legend(inner_px, size, "", panels.class_legend())]
+    if panels.kinds:
+        strips += [legend(inner_px, size, "", panels.difference_legend()), legend(inner_px, size, PALE_NOTE, ())]
+    free = stack(strips, GAP_PX, MARGIN_PX)
+    table.paste(free, (0, table.height - height))
+    return stack([table], GAP_PX, MARGIN_PX)
