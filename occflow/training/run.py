@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,23 @@ from occflow.errors import InputError
 from occflow.forecasting.checkpoint import first_difference
 from occflow.records import as_json, conform, one_line
 from occflow.run_record import timed_step
-from occflow.training.optimiser import Trainer
 from occflow.training.processes import rank, wait_for_all, world_size
 from occflow.training.run_log import LogRecord, RunLog
 from occflow.weights_file import read_record, read_weights, weights_digest, write_weights
 
 PRECISIONS = ("auto", "fp32", "bf16")
+
+
+class Resumable(Protocol):
+    """What steps change and a resumed training needs: the state of an optimiser, of a watch."""
+
+    count: int
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that `load` needs, but `count`."""
+
+    def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
+        """Go on from `tensors()`."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +64,9 @@ class TrainingRun:
         if self.precision not in PRECISIONS:
             raise InputError(f"train.precision: '{self.precision}' is unknown; use {', '.join(PRECISIONS)}")
 
-    def log(self, title: str, steps: int, samples_a_step: int, unit: str = "window") -> RunLog:
-        """The record of one training; samples are those of all processes."""
-        return RunLog(self.run_dir / "stats.jsonl", title, steps, samples_a_step * world_size(), unit, self.tensorboard)
+    def log(self, title: str, steps: int, own_samples: int, unit: str = "window") -> RunLog:
+        """The record of one training of so many steps, each of so many samples in this process."""
+        return RunLog(self.run_dir / "stats.jsonl", title, steps, own_samples, unit, self.tensorboard)
 
     def autocast(self, device: torch.device) -> AbstractContextManager:
         """The context that losses are computed in."""
@@ -63,7 +74,7 @@ class TrainingRun:
                                             and torch.cuda.is_bf16_supported())
         return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
-    def state(self, log: RunLog, trainers: Mapping[str, Trainer], start: nn.Module) -> ResumeState:
+    def state(self, log: RunLog, trainers: Mapping[str, Resumable], start: nn.Module) -> ResumeState:
         """The state of one training; `start` holds all weights that it starts from, frozen ones included."""
         configuration = as_json({**self.configuration, "processes": world_size(),
                                  "starting_weights": weights_digest(start.state_dict())})
@@ -115,7 +126,7 @@ class StateRecord(TypedDict):
 class ResumeState:
     """The file that a training is resumed from."""
 
-    def __init__(self, path: Path, configuration: dict, log: RunLog, trainers: Mapping[str, Trainer],
+    def __init__(self, path: Path, configuration: dict, log: RunLog, trainers: Mapping[str, Resumable],
                  save_seconds: float | None) -> None:
         self.path, self.configuration, self.log, self.trainers = path, configuration, log, trainers
         self.save_seconds, self.saved_at = save_seconds, time.perf_counter()

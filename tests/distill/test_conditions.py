@@ -8,7 +8,7 @@ import torch
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.protocol import Batch, Networks
 from occflow.distill.vsd import VariationalScoreDistillation
-from occflow.training.bound_networks import DistilledNetworks, EvaluationCount, method_batch
+from occflow.training.distillation import DistilledNetworks, EvaluationCount, method_batch
 from occflow.training.feeding import FlowBatch
 from studies.toy.points import two_futures
 

@@ -61,7 +61,8 @@ def trainings(monkeypatch, small_settings):
     monkeypatch.setattr(train_jobs, "distillation_feed", lambda *arguments: None)
     monkeypatch.setattr(train_jobs.teacher_training, "train_mean", lambda *arguments: None)
     monkeypatch.setattr(train_jobs.teacher_training, "train_flow", flow)
-    monkeypatch.setattr(train_jobs, "twin_training", lambda twin, *arguments: made.append("regression") or twin)
+    monkeypatch.setattr(train_jobs.teacher_training, "train_regression",
+                        lambda twin, *arguments: made.append("regression") or twin)
     monkeypatch.setattr(train_jobs, "distill", distill)
     return made
 
