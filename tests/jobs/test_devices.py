@@ -19,8 +19,8 @@ from occflow.models.flow_model import FlowModel
 from occflow.models.regression import TrueFuture
 from occflow.models.student_networks import around
 from occflow.stream.clock import SystemClock
+from occflow.stream.forecaster import StreamNetwork
 from occflow.stream.latency import LatencyRecord
-from occflow.stream.network import StreamNetwork
 from occflow.training.autoencoder import PatchSet, train_autoencoder
 from occflow.training.distillation import distill
 from occflow.training.feeding import WindowFeed
