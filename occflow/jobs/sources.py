@@ -14,7 +14,7 @@ from occflow.errors import InputError
 from occflow.jobs.build import build_configured_store
 from occflow.occupancy.settings import configured_grid
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.occupancy.windows import WindowKey, WindowSource, refuse_other_interval
+from occflow.occupancy.windows import WindowSource, refuse_other_interval
 
 
 def configured_device(config: Mapping) -> torch.device:
@@ -75,10 +75,6 @@ def configured_windows(config: Mapping, store: OccupancyStore) -> WindowSource:
     data = config["data"]
     refuse_other_interval(store, data["frame_interval_s"])
     return WindowSource(store, data["history"], data["horizon"], data["input"], data["grid_pose"])
-
-
-def training_keys(config: Mapping, store: OccupancyStore, stride: int) -> list[WindowKey]:
-    return configured_windows(config, store).keys("train", stride)
 
 
 def prepare_torch(config: Mapping, threads: int | None = None) -> None:

@@ -22,7 +22,6 @@ from occflow.jobs.sources import (
     ensure_store,
     open_configured_store,
     prepare_torch,
-    training_keys,
 )
 from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_former_students, trained_already
 from occflow.models.flow_model import FlowModel, ModelSettings
@@ -146,19 +145,13 @@ def train_regression(config: Mapping) -> Path:
 
 
 def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
-    """How every training of group `train` begins: its run, the store, an untrained forecaster with the run's
-    autoencoder."""
+    """How every training of group `train` begins: its run, the store, an untrained forecaster with the weights of
+    RUN_DIR/autoencoder.safetensors, frozen; they are trained first where the file is missing."""
     device = training_device(config)
     prepare_torch(config)
     run, store = training_run(config, "train"), open_configured_store(config)
-    forecaster = FlowModel(settings_from_config(config["data"], config["model"])).to(device)
-    ensure_autoencoder(config, run, forecaster, store)
-    return run, store, forecaster
-
-
-def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowModel, store: OccupancyStore) -> None:
-    """Load RUN_DIR/autoencoder.safetensors into the forecaster, trained first where it is missing; freeze it."""
-    path, settings = run.run_dir / "autoencoder.safetensors", forecaster.settings
+    settings, path = settings_from_config(config["data"], config["model"]), run.run_dir / "autoencoder.safetensors"
+    forecaster = FlowModel(settings).to(device)
     if path.exists():
         try:
             load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
@@ -171,6 +164,7 @@ def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowModel,
         save_once(path, forecaster.autoencoder, "autoencoder", settings, config)
     run.forget("autoencoder")
     forecaster.autoencoder.eval().requires_grad_(False)
+    return run, store, forecaster
 
 
 def distill_mfd(config: Mapping) -> Path:
@@ -221,5 +215,6 @@ def distillation_feed(config: Mapping, forecaster: FlowModel) -> FlowFeed:
 def configured_feed(kind: type[Feed], config: Mapping, values: Mapping, store: OccupancyStore,
                     forecaster: FlowModel) -> Feed:
     """The training windows of a store, drawn as group `values` (train or distill) asks."""
-    return kind(configured_windows(config, store), training_keys(config, store, values["window_stride"]), forecaster,
-                config["seed"], Variety.from_config(values))
+    windows = configured_windows(config, store)
+    return kind(windows, windows.keys("train", values["window_stride"]), forecaster, config["seed"],
+                Variety.from_config(values))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,30 +84,21 @@ class TrainingRun:
     def timed(self, title: str, step: str | None = None) -> Iterator[None]:
         """Record the wall seconds of a training (the block) in RUN_DIR/seconds.json as those of `step` (its title where
         none is named), those of interrupted processes that it goes on from among them."""
-        path, earlier_s = state_path(self.run_dir, title), 0.0
-        if self.save_seconds is not None and path.is_file():
-            try:
-                earlier_s = conform(read_record(path), StateRecord)["log"]["seconds"]
-            except ValueError:
-                pass  # the training itself refuses the state
+        found = recorded(state_path(self.run_dir, title)) if self.save_seconds is not None else None
+        earlier_s = found["log"]["seconds"] if found else 0.0
         with timed_step(self.run_dir, step or title, earlier_s) if rank() == 0 else nullcontext():
             yield
 
     def forget(self, *titles: str, own: bool = False) -> None:
         """Remove the states of trainings whose checkpoint stands; with `own` not those of other configurations."""
-        for title in titles if rank() == 0 else ():
-            if own and not self._is_own(state_path(self.run_dir, title)):
-                continue
-            shutil.rmtree(state_path(self.run_dir, title).parent, ignore_errors=True)
-        if rank() == 0 and (self.run_dir / "resume").is_dir() and not any((self.run_dir / "resume").iterdir()):
+        if rank() != 0:
+            return
+        for path in (state_path(self.run_dir, title) for title in titles):
+            found = recorded(path) if own else None
+            if not own or found and as_json(self.configuration).items() <= found["configuration"].items():
+                shutil.rmtree(path.parent, ignore_errors=True)
+        with suppress(OSError):  # there is none, or it has those of other trainings
             (self.run_dir / "resume").rmdir()
-
-    def _is_own(self, path: Path) -> bool:
-        try:
-            found = conform(read_record(path), StateRecord)["configuration"]
-        except ValueError:
-            return False
-        return all(found.get(name) == value for name, value in as_json(self.configuration).items())
 
 
 def state_path(run_dir: Path, title: str) -> Path:
@@ -121,6 +112,14 @@ class StateRecord(TypedDict):
     log: LogRecord
     counts: dict[str, int]
     weights: str
+
+
+def recorded(path: Path) -> StateRecord | None:
+    """What a state tells of itself; None where there is none that can be read, which the training itself refuses."""
+    try:
+        return conform(read_record(path), StateRecord)
+    except ValueError:
+        return None
 
 
 class ResumeState:
