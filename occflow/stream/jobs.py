@@ -24,9 +24,8 @@ from occflow.occupancy.settings import OccupancySettings
 from occflow.stream.clock import SystemClock
 from occflow.stream.console import Console, Notices, Progress
 from occflow.stream.forecaster import StreamForecaster, StreamNetwork
-from occflow.stream.interruption import Interruption
 from occflow.stream.latency import LatencyRecord
-from occflow.stream.loop import Inbox, Worker, run_stream
+from occflow.stream.loop import Inbox, Interruption, Worker, run_stream
 from occflow.stream.results import write_pictures, write_report
 from occflow.stream.settings import DemoSettings, StreamSettings, settings_of
 from occflow.stream.sinks import LastForecasts, LiveWindow
@@ -183,7 +182,10 @@ def ensure_student(config: Mapping) -> FlowModel:
         _refuse_unless_embedded(checkpoint, config)
         print(f"no student at {checkpoint}: training one first, as `make demo` does (log, occupancy, teacher, student; "
               "some ten minutes on two cores). After Ctrl-C the same command goes on where it stopped.", flush=True)
-        _train(config)
+        ensure_store(config)
+        if not (Path(config["run_dir"]) / "teacher.safetensors").is_file():
+            train_teacher(config)
+        distill_mfd(config)
     model = load_student(checkpoint, configured_device(config)).model
     refuse_other_windows(checkpoint, model.settings, settings_from_config(config["data"], config["model"]))
     return model
@@ -196,16 +198,6 @@ def _refuse_unless_embedded(checkpoint: Path, config: Mapping) -> None:
         raise InputError(f"no student at {checkpoint}; run `python tools/realtime_demo.py "
                          f"stream.checkpoint={checkpoint}` without log= once (trains one on the embedded log), or name "
                          "one with stream.checkpoint=PATH")
-
-
-def _train(config: Mapping) -> None:
-    """What `make demo` runs to get a student, without the steps whose results are there."""
-    if not Path(config["log"]["root"]).exists():
-        ensure_log(config)
-    ensure_store(config)
-    if not (Path(config["run_dir"]) / "teacher.safetensors").is_file():
-        train_teacher(config)
-    distill_mfd(config)
 
 
 def streamed_scenes(log: DrivingLog, split: str | None, max_scenes: int | None) -> list[str]:

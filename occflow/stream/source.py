@@ -137,39 +137,13 @@ class Pacing:
 
 
 def usable_sweeps(log: DrivingLog, scene: str, notices: Notices) -> Iterator[Sweep]:
-    """The sweeps of a scene that can be read and have nothing that speaks against them; the others are told.
-
-    Raises:
-        InputError: too many in a row could not be read.
-    """
-    for sweep in readable_sweeps(log, scene, notices):
-        fault = refusal(sweep)
-        if fault:
-            notices.say(*fault)
-        else:
-            yield sweep
-
-
-def refusal(sweep: Sweep) -> tuple[str, str] | None:
-    """What speaks against a sweep taken by itself, which is then told, counted and not used: the kind of fault and what
-    there is to say about it; None where nothing does."""
-    if not (math.isfinite(sweep.stamp_s) and abs(sweep.stamp_s) <= MAX_STAMP_S):
-        return "bad stamp", f"{sweep.path}: {sweep.stamp_s:g} s is no time in seconds; the sweep is left out"
-    if not all(is_rigid(pose) and (np.abs(pose[:3, 3]) <= MAX_POSE_M).all()
-               for pose in (sweep.world_from_sensor, sweep.world_from_ego)):
-        return "bad pose", f"{sweep.path}: pose is not finite and rigid, or off the earth; the sweep is left out"
-    if not len(sweep.points_sensor):
-        return "empty sweep", f"{sweep.path}: no point in it; the sweep is left out"
-    return None
-
-
-def readable_sweeps(log: DrivingLog, scene: str, notices: Notices) -> Iterator[Sweep]:
-    """The sweeps of a scene without those that cannot be read; each of these is told, and so is a scene without any.
+    """The sweeps of a scene that can be read and have nothing that speaks against them; each of the others is told, and
+    so is a scene without any.
 
     Where the log's iterator ends with an error, as a generator does, so does the scene; those of our readers go on.
 
     Raises:
-        InputError: too many in a row.
+        InputError: too many in a row could not be read.
     """
     try:
         sweeps, unreadable = iter(log.sweeps(scene)), 0
@@ -187,8 +161,24 @@ def readable_sweeps(log: DrivingLog, scene: str, notices: Notices) -> Iterator[S
             if unreadable == MAX_UNREADABLE:
                 raise InputError(f"{_reason(error)} (so are the {MAX_UNREADABLE - 1} sweeps before it)") from None
             continue
-        unreadable = 0
-        yield sweep
+        unreadable, fault = 0, refusal(sweep)
+        if fault:
+            notices.say(*fault)
+        else:
+            yield sweep
+
+
+def refusal(sweep: Sweep) -> tuple[str, str] | None:
+    """What speaks against a sweep taken by itself, which is then told, counted and not used: the kind of fault and what
+    there is to say about it; None where nothing does."""
+    if not (math.isfinite(sweep.stamp_s) and abs(sweep.stamp_s) <= MAX_STAMP_S):
+        return "bad stamp", f"{sweep.path}: {sweep.stamp_s:g} s is no time in seconds; the sweep is left out"
+    if not all(is_rigid(pose) and (np.abs(pose[:3, 3]) <= MAX_POSE_M).all()
+               for pose in (sweep.world_from_sensor, sweep.world_from_ego)):
+        return "bad pose", f"{sweep.path}: pose is not finite and rigid, or off the earth; the sweep is left out"
+    if not len(sweep.points_sensor):
+        return "empty sweep", f"{sweep.path}: no point in it; the sweep is left out"
+    return None
 
 
 def _reason(error: InputError | OSError) -> str:
