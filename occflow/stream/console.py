@@ -12,7 +12,7 @@ from typing import TextIO
 
 from occflow.errors import spelt_out
 from occflow.stream.clock import Clock
-from occflow.stream.latency import LatencyRecord
+from occflow.stream.latency import LatencyRecord, counted
 
 KEPT = 100  # of the notices, for the report
 TOLD = 20  # of a kind one by one; then the 40th, the 80th, ...: a sensor that fails for hours does not fill the screen
@@ -107,7 +107,7 @@ class Progress:
     def line(self) -> str:
         record, ages = self._record, self._record.ages(self._name)
         age = "no forecast yet" if ages["p50"] is None else f"age {ages['p50']:.0f} ms (p99 {ages['p99']:.0f})"
-        delivered = ", ".join(f"{count} {name}" for name, count in record.delivered.copy().items()) or "0"
+        delivered = counted(record.delivered.copy())
         dropped = sum(record.dropped.copy().values())
         memory = f"{record.memory_mib[-1]:.0f} MiB" if record.memory_mib else ""
         return f"{record.sweeps} sweeps | delivered {delivered} | {age} | dropped {dropped} | {memory}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -92,8 +92,8 @@ def latency_markdown(summary: dict) -> str:
                   [[name, str(values["count"]), *(figure(values[key], 0) for key in keys)] for name, values in rows])
     unused = summary["sweeps"] - summary["used"]
     counts = [f"{summary['sweeps']} sweeps in {summary['seconds']:.0f} s" + (f", {unused} not used" if unused else ""),
-              f"delivered {_counted(summary['delivered'])}",
-              f"dropped {_counted(summary['dropped'])}"]
+              f"delivered {counted(summary['delivered'])}",
+              f"dropped {counted(summary['dropped'])}"]
     memory = [value for value in summary["memory_mib"] if value is not None]
     if memory:
         counts.append(f"resident memory {memory[0]:.0f} MiB at the start, {summary['memory_peak_mib']:.0f} at most, "
@@ -101,5 +101,6 @@ def latency_markdown(summary: dict) -> str:
     return "\n".join([*lines, "; ".join(counts) + "."])
 
 
-def _counted(counts: dict[str, int]) -> str:
+def counted(counts: Mapping[str, int]) -> str:
+    """The counts by name, in words."""
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "0"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from occflow.training.feeding import WindowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.processes import averaging, rank
-from occflow.training.run import Resumable, TrainingRun
+from occflow.training.run import Resumable, ResumeState, TrainingRun
 from occflow.training.run_log import RunLog
 
 
@@ -55,7 +55,7 @@ def make_steps(run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable],
         feed: put where the first step that is left begins to draw.
         over: asked before each step: whether the training ends early.
     """
-    state = run.state(log, trainers, start)
+    state = ResumeState(run, log, trainers, start)
     try:
         first = state.load()
         if feed is not None:

@@ -74,12 +74,6 @@ class TrainingRun:
                                             and torch.cuda.is_bf16_supported())
         return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
-    def state(self, log: RunLog, trainers: Mapping[str, Resumable], start: nn.Module) -> ResumeState:
-        """The state of one training; `start` holds all weights that it starts from, frozen ones included."""
-        configuration = as_json({**self.configuration, "processes": world_size(),
-                                 "starting_weights": weights_digest(start.state_dict())})
-        return ResumeState(state_path(self.run_dir, log.title), configuration, log, trainers, self.save_seconds)
-
     @contextmanager
     def timed(self, title: str, step: str | None = None) -> Iterator[None]:
         """Record the wall seconds of a training (the block) in RUN_DIR/seconds.json as those of `step` (its title where
@@ -123,12 +117,13 @@ def recorded(path: Path) -> StateRecord | None:
 
 
 class ResumeState:
-    """The file that a training is resumed from."""
+    """The file that a training is resumed from; `start` holds all weights that it starts from, frozen ones included."""
 
-    def __init__(self, path: Path, configuration: dict, log: RunLog, trainers: Mapping[str, Resumable],
-                 save_seconds: float | None) -> None:
-        self.path, self.configuration, self.log, self.trainers = path, configuration, log, trainers
-        self.save_seconds, self.saved_at = save_seconds, time.perf_counter()
+    def __init__(self, run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable], start: nn.Module) -> None:
+        self.path, self.log, self.trainers = state_path(run.run_dir, log.title), log, trainers
+        self.configuration = as_json({**run.configuration, "processes": world_size(),
+                                      "starting_weights": weights_digest(start.state_dict())})
+        self.save_seconds, self.saved_at = run.save_seconds, time.perf_counter()
 
     def load(self) -> int:
         """Steps done, with trainers and log as they were after them; 0 where there is no state.
@@ -138,12 +133,16 @@ class ResumeState:
         """
         if self.save_seconds is None:
             return 0
-        found = self.path.is_file()
+        interrupted = self.path.is_file()
         wait_for_all()  # all have looked before rank 0 writes: a late process would take its state for an earlier run's
-        if not found:
+        if not interrupted:
             self.save()  # so that lines of a start that is cut off before its first state are taken back, too
             return 0
-        record, tensors = self._read()
+        try:
+            found, tensors = read_weights(self.path)
+            record = conform(found, StateRecord)
+        except ValueError as error:
+            raise self._unreadable(error) from None
         difference = first_difference(record["configuration"], self.configuration, ("interrupted", "configured"))
         if difference:
             raise InputError(f"{self.path}: an interrupted training of another configuration ({difference}); go on "
@@ -157,13 +156,6 @@ class ResumeState:
             raise self._unreadable(error) from None
         self.log.resume(record["log"])
         return record["log"]["steps"]
-
-    def _read(self) -> tuple[StateRecord, dict[str, Tensor]]:
-        try:
-            record, tensors = read_weights(self.path)
-            return conform(record, StateRecord), tensors
-        except ValueError as error:
-            raise self._unreadable(error) from None
 
     def _unreadable(self, error: Exception) -> InputError:
         return InputError(f"{self.path}: the interrupted training's state cannot be read; remove {self.path.parent} "

@@ -23,7 +23,7 @@ from occflow.training.distillation import distill
 from occflow.training.engine import step_generator, train
 from occflow.training.feeding import FlowFeed, WindowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
-from occflow.training.run import TrainingRun
+from occflow.training.run import ResumeState, TrainingRun
 from occflow.training.teacher import train_flow, train_mean, train_regression
 from occflow.weights_file import read_weights, write_weights
 
@@ -216,9 +216,9 @@ def test_figures_that_are_not_finite_leave_a_state_that_can_be_read(tmp_path):
     log, net = run.log("toy", 3, 1), torch.nn.Linear(2, 2)
     log.add({"ratio": float("nan"), "loss": 1.0})
     trainer = Trainer(net, OptimiserSettings(3, **OPTIMISER))
-    run.state(log, {"network": trainer}, net).save()
+    ResumeState(run, log, {"network": trainer}, net).save()
     again = run.log("toy", 3, 1)
-    assert run.state(again, {"network": trainer}, net).load() == 1 and again.sums["loss"] == 1.0
+    assert ResumeState(run, again, {"network": trainer}, net).load() == 1 and again.sums["loss"] == 1.0
 
 
 @pytest.mark.parametrize("fault", ["safetensors", "sync"])
