@@ -47,18 +47,28 @@ class Range:
 
 WHOLE_RANGES = (  # by what a key ends in, the first that fits
     (r"workers", Range(1, 256)),
+    (r"stream\.gif_forecasts", Range(0, 1000)),
+    (r"stream\.max_waiting_sweeps", Range(1, 1000)),
     (r"seeds?", Range(0, LARGEST)),
     (r"grid\.shape", Range(1, 100_000)),
     (r"(cells_per_voxel|(causal_)?min_points)", Range(1, 100)),
     (r"(train_scenes|val_scenes|vehicles|pedestrians)", Range(0, 100_000)),
     (r"(steps|warmup_steps|auxiliary_warmup|save_seconds|crop\.voxels|blocks)", Range(0, LARGEST)),
-    (r"(inspect\.frame|resample\.window|stability\.(every|patience)|stream\.gif_forecasts)", Range(0, LARGEST)),
+    (r"(inspect\.frame|resample\.window|stability\.(every|patience))", Range(0, LARGEST)),
     (r"eval\.(samples|shown_samples|consensus)", Range(0, LARGEST)),
     (r".*", Range(1, LARGEST)),
 )
 RANGES = (  # likewise
     (r"(lowest|highest)_beam_deg", Range(-90.0, 90.0)),
     (r"mount_height_m", Range(0.3, 5.0)),
+    (r"stream\.pace", Range(0, 1000)),
+    (r"stream\.rate_hz", Range(1e-3, 100)),
+    (r"stream\.accumulate_s", Range(0, 60)),
+    (r"stream\.history_tolerance_s", Range(1e-3, 10)),  # as good as none below, like the times that follow
+    (r"stream\.ego_motion_s", Range(1e-3, 60)),
+    (r"stream\.(deadline_s|max_gap_s)", Range(1e-3, 3600)),
+    (r"stream\.longest_pause_s", Range(1e-3, 86_400)),
+    (r"stream\.max_(speed_m_per_s|acceleration_m_per_s2|pose_error_m)", Range(1e-3, 1000)),
     (r"(learning_rate|clip_norm|time_scale|huber|voxel_sizes?_m|dense_from_m|frame_interval_s|duration_s)",
      Range(0, open=True)),
     (r"betas", Range(0, 0.999999)),

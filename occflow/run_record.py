@@ -1,4 +1,4 @@
-"""The record of a run: wall seconds of each step, versions, machine."""
+"""The record of a run: wall seconds of each step, versions, machine, memory."""
 
 from __future__ import annotations
 
@@ -74,11 +74,7 @@ def machine() -> dict[str, object]:
 
 
 def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return proc_field("cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
 def memory_gib() -> float | None:
@@ -86,3 +82,20 @@ def memory_gib() -> float | None:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError):
         return None
+
+
+def process_mib(field: str = "VmRSS") -> float:
+    """Memory of this process by its name in proc(5): "VmRSS" is resident, "VmHWM" its peak; nan where the system does
+    not say."""
+    found = proc_field("self/status", field)
+    return int(found.split()[0]) / 1024 if found else float("nan")
+
+
+def proc_field(file: str, field: str) -> str | None:
+    """The first value of a field in a file of /proc; None where there is no such file or field."""
+    try:
+        lines = (Path("/proc") / file).read_text().splitlines()
+    except OSError:
+        return None
+    return next((value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == field),
+                None)

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from occflow.distill.losses import regression_loss, sample_mean
 from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
-from occflow.distill.weighting import regression_loss, sample_mean
 from occflow.flow.identities import eulerian_target
 from occflow.flow.path import noised, per_row
 from occflow.flow.solvers import integrate

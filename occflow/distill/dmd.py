@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from occflow.distill.matching import MAX_TIME, MIN_TIME, auxiliary_loss_of
+from occflow.distill.losses import MAX_TIME, MIN_TIME, auxiliary_loss_of
 from occflow.distill.protocol import Batch, Networks
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.flow.path import noised

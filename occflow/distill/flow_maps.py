@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from occflow.distill.losses import regression_loss
 from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
-from occflow.distill.weighting import regression_loss
 from occflow.flow.identities import lagrangian_target, semigroup_target, terminal_velocity
 from occflow.flow.path import noised
 from occflow.flow.solvers import MIN_INTERVAL

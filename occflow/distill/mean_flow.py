@@ -8,10 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from occflow.distill.matching import WithAuxiliary
+from occflow.distill.losses import WithAuxiliary, regression_loss
 from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
 from occflow.distill.vsd import VariationalScoreDistillation
-from occflow.distill.weighting import regression_loss
 from occflow.flow.identities import eulerian_target
 from occflow.flow.path import noised
 from occflow.flow.solvers import mean_velocity

@@ -8,15 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from occflow.distill import matching
-from occflow.distill.matching import MAX_TIME, MIN_TIME
+from occflow.distill.losses import MAX_TIME, MIN_TIME, WithAuxiliary, surrogate
 from occflow.distill.protocol import Batch, Networks
 from occflow.flow.solvers import mean_velocity
 from occflow.flow.times import intervals
 
 
 @dataclass(frozen=True)
-class MeanFlowDistillation(matching.WithAuxiliary):
+class MeanFlowDistillation(WithAuxiliary):
     """Match the mean velocities of the student's samples to the teacher's over random intervals.
 
     Args:
@@ -24,7 +23,7 @@ class MeanFlowDistillation(matching.WithAuxiliary):
         solver: "euler" or "heun".
         equal_share: probability of r = t; 1 gives VSD with t the larger of two uniforms.
         normalise: a difference of data predictions over the sample's mean distance to the teacher's, as DMD has it
-            (matching.weighted); false is the paper's own code.
+            (losses.weighted); false is the paper's own code.
         draws: intervals and noises a student sample; the gradient is their mean.
     """
 
@@ -42,7 +41,7 @@ class MeanFlowDistillation(matching.WithAuxiliary):
         The Jacobian of the integration is dropped, which is not only cheaper but necessary (docs/methods.md 7a).
         """
         samples = networks.student(batch.noise(generator))
-        return matching.surrogate(
+        return surrogate(
             samples, batch, generator,
             lambda: intervals(batch.num_samples, generator, MIN_TIME, MAX_TIME, self.equal_share),
             lambda x_t, r, t: self.mean_velocities(networks, batch, x_t, r, t), self.normalise, self.draws)
@@ -53,10 +52,3 @@ class MeanFlowDistillation(matching.WithAuxiliary):
         teacher, auxiliary = (mean_velocity(velocity, x_t, r, t, batch.sample, self.steps, self.solver)
                               for velocity in (networks.teacher, networks.auxiliary))
         return teacher, auxiliary
-
-    @torch.no_grad()
-    def direction(self, networks: Networks, batch: Batch, x_t: Tensor, samples: Tensor, r: Tensor,
-                  t: Tensor) -> Tensor:
-        """u_Q(x_t, r, t) - u_P(x_t, r, t) [N, C], weighted and normalised as configured."""
-        teacher, auxiliary = self.mean_velocities(networks, batch, x_t, r, t)
-        return matching.weighted(teacher, auxiliary, x_t, samples, t, batch, self.normalise)

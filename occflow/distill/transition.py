@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from occflow.distill.matching import WithAuxiliary
+from occflow.distill.losses import WithAuxiliary
 from occflow.distill.mean_flow import MeanFlow
 from occflow.distill.protocol import Batch, Networks
 from occflow.distill.vsd import VariationalScoreDistillation

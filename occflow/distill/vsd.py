@@ -8,14 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from occflow.distill import matching
-from occflow.distill.matching import MAX_TIME, MIN_TIME
+from occflow.distill.losses import MAX_TIME, MIN_TIME, WithAuxiliary, surrogate
 from occflow.distill.protocol import Batch, Networks
 from occflow.flow.times import uniform
 
 
 @dataclass(frozen=True)
-class VariationalScoreDistillation(matching.WithAuxiliary):
+class VariationalScoreDistillation(WithAuxiliary):
     """Match velocities of the student's noised samples to the teacher's: the gradient of a weighted reverse KL.
 
     Args:
@@ -38,6 +37,6 @@ class VariationalScoreDistillation(matching.WithAuxiliary):
             t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME)
             return t, t
 
-        return matching.surrogate(samples, batch, generator, times,
-                                  lambda x_t, r, t: (networks.teacher(x_t, t), networks.auxiliary(x_t, t)),
-                                  self.normalise, self.draws)
+        return surrogate(samples, batch, generator, times,
+                         lambda x_t, r, t: (networks.teacher(x_t, t), networks.auxiliary(x_t, t)), self.normalise,
+                         self.draws)

@@ -8,6 +8,7 @@ import torch
 
 from occflow.errors import InputError
 from occflow.eval.iou import IoUCounts
+from occflow.eval.sections import table
 from occflow.models.flow_model import FlowModel
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.store import OccupancyStore
@@ -52,9 +53,7 @@ def held_out_frames(store: OccupancyStore) -> list[OccupancyFrame]:
 
 def reconstruction_markdown(found: Mapping[str, Mapping]) -> str:
     """A table of reconstructions by the standard deviations that the latents were disturbed by."""
-    lines = ["| latents disturbed by | IoU | mIoU | movable IoU | latent numbers a frame | frames |",
-             "|---|---|---|---|---|---|"]
-    for noise, one in found.items():
-        scores = [f"{100 * one[name]:.1f}" for name in ("iou", "miou", "movable_iou")]
-        lines.append(f"| {noise} | {' | '.join(scores)} | {one['latent_numbers_a_frame']:.0f} | {one['frames']} |")
-    return "\n".join(lines)
+    rows = [[noise, *(f"{100 * one[name]:.1f}" for name in ("iou", "miou", "movable_iou")),
+             f"{one['latent_numbers_a_frame']:.0f}", str(one["frames"])] for noise, one in found.items()]
+    head = ("latents disturbed by", "IoU", "mIoU", "movable IoU", "latent numbers a frame", "frames")
+    return "\n".join(table(head, rows)).rstrip()

@@ -11,6 +11,7 @@ from torch import Tensor
 from occflow.errors import InputError
 from occflow.eval.ensemble import energy_score
 from occflow.eval.evaluate import forecast_seed
+from occflow.eval.sections import table
 from occflow.flow.path import noised
 from occflow.flow.posterior import PosteriorVelocity, posterior_velocity
 from occflow.flow.solvers import resampled, sample_flow
@@ -125,9 +126,9 @@ def chosen_window(config: Mapping, number: int) -> Window:
 
 def agreement_table(decided: Sequence[OccupancyFrame], found: Mapping[float, list]) -> str:
     """Jaccard distances of whole futures, all voxels / movable ones."""
-    lines = ["| t | to the decided future | between samples |", "|---|---|---|"]
+    rows = []
     for time, futures in found.items():
         scores = [energy_score(futures, decided, movable_only) for movable_only in (False, True)]
-        lines.append(f"| {time:g} | {' / '.join(f'{one.distance:.3f}' for one in scores)} | "
-                     f"{' / '.join(f'{one.diversity:.3f}' for one in scores)} |")
-    return "\n".join(lines)
+        rows.append([f"{time:g}", *(" / ".join(f"{getattr(one, name):.3f}" for one in scores)
+                                    for name in ("distance", "diversity"))])
+    return "\n".join(table(("t", "to the decided future", "between samples"), rows)).rstrip()

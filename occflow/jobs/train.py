@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,18 +21,16 @@ from occflow.jobs.sources import (
     ensure_store,
     open_configured_store,
     prepare_torch,
-    training_keys,
 )
-from occflow.jobs.standing import distilled_already, shaping, tell_former_students, trained_already
+from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_former_students, trained_already
 from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.training import teacher as teacher_training
+from occflow.training.autoencoder import train_autoencoder as autoencoder_training
 from occflow.training.distillation import distill
 from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
 from occflow.training.processes import join_processes, rank, rank_zero_first, wait_for_all
-from occflow.training.regression import TwinFeed
-from occflow.training.regression import train_regression as twin_training
 from occflow.training.run import TrainingRun
 
 Feed = TypeVar("Feed", bound=ObservationFeed)
@@ -58,6 +56,31 @@ def ensure_data(config: Mapping) -> None:
         ensure_store(config)
 
 
+def made_once(config: Mapping, group: str, name: str, kind: str, make: Callable[[], FlowModel],
+              teacher: str | None = None) -> Path:
+    """RUN_DIR/NAME.safetensors: what `make()` trains, or what stands there where this configuration has made it.
+
+    Once it stands, the resume states of its trainings are removed; of one that stood already, those alone that are this
+    configuration's own.
+
+    Args:
+        group: "train" or "distill", whose values shape it.
+        kind: of the checkpoint; one that SHAPED_BY does not know is made in one training, NAME.
+        teacher: the digest of the weights that it is distilled from; None where it is not distilled.
+    """
+    training_device(config)
+    run = training_run(config, group)
+    path = run.run_dir / f"{name}.safetensors"
+    stands = distilled_already(path, teacher, config) if teacher else trained_already(path, kind, config)
+    if not stands:
+        made = make()
+        save_once(path, made, kind, made.settings, config, teacher)
+    run.forget(*SHAPED_BY.get(kind, [name]), own=stands)
+    if kind == "teacher" and not stands and rank() == 0:
+        tell_former_students(path)
+    return path
+
+
 def save_once(path: Path, module: nn.Module, kind: str, settings: ModelSettings, config: Mapping,
               teacher: str | None = None) -> None:
     """Rank 0 writes a checkpoint; all processes go on when it stands, on the disk."""
@@ -74,22 +97,18 @@ def train_teacher(config: Mapping) -> Path:
     Raises:
         InputError: another teacher stands there, and train.replace does not say that it may be replaced.
     """
-    seed, values, path = config["seed"], config["train"], Path(config["run_dir"]) / "teacher.safetensors"
-    training_device(config)
-    if trained_already(path, "teacher", config):
-        training_run(config, "train").forget("mean", "teacher", own=True)
-        return path
-    run, store, forecaster = with_autoencoder(config)
-    feed = configured_feed(ObservationFeed, config, values, store, forecaster)
-    with run.timed("mean"):
-        teacher_training.train_mean(forecaster, feed, values["mean"], run)
-    with run.timed("teacher"):
-        teacher_training.train_flow(forecaster, feed, values["teacher"], seed, run)
-    save_once(path, forecaster, "teacher", forecaster.settings, config)
-    run.forget("mean", "teacher")
-    if rank() == 0:
-        tell_former_students(path)
-    return path
+    values = config["train"]
+
+    def make() -> FlowModel:
+        run, store, forecaster = with_autoencoder(config)
+        feed = configured_feed(ObservationFeed, config, values, store, forecaster)
+        with run.timed("mean"):
+            teacher_training.train_mean(forecaster, feed, values["mean"], run)
+        with run.timed("teacher"):
+            teacher_training.train_flow(forecaster, feed, values["teacher"], config["seed"], run)
+        return forecaster
+
+    return made_once(config, "train", "teacher", "teacher", make)
 
 
 def train_autoencoder(config: Mapping) -> tuple[Path, str]:
@@ -113,34 +132,25 @@ def train_regression(config: Mapping) -> Path:
     It starts where the teacher's training does: from the run's autoencoder (trained first where it is missing) and
     an untrained mean network. An interrupted run goes on where it stopped; a finished one is treated as a teacher is.
     """
-    values, path = config["train"], Path(config["run_dir"]) / "regression.safetensors"
-    training_device(config)
-    if trained_already(path, "regression", config):
-        training_run(config, "train").forget("regression", own=True)
-        return path
-    run, store, forecaster = with_autoencoder(config)
-    feed = configured_feed(TwinFeed, config, values, store, forecaster)
-    with run.timed("regression"):
-        twin = twin_training(forecaster, feed, values["regression"], run)
-    save_once(path, twin, "regression", forecaster.settings, config)
-    run.forget("regression")
-    return path
+    values = config["train"]
+
+    def make() -> FlowModel:
+        run, store, forecaster = with_autoencoder(config)
+        feed = configured_feed(teacher_training.TwinFeed, config, values, store, forecaster)
+        with run.timed("regression"):
+            return teacher_training.train_regression(forecaster, feed, values["regression"], run)
+
+    return made_once(config, "train", "regression", "regression", make)
 
 
 def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
-    """How every training of group `train` begins: its run, the store, an untrained forecaster with the run's
-    autoencoder."""
+    """How every training of group `train` begins: its run, the store, an untrained forecaster with the weights of
+    RUN_DIR/autoencoder.safetensors, frozen; they are trained first where the file is missing."""
     device = training_device(config)
     prepare_torch(config)
     run, store = training_run(config, "train"), open_configured_store(config)
-    forecaster = FlowModel(settings_from_config(config["data"], config["model"])).to(device)
-    ensure_autoencoder(config, run, forecaster, store)
-    return run, store, forecaster
-
-
-def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowModel, store: OccupancyStore) -> None:
-    """Load RUN_DIR/autoencoder.safetensors into the forecaster, trained first where it is missing; freeze it."""
-    path, settings = run.run_dir / "autoencoder.safetensors", forecaster.settings
+    settings, path = settings_from_config(config["data"], config["model"]), run.run_dir / "autoencoder.safetensors"
+    forecaster = FlowModel(settings).to(device)
     if path.exists():
         try:
             load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
@@ -148,11 +158,12 @@ def ensure_autoencoder(config: Mapping, run: TrainingRun, forecaster: FlowModel,
             raise InputError(f"{error}; without {path.name} it is trained anew") from None
     else:
         with run.timed("autoencoder"):
-            teacher_training.train_autoencoder(forecaster, store, config["train"]["autoencoder"], config["seed"], run,
-                                               mirrored=config["train"]["mirrored_share"] > 0)
+            autoencoder_training(forecaster, store, config["train"]["autoencoder"], config["seed"], run,
+                                 mirrored=config["train"]["mirrored_share"] > 0)
         save_once(path, forecaster.autoencoder, "autoencoder", settings, config)
     run.forget("autoencoder")
     forecaster.autoencoder.eval().requires_grad_(False)
+    return run, store, forecaster
 
 
 def distill_mfd(config: Mapping) -> Path:
@@ -181,19 +192,16 @@ def distill_teacher(config: Mapping) -> Path:
     prepare_torch(config)
     run, values = training_run(config, "distill"), config["distill"]
     settings = settings_from_config(config["data"], config["model"])
-    method, title = method_from_config(values), values["checkpoint"]
-    forecaster, path = FlowModel(settings).to(device), run.run_dir / f"{title}.safetensors"
+    method, title, forecaster = method_from_config(values), values["checkpoint"], FlowModel(settings).to(device)
     teacher = load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings).record["weights"]
-    if distilled_already(path, teacher, config):
-        run.forget(title, own=True)
-        return path
-    forecaster.eval().requires_grad_(False)
-    feed = distillation_feed(config, forecaster)
-    with run.timed(title, "distill" if title == "student" else title):
-        student = distill(forecaster, feed, method, values, config["seed"], run)
-    save_once(path, student, "student", settings, config, teacher)
-    run.forget(title)
-    return path
+
+    def make() -> FlowModel:
+        forecaster.eval().requires_grad_(False)
+        feed = distillation_feed(config, forecaster)
+        with run.timed(title, "distill" if title == "student" else title):
+            return distill(forecaster, feed, method, values, config["seed"], run)
+
+    return made_once(config, "distill", title, "student", make, teacher)
 
 
 def distillation_feed(config: Mapping, forecaster: FlowModel) -> FlowFeed:
@@ -206,5 +214,6 @@ def distillation_feed(config: Mapping, forecaster: FlowModel) -> FlowFeed:
 def configured_feed(kind: type[Feed], config: Mapping, values: Mapping, store: OccupancyStore,
                     forecaster: FlowModel) -> Feed:
     """The training windows of a store, drawn as group `values` (train or distill) asks."""
-    return kind(configured_windows(config, store), training_keys(config, store, values["window_stride"]), forecaster,
-                config["seed"], Variety.from_config(values))
+    windows = configured_windows(config, store)
+    return kind(windows, windows.keys("train", values["window_stride"]), forecaster, config["seed"],
+                Variety.from_config(values))

@@ -28,7 +28,7 @@ from occflow.simulation.exact import fill_boxes, static_occupancy, write_occ3d
 from occflow.simulation.lidar import Lidar
 from occflow.simulation.nuscenes_writer import TABLES, SceneWriter, lidar_mount, make_folders, write_log
 from occflow.simulation.populate import populate
-from occflow.simulation.sensors import varied
+from occflow.simulation.sensors import KEPT_SHARE, varied
 from occflow.simulation.settings import SimulationSettings
 from occflow.simulation.terrain import Terrain
 from occflow.simulation.town import Town, build_town
@@ -143,7 +143,7 @@ def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed:
                    ) -> dict[str, list[dict]]:
     """Write the files of scene `number` and return the rows of its tables; all from (seed, number)."""
     scene, terrain = Scene(settings, seed, number), Terrain()
-    if settings.varied:
+    if settings.varied and scene.sensor_rng.random() >= KEPT_SHARE:
         settings, terrain = varied(settings, scene.sensor_rng), Terrain.drawn(scene.sensor_rng)
     mount = lidar_mount(settings.mount_height_m)
     town, traffic = scene.town, scene.traffic

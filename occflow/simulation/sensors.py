@@ -8,6 +8,7 @@ import numpy as np
 
 from occflow.simulation.settings import SimulationSettings
 
+KEPT_SHARE = 0.25  # of the drives keep the configured sensor and a flat town
 BEAMS = (16, 20, 32, 32, 40, 64, 64, 128)
 SWEEPS_A_KEYFRAME = (2, 2, 3, 5)  # at two keyframes a second: 4, 6 and 10 Hz
 RAYS = 90_000  # a revolution at most: beams times azimuths

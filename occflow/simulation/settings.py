@@ -13,7 +13,7 @@ from occflow.errors import InputError
 class SimulationSettings:
     """How many scenes, how long, what sensor, how much traffic (see configs/simulation/demo.yaml).
 
-    With `varied` every scene has a sensor and hills of its own (occflow.simulation.sensors, .terrain).
+    With `varied` most scenes have a sensor and hills of their own (occflow.simulation.sensors, .terrain).
 
     Raises:
         InputError: a value that no world can be made of.

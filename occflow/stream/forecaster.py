@@ -1,20 +1,21 @@
-"""The streaming forecaster: sweeps in, one forecast at every instant where one is due."""
+"""The streaming forecaster: sweeps in, one forecast of its network at every instant where one is due."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from occflow.forecasting.rules import persisted
-from occflow.models.flow_model import ModelSettings
+from occflow.models.flow_model import Encoding, FlowModel, ModelSettings
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import EXTRAPOLATED, Target, Task
+from occflow.stream.console import Notices
 from occflow.stream.history import SAME_STAMP_S, CausalHistory, KeptFrame
 from occflow.stream.latency import LatencyRecord
-from occflow.stream.network import StreamNetwork
-from occflow.stream.notices import Notices
 from occflow.stream.settings import StreamSettings
 from occflow.stream.source import Arrival
 
@@ -56,6 +57,43 @@ class StreamForecast:
     task: Task
     frames: Frames
     drive_s: float
+
+
+class StreamNetwork:
+    """The one-step student of forecasting.networks, taken apart for a stream: every frame is encoded once, the steps of
+    a forecast are timed one by one."""
+
+    name = "student-1"
+
+    def __init__(self, model: FlowModel, record: LatencyRecord) -> None:
+        self.model, self._record = model.eval(), record
+
+    @torch.inference_mode()
+    def encode(self, frame: OccupancyFrame) -> Encoding:
+        """The encoding of a frame."""
+        with self._record.stage("encode"):
+            encoding = self.model.encode_frames((frame,))
+            self._finish()
+            return encoding
+
+    @torch.inference_mode()
+    def forecast(self, task: Task, encoded: Sequence[Encoding], seed: int) -> tuple[OccupancyFrame, ...]:
+        """One sample of the task's future, as `StudentForecaster.forecast` gives it."""
+        with self._record.stage("propose"):
+            observation = self.model.observe(task, encoded=encoded)
+            self._finish()
+        with self._record.stage("network"):
+            condition = self.model.condition(observation)
+            noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
+            state = condition.state(self.model.one_step(noise.to(self.model.device), condition))
+            self._finish()
+        with self._record.stage("decode"):
+            return self.model.decoder(observation, task.targets)(state)
+
+    def _finish(self) -> None:
+        """Wait for a device that works behind Python's back, so that each stage has its own milliseconds."""
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
 
 
 class StreamForecaster:
@@ -112,7 +150,7 @@ class StreamForecaster:
             frames = persisted(self._settings.grid, due.task.with_classes())
         return StreamForecast("persistence", due.task, frames, due.drive_s)
 
-    def _encoding(self, kept: KeptFrame):
+    def _encoding(self, kept: KeptFrame) -> Encoding:
         if not self._stream.reuse:
             return self._network.encode(kept.frame)
         kept.encoding = kept.encoding or self._network.encode(kept.frame)

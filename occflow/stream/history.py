@@ -18,9 +18,9 @@ from occflow.occupancy.building.returns import revolution_begin, sweep_returns
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
-from occflow.stream.notices import Notices
-from occflow.stream.refusals import refusal
+from occflow.stream.console import Notices
 from occflow.stream.settings import StreamSettings
+from occflow.stream.source import refusal
 
 SAME_STAMP_S = 1e-6  # stamps are whole microseconds
 MAX_TURN_RAD_PER_S = 3.0  # no road vehicle turns faster

@@ -1,4 +1,4 @@
-"""The real-time demo behind the command realtime_demo."""
+"""The real-time demo behind realtime_demo, and its student: a named one, or the run's own, trained first."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from tempfile import TemporaryFile
 import torch
 
 from occflow.errors import InputError, spelt_out
+from occflow.forecasting.checkpoint import refuse_other_windows
+from occflow.forecasting.networks import load_student
 from occflow.grid import VoxelGrid
-from occflow.jobs.sources import ensure_log, prepare_torch
+from occflow.jobs.sources import configured_device, ensure_log, ensure_store, prepare_torch
+from occflow.jobs.train import distill_mfd, train_teacher
 from occflow.logs.open import open_log
 from occflow.logs.protocol import DrivingLog
+from occflow.models.flow_model import FlowModel
+from occflow.models.settings import settings_from_config
 from occflow.occupancy.settings import OccupancySettings
 from occflow.stream.clock import SystemClock
-from occflow.stream.console import Console
-from occflow.stream.forecaster import StreamForecaster
-from occflow.stream.interruption import Interruption
+from occflow.stream.console import Console, Notices, Progress
+from occflow.stream.forecaster import StreamForecaster, StreamNetwork
 from occflow.stream.latency import LatencyRecord
-from occflow.stream.loop import Inbox, Worker, run_stream
-from occflow.stream.network import StreamNetwork
-from occflow.stream.notices import Notices
-from occflow.stream.progress import Progress
+from occflow.stream.loop import Inbox, Interruption, Worker, run_stream
 from occflow.stream.results import write_pictures, write_report
-from occflow.stream.settings import DemoSettings, StreamSettings
-from occflow.stream.sinks import LastForecasts
+from occflow.stream.settings import DemoSettings, StreamSettings, settings_of
+from occflow.stream.sinks import LastForecasts, LiveWindow
 from occflow.stream.source import Replay
-from occflow.stream.student import ensure_student
-from occflow.stream.window import LiveWindow
 from occflow.viewing.headless import has_display, open3d_installed, require_display
 
 TRIAL_BYTES = 1 << 20  # more than a report takes
@@ -77,8 +76,8 @@ def realtime_demo(config: Mapping) -> tuple[Path, str]:
         InputError: no student, a log that cannot be read, settings that are not usable, results that cannot be written.
         SystemExit: with status 128 + signal after SIGTERM and SIGHUP.
     """
-    settings = DemoSettings.from_dict(config["stream"])
-    StreamSettings.from_dict(config["stream"])  # before minutes of simulating and training
+    settings = settings_of(DemoSettings, config["stream"])
+    settings_of(StreamSettings, config["stream"])  # before minutes of simulating and training
     run_dir = writable_folder(Path(settings.run_dir))
     prepare_torch(config, threads=1)  # the worker has torch's threads; see `own_threads`
     demo, console = assemble(config), Console()
@@ -153,7 +152,7 @@ def assemble(config: Mapping) -> Demo:
     Raises:
         InputError: as `realtime_demo`.
     """
-    settings, stream = DemoSettings.from_dict(config["stream"]), StreamSettings.from_dict(config["stream"])
+    settings, stream = (settings_of(kind, config["stream"]) for kind in (DemoSettings, StreamSettings))
     if not Path(config["log"]["root"]).exists():
         ensure_log(config)  # does nothing where another log than the embedded one is configured
     model, log = ensure_student(config), open_log(config["log"])
@@ -169,6 +168,35 @@ def assemble(config: Mapping) -> Demo:
     inbox = Inbox(stream.max_waiting_sweeps, record) if stream.pace > 0 else None
     source = Replay(log, scenes, stream.pace, settings.loops, clock, notices, stop, stream.longest_pause_s)
     return Demo(log.name, scenes, grid, record, notices, progress, worker, source, inbox, last, window, stop)
+
+
+def ensure_student(config: Mapping) -> FlowModel:
+    """The model of stream.checkpoint; a missing one is trained first where it is the run's own, on the embedded log.
+
+    Raises:
+        InputError: it is missing and another log is streamed, or it was trained with other settings.
+    """
+    checkpoint = Path(config["stream"]["checkpoint"])
+    if not checkpoint.is_file():
+        _refuse_unless_embedded(checkpoint, config)
+        print(f"no student at {checkpoint}: training one first, as `make demo` does (log, occupancy, teacher, student; "
+              "some ten minutes on two cores). After Ctrl-C the same command goes on where it stopped.", flush=True)
+        ensure_store(config)
+        if not (Path(config["run_dir"]) / "teacher.safetensors").is_file():
+            train_teacher(config)
+        distill_mfd(config)
+    model = load_student(checkpoint, configured_device(config)).model
+    refuse_other_windows(checkpoint, model.settings, settings_from_config(config["data"], config["model"]))
+    return model
+
+
+def _refuse_unless_embedded(checkpoint: Path, config: Mapping) -> None:
+    if checkpoint != Path(config["run_dir"]) / "student.safetensors":
+        raise InputError(f"stream.checkpoint: {checkpoint} does not exist; name a student of distill_mfd")
+    if config["log"]["root"] != config["simulation"]["root"]:
+        raise InputError(f"no student at {checkpoint}; run `realtime_demo "
+                         f"stream.checkpoint={checkpoint}` without log= once (trains one on the embedded log), or name "
+                         "one with stream.checkpoint=PATH")
 
 
 def streamed_scenes(log: DrivingLog, split: str | None, max_scenes: int | None) -> list[str]:

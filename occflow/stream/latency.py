@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
+from occflow.eval.sections import figure, table
+from occflow.run_record import process_mib
 from occflow.stream.clock import Clock
 
 STAGES = ("accumulate", "encode", "propose", "network", "decode", "deliver")
 MEMORY_KEPT = 3_600  # samples of the resident memory: then every other one is given up and half as many are taken
 KEPT = 36_000  # measurements of a stage: an hour at 10 Hz, so that a stream's own record does not grow without bound
-MIB = 2.0**20
 
 
 class LatencyRecord:
@@ -50,7 +50,7 @@ class LatencyRecord:
         now_s = self._clock.now()
         if now_s < self._memory_due_s:
             return
-        memory_mib = resident_mib()
+        memory_mib = process_mib()
         self.memory_mib.append(memory_mib)
         self.memory_peak_mib = max(self.memory_peak_mib, memory_mib)  # of nan: what was
         if len(self.memory_mib) > MEMORY_KEPT:
@@ -83,33 +83,24 @@ def statistics(values_ms) -> dict[str, float]:
     return {"count": len(values), "p50": p50, "p95": p95, "p99": p99, "jitter": jitter}
 
 
-def resident_mib() -> float:
-    """Resident memory of this process; nan where the system does not say."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return float("nan")
-    return next((int(line.split()[1]) * 1024 / MIB for line in lines if line.startswith("VmRSS:")), float("nan"))
-
-
 def latency_markdown(summary: dict) -> str:
     """A table of the stages and ages, and a line of counts."""
     rows = [(name, values) for name, values in summary["stage_ms"].items()]
     rows += [(f"**age when delivered, {name}**", values) for name, values in summary["age_ms"].items()]
-    lines = ["| milliseconds | count | p50 | p95 | p99 | jitter |", "|---|---|---|---|---|---|"]
-    for name, values in rows:
-        cells = ["-" if values[key] is None else f"{values[key]:.0f}" for key in ("p50", "p95", "p99", "jitter")]
-        lines.append(f"| {name} | {values['count']} | {' | '.join(cells)} |")
+    keys = ("p50", "p95", "p99", "jitter")
+    lines = table(("milliseconds", "count", *keys),
+                  [[name, str(values["count"]), *(figure(values[key], 0) for key in keys)] for name, values in rows])
     unused = summary["sweeps"] - summary["used"]
     counts = [f"{summary['sweeps']} sweeps in {summary['seconds']:.0f} s" + (f", {unused} not used" if unused else ""),
-              f"delivered {_counted(summary['delivered'])}",
-              f"dropped {_counted(summary['dropped'])}"]
+              f"delivered {counted(summary['delivered'])}",
+              f"dropped {counted(summary['dropped'])}"]
     memory = [value for value in summary["memory_mib"] if value is not None]
     if memory:
         counts.append(f"resident memory {memory[0]:.0f} MiB at the start, {summary['memory_peak_mib']:.0f} at most, "
                       f"{memory[-1]:.0f} at the end")
-    return "\n".join([*lines, "", "; ".join(counts) + "."])
+    return "\n".join([*lines, "; ".join(counts) + "."])
 
 
-def _counted(counts: dict[str, int]) -> str:
+def counted(counts: Mapping[str, int]) -> str:
+    """The counts by name, in words."""
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "0"

@@ -1,11 +1,14 @@
-"""The stream's threads: one reads and paces, one forecasts, the caller's own shows what comes out."""
+"""How a stream runs and ends: its threads (one reads and paces, one forecasts, the caller's own shows what comes out),
+and Ctrl-C and the signals that ask a process to end, which end the stream and let what is written become whole."""
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from occflow.errors import InputError
@@ -16,6 +19,8 @@ from occflow.stream.source import Arrival
 
 TICK_S = 0.05  # how often the caller's thread looks after windows and its progress line
 GRACE_S = 10.0  # for a thread that is to end: many times what a forecast takes, or the reading of a scan
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+PATIENCE_S = 15.0  # results that take longer to be written are given up at the next signal
 
 
 class Sink(Protocol):
@@ -175,3 +180,49 @@ def _running_still(jobs: list[_Job]) -> list[str]:
         elif job.started:
             job.thread.join()
     return running
+
+
+class Interruption:
+    """Within `with`, takes over the signals that the process does not ignore; in the main thread only.
+
+    A signal raises KeyboardInterrupt within `allowed()`, once; elsewhere it is noted, so that results are written
+    whole however often Ctrl-C is pressed. One later than `PATIENCE_S` after the first always raises: no disk that
+    hangs can hold the process.
+    """
+
+    def __init__(self) -> None:
+        self.first: signal.Signals | None = None
+        self._first_s, self._allowed, self._before = 0.0, False, {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # as under nohup; not set by Python
+                    self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """A signal within ends what is done there."""
+        self._allowed = True
+        try:
+            yield
+        finally:
+            self._allowed = False
+
+    @property
+    def status(self) -> int:
+        """Of the process: 0 where nobody asked it to end but by Ctrl-C, which is how an endless stream ends."""
+        return 0 if self.first in (None, signal.SIGINT) else 128 + self.first
+
+    def _take(self, number: int, frame: object) -> None:
+        if self.first is None:
+            self.first, self._first_s = signal.Signals(number), time.monotonic()
+        impatient = time.monotonic() - self._first_s > PATIENCE_S
+        if self._allowed or impatient:
+            self._allowed = False
+            raise KeyboardInterrupt

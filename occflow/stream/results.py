@@ -1,4 +1,5 @@
-"""What a stream leaves in its folder: the report, the last forecast, an animation; one that fails leaves the others."""
+"""What a stream leaves in its folder: the report, the last forecast, an animation (what was seen and foreseen, and
+below it what the car saw when the time had come); one that fails leaves the others."""
 
 from __future__ import annotations
 
@@ -7,17 +8,33 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image
+
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError, spelt_out
+from occflow.grid import NUM_CLASSES, VoxelGrid
+from occflow.logs.protocol import UNLABELLED
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.records import one_line
 from occflow.run_record import machine, versions
-from occflow.stream.animation import animate
 from occflow.stream.console import Console
+from occflow.stream.forecaster import StreamForecast
 from occflow.stream.latency import latency_markdown
+from occflow.stream.sinks import shown_frames
 from occflow.viewing.headless import PICTURES_LACK, open3d_installed
+from occflow.viewing.palette import gif_palette
+from occflow.viewing.panels import Panels, blank, legend, panel_size, stack, view_value, write
+from occflow.viewing.pictures import GAP_PX, MARGIN_PX
 
 if TYPE_CHECKING:
     from occflow.stream.jobs import Demo
+
+SAME_INSTANT_S = 0.1  # a later present this near to the time of a forecast frame shows what came true
+SHORTEST_S, LONGEST_S = 0.05, 1.0  # a picture stays
+
+Row = list[Image.Image]
 
 
 def write_report(run_dir: Path, demo: Demo, settings: Mapping,
@@ -64,9 +81,9 @@ def _lost(run_dir: Path, writers: Mapping[str, Callable[[Path], Path | None]], t
         told: also tell what was written.
     """
     lost, console = [], Console()
-    for name, write in writers.items():
+    for name, writer in writers.items():
         try:
-            written = write(run_dir / name)
+            written = writer(run_dir / name)
         except (OSError, InputError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             console.write(f"not written: {run_dir / name} ({one_line(reason)})")
@@ -75,3 +92,74 @@ def _lost(run_dir: Path, writers: Mapping[str, Callable[[Path], Path | None]], t
             if told and written:
                 console.write(f"wrote {written}")
     return lost
+
+
+def animate(forecasts: list[StreamForecast], path: Path, grid: VoxelGrid, view: Mapping) -> Path | None:
+    """Write forecasts one after the other as a GIF, at the stream's own pace; None without any.
+
+    Raises:
+        InputError: a view setting is not usable, or no renderer.
+    """
+    if not forecasts:
+        return None
+    pictures = [_picture(forecast, forecasts[place + 1:], grid, view) for place, forecast in enumerate(forecasts)]
+    steps_s = np.diff([forecast.task.present.stamp_s for forecast in forecasts], append=np.inf)
+    durations_ms = np.rint(1000 * np.clip(steps_s, SHORTEST_S, LONGEST_S)).astype(int).tolist()
+    palette = gif_palette()
+    indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    with atomic_file(path) as partial:
+        indexed[0].save(partial, format="GIF", save_all=True, append_images=indexed[1:], duration=durations_ms,
+                        loop=0, optimize=False)
+    return path
+
+
+def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelGrid, view: Mapping) -> Image.Image:
+    """The present and its forecast, below it what was seen then, with a heading and the legend."""
+    task = forecast.task
+    record = ForecastRecord(grid, task.history, (), {forecast.name: forecast.frames}, task.scene)
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
+    present, *foreseen = shown_frames(forecast, list(view_value(view, "times_s", "[1,2,3]")))
+    seen = [seen_at(frame.stamp_s, task.scene, later) for frame in foreseen]
+    rows = [[panels.frame(present, _remark(task.present)), *(panels.frame(frame, "forecast") for frame in foreseen)],
+            [_note(panels, ["what the LiDAR saw", "when the time had come:"]),
+             *(_note(panels, ["no frame of then"]) if frame is None else panels.frame(frame, "seen then")
+               for frame in seen)]]
+    panels.labels.update(range(NUM_CLASSES))  # one legend for all pictures, so that nothing jumps
+    table = _table(rows, _heading(forecast), panels.text_px)
+    return stack([table, legend(table.width, round(0.85 * panels.text_px), "", panels.class_legend())], GAP_PX,
+                 MARGIN_PX)
+
+
+def seen_at(stamp_s: float, scene: str, later: list[StreamForecast]) -> OccupancyFrame | None:
+    """What the car saw of a scene at a time, as the present of a later forecast; None where there is none."""
+    presents = (one.task.present for one in later if one.task.scene == scene)
+    return next((frame.with_classes() for frame in presents if abs(frame.stamp_s - stamp_s) < SAME_INSTANT_S), None)
+
+
+def _heading(forecast: StreamForecast) -> str:
+    how = "persistence (no whole history yet)" if forecast.name == "persistence" else f"{forecast.name}, live"
+    return f"{forecast.task.scene}   {forecast.drive_s:.1f} s into the drive   forecast by {how}"
+
+
+def _remark(present: OccupancyFrame) -> str:
+    return "seen, no labels" if len(present.labels) and (present.labels == UNLABELLED).all() else "seen"
+
+
+def _note(panels: Panels, lines: list[str]) -> Image.Image:
+    """An empty panel with a few words in its middle."""
+    image = panels.empty()
+    for number, line in enumerate(lines):
+        y = image.height // 2 + round((number - (len(lines) - 1) / 2) * 1.5 * panels.text_px)
+        write(image, (image.width // 2, y), line, panels.text_px, anchor="mm")
+    return image
+
+
+def _table(rows: list[Row], heading: str, text_px: int) -> Image.Image:
+    """Panels in rows below a heading."""
+    (width, height), head_px = rows[0][0].size, round(1.6 * text_px)
+    table = blank(len(rows[0]) * (width + GAP_PX) - GAP_PX, head_px + len(rows) * (height + GAP_PX) - GAP_PX)
+    write(table, (0, head_px // 2), heading, text_px, anchor="lm")
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
+            table.paste(image, (column * (width + GAP_PX), head_px + row * (height + GAP_PX)))
+    return table

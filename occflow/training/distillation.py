@@ -1,26 +1,104 @@
-"""The loop that runs any distillation method on the forecaster: auxiliary and student updates alternate."""
+"""Any distillation method on the forecaster: its networks as a method takes them, and the training, in which auxiliary
+and student updates alternate."""
 
 from __future__ import annotations
 
 import copy
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 
-from occflow.distill.protocol import Method
-from occflow.models.flow_model import FlowModel
+from occflow.distill.protocol import Batch, Method, Networks
+from occflow.flow.path import AverageVelocity, Velocity
+from occflow.models.flow_model import Condition, FlowModel
 from occflow.models.student_networks import around
-from occflow.training.bound_networks import DistilledNetworks, EvaluationCount, method_batch
-from occflow.training.feeding import FlowFeed
+from occflow.training.engine import make_steps, step_generator
+from occflow.training.feeding import FlowBatch, FlowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.processes import averaging
-from occflow.training.randomness import step_generator
 from occflow.training.run import TrainingRun
 from occflow.training.stability import StabilitySettings, StabilityWatch
+from occflow.training.teacher import state_weight
 
 UNWATCHED = {"every": 0}
+
+
+class EvaluationCount:
+    """Counts network evaluations: passes of one network over one batch; a forward-mode derivative is one more.
+
+    Backward passes are not counted, nor the light head of a transition: its heavy part alone is.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def counted(self, network: Callable[..., Tensor], cost: int = 1) -> Callable[..., Tensor]:
+        """The same network, counted; `cost` is the number of passes of a call."""
+
+        def call(x: Tensor, *times: Tensor) -> Tensor:
+            with_derivative = forward_ad.unpack_dual(x).tangent is not None
+            self.total += 2 * cost if with_derivative else cost
+            return network(x, *times)
+
+        return call
+
+
+@dataclass(frozen=True)
+class DistilledNetworks:
+    """The networks of a distillation; all see the same condition (docs/methods.md 13).
+
+    Args:
+        teacher: the forecaster whose flow is distilled, frozen.
+        student, auxiliary: start at the teacher's velocity network; None where the method needs no auxiliary.
+        slow_student: moving average of the student, where it makes the targets; else None.
+        guidance: classifier-free guidance of the teacher alone; 1 is none.
+        count: of the evaluations.
+    """
+
+    teacher: FlowModel
+    student: nn.Module
+    auxiliary: nn.Module | None
+    slow_student: nn.Module | None
+    guidance: float
+    count: EvaluationCount
+
+    def bound(self, condition: Condition) -> Networks:
+        """The networks of a batch."""
+        layout, average = condition.layout, self._average(self.student, condition)
+
+        def one_step(noise: Tensor) -> Tensor:
+            r = noise.new_zeros(layout.num_samples)
+            return noise - average(noise, r, r + 1)
+
+        teacher = self.count.counted(self.teacher.velocity_field(condition, self.guidance),
+                                     1 if self.guidance == 1 else 2)
+        return Networks(teacher, self.auxiliary and self._velocity(self.auxiliary, condition), one_step, average,
+                        self.slow_student and self._average(self.slow_student, condition),
+                        self._part(self.student, "posterior", condition),
+                        self._part(self.student, "transition", condition),
+                        self._part(self.auxiliary, "logits", condition))
+
+    def _part(self, network: nn.Module | None, name: str, condition: Condition) -> Callable[..., Tensor] | None:
+        """A method that networks with parts of their own have (models.student_networks), condition bound."""
+        part = getattr(network, name, None)
+        return part and self.count.counted(lambda *inputs: part(*inputs, condition.forecast, condition.layout))
+
+    def _average(self, network: nn.Module, condition: Condition) -> AverageVelocity:
+        return self.count.counted(lambda x, r, t: network(x, r, t, condition.forecast, condition.layout))
+
+    def _velocity(self, network: nn.Module, condition: Condition) -> Velocity:
+        return self.count.counted(lambda x, t: network(x, t, t, condition.forecast, condition.layout))
+
+
+def method_batch(batch: FlowBatch, with_data: bool, progress: float) -> Batch:
+    """The method's view of a batch; the true future is in it only `with_data`."""
+    condition = batch.condition
+    return Batch(condition.sample, tuple(condition.forecast.mean.shape), condition.layout.num_samples,
+                 state_weight(condition), batch.data if with_data else None, progress)
 
 
 def starting_at(teacher: FlowModel, parts: Mapping | None, seed: int, values: Mapping,
@@ -55,9 +133,6 @@ def distill(forecaster: FlowModel, feed: FlowFeed, method: Method, values: Mappi
     networks = DistilledNetworks(forecaster, student.module, auxiliary and auxiliary.module,
                                  student.average if values.get("slow_targets") else None, guidance, count)
 
-    def progress_at(step: int) -> float:
-        return max(0, step - warmup) / max(1, student.settings.steps)
-
     def loss_of(network: Trainer, objective):
         return averaging(network.module, lambda batch, progress, generator: objective(
             networks.bound(batch.condition), method_batch(batch, method.needs_data, progress), generator))
@@ -67,42 +142,34 @@ def distill(forecaster: FlowModel, feed: FlowFeed, method: Method, values: Mappi
     log = run.log(title, warmup + student.settings.steps, values["windows"])
     watched = StabilityWatch(StabilitySettings(**values.get("stability", UNWATCHED)), forecaster,
                              feed.next(values["windows"]), method.few_steps, guidance)
+
+    def update(network: Trainer, loss_of_batch, *drawn) -> tuple[float, float]:
+        """The loss, and the gradient's norm."""
+        with run.autocast(device):
+            loss = loss_of_batch(*drawn)
+        norm = network.step(loss)
+        return loss.item(), norm
+
+    def make_step(step: int) -> dict[str, float]:
+        # one batch a step: its layout, rulebooks and mean are built once for all networks and updates
+        progress = max(0, step - warmup) / max(1, student.settings.steps)
+        drawn = feed.next(values["windows"]), progress, step_generator(seed, step)
+        start, count.total, figures = time.perf_counter(), 0, {}
+        updates = (1 if step < warmup else values["auxiliary_updates"]) if auxiliary else 0
+        for _ in range(updates):
+            loss, _ = update(auxiliary, auxiliary_loss, *drawn)
+            figures["auxiliary_loss"] = figures.get("auxiliary_loss", 0.0) + loss / updates
+        if updates:
+            figures |= watched.follow(figures["auxiliary_loss"])
+        if step >= warmup:
+            _, figures["gradient_norm"] = update(student, student_loss, *drawn)
+            watch(student, auxiliary)
+            figures |= {"network_evaluations": count.total, "update_seconds": time.perf_counter() - start}
+            figures |= watched.compare(student.count, student.average)
+        return figures
+
     trainers = {"student": student, **({"auxiliary": auxiliary} if auxiliary else {}), "stability": watched}
-    state = run.state(log, trainers, forecaster)
-    try:
-        first = state.load()
-        feed.seek(first * values["windows"])
-        for step in range(first, warmup + student.settings.steps):
-            if watched.over:
-                break
-            # one batch a cycle: its layout, rulebooks and mean are built once for all networks and updates
-            batch, generator = feed.next(values["windows"]), step_generator(seed, step)
-            start, count.total, figures = time.perf_counter(), 0, {}
-            updates = (1 if step < warmup else values["auxiliary_updates"]) if auxiliary else 0
-            for _ in range(updates):
-                loss = precise(run, device, auxiliary_loss, batch, progress_at(step), generator)
-                auxiliary.step(loss)
-                figures["auxiliary_loss"] = figures.get("auxiliary_loss", 0.0) + loss.item() / updates
-            if updates:
-                figures |= watched.follow(figures["auxiliary_loss"])
-            if step >= warmup:
-                loss = precise(run, device, student_loss, batch, progress_at(step), generator)
-                figures["gradient_norm"] = student.step(loss)
-                watch(student, auxiliary)
-                figures |= {"network_evaluations": count.total, "update_seconds": time.perf_counter() - start}
-                figures |= watched.compare(student.count, student.average)
-            log.add(figures)
-            state.save_if_due()
-        log.finish()
-        state.save()  # until the student's checkpoint stands
-    finally:
-        log.close()
+    make_steps(run, log, trainers, forecaster, make_step, feed, over=lambda: watched.over)
     result = copy.deepcopy(forecaster)
     result.velocity = watched.chosen(student.average).eval()
     return result
-
-
-def precise(run: TrainingRun, device, loss, *arguments) -> Tensor:
-    """The loss, computed in the run's precision."""
-    with run.autocast(device):
-        return loss(*arguments)

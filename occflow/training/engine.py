@@ -1,43 +1,83 @@
-"""The training loop: what every training of one network shares."""
+"""The loop that every training runs in: what is resumed, told, saved and closed, and when; random numbers of a step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from occflow.training.feeding import WindowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
-from occflow.training.processes import averaging
-from occflow.training.run import TrainingRun
+from occflow.training.processes import averaging, rank
+from occflow.training.run import Resumable, ResumeState, TrainingRun
 from occflow.training.run_log import RunLog
 
 
-def train(module: nn.Module, settings: OptimiserSettings, log: RunLog,
-          loss_of_step: Callable[[int], tuple[Tensor, dict[str, float]]], run: TrainingRun | None = None,
-          start: nn.Module | None = None, seek: Callable[[int], None] = lambda step: None) -> nn.Module:
+def train(run: TrainingRun, title: str, module: nn.Module, settings: OptimiserSettings,
+          loss_of_step: Callable[[int], tuple[Tensor, dict[str, float]]], start: nn.Module | None = None,
+          feed: WindowFeed | None = None, samples: int = 1, unit: str = "window") -> nn.Module:
     """Minimise `loss_of_step(step)` over the module's parameters; returns the moving average of the weights.
 
     Args:
-        run: how it runs and is resumed; None for fp32 without a resume state.
-        start: holds all weights that the training starts from, frozen ones included; the module itself if None.
-        seek: puts the data where the given step begins.
+        title: of the training: in stats.jsonl, and of its resume state.
+        loss_of_step: the loss, and further figures for stats.jsonl.
+        start: as in `make_steps`; the module itself if None.
+        feed: what the step draws its samples from, if it is a feed.
+        samples: of a step, in each process; `unit` says what they are.
     """
     module.train()
-    run, device = run or TrainingRun(log.path.parent), next(module.parameters()).device
+    log, device = run.log(title, settings.steps, samples, unit), next(module.parameters()).device
     loss_of_step = averaging(module, loss_of_step)  # first: all processes then start from rank 0's weights
     trainer = Trainer(module, settings)
-    state = run.state(log, {"network": trainer}, start or module)
+
+    def make_step(step: int) -> dict[str, float]:
+        with run.autocast(device):
+            loss, figures = loss_of_step(step)
+        norm = trainer.step(loss)
+        return {"loss": loss.item(), **figures, "gradient_norm": norm}
+
+    make_steps(run, log, {"network": trainer}, start or module, make_step, feed)
+    return trainer.average.eval()
+
+
+def make_steps(run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable], start: nn.Module,
+               make_step: Callable[[int], dict[str, float]], feed: WindowFeed | None = None,
+               over: Callable[[], bool] = lambda: False) -> None:
+    """Make the steps of a training that are left to make. However it ends, the state that was saved last stands.
+
+    Args:
+        log: of the training; it says how many steps there are and how many samples a step draws.
+        trainers: by name all that a step changes and the next one needs.
+        start: holds all weights that the training starts from, frozen ones included.
+        make_step: makes one step; returns its figures.
+        feed: put where the first step that is left begins to draw.
+        over: asked before each step: whether the training ends early.
+    """
+    state = ResumeState(run, log, trainers, start)
     try:
         first = state.load()
-        seek(first)
-        for step in range(first, settings.steps):
-            with run.autocast(device):
-                loss, figures = loss_of_step(step)
-            norm = trainer.step(loss)
-            log.add({"loss": loss.item(), **figures, "gradient_norm": norm})
+        if feed is not None:
+            feed.seek(first * log.own_samples)
+        for step in range(first, log.total_steps):
+            if over():
+                break
+            log.add(make_step(step))
             state.save_if_due()
         log.finish()
         state.save()  # until the checkpoint stands, or the next training of the same tool has ended
     finally:
         log.close()
-    return trainer.average.eval()
+
+
+def step_rng(seed: int, step: int) -> np.random.Generator:
+    """NumPy's generator of one step in this process: a function of (seed, rank, step), so that a resumed run draws the
+    same numbers."""
+    return np.random.default_rng((seed, rank(), step))
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Torch's generator (CPU) of one step in this process, likewise."""
+    state = np.random.SeedSequence((seed, rank(), step)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]) >> 1)

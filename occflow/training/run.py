@@ -10,10 +10,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,23 @@ from typing_extensions import TypedDict
 from occflow.errors import InputError
 from occflow.records import as_json, conform, first_difference, one_line
 from occflow.run_record import timed_step
-from occflow.training.optimiser import Trainer
 from occflow.training.processes import rank, wait_for_all, world_size
 from occflow.training.run_log import LogRecord, RunLog
 from occflow.weights_file import read_record, read_weights, weights_digest, write_weights
 
 PRECISIONS = ("auto", "fp32", "bf16")
+
+
+class Resumable(Protocol):
+    """What steps change and a resumed training needs: the state of an optimiser, of a watch."""
+
+    count: int
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that `load` needs, but `count`."""
+
+    def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
+        """Go on from `tensors()`."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +63,9 @@ class TrainingRun:
         if self.precision not in PRECISIONS:
             raise InputError(f"train.precision: '{self.precision}' is unknown; use {', '.join(PRECISIONS)}")
 
-    def log(self, title: str, steps: int, samples_a_step: int, unit: str = "window") -> RunLog:
-        """The record of one training; samples are those of all processes."""
-        return RunLog(self.run_dir / "stats.jsonl", title, steps, samples_a_step * world_size(), unit, self.tensorboard)
+    def log(self, title: str, steps: int, own_samples: int, unit: str = "window") -> RunLog:
+        """The record of one training of so many steps, each of so many samples in this process."""
+        return RunLog(self.run_dir / "stats.jsonl", title, steps, own_samples, unit, self.tensorboard)
 
     def autocast(self, device: torch.device) -> AbstractContextManager:
         """The context that losses are computed in."""
@@ -62,40 +73,25 @@ class TrainingRun:
                                             and torch.cuda.is_bf16_supported())
         return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
-    def state(self, log: RunLog, trainers: Mapping[str, Trainer], start: nn.Module) -> ResumeState:
-        """The state of one training; `start` holds all weights that it starts from, frozen ones included."""
-        configuration = as_json({**self.configuration, "processes": world_size(),
-                                 "starting_weights": weights_digest(start.state_dict())})
-        return ResumeState(state_path(self.run_dir, log.title), configuration, log, trainers, self.save_seconds)
-
     @contextmanager
     def timed(self, title: str, step: str | None = None) -> Iterator[None]:
         """Record the wall seconds of a training (the block) in RUN_DIR/seconds.json as those of `step` (its title where
         none is named), those of interrupted processes that it goes on from among them."""
-        path, earlier_s = state_path(self.run_dir, title), 0.0
-        if self.save_seconds is not None and path.is_file():
-            try:
-                earlier_s = conform(read_record(path), StateRecord)["log"]["seconds"]
-            except ValueError:
-                pass  # the training itself refuses the state
+        found = recorded(state_path(self.run_dir, title)) if self.save_seconds is not None else None
+        earlier_s = found["log"]["seconds"] if found else 0.0
         with timed_step(self.run_dir, step or title, earlier_s) if rank() == 0 else nullcontext():
             yield
 
     def forget(self, *titles: str, own: bool = False) -> None:
         """Remove the states of trainings whose checkpoint stands; with `own` not those of other configurations."""
-        for title in titles if rank() == 0 else ():
-            if own and not self._is_own(state_path(self.run_dir, title)):
-                continue
-            shutil.rmtree(state_path(self.run_dir, title).parent, ignore_errors=True)
-        if rank() == 0 and (self.run_dir / "resume").is_dir() and not any((self.run_dir / "resume").iterdir()):
+        if rank() != 0:
+            return
+        for path in (state_path(self.run_dir, title) for title in titles):
+            found = recorded(path) if own else None
+            if not own or found and as_json(self.configuration).items() <= found["configuration"].items():
+                shutil.rmtree(path.parent, ignore_errors=True)
+        with suppress(OSError):  # there is none, or it has those of other trainings
             (self.run_dir / "resume").rmdir()
-
-    def _is_own(self, path: Path) -> bool:
-        try:
-            found = conform(read_record(path), StateRecord)["configuration"]
-        except ValueError:
-            return False
-        return all(found.get(name) == value for name, value in as_json(self.configuration).items())
 
 
 def state_path(run_dir: Path, title: str) -> Path:
@@ -111,13 +107,22 @@ class StateRecord(TypedDict):
     weights: str
 
 
-class ResumeState:
-    """The file that a training is resumed from."""
+def recorded(path: Path) -> StateRecord | None:
+    """What a state tells of itself; None where there is none that can be read, which the training itself refuses."""
+    try:
+        return conform(read_record(path), StateRecord)
+    except ValueError:
+        return None
 
-    def __init__(self, path: Path, configuration: dict, log: RunLog, trainers: Mapping[str, Trainer],
-                 save_seconds: float | None) -> None:
-        self.path, self.configuration, self.log, self.trainers = path, configuration, log, trainers
-        self.save_seconds, self.saved_at = save_seconds, time.perf_counter()
+
+class ResumeState:
+    """The file that a training is resumed from; `start` holds all weights that it starts from, frozen ones included."""
+
+    def __init__(self, run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable], start: nn.Module) -> None:
+        self.path, self.log, self.trainers = state_path(run.run_dir, log.title), log, trainers
+        self.configuration = as_json({**run.configuration, "processes": world_size(),
+                                      "starting_weights": weights_digest(start.state_dict())})
+        self.save_seconds, self.saved_at = run.save_seconds, time.perf_counter()
 
     def load(self) -> int:
         """Steps done, with trainers and log as they were after them; 0 where there is no state.
@@ -127,12 +132,16 @@ class ResumeState:
         """
         if self.save_seconds is None:
             return 0
-        found = self.path.is_file()
+        interrupted = self.path.is_file()
         wait_for_all()  # all have looked before rank 0 writes: a late process would take its state for an earlier run's
-        if not found:
+        if not interrupted:
             self.save()  # so that lines of a start that is cut off before its first state are taken back, too
             return 0
-        record, tensors = self._read()
+        try:
+            found, tensors = read_weights(self.path)
+            record = conform(found, StateRecord)
+        except ValueError as error:
+            raise self._unreadable(error) from None
         difference = first_difference(record["configuration"], self.configuration, ("interrupted", "configured"))
         if difference:
             raise InputError(f"{self.path}: an interrupted training of another configuration ({difference}); go on "
@@ -146,13 +155,6 @@ class ResumeState:
             raise self._unreadable(error) from None
         self.log.resume(record["log"])
         return record["log"]["steps"]
-
-    def _read(self) -> tuple[StateRecord, dict[str, Tensor]]:
-        try:
-            record, tensors = read_weights(self.path)
-            return conform(record, StateRecord), tensors
-        except ValueError as error:
-            raise self._unreadable(error) from None
 
     def _unreadable(self, error: Exception) -> InputError:
         return InputError(f"{self.path}: the interrupted training's state cannot be read; remove {self.path.parent} "

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.records import conform
-from occflow.training.processes import rank
+from occflow.training.processes import rank, world_size
 
 TICK_STEPS = 25  # a line of stats.jsonl every so many steps
 
@@ -38,13 +38,19 @@ class Line(TypedDict):
 
 
 class RunLog:
-    """Progress bar with the latest figures, and a line of stats.jsonl a tick; only rank 0 shows and writes."""
+    """Progress bar with the latest figures, and a line of stats.jsonl a tick; only rank 0 shows and writes.
 
-    def __init__(self, path: Path, title: str, steps: int, samples_a_step: int, unit: str = "window",
+    Args:
+        steps: of the whole training.
+        own_samples: of a step, in this process; what is told are those of all processes.
+    """
+
+    def __init__(self, path: Path, title: str, steps: int, own_samples: int, unit: str = "window",
                  tensorboard: bool = False) -> None:
-        self.path, self.title, self.samples_a_step, self.writes = path, title, samples_a_step, rank() == 0
+        self.path, self.title, self.total_steps, self.writes = path, title, steps, rank() == 0
+        self.own_samples, self.samples_a_step = own_samples, own_samples * world_size()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.bar = tqdm(total=steps * samples_a_step, desc=title, unit=unit, unit_scale=True, dynamic_ncols=True,
+        self.bar = tqdm(total=steps * self.samples_a_step, desc=title, unit=unit, unit_scale=True, dynamic_ncols=True,
                         mininterval=0.5, disable=not self.writes)
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}  # steps since the tick that had the figure

@@ -61,12 +61,9 @@ class StabilityWatch:
                                                                for _ in range(3))
         self.best: dict[str, Tensor] = {}
         self.count = 0  # comparisons since the lowest energy
-        self.noises = self._noises()
+        generator, like = torch.Generator().manual_seed(SEED), batch.condition.forecast.mean
+        self.noises = [torch.randn(like.shape, generator=generator).to(like) for _ in range(2 * settings.samples)]
         self.truth = self._of_teacher(forecaster, guidance) if settings.every else []
-
-    def _noises(self) -> list[Tensor]:
-        generator, like = torch.Generator().manual_seed(SEED), self.condition.forecast.mean
-        return [torch.randn(like.shape, generator=generator).to(like) for _ in range(2 * self.settings.samples)]
 
     @torch.no_grad()
     def _of_teacher(self, forecaster: FlowModel, guidance: float) -> list[Tensor]:

@@ -1,49 +1,22 @@
-"""The teacher's three trainings: autoencoder, mean, flow."""
+"""The trainings on windows: the teacher's mean and flow, and the mean's twin, the regression."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from occflow.flow.path import flow_matching_loss
 from occflow.flow.times import logit_normal
-from occflow.models.flow_model import Condition, FlowModel
+from occflow.models.flow_model import Condition, FlowModel, Observation
 from occflow.models.networks import mean_loss
-from occflow.occupancy.storage.store import OccupancyStore
-from occflow.sparse.sites import Sites
-from occflow.training.engine import train
+from occflow.models.regression import TrueFuture, twin_loss
+from occflow.training.engine import step_generator, train
 from occflow.training.feeding import FlowFeed, ObservationFeed
 from occflow.training.optimiser import OptimiserSettings
-from occflow.training.patches import PatchSet
-from occflow.training.randomness import step_generator, step_rng
 from occflow.training.run import TrainingRun
-
-CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are measured on
-
-
-def train_autoencoder(forecaster: FlowModel, store: OccupancyStore, values: Mapping, seed: int,
-                      run: TrainingRun, mirrored: bool = False) -> None:
-    """Fit the autoencoder to the patches of the training scenes (and mirrored ones); the moving average is kept."""
-    patches = PatchSet.from_store(store, "train", forecaster.settings.autoencoder.total_stride, mirrored)
-    autoencoder = forecaster.autoencoder
-
-    def draw(rng: np.random.Generator) -> tuple[Sites, Tensor]:
-        sites, labels = patches.draw(values["patches"], rng)
-        return sites.to(forecaster.device), labels.to(forecaster.device)
-
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        loss = autoencoder.loss(*draw(step_rng(seed, step)), values["latent_noise"], step_generator(seed, step),
-                                values["unlabelled_share"], values["lovasz_weight"])
-        return loss.existence + loss.classes, {"existence": loss.existence.item(), "classes": loss.classes.item()}
-
-    settings = OptimiserSettings.from_config(values)
-    log = run.log("autoencoder", settings.steps, values["patches"], "patch")
-    forecaster.autoencoder = train(autoencoder, settings, log, loss_of_step, run)
-    rng = np.random.default_rng(seed)  # the same in every process
-    forecaster.autoencoder.calibrate(draw(rng) for _ in range(CALIBRATION_BATCHES))
 
 
 def train_mean(forecaster: FlowModel, feed: ObservationFeed, values: Mapping, run: TrainingRun) -> None:
@@ -57,10 +30,8 @@ def train_mean(forecaster: FlowModel, feed: ObservationFeed, values: Mapping, ru
         return (mean_loss(condition.forecast, observation.target, values["scale_weight"], values["centre"]),
                 {"error": error, "base_error": base_error})
 
-    settings = OptimiserSettings.from_config(values)
-    log = run.log("mean", settings.steps, values["windows"])
-    forecaster.mean = train(forecaster.mean, settings, log, loss_of_step, run, forecaster,
-                            lambda step: feed.seek(step * values["windows"]))
+    forecaster.mean = train(run, "mean", forecaster.mean, OptimiserSettings.from_config(values), loss_of_step,
+                            forecaster, feed, values["windows"])
 
 
 def state_weight(condition: Condition) -> Tensor:
@@ -88,14 +59,34 @@ def train_flow(forecaster: FlowModel, observations: ObservationFeed, values: Map
                                   state_weight(batch.condition))
         return loss, {}
 
-    settings = OptimiserSettings.from_config(values)
-    log = run.log("teacher", settings.steps, values["windows"])
-    forecaster.velocity = train(forecaster.velocity, settings, log, loss_of_step, run, forecaster,
-                                lambda step: feed.seek(step * values["windows"]))
+    forecaster.velocity = train(run, "teacher", forecaster.velocity, OptimiserSettings.from_config(values),
+                                loss_of_step, forecaster, feed, values["windows"])
     forecaster.velocity.requires_grad_(False)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed torch's global generator, from which weights are initialised; all else has generators of its own."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
+class TwinFeed(ObservationFeed):
+    """The same windows, or parts of them, with their true voxels; one at a time."""
+
+    def make(self, index: int) -> tuple[tuple[Observation, TrueFuture], int]:
+        window, region = self.window(index)
+        observation = self.forecaster.observe(window.task, region=region)
+        return (observation, TrueFuture.of(self.forecaster, window.truth, region)), len(observation.layout.support)
+
+
+def train_regression(forecaster: FlowModel, feed: TwinFeed, values: Mapping, run: TrainingRun) -> FlowModel:
+    """The twin of `forecaster`: its encoder is shared and frozen, mean network and decoder are trained."""
+    twin = copy.deepcopy(forecaster)
+    coder = twin.autoencoder
+    trained = nn.ModuleList([twin.mean, coder.from_latent, coder.up, coder.existence, coder.classes])
+    twin.requires_grad_(False)
+    trained.requires_grad_(True)
+    twin.mean.scale_head.requires_grad_(False)  # a regression has no spread
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        [(observation, truth)] = feed.draw(1)
+        state = twin.condition(observation).forecast.mean
+        return twin_loss(twin, state, observation.layout.support, truth), {}
+
+    average = train(run, "regression", trained, OptimiserSettings.from_config(values), loss_of_step, twin, feed)
+    trained.load_state_dict(average.state_dict())
+    return twin.eval().requires_grad_(False)

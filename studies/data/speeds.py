@@ -20,6 +20,7 @@ from occflow.logs.nuscenes import NuScenesLog
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings, configured_grid
 from occflow.occupancy.storage.store import OccupancyStore
+from occflow.run_record import process_mib
 from occflow.simulation.drive import simulate_log
 from occflow.simulation.lidar import REVOLUTION_S
 
@@ -78,9 +79,8 @@ def _build(sender: Connection, root: Path, grid: VoxelGrid, settings: OccupancyS
     wall, cpu = time.perf_counter(), time.process_time()
     frames, _ = build_scene_and_causal(log, scene, grid, settings)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    status = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
     sender.send({"keyframes": len(frames), "keyframes_a_cpu_s": len(frames) / cpu,
-                 "keyframes_a_wall_s": len(frames) / wall, "peak_mib": round(int(status) / 1024)})
+                 "keyframes_a_wall_s": len(frames) / wall, "peak_mib": round(process_mib("VmHWM"))})
 
 
 def read_ms(path: Path) -> dict:

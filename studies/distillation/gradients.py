@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from occflow.distill.protocol import Batch, Method, Networks
-from occflow.training.bound_networks import DistilledNetworks, method_batch
+from occflow.training.distillation import DistilledNetworks, method_batch
 from occflow.training.feeding import FlowBatch
 from studies.gradient_noise import ERRORS, ESTIMATORS, change_by_error, gradient, noise_to_signal
 

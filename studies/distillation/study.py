@@ -31,8 +31,7 @@ from occflow.models.flow_model import FlowModel
 from occflow.occupancy.settings import refuse_unknown
 from occflow.occupancy.window_index import scored_windows
 from occflow.run_record import machine, versions
-from occflow.training.bound_networks import DistilledNetworks, EvaluationCount
-from occflow.training.distillation import distill
+from occflow.training.distillation import DistilledNetworks, EvaluationCount, distill
 from occflow.training.feeding import FlowFeed
 from occflow.training.optimiser import Trainer
 from occflow.training.run import TrainingRun

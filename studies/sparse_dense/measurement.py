@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from occflow.run_record import process_mib
 from occflow.sparse.layers import SubmanifoldConv
 from occflow.sparse.reference import neighbours
 from studies.sparse_dense.dense_twin import DenseConv
@@ -78,15 +79,10 @@ def _probe(sender: Connection, prepare: Callable[..., Work], arguments: tuple, t
     torch.set_num_threads(threads)
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES)
     work = prepare(*arguments)
-    before = _resident_kib("VmRSS")
+    before = process_mib()
     Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to the present
     work()
-    sender.send((_resident_kib("VmHWM") - before) / 1024)
-
-
-def _resident_kib(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
+    sender.send(process_mib("VmHWM") - before)
 
 
 @contextmanager

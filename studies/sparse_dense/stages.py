@@ -109,7 +109,7 @@ class SparseJobs:
         return self.decoder.decode_state(self.state, self.condition.layout.support)
 
     def steps(self) -> Jobs:
-        """Training steps as in occflow.training.teacher, one window each, or for the autoencoder one frame."""
+        """Training steps as in occflow.training, one window each, or for the autoencoder one frame."""
         model = self.forecaster
         trainers = {name: Trainer(net, OPTIMISER) for name, net in model.named_children()}
         generator = torch.Generator().manual_seed(0)

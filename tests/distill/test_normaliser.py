@@ -5,6 +5,7 @@ import torch
 
 from occflow.distill.dmd import DistributionMatching
 from occflow.distill.free_flow import FreeFlow
+from occflow.distill.losses import weighted
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.protocol import Batch, Networks
 from occflow.distill.vsd import VariationalScoreDistillation
@@ -86,6 +87,7 @@ def test_over_an_interval_the_data_predictions_are_those_of_the_average_velociti
     x_t = (1 - row_t) * samples + row_t * torch.randn(BATCH.shape, generator=torch.Generator().manual_seed(1))
     networks = Networks(lambda x, s: TEACHER.velocity(x, s[INDEX][:, None]),
                         lambda x, s: STUDENT.velocity(x, s[INDEX][:, None]), None)
-    found = MeanFlowDistillation(steps=32, solver="heun").direction(networks, BATCH, x_t, samples, r, t)
+    velocities = MeanFlowDistillation(steps=32, solver="heun").mean_velocities(networks, BATCH, x_t, r, t)
+    found = weighted(*velocities, x_t, samples, t, BATCH, normalise=True)
     fake, true = (flow.flow_map(x_t, row_r, row_t) for flow in (STUDENT, TEACHER))
     assert torch.allclose(found, (fake - true) / sample_mean((samples - true).abs()), rtol=1e-2, atol=2e-3)

@@ -57,7 +57,7 @@ def _training(run_dir: Path) -> tuple[ResumeState, Trainer]:
     network = torch.nn.Linear(3, 1)
     trainer = Trainer(network, OptimiserSettings(2 * STEPS, 1e-2, 2, 1.0, 0.9))
     run = TrainingRun(run_dir, {"seed": 0, "optimiser": {"rate": 1e-2}}, save_seconds=1e9)
-    return run.state(run.log("toy", 2 * STEPS, 1), {"network": trainer}, network), trainer
+    return ResumeState(run, run.log("toy", 2 * STEPS, 1), {"network": trainer}, network), trainer
 
 
 def _write_state(folder: Path) -> Path:

@@ -19,14 +19,13 @@ from occflow.models.flow_model import FlowModel
 from occflow.models.regression import TrueFuture
 from occflow.models.student_networks import around
 from occflow.stream.clock import SystemClock
+from occflow.stream.forecaster import StreamNetwork
 from occflow.stream.latency import LatencyRecord
-from occflow.stream.network import StreamNetwork
+from occflow.training.autoencoder import PatchSet, train_autoencoder
 from occflow.training.distillation import distill
 from occflow.training.feeding import WindowFeed
-from occflow.training.patches import PatchSet
-from occflow.training.regression import train_regression
 from occflow.training.run import TrainingRun
-from occflow.training.teacher import train_autoencoder, train_flow, train_mean
+from occflow.training.teacher import train_flow, train_mean, train_regression
 
 ONE_STEP = {"steps": 1, "learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1.0, "ema_decay": 0.5, "windows": 1}
 

@@ -15,7 +15,7 @@ from occflow.jobs.standing import distilled_already, trained_already
 from occflow.jobs.train import distill_teacher, train_regression, train_teacher
 from occflow.models.flow_model import FlowModel
 from occflow.training.optimiser import OptimiserSettings, Trainer
-from occflow.training.run import TrainingRun, state_path
+from occflow.training.run import ResumeState, TrainingRun, state_path
 from studies.forecaster.study import changed
 
 
@@ -61,7 +61,8 @@ def trainings(monkeypatch, small_settings):
     monkeypatch.setattr(train_jobs, "distillation_feed", lambda *arguments: None)
     monkeypatch.setattr(train_jobs.teacher_training, "train_mean", lambda *arguments: None)
     monkeypatch.setattr(train_jobs.teacher_training, "train_flow", flow)
-    monkeypatch.setattr(train_jobs, "twin_training", lambda twin, *arguments: made.append("regression") or twin)
+    monkeypatch.setattr(train_jobs.teacher_training, "train_regression",
+                        lambda twin, *arguments: made.append("regression") or twin)
     monkeypatch.setattr(train_jobs, "distill", distill)
     return made
 
@@ -154,7 +155,7 @@ def test_a_state_stands_until_its_checkpoint_does(config, trainings, tmp_path, m
 
     def interrupted(forecaster, feed, values, seed, run: TrainingRun) -> None:
         trainer = Trainer(forecaster.velocity, OptimiserSettings(1, 1e-3, 1, 1.0, 0.9))
-        run.state(run.log("teacher", 1, 1), {"network": trainer}, forecaster).save()
+        ResumeState(run, run.log("teacher", 1, 1), {"network": trainer}, forecaster).save()
 
     monkeypatch.setattr(train_jobs.teacher_training, "train_flow", interrupted)
     with monkeypatch.context() as patch:

@@ -20,7 +20,7 @@ from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.windows import Window, WindowKey
-from occflow.stream.network import StreamNetwork
+from occflow.stream.forecaster import StreamNetwork
 
 GRID = VoxelGrid((-4.0, -4.0, 0.0), (8, 8, 2), 1.0)
 

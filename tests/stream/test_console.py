@@ -5,10 +5,8 @@ import os
 
 from stream_world import FakeClock
 
-from occflow.stream.console import Console
+from occflow.stream.console import TOLD, Console, Notices, Progress
 from occflow.stream.latency import LatencyRecord
-from occflow.stream.notices import TOLD, Notices
-from occflow.stream.progress import Progress
 
 
 def test_a_closed_pipe_silences_the_progress_and_nothing_else():

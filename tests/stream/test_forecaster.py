@@ -18,11 +18,10 @@ from occflow.logs.protocol import UNLABELLED, Sweep
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.storage.forecast_file import load_forecasts
-from occflow.stream.forecaster import StreamForecast, StreamForecaster
+from occflow.stream.console import Notices
+from occflow.stream.forecaster import StreamForecast, StreamForecaster, StreamNetwork
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.loop import Worker, run_stream
-from occflow.stream.network import StreamNetwork
-from occflow.stream.notices import Notices
 from occflow.stream.settings import StreamSettings
 from occflow.stream.sinks import LastForecasts, shown_frames
 from occflow.stream.source import Arrival, Replay

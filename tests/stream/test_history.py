@@ -10,8 +10,8 @@ from stream_world import CAR, ROAD, Drive, moved
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings
+from occflow.stream.console import Notices
 from occflow.stream.history import CausalHistory
-from occflow.stream.notices import Notices
 from occflow.stream.settings import StreamSettings
 
 OCCUPANCY = OccupancySettings(visibility=False)

@@ -50,7 +50,7 @@ def test_memory_is_sampled_ever_more_seldom_and_from_the_start_on(monkeypatch):
     """Twelve hours, two ticks a second: few samples are taken, fewer are kept, and the highest is not lost."""
     clock, taken = FakeClock(), []
     record = LatencyRecord(clock)
-    monkeypatch.setattr(latency, "resident_mib",
+    monkeypatch.setattr(latency, "process_mib",
                         lambda: taken.append(clock.now()) or (1e6 if len(taken) == 2 else taken[-1]))
     for _ in range(2 * 12 * 3600):
         record.sample_memory()
@@ -63,7 +63,7 @@ def test_memory_is_sampled_ever_more_seldom_and_from_the_start_on(monkeypatch):
 
 
 def test_a_system_that_does_not_tell_its_memory_has_a_report_of_plain_json(monkeypatch):
-    monkeypatch.setattr(latency, "resident_mib", lambda: float("nan"))
+    monkeypatch.setattr(latency, "process_mib", lambda: float("nan"))
     record = LatencyRecord(FakeClock())
     record.sample_memory()
     assert json.loads(json.dumps(record.summary(), allow_nan=False))["memory_mib"] == [None]

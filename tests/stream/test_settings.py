@@ -5,8 +5,9 @@ from dataclasses import fields
 import pytest
 
 from occflow.command_line import compose_config
+from occflow.configuration import check
 from occflow.errors import InputError
-from occflow.stream.settings import DemoSettings, StreamSettings
+from occflow.stream.settings import DemoSettings, StreamSettings, settings_of
 
 NUMBERS = {
     "rate_hz": ["0", "-1", ".nan", ".inf", "1e9", "abc", "null", "true"], "pace": ["-1", ".nan", "1e-300", "1e9"],
@@ -25,7 +26,7 @@ def group() -> dict:
 
 
 def settings(group: dict) -> tuple[StreamSettings, DemoSettings]:
-    return StreamSettings.from_dict(group), DemoSettings.from_dict(group)
+    return settings_of(StreamSettings, group), settings_of(DemoSettings, group)
 
 
 def test_every_value_that_is_not_usable_is_one_line_that_names_the_key(group):
@@ -35,6 +36,7 @@ def test_every_value_that_is_not_usable_is_one_line_that_names_the_key(group):
         for value in values:
             one = OmegaConf.to_container(OmegaConf.from_dotlist([f"{key}={value}"]))
             with pytest.raises(InputError, match=rf"^stream\.{key}: ") as refused:
+                check({"stream": {**group, **one}}, {"stream": group})
                 settings({**group, **one})
             assert "\n" not in str(refused.value), (key, value)
 
@@ -47,4 +49,5 @@ def test_a_key_that_is_missing_is_named(group):
 
 def test_the_configured_values_and_their_limits_are_usable(group):
     for key, value in {"pace": 0, "accumulate_s": 0, "max_scenes": None, "split": None, "gif_forecasts": 0}.items():
+        check({"stream": {**group, key: value}}, {"stream": group})
         settings({**group, key: value})

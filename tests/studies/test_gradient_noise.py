@@ -7,7 +7,7 @@ import torch
 from one_window import OneWindow
 
 from occflow.models.flow_model import FlowModel
-from occflow.training.bound_networks import DistilledNetworks, EvaluationCount
+from occflow.training.distillation import DistilledNetworks, EvaluationCount
 from studies.distillation.gradients import gradient_results
 from studies.gradient_noise import ERROR, ERRORS, ESTIMATORS, noise_and_signal, with_error
 

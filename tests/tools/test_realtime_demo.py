@@ -22,7 +22,7 @@ from occflow.models.flow_model import FlowModel
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.forecast_file import load_forecasts
 from occflow.stream import jobs as stream_jobs
-from occflow.stream import results, student
+from occflow.stream import results
 from occflow.stream.jobs import Demo, assemble
 
 SMALL = ["data.grid.origin_m=[-12,-12,-1]", "data.grid.shape=[30,30,8]", "data.history=2", "data.horizon=2",
@@ -59,8 +59,8 @@ def test_on_the_embedded_log_a_missing_student_is_trained_first(overrides, tiny_
     (tmp_path / "run" / "student.safetensors").rename(tmp_path / "trained")
     (tmp_path / "run" / "teacher.safetensors").touch()
     steps = []
-    monkeypatch.setattr(student, "ensure_store", lambda config: steps.append("store"))
-    monkeypatch.setattr(student, "distill_mfd", lambda config: steps.append("student") or
+    monkeypatch.setattr(stream_jobs, "ensure_store", lambda config: steps.append("store"))
+    monkeypatch.setattr(stream_jobs, "distill_mfd", lambda config: steps.append("student") or
                         (tmp_path / "trained").rename(tmp_path / "run" / "student.safetensors"))
     config = compose_config([*overrides, f"simulation.root={tiny_log_root}"])
     assert assemble(config).scenes == ["tiny-1", "tiny-2"] and steps == ["store", "student"]

@@ -37,8 +37,7 @@ def trained(folder: Path, windows: int) -> torch.nn.Module:
         return sum(losses) / len(losses), {}
 
     run = TrainingRun(folder, save_seconds=1e9)
-    log = run.log("toy", STEPS, windows)
-    return train(net, SETTINGS, log, loss_of_step, run, seek=lambda step: feed.seek(step * windows))
+    return train(run, "toy", net, SETTINGS, loss_of_step, feed=feed, samples=windows)
 
 
 if __name__ == "__main__":

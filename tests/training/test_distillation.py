@@ -16,8 +16,7 @@ from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.models.flow_model import FlowModel
-from occflow.training.bound_networks import method_batch
-from occflow.training.distillation import distill
+from occflow.training.distillation import distill, method_batch
 from occflow.training.run import TrainingRun
 
 pytestmark = pytest.mark.chaotic

@@ -18,9 +18,8 @@ from occflow.models.regression import TrueFuture
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window
 from occflow.training.feeding import FlowFeed, WindowFeed
-from occflow.training.regression import train_regression
 from occflow.training.run import TrainingRun
-from occflow.training.teacher import train_flow, train_mean
+from occflow.training.teacher import train_flow, train_mean, train_regression
 
 ONE_STEP = {"steps": 2, "learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1.0, "ema_decay": 0.5, "windows": 1}
 MEAN = {**ONE_STEP, "centre": "median", "scale_weight": 0.1}

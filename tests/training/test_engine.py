@@ -8,7 +8,7 @@ import torch
 from occflow.training.engine import train
 from occflow.training.feeding import WindowFeed, epoch_order
 from occflow.training.optimiser import NonFiniteLoss, OptimiserSettings, Trainer
-from occflow.training.run_log import RunLog
+from occflow.training.run import TrainingRun
 
 SETTINGS = OptimiserSettings(steps=200, learning_rate=0.05, warmup_steps=5, clip_norm=1.0, ema_decay=0.9)
 
@@ -18,8 +18,8 @@ def test_training_fits_and_logs(tmp_path, figure):
     torch.manual_seed(0)
     net, x = torch.nn.Linear(3, 1), torch.randn(64, 3)
     y = x @ torch.tensor([[1.0], [-2.0], [0.5]])
-    log = RunLog(tmp_path / "stats.jsonl", "toy", SETTINGS.steps, 1)
-    average = train(net, SETTINGS, log, lambda step: (((net(x) - y) ** 2).mean(), {"extra": 1.0}))
+    average = train(TrainingRun(tmp_path), "toy", net, SETTINGS,
+                    lambda step: (((net(x) - y) ** 2).mean(), {"extra": 1.0}))
     figure("error", ((average(x) - y) ** 2).mean(), below=0.05)
     lines = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 200 and lines[-1]["extra"] == 1.0

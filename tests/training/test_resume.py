@@ -20,13 +20,11 @@ from occflow.models.flow_model import FlowModel
 from occflow.models.regression import TrueFuture
 from occflow.run_record import read_seconds
 from occflow.training.distillation import distill
-from occflow.training.engine import train
+from occflow.training.engine import step_generator, train
 from occflow.training.feeding import FlowFeed, WindowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
-from occflow.training.randomness import step_generator
-from occflow.training.regression import train_regression
-from occflow.training.run import TrainingRun
-from occflow.training.teacher import train_flow, train_mean
+from occflow.training.run import ResumeState, TrainingRun
+from occflow.training.teacher import train_flow, train_mean, train_regression
 from occflow.weights_file import read_weights, write_weights
 
 pytestmark = pytest.mark.chaotic
@@ -122,8 +120,7 @@ def toy(folder, steps: int = 40, save_seconds: float | None = 0.0, **configurati
         return ((net(x + noise) - x.sum(1, keepdim=True)) ** 2).mean(), {}
 
     run = run_of(folder, save_seconds, **configuration)
-    settings = OptimiserSettings(steps=steps, **OPTIMISER)
-    return train(net, settings, run.log("toy", steps, 1), loss_of_step, run, seek=feed.seek)
+    return train(run, "toy", net, OptimiserSettings(steps=steps, **OPTIMISER), loss_of_step, feed=feed)
 
 
 @pytest.mark.parametrize("updates", [1, 33])
@@ -217,9 +214,9 @@ def test_figures_that_are_not_finite_leave_a_state_that_can_be_read(tmp_path):
     log, net = run.log("toy", 3, 1), torch.nn.Linear(2, 2)
     log.add({"ratio": float("nan"), "loss": 1.0})
     trainer = Trainer(net, OptimiserSettings(3, **OPTIMISER))
-    run.state(log, {"network": trainer}, net).save()
+    ResumeState(run, log, {"network": trainer}, net).save()
     again = run.log("toy", 3, 1)
-    assert run.state(again, {"network": trainer}, net).load() == 1 and again.sums["loss"] == 1.0
+    assert ResumeState(run, again, {"network": trainer}, net).load() == 1 and again.sums["loss"] == 1.0
 
 
 @pytest.mark.parametrize("fault", ["safetensors", "sync"])

@@ -1,7 +1,8 @@
-"""The autoencoder's training set: the distinct patches of coarse sites, drawn so that rare ones are learnt too."""
+"""The autoencoder's training, on the distinct patches of coarse sites, drawn so that rare ones are learnt too."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,15 @@ from torch import Tensor
 
 from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
+from occflow.models.flow_model import FlowModel
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.sparse.sites import Shape, Sites, pool_shape, sites_from_keys
+from occflow.training.engine import step_generator, step_rng, train
+from occflow.training.optimiser import OptimiserSettings
+from occflow.training.run import TrainingRun
+
+CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are measured on
 
 
 def frame_patches(frame: OccupancyFrame, grid: VoxelGrid, stride: Shape) -> np.ndarray:
@@ -74,3 +81,24 @@ class PatchSet:
         keys = np.flatnonzero(chosen.reshape(-1) != FREE)
         sites = sites_from_keys(torch.from_numpy(keys), self.stride, count)
         return sites, torch.from_numpy(chosen.reshape(-1)[keys].astype(np.int64))
+
+
+def train_autoencoder(forecaster: FlowModel, store: OccupancyStore, values: Mapping, seed: int,
+                      run: TrainingRun, mirrored: bool = False) -> None:
+    """Fit the autoencoder to the patches of the training scenes (and mirrored ones); the moving average is kept."""
+    patches = PatchSet.from_store(store, "train", forecaster.settings.autoencoder.total_stride, mirrored)
+    autoencoder = forecaster.autoencoder
+
+    def draw(rng: np.random.Generator) -> tuple[Sites, Tensor]:
+        sites, labels = patches.draw(values["patches"], rng)
+        return sites.to(forecaster.device), labels.to(forecaster.device)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        loss = autoencoder.loss(*draw(step_rng(seed, step)), values["latent_noise"], step_generator(seed, step),
+                                values["unlabelled_share"], values["lovasz_weight"])
+        return loss.existence + loss.classes, {"existence": loss.existence.item(), "classes": loss.classes.item()}
+
+    forecaster.autoencoder = train(run, "autoencoder", autoencoder, OptimiserSettings.from_config(values), loss_of_step,
+                                   samples=values["patches"], unit="patch")
+    rng = np.random.default_rng(seed)  # the same in every process
+    forecaster.autoencoder.calibrate(draw(rng) for _ in range(CALIBRATION_BATCHES))

@@ -6,7 +6,7 @@ import pytest
 from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.training.patches import PatchSet, frame_patches, mirrored_patches
+from occflow.training.autoencoder import PatchSet, frame_patches, mirrored_patches
 
 GRID, STRIDE = VoxelGrid((0, 0, 0), (5, 4, 4), 1.0), (2, 2, 4)
 

@@ -1,4 +1,5 @@
-"""What the methods that match distributions share: the auxiliary's loss and the student's surrogate."""
+"""What the losses of methods are built of: means by sample, and the regression of those that learn a flow map; the
+auxiliary's loss and the student's surrogate of those that match distributions."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ import torch
 from torch import Tensor
 
 from occflow.distill.protocol import Batch, Networks, PlainNetworks
-from occflow.distill.weighting import sample_mean
 from occflow.flow.path import flow_matching_loss, noised, per_row
 from occflow.flow.times import uniform
 
@@ -17,6 +17,24 @@ MIN_TIME, MAX_TIME = 0.02, 0.999  # docs/methods.md 14: velocities are ill-condi
 
 Direction = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(x_t [N, C], r [B], t [B]) -> the teacher's and the auxiliary's (average) velocity there, [N, C] each."""
+
+
+def sample_mean(values: Tensor, batch: Batch) -> Tensor:
+    """Mean over the rows and channels of each sample: [N, C] -> [B]."""
+    totals = values.new_zeros(batch.num_samples).index_add(0, batch.sample, values.mean(1))
+    counts = values.new_zeros(batch.num_samples).index_add(0, batch.sample, torch.ones_like(values[:, 0]))
+    return totals / counts.clamp(min=1)
+
+
+def regression_loss(predicted: Tensor, target: Tensor, batch: Batch, power: float = 0.0,
+                    constant: float = 1e-2) -> Tensor:
+    """Mean over samples of e / sg(e + constant)^power, e the sample's mean squared error (arXiv 2505.13447, eq. 22).
+
+    The target is held fixed. power 0 is the plain squared error; 1 makes samples with large errors count alike.
+    """
+    squared = (predicted - target.detach()) ** 2
+    error = sample_mean(squared if batch.weight is None else squared * batch.weight, batch)
+    return (error / (error.detach() + constant) ** power).mean()
 
 
 class WithAuxiliary(PlainNetworks):
