@@ -1,0 +1,64 @@
+"""Perceiving: what sweeps have shown until an instant -> the labelled, completed occupancy of that instant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from occflow.grid import FREE, VoxelGrid
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.sighting import Sighting, voxels_of_cells
+from occflow.perception.network import PerceptionInput, PerceptionNetwork, cell_features
+
+
+@dataclass(frozen=True)
+class Perceived:
+    """What is perceived of an instant.
+
+    Args:
+        frame: the voxels that are taken as occupied, with their classes.
+        probability: [X, Y, Z] float32, of every voxel being occupied.
+    """
+
+    frame: OccupancyFrame
+    probability: np.ndarray
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """[N] float32: of the frame's voxels, how probably each is occupied."""
+        return self.probability.reshape(-1)[self.frame.flat]
+
+
+def as_input(sightings: Sequence[Sighting], grid: VoxelGrid) -> PerceptionInput:
+    """Sightings on one grid as the network takes them."""
+    places = [voxels_of_cells(one.cells, grid) for one in sightings]
+    flat = torch.from_numpy(np.concatenate([voxels + number * grid.num_voxels
+                                            for number, (voxels, _) in enumerate(places)]))
+    voxels, parents = torch.unique(flat, return_inverse=True)
+    counts, youngest, oldest = (torch.from_numpy(np.concatenate([getattr(one, name) for one in sightings]))
+                                for name in ("counts", "youngest", "oldest"))
+    observed = np.stack([one.observed_mask(grid) for one in sightings]).astype(np.float32)
+    return PerceptionInput(voxels, parents, torch.from_numpy(np.concatenate([slots for _, slots in places])),
+                           cell_features(counts, youngest, oldest), torch.from_numpy(observed))
+
+
+class Perceiver:
+    """A trained network that perceives one instant at a time."""
+
+    def __init__(self, network: PerceptionNetwork) -> None:
+        self.network, self.grid = network.eval(), network.settings.grid
+
+    @torch.inference_mode()
+    def perceive(self, sighting: Sighting) -> Perceived:
+        """What a sighting shows, on its own grid."""
+        logits = self.network(as_input([sighting], self.grid).to(self.network.device))[0].float()
+        probability = logits[..., FREE].sigmoid()
+        occupied = (probability > self.network.threshold).reshape(-1)
+        flat = occupied.nonzero()[:, 0]
+        labels = logits.reshape(-1, logits.shape[-1])[flat, :FREE].argmax(dim=1)
+        frame = OccupancyFrame(flat.cpu().numpy(), labels.cpu().numpy().astype(np.uint8), sighting.world_from_grid,
+                               sighting.stamp_s, sighting.token, observed=sighting.observed)
+        return Perceived(frame, probability.cpu().numpy())
