@@ -12,7 +12,7 @@ from fuzzing.json_edits import edit_json
 
 from occflow.occupancy.storage.frame_block import COUNTS
 from occflow.occupancy.storage.scene_file import PREFIX
-from occflow.occupancy.storage.voxel_codec import FILTERS, pack
+from occflow.packing import FILTERS, pack
 
 
 def edit_scene(content: bytes, rng: random.Random) -> bytes:

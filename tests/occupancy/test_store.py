@@ -27,8 +27,8 @@ from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.storage.frame_block import read_block, write_block
 from occflow.occupancy.storage.scene_file import SceneFile, write_scene
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
-from occflow.occupancy.storage.voxel_codec import pack
 from occflow.occupancy.windows import WindowSource, read_window, refuse_other_interval, window_keys
+from occflow.packing import pack
 from occflow.records import sealed
 
 SETTINGS = OccupancySettings()

@@ -14,7 +14,8 @@ from occflow.geometry import all_rigid
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.storage.voxel_codec import pack, read_voxel_bytes, unpack, voxel_bytes, voxel_bytes_size
+from occflow.occupancy.storage.voxel_codec import read_voxel_bytes, voxel_bytes, voxel_bytes_size
+from occflow.packing import pack, unpack
 
 COUNTS = struct.Struct("<IIB")
 LABELLED, MASKED = 1, 2  # flags
