@@ -1,13 +1,35 @@
-"""Boxes between two annotated instants."""
+"""Boxes at any time, from those of annotated instants."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from occflow.logs.protocol import Box
+
+SAME_STAMP_S = 1e-6  # stamps are whole microseconds
+
+
+def boxes_at(stamp_s: float, instants_s: Sequence[float], boxes: Callable[[int], Sequence[Box]]) -> list[Box]:
+    """Boxes at a time; none before the first and after the last instant.
+
+    Args:
+        instants_s: annotated instants, increasing, seconds.
+        boxes: those of an instant, by its place in `instants_s`.
+    """
+    following = bisect_right(instants_s, stamp_s + SAME_STAMP_S)
+    if following == 0:
+        return []
+    before_s = instants_s[following - 1]
+    if stamp_s - before_s <= SAME_STAMP_S:
+        return list(boxes(following - 1))
+    if following == len(instants_s):
+        return []
+    fraction = (stamp_s - before_s) / (instants_s[following] - before_s)
+    return interpolate_boxes(boxes(following - 1), boxes(following), fraction)
 
 
 def interpolate_boxes(before: Sequence[Box], after: Sequence[Box], fraction: float) -> list[Box]:

@@ -14,6 +14,7 @@ SIGNS = {  # files and folders that only a log of the kind has, below its root
     "kitti_raw": ("velodyne_points", "*_sync/oxts", "*/*_sync/oxts"),
     "kitti_tracking": ("oxts/[0-9][0-9][0-9][0-9].txt",),
     "semantickitti": ("sequences/*/poses.txt",),
+    "recording": ("recording.json",),
 }
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from occflow.logs.kitti_scenes import KittiScenes
 
 NEEDED_KEYS = {"nuscenes": ("root", "version"), "kitti_raw": ("root",), "kitti_tracking": ("root",),
-               "semantickitti": ("root",)}
+               "semantickitti": ("root",), "recording": ("root",)}
 
 
 def open_log(log: Mapping) -> DrivingLog:
@@ -30,6 +30,10 @@ def open_log(log: Mapping) -> DrivingLog:
     missing = [key for key in NEEDED_KEYS[kind] if not log.get(key)]
     if missing:
         raise InputError(f"log.{missing[0]}: missing; set log.{missing[0]}=... (see configs/log/)")
+    if kind == "recording":
+        from occflow.logs.recording import RecordingLog
+
+        return RecordingLog(log["root"])
     if kind == "kitti_raw":  # each reader brings its own third parties
         from occflow.logs.kitti_raw import KittiRawLog
 
