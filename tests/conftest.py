@@ -11,7 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from real_recordings import REAL_LOGS, recording_in
+from real_recordings import DRIVE, REAL_LOGS, recording_in
 from small_forecaster import small_forecaster, small_settings, street_window
 from small_logs import write_tiny_nuscenes
 
@@ -53,7 +53,7 @@ def tiny_log_root(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def recording() -> Callable[[str], Path]:
-    """recording(name): the folder of a real recording, or a skip that says what is lacking."""
+    """recording(name): the folder of a real recording that is not committed, or a skip that says what is lacking."""
     return partial(recording_in, REAL_LOGS)
 
 
@@ -61,3 +61,9 @@ def recording() -> Callable[[str], Path]:
 def real_log_root(recording: Callable[[str], Path]) -> Path:
     """Root of a real recording in the nuScenes schema, version v1.0-pandaset."""
     return recording("pandaset_nuscenes")
+
+
+@pytest.fixture(scope="session")
+def drive() -> dict:
+    """The configuration `log` of the real drive that is committed, scene pandaset-002."""
+    return {"kind": "recording", "root": str(DRIVE)}

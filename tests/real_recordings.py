@@ -1,10 +1,12 @@
-"""Real recordings, which are not in the repository: where tests look for them, and what a lacking one is told by."""
+"""Real recordings: the drive that is committed, and others: where tests look for them, and what a lacking one is told.
+"""
 
 import os
 from pathlib import Path
 
 import pytest
 
+DRIVE = Path(__file__).resolve().parents[1] / "data/pandaset_002"
 REAL_LOGS = Path(os.environ.get("OCCFLOW_REAL_LOGS", "~/.cache/occflow/real_logs")).expanduser()
 
 

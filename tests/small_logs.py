@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from occflow.geometry import planar_pose
+from occflow.logs.open import open_log
+from occflow.logs.pack import PackSettings, pack_log
 from occflow.occupancy.readers.occ3d import OCC3D_GRID
 from occflow.occupancy.readers.uniocc import UNIOCC_GRID
 
@@ -17,6 +19,7 @@ START_US = 1_600_000_000_000_000
 SWEEP_US = 250_000  # a keyframe every second sweep, 2 Hz
 NUM_SWEEPS = 5
 TURN = [2 ** -0.5, 0.0, 0.0, 2 ** -0.5]  # a quarter turn to the left about z
+CELL_M = 0.01  # of the recording
 CATEGORIES = {0: "noise", 17: "vehicle.car", 24: "flat.driveable_surface", 28: "static.manmade", 2: "animal"}
 
 
@@ -95,6 +98,12 @@ def write_tiny_nuscenes(folder: Path, sweeps: int = NUM_SWEEPS) -> dict:
     for name, records in tables.items():
         (root / "v1.0-tiny" / f"{name}.json").write_text(json.dumps(records))
     return {"kind": "nuscenes", "root": root, "version": "v1.0-tiny"}
+
+
+def write_recording(folder: Path) -> dict:
+    """The tiny nuScenes log, packed."""
+    pack_log(open_log(write_tiny_nuscenes(folder)), folder / "recording", PackSettings(cell_m=CELL_M))
+    return {"kind": "recording", "root": folder / "recording"}
 
 
 def write_occ3d(folder: Path) -> dict:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_logs import write_drive, write_semantickitti, write_tiny_nuscenes, write_tracking
+from small_logs import write_drive, write_recording, write_semantickitti, write_tiny_nuscenes, write_tracking
 
 import occflow
 from occflow.command_line import compose_config
@@ -149,7 +149,7 @@ def test_what_cannot_be_loaded_is_said_in_one_line(small_forecaster, small_setti
 
 
 WRITERS = {"NuScenesLog": write_tiny_nuscenes, "KittiRawLog": write_drive, "KittiTrackingLog": write_tracking,
-           "SemanticKittiLog": write_semantickitti}
+           "SemanticKittiLog": write_semantickitti, "RecordingLog": write_recording}
 
 
 @pytest.mark.parametrize("reader", WRITERS)

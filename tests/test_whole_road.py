@@ -88,9 +88,9 @@ def test_pictures(folder):
     assert all(path.stat().st_size > 10_000 for path in paths)
 
 
-def test_a_real_recording(folder, real_log_root, tmp_path):
+def test_a_real_recording(folder, drive, tmp_path):
     """tools/forecast.py's job on a log that the networks never saw."""
-    config = config_in(folder, "log=nuscenes", f"log.root={real_log_root}", "log.version=v1.0-pandaset",
+    config = config_in(folder, "log=pandaset", f"log.root={drive['root']}",
                        f"forecast.checkpoint={folder}/run/student.safetensors", f"forecast.run_dir={tmp_path}/real",
                        "eval.teacher_steps=[1]")
     run_dir, table = forecast_log(config)

@@ -10,17 +10,20 @@ from occflow.logs.kitti_raw import KittiRawLog
 from occflow.logs.kitti_tracking import KittiTrackingLog
 from occflow.logs.nuscenes import NuScenesLog
 from occflow.logs.protocol import DrivingLog
+from occflow.logs.recording import RecordingLog
 from occflow.logs.semantickitti import SemanticKittiLog
 from occflow.records import one_line
 
 DRIVES = {"kitti_raw": KittiRawLog, "kitti_tracking": KittiTrackingLog, "semantickitti": SemanticKittiLog}
-NEEDED_KEYS = {"nuscenes": ("root", "version"), **dict.fromkeys(DRIVES, ("root",))}
+NEEDED_KEYS = {"nuscenes": ("root", "version"), "recording": ("root",),
+               **dict.fromkeys(DRIVES, ("root",))}
 TABLES = "v1.0-*/sample_data.json"  # of nuScenes, in a folder named after its version
 SIGNS = {  # files and folders that only a log of the kind has, below its root
     "nuscenes": (TABLES,),
     "kitti_raw": ("velodyne_points", "*_sync/oxts", "*/*_sync/oxts"),
     "kitti_tracking": ("oxts/[0-9][0-9][0-9][0-9].txt",),
     "semantickitti": ("sequences/*/poses.txt",),
+    "recording": ("recording.json",),
 }
 
 
@@ -41,6 +44,8 @@ def open_log(log: Mapping) -> DrivingLog:
         raise InputError(f"log.{missing[0]}: missing; set log.{missing[0]}=... (see configs/log/)")
     if kind == "nuscenes":
         return NuScenesLog(log["root"], log["version"])
+    if kind == "recording":
+        return RecordingLog(log["root"])
     drives = DRIVES[kind](log["root"])
     drives.leave_out_broken()
     return drives

@@ -16,6 +16,7 @@ from fuzzing.byte_edits import LONG, edit_bytes
 from fuzzing.json_edits import edit_json
 from fuzzing.number_edits import edit_float32, edit_words
 from fuzzing.scene_edits import edit_scene
+from fuzzing.sweep_edits import edit_sweep
 from fuzzing.tensor_edits import edit_safetensors
 from fuzzing.xml_edits import edit_xml
 
@@ -66,4 +67,4 @@ def edit_text(content: bytes, rng: random.Random) -> bytes:
 
 FORMS: dict[str, Change] = {"bytes": edit_bytes, "text": edit_text, "json": edit_json, "npz": edit_npz,
                             "float32": edit_float32, "safetensors": edit_safetensors, "xml": edit_xml,
-                            "scene": edit_scene}
+                            "scene": edit_scene, "sweep": edit_sweep}

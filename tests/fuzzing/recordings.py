@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fuzzing.judging import Kind
 from small_logs import (
+    CELL_M,
     TRACKLETS,
     write_drive,
     write_occ3d,
+    write_recording,
     write_semantickitti,
     write_tiny_nuscenes,
     write_tracking,
@@ -18,6 +21,7 @@ from small_logs import (
 
 from occflow.grid import VoxelGrid
 from occflow.logs.open import open_log
+from occflow.logs.recording import read_sweep_file
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
 from occflow.occupancy.readers.ready_made import is_ready_made, open_sequences
 from occflow.occupancy.settings import OccupancySettings
@@ -92,6 +96,16 @@ def read_sequences(config: Mapping) -> object:
     return sequences.splits(), {scene: list(sequences.frames(scene)) for scene in sequences.scenes()}
 
 
+def _sweep_whose_checksum_is_right(folder: Path) -> Path:
+    return write_recording(folder)["root"] / SWEEP
+
+
+def _read_sweep(path: Path) -> object:
+    content = path.read_bytes()
+    return read_sweep_file(path, len(content), zlib.crc32(content), CELL_M)
+
+
+SWEEP = "tiny-1/000002.sweep"
 VOXELS = "sequences/00/voxels/000000"
 KINDS = (
     *(_kind(f"nuScenes table {name}", _nuscenes, f"v1.0-tiny/{name}.json", "json", "text", "bytes")
@@ -118,6 +132,11 @@ KINDS = (
     _kind("SemanticKITTI voxels", _voxels, f"{VOXELS}.bin", "bytes"),
     _kind("SemanticKITTI voxel labels", _voxels, f"{VOXELS}.label", "bytes"),
     _kind("SemanticKITTI invalid voxels", _voxels, f"{VOXELS}.invalid", "bytes"),
+    _kind("recording", write_recording, "recording.json", "json", "text", "bytes", told=("json", "text", "bytes")),
+    _kind("recording's scene", write_recording, "tiny-1/scene.json", "json", "text", "bytes",
+          told=("json", "text", "bytes")),
+    _kind("recording's sweep", write_recording, SWEEP, "bytes", "sweep", told=("bytes", "sweep")),
+    Kind("recording's sweep, checksum renewed", _sweep_whose_checksum_is_right, _read_sweep, ("bytes", "sweep")),
     _kind("Occ3D volume", write_occ3d, "gts/tiny-1/tiny-1-sample0/labels.npz", "npz", "bytes", told=("bytes",)),
     _kind("Occ3D table", write_occ3d, "v1.0-tiny/sample_data.json", "json", "text", "bytes"),
     _kind("UniOcc volume", _uniocc, "scene-1/1.npz", "npz", "bytes", told=("bytes",)),

@@ -10,8 +10,9 @@ import zlib
 from fuzzing.byte_edits import edit_bytes
 from fuzzing.json_edits import edit_json
 
-from occflow.occupancy.storage.frame_block import COUNTS, FILTERS, pack
+from occflow.occupancy.storage.frame_block import COUNTS
 from occflow.occupancy.storage.scene_file import PREFIX
+from occflow.packing import FILTERS, pack
 
 
 def edit_scene(content: bytes, rng: random.Random) -> bytes:

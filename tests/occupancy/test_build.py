@@ -174,8 +174,8 @@ def test_a_configuration_without_a_grid_is_refused(data):
         configured_grid(data)
 
 
-def test_a_real_recording_agrees_with_itself_under_ego_motion(real_log_root):
-    log = open_log({"kind": "nuscenes", "root": str(real_log_root), "version": "v1.0-pandaset"})
+def test_a_real_recording_agrees_with_itself_under_ego_motion(drive):
+    log = open_log(drive)
     grid = VoxelGrid((-40, -40, -1), (100, 100, 8), 0.8)
     frames, known = build_scene_and_causal(log, "pandaset-002", grid, SETTINGS)
     for frame, causal in zip(frames, known, strict=True):

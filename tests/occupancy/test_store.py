@@ -24,10 +24,11 @@ from occflow.occupancy.building.build import build_store
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
-from occflow.occupancy.storage.frame_block import pack, read_block, write_block
+from occflow.occupancy.storage.frame_block import read_block, write_block
 from occflow.occupancy.storage.scene_file import SceneFile, write_scene
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
 from occflow.occupancy.windows import WindowSource, refuse_other_interval, window_keys
+from occflow.packing import pack
 from occflow.records import sealed
 
 SETTINGS = OccupancySettings()

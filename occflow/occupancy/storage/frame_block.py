@@ -11,7 +11,6 @@ mask, and 1 ms to unpack.
 
 from __future__ import annotations
 
-import lzma
 import struct
 
 import numpy as np
@@ -20,10 +19,8 @@ from occflow.geometry import all_rigid
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.packing import pack, unpack
 
-# A small dictionary bounds the memory of a reader; a larger effort than this saves 6 % and takes five times as long.
-FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 4, "dict_size": 1 << 18, "lc": 3, "lp": 0, "pb": 0, "nice_len": 32,
-            "mf": lzma.MF_BT4}]
 COUNTS = struct.Struct("<IIB")
 LABELLED, MASKED = 1, 2  # flags
 MAX_BOXES = 100_000  # at one instant
@@ -33,24 +30,6 @@ BOX_BYTES = POSE_BYTES + 3 * 8 + 4 + 1
 PACKING_BYTES = 1 << 16  # what LZMA may add to what it cannot compress, beside a hundredth of it
 
 Voxels = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]  # flat, labels, observed
-
-
-def pack(payload: bytes) -> bytes:
-    """Compressed bytes."""
-    return lzma.compress(payload, lzma.FORMAT_RAW, filters=FILTERS)
-
-
-def unpack(data: bytes, size: int) -> bytes:
-    """Bytes that must be `size` long, and are not unpacked further if they are not.
-
-    Raises:
-        ValueError, lzma.LZMAError: other bytes than `pack` made, or of another size.
-    """
-    decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS)
-    payload = decompressor.decompress(data, max_length=size + 1)
-    if len(payload) != size or not decompressor.eof or decompressor.unused_data:
-        raise ValueError(f"does not unpack to the {size} bytes that it should")
-    return payload
 
 
 def voxel_bytes(grid: VoxelGrid, flat: np.ndarray, labels: np.ndarray | None, observed: np.ndarray | None) -> bytes:
