@@ -23,6 +23,7 @@ from occflow.errors import InputError
 from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_record, with_later_settings
 from occflow.models.student_networks import around
+from occflow.perception.network import PerceptionNetwork, PerceptionSettings
 from occflow.records import as_json, bounded, conform, first_difference, one_line, read_json
 from occflow.weights_file import read_record as read_header
 from occflow.weights_file import read_weights, write_weights
@@ -43,7 +44,7 @@ class CheckpointRecord(TypedDict):
     """
 
     format: int
-    kind: Literal["autoencoder", "teacher", "student", "regression"]
+    kind: Literal["autoencoder", "teacher", "student", "regression", "perception"]
     config: dict[str, Any]
     settings: dict[str, Any]
     network: NotRequired[dict[str, str | int]]
@@ -60,19 +61,19 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
 
 
-def settings_record(settings: ModelSettings) -> dict:
+def settings_record(settings: ModelSettings | PerceptionSettings) -> dict:
     """Settings as plain JSON values."""
     return as_json(dataclasses.asdict(settings))
 
 
-def relevant_settings(kind: str, settings: ModelSettings) -> dict:
+def relevant_settings(kind: str, settings: ModelSettings | PerceptionSettings) -> dict:
     """The settings that a checkpoint of this kind depends on."""
     record = settings_record(settings)
     return {name: record[name] for name in AUTOENCODER_SETTINGS} if kind == "autoencoder" else record
 
 
-def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: ModelSettings, resolved: dict,
-                    teacher: str | None = None) -> None:
+def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: ModelSettings | PerceptionSettings,
+                    resolved: dict, teacher: str | None = None) -> None:
     """Write PATH (safetensors) and its .json: kind, settings of the networks, the whole resolved configuration.
 
     A crash leaves the former checkpoint or the new one, at worst without its .json.
@@ -159,7 +160,8 @@ def _refuse_infinite(path: Path, tensors: Mapping[str, Tensor], remedy: str) -> 
             raise InputError(f"{path}: weights are not finite (tensor {one_line(name)}); {remedy}")
 
 
-def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...], settings: ModelSettings) -> Checkpoint:
+def load_weights(path: Path, module: nn.Module, kinds: tuple[str, ...],
+                 settings: ModelSettings | PerceptionSettings) -> Checkpoint:
     """Load a checkpoint of one of `kinds` into `module`; returns what was read.
 
     Raises:
@@ -227,6 +229,26 @@ def forecaster_of(checkpoint: Checkpoint, kinds: tuple[str, ...], device: torch.
     forecaster = _network(settings, checkpoint.record)
     _fill(checkpoint, forecaster)
     return forecaster.to(device).eval()
+
+
+def load_perception(path: Path, device: torch.device | str = "cpu") -> PerceptionNetwork:
+    """The perception network of a checkpoint, on a device, in evaluation mode.
+
+    Raises:
+        InputError: unreadable, of another kind, or with settings that are not those of its weights.
+    """
+    checkpoint = read_checkpoint(path)
+    _refuse_other_kind(checkpoint.path, checkpoint.record["kind"], ("perception",))
+    try:
+        settings = conform(dict(checkpoint.record["settings"]), PerceptionSettings)
+        bounded(len(settings.widths), len(checkpoint.tensors), "number of levels", least=1)
+        sizes = sizes_of(unbuilt(lambda: PerceptionNetwork(settings)))
+    except (ValueError, InputError) as error:
+        raise InputError(f"{path}: its settings are not usable ({one_line(error)}); {AGAIN}") from None
+    _refuse_other_sizes(checkpoint, sizes)
+    network = PerceptionNetwork(settings)
+    _fill(checkpoint, network)
+    return network.to(device).eval()
 
 
 def _network(settings: ModelSettings, record: CheckpointRecord) -> FlowModel:

@@ -11,10 +11,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from occflow.errors import InputError
+from occflow.forecasting.checkpoint import load_perception
 from occflow.jobs.build import build_configured_store
 from occflow.occupancy.settings import configured_grid
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.windows import WindowSource, refuse_other_interval
+from occflow.perception.network import PerceptionNetwork
+from occflow.perception.perceive import PerceivedFrames
+from occflow.resources import pretrained_folder
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:0")  # and other numbers
 
@@ -76,7 +80,32 @@ def configured_windows(config: Mapping, store: OccupancyStore) -> WindowSource:
     """
     data = config["data"]
     refuse_other_interval(store, data["frame_interval_s"])
-    return WindowSource(store, data["history"], data["horizon"], data["input"], data["grid_pose"])
+    perceive = PerceivedFrames(lambda: configured_perception(config))
+    return WindowSource(store, data["history"], data["horizon"], data["input"], data["grid_pose"], perceive)
+
+
+def perception_path(config: Mapping) -> Path:
+    """The checkpoint of the perception stage: `perception.checkpoint`; "auto": the run's own where it has one, else the
+    one that comes with the project."""
+    named, own = config["perception"]["checkpoint"], Path(config["run_dir"]) / "perception.safetensors"
+    if named != "auto":
+        return Path(named)
+    return own if own.is_file() else pretrained_folder() / own.name
+
+
+def configured_perception(config: Mapping) -> PerceptionNetwork:
+    """The network at `perception_path`, on the configured device.
+
+    Raises:
+        InputError: missing, unreadable, or of another grid than group `data` names.
+    """
+    path = perception_path(config)
+    network = load_perception(path, configured_device(config))
+    if network.settings.grid != configured_grid(config["data"]):
+        raise InputError(f"{path}: perceives on grid {network.settings.grid.to_dict()}, configured is "
+                         f"{dict(config['data']['grid'])}; train one with train_perception, or name another with "
+                         "perception.checkpoint=PATH")
+    return network
 
 
 def prepare_torch(config: Mapping, threads: int | None = None) -> None:

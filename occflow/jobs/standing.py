@@ -30,12 +30,16 @@ def without(values: Mapping, names: set[str]) -> dict:
 
 
 def trained_already(path: Path, kind: str, config: Mapping) -> bool:
-    """Whether PATH is what group `train` would make of `kind`, on the autoencoder beside it.
+    """Whether PATH is what group `train` (or `perception`) would make of `kind`, on the autoencoder beside it.
 
     Raises:
         InputError: it is another one, and train.replace does not say that it may be replaced.
     """
+    group = "perception" if kind == "perception" else "train"
+
     def difference(found: Checkpoint) -> str | None:
+        if group == "perception":
+            return first_difference(shaping(found.record["config"], group), shaping(config, group))
         beside = path.with_name("autoencoder.safetensors")
         if kind == "teacher" and beside.is_file():
             own = {name.removeprefix(AUTOENCODER): tensor for name, tensor in found.tensors.items()
@@ -44,7 +48,7 @@ def trained_already(path: Path, kind: str, config: Mapping) -> bool:
                 return f"it has another autoencoder than {beside.name}"
         return first_difference(_of_stages(found.record["config"], kind), _of_stages(config, kind))
 
-    return _stands(path, kind, "train", config, difference)
+    return _stands(path, kind, group, config, difference)
 
 
 def _of_stages(config: Mapping, kind: str) -> dict:

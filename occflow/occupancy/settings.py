@@ -11,7 +11,7 @@ from occflow.grid import VoxelGrid
 
 MAX_WINDOW_S = 60.0  # masks of all keyframes within reach of a sweep are in memory at once
 
-INPUT_KINDS = ("occupancy", "causal")  # the benchmark's input, and what a car has at that instant
+INPUT_KINDS = ("occupancy", "lidar", "causal")  # made in hindsight; perceived of sweeps until then; their raw voxels
 DEMO_GRID = VoxelGrid((-40.0, -40.0, -1.0), (100, 100, 8), 0.8)  # group data=demo, and of the networks in pretrained/
 DEMO_HISTORY, DEMO_HORIZON, DEMO_INTERVAL_S = 3, 6, 0.5  # frames seen and forecast, seconds between them
 GRID_POSES = ("ego", "anchored")  # grids ride with the vehicle, or stay where the present's is

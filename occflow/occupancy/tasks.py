@@ -4,7 +4,7 @@ or made by hand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,12 @@ from occflow.errors import InputError
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import FrameInGrid, OccupancyFrame
 from occflow.occupancy.settings import DEMO_INTERVAL_S, INPUT_KINDS, refuse_unknown
+from occflow.occupancy.sighting import Sighting
 
 if TYPE_CHECKING:
     from occflow.occupancy.storage.store import OccupancyStore
 
+Perceive = Callable[[Sighting], OccupancyFrame]  # a trained perception network
 GIVEN, EXTRAPOLATED = "G", "H-extrapolated"  # ego settings (docs/scores.md, "Windows")
 
 
@@ -83,20 +85,26 @@ class Task:
         return cls(tuple(history), targets, scene=scene).extrapolated()
 
 
-def stored_frames(store: OccupancyStore, scene: str, numbers: range,
-                  input_kind: str = "occupancy") -> tuple[OccupancyFrame, ...]:
-    """Frames of a scene: "occupancy", the full, labelled one, or "causal", what the sweeps until each had shown.
+def stored_frames(store: OccupancyStore, scene: str, numbers: range, input_kind: str = "occupancy",
+                  perceive: Perceive | None = None) -> tuple[OccupancyFrame, ...]:
+    """Frames of a scene: "occupancy", the full, labelled one; "lidar", what `perceive` makes of what the sweeps until
+    each had shown; or "causal", the bare voxels of these.
 
     Raises:
-        InputError: an unknown kind, no such frame, a store without causal frames, or a broken file.
+        InputError: an unknown kind, no such frame, a store without causal frames, nothing that perceives, or a broken
+            file.
     """
     refuse_unknown("input_kind", input_kind, INPUT_KINDS)
+    if input_kind == "lidar":
+        if perceive is None:
+            raise InputError("input 'lidar' is what a network perceives; give one (perceive=...), or take 'causal'")
+        return tuple(perceive(store.sighting(scene, number)) for number in numbers)
     read = store.frame if input_kind == "occupancy" else store.causal_frame
     return tuple(read(scene, number) for number in numbers)
 
 
 def task_at(store: OccupancyStore, scene: str, present: int, history: int, horizon: int,
-            input_kind: str = "occupancy") -> Task:
+            input_kind: str = "occupancy", perceive: Perceive | None = None) -> Task:
     """The task at frame number `present` (from 0) of a scene.
 
     Where the scene goes on for `horizon` frames, the targets are their instants and grid poses (task.ego is "G").
@@ -105,8 +113,8 @@ def task_at(store: OccupancyStore, scene: str, present: int, history: int, horiz
 
     Args:
         history: frames seen, the present included; horizon: frames to forecast.
-        input_kind: "occupancy": the full, labelled occupancy is seen; "causal": what the sweeps until each instant had
-            shown, without labels.
+        input_kind: "occupancy": the full, labelled occupancy is seen; "lidar": what `perceive` makes of the sweeps
+            until each instant; "causal": the bare voxels of these, without labels.
 
     Raises:
         InputError: no such scene or frame, too few frames before the present, an unknown kind, a broken file.
@@ -118,7 +126,7 @@ def task_at(store: OccupancyStore, scene: str, present: int, history: int, horiz
         first = f"use present={history - 1} to {count - 1}" if count >= history else "name another scene"
         raise InputError(f"{store.path}: scene {scene} has frames 0 to {count - 1}, of which {history} until frame "
                          f"{present} are asked for; {first}")
-    observed = stored_frames(store, scene, range(present - history + 1, present + 1), input_kind)
+    observed = stored_frames(store, scene, range(present - history + 1, present + 1), input_kind, perceive)
     seen = tuple(FrameInGrid.of(frame, store.grid) for frame in observed)
     if present + horizon < count:
         return Task.towards(seen, stored_frames(store, scene, range(present + 1, present + horizon + 1)), scene)

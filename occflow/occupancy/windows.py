@@ -13,7 +13,7 @@ from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.settings import GRID_POSES, INPUT_KINDS, refuse_unknown
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.occupancy.tasks import Task, stored_frames
+from occflow.occupancy.tasks import Perceive, Task, stored_frames
 from occflow.occupancy.warp import regridded
 
 INTERVAL_TOLERANCE = 0.25  # published keyframes are 0.4 to 0.6 s apart
@@ -102,10 +102,11 @@ class WindowSource:
     Args:
         store: where frames come from.
         history, horizon: numbers of frames.
-        input_kind: "occupancy": the history is the full, labelled occupancy; "causal": what the sweeps until then
-            had shown, without labels. The truth is the full occupancy in either case.
+        input_kind: "occupancy": the history is the full, labelled occupancy; "lidar": what is perceived of the sweeps
+            until then; "causal": their bare voxels, without labels. The truth is the full occupancy in any case.
         grid_pose: "ego": every frame in its own grid; "anchored": all frames in the present's grid (what leaves it
             is lost, what enters it from outside of a frame's own grid is free and unobserved).
+        perceive: what makes frames of sightings, for input "lidar".
 
     Raises:
         InputError: an unknown kind.
@@ -116,6 +117,7 @@ class WindowSource:
     horizon: int
     input_kind: str = "occupancy"
     grid_pose: str = "ego"
+    perceive: Perceive | None = None
 
     def __post_init__(self) -> None:
         refuse_unknown("data.input", self.input_kind, INPUT_KINDS)
@@ -132,7 +134,8 @@ class WindowSource:
             InputError: an unknown kind, or a store without causal frames.
         """
         future = key.start + self.history
-        seen = stored_frames(self.store, key.scene, range(key.start, future), input_kind or self.input_kind)
+        seen = stored_frames(self.store, key.scene, range(key.start, future), input_kind or self.input_kind,
+                             self.perceive)
         truth = stored_frames(self.store, key.scene, range(future, future + self.horizon))
         window = Window.of(key, seen, truth)
         return anchored(window, self.store.grid) if self.grid_pose == "anchored" else window

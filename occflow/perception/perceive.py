@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.sighting import Sighting, voxels_of_cells
 from occflow.perception.network import PerceptionInput, PerceptionNetwork, cell_features
+
+KEPT_FRAMES = 4000  # of what was perceived: trainings come back to it
 
 
 @dataclass(frozen=True)
@@ -62,3 +65,20 @@ class Perceiver:
         frame = OccupancyFrame(flat.cpu().numpy(), labels.cpu().numpy().astype(np.uint8), sighting.world_from_grid,
                                sighting.stamp_s, sighting.token, observed=sighting.observed)
         return Perceived(frame, probability.cpu().numpy())
+
+
+class PerceivedFrames:
+    """Sightings -> frames, by a network that is loaded when the first one is asked for; what was perceived is kept."""
+
+    def __init__(self, load: Callable[[], PerceptionNetwork]) -> None:
+        self._load, self._perceiver = load, None
+        self._kept: OrderedDict[tuple, OccupancyFrame] = OrderedDict()
+
+    def __call__(self, sighting: Sighting) -> OccupancyFrame:
+        key = sighting.token, sighting.stamp_s, sighting.world_from_grid.tobytes()
+        if key not in self._kept:
+            self._perceiver = self._perceiver or Perceiver(self._load())
+            self._kept[key] = self._perceiver.perceive(sighting).frame
+            if len(self._kept) > KEPT_FRAMES:
+                self._kept.popitem(last=False)
+        return self._kept[key]

@@ -98,20 +98,20 @@ class Variety:
     Args:
         crop_voxels: edge of a part along x and y, cheaper steps and more of them in the same time; 0: whole windows.
         a_window: parts drawn of every window.
-        causal_share: of the windows have a causal history, whatever the input kind of their source.
+        perceived_share: of the windows have a history as perceived of raw sweeps, whatever the input of their source.
         mirrored_share: of the windows are mirrored, left for right.
     """
 
     crop_voxels: int = 0
     a_window: int = 1
-    causal_share: float = 0.0
+    perceived_share: float = 0.0
     mirrored_share: float = 0.0
 
     @classmethod
     def from_config(cls, values: Mapping) -> Variety:
         """From group `train` or `distill`."""
         voxels = values["crop"]["voxels"]
-        return cls(voxels, values["crop"]["a_window"] if voxels else 1, values["causal_share"],
+        return cls(voxels, values["crop"]["a_window"] if voxels else 1, values["perceived_share"],
                    values["mirrored_share"])
 
 
@@ -132,7 +132,7 @@ class ObservationFeed(WindowFeed):
         """The window (or part of it) of an item, and the grid of its frames."""
         rng, grid = np.random.default_rng((self.seed, index)), self.forecaster.settings.grid
         window = self.windows.read(self.keys[index // self.variety.a_window],
-                                   "causal" if rng.random() < self.variety.causal_share else None)
+                                   "lidar" if rng.random() < self.variety.perceived_share else None)
         if rng.random() < self.variety.mirrored_share:
             window = mirrored(window, grid)
         return self._part(window, rng) if self.variety.crop_voxels else (window, grid)

@@ -41,8 +41,8 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
     flat = np.flatnonzero(np.bincount(voxels, counts[filled], grid.num_voxels) >= min_points)
     observed = _observed(grid, grid_from_world, seen, flat) if rays else None
     return Sighting(flat, np.full(len(flat), UNLABELLED, np.uint8), world_from_grid, stamp_s, token, observed=observed,
-                    cells=filled.astype(np.int32), counts=np.minimum(counts[filled], MOST).astype(np.uint8), youngest=ages[0][filled],
-                    oldest=ages[1][filled])
+                    cells=filled.astype(np.int32), counts=np.minimum(counts[filled], MOST).astype(np.uint8),
+                    youngest=ages[0][filled], oldest=ages[1][filled])
 
 
 def _counted(flat: np.ndarray, size: int) -> np.ndarray:

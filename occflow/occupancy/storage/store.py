@@ -17,7 +17,7 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import DEMO_HISTORY, DEMO_HORIZON, OccupancySettings
 from occflow.occupancy.sighting import Sighting
 from occflow.occupancy.storage.scene_file import META, SceneFile, scene_path
-from occflow.occupancy.tasks import Task, task_at
+from occflow.occupancy.tasks import Perceive, Task, task_at
 from occflow.records import bounded, conform, one_line, read_json, refuse_broken_seal, sealed
 
 FORMAT = "occflow-occupancy-4"
@@ -178,9 +178,9 @@ class OccupancyStore:
                              "a causal window (data.occupancy.causal_window_s) from a log with sweeps")
 
     def task(self, scene: str, present: int, history: int = DEMO_HISTORY, horizon: int = DEMO_HORIZON,
-             input_kind: str = "occupancy") -> Task:
+             input_kind: str = "occupancy", perceive: Perceive | None = None) -> Task:
         """What a forecaster is given at frame number `present` of a scene; see `task_at`."""
-        return task_at(self, scene, present, history, horizon, input_kind)
+        return task_at(self, scene, present, history, horizon, input_kind, perceive)
 
     def scene_file(self, scene: str) -> SceneFile:
         """The file of a scene.

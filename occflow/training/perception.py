@@ -1,0 +1,147 @@
+"""The perception network's training: the whole drive's hindsight is the teacher of what a car sees at an instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from occflow.errors import InputError
+from occflow.grid import FREE, NUM_CLASSES, OTHERS, VoxelGrid
+from occflow.logs.protocol import UNLABELLED
+from occflow.occupancy.sighting import Sighting, cell_grid
+from occflow.occupancy.storage.store import OccupancyStore
+from occflow.perception.network import PerceptionNetwork
+from occflow.perception.perceive import Perceiver, as_input
+from occflow.training.engine import step_rng, train
+from occflow.training.optimiser import OptimiserSettings
+from occflow.training.run import TrainingRun
+
+OCCUPANCY_WEIGHT = 4.0  # of its loss beside that of the classes, which starts ten times as large
+RAREST = 1e-5  # share of the voxels: a class that is rarer still weighs no more
+THINNED, MOST_THINNED = 0.3, 0.6  # share of the sightings that lose cells, and at most what share of these
+MIRRORED, REVERSED = 0.5, 0.2  # shares of the sightings that are mirrored left for right, and front for back
+THRESHOLDS = np.linspace(0.2, 0.7, 26)
+
+
+@dataclass(frozen=True)
+class PerceptionExample:
+    """What a car saw at an instant, and the classes [X, Y, Z] uint8 that hindsight gives: FREE where nothing is,
+    UNLABELLED where nobody has said what it is."""
+
+    sighting: Sighting
+    classes: np.ndarray
+
+
+def examples(store: OccupancyStore, split: str) -> list[tuple[str, int]]:
+    """Scene and number of every frame of a split whose sightings the store holds.
+
+    Raises:
+        InputError: none; a store without sightings.
+    """
+    found = [(scene, index) for scene in store.scenes(split) for index in range(store.num_frames(scene))]
+    if not found:
+        raise InputError(f"{store.path}: no frame of split '{split}' to learn to perceive from")
+    return found
+
+
+def example(store: OccupancyStore, scene: str, index: int) -> PerceptionExample:
+    """One of `examples`."""
+    frame = store.frame(scene, index)
+    if not (frame.labels != OTHERS).any():  # a log without labels
+        frame = replace(frame, labels=np.full_like(frame.labels, UNLABELLED))
+    return PerceptionExample(store.sighting(scene, index), frame.dense(store.grid))
+
+
+def varied(one: PerceptionExample, grid: VoxelGrid, rng: np.random.Generator) -> PerceptionExample:
+    """The example as another sensor or another street would have given it: thinner, mirrored, reversed."""
+    sighting, classes = one.sighting, one.classes
+    if rng.random() < THINNED:
+        kept = rng.random(len(sighting.cells)) >= rng.uniform(0, MOST_THINNED)
+        sighting = _of_cells(sighting, kept, sighting.cells[kept])
+    for axis, share in ((1, MIRRORED), (0, REVERSED)):
+        if rng.random() < share:
+            sighting, classes = _flipped(sighting, grid, axis), np.ascontiguousarray(np.flip(classes, axis))
+    return PerceptionExample(sighting, classes)
+
+
+def _flipped(sighting: Sighting, grid: VoxelGrid, axis: int) -> Sighting:
+    cells = cell_grid(grid)
+    places = list(np.unravel_index(sighting.cells, cells.shape))
+    places[axis] = cells.shape[axis] - 1 - places[axis]
+    flat = np.ravel_multi_index(places, cells.shape)
+    order = np.argsort(flat)
+    flipped = _of_cells(sighting, order, flat[order])
+    return replace(flipped, observed=np.packbits(np.flip(sighting.observed_mask(grid), axis)))
+
+
+def _of_cells(sighting: Sighting, chosen: np.ndarray, cells: np.ndarray) -> Sighting:
+    """The sighting with some of its cells, at other places; its voxels are left as they are."""
+    return replace(sighting, cells=cells.astype(np.int32), counts=sighting.counts[chosen],
+                   youngest=sighting.youngest[chosen], oldest=sighting.oldest[chosen])
+
+
+def class_weights(store: OccupancyStore, keys: list[tuple[str, int]]) -> Tensor:
+    """[NUM_CLASSES] by the root of rarity, one on average over the voxels."""
+    counts = sum(np.bincount(store.frame(*key).labels, minlength=256)[:NUM_CLASSES] for key in keys[::5])
+    share = counts / max(1, counts.sum())
+    weights = 1 / np.sqrt(share + RAREST)
+    return torch.from_numpy(weights / max(RAREST, float((weights * share).sum()))).float()
+
+
+def perception_loss(logits: Tensor, classes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropies of existence over all voxels and of the class over the occupied ones.
+
+    Args:
+        logits: [B, X, Y, Z, NUM_CLASSES + 1]; classes: [B, X, Y, Z] int64, as in PerceptionExample.
+        weights: [NUM_CLASSES] of the classes.
+    """
+    occupied = classes < NUM_CLASSES
+    existence = functional.binary_cross_entropy_with_logits(logits[..., FREE], (classes != FREE).float())
+    chosen, true = logits[..., :FREE][occupied], classes[occupied]
+    if not len(true):
+        return existence, logits.sum() * 0
+    return existence, functional.cross_entropy(chosen, true, weights, reduction="sum") / len(true)
+
+
+def train_perception(network: PerceptionNetwork, store: OccupancyStore, values: Mapping, seed: int,
+                     run: TrainingRun) -> PerceptionNetwork:
+    """Fit the network to the training scenes' sightings; the moving average, with its threshold set, is returned."""
+    keys, grid = examples(store, "train"), store.grid
+    weights = class_weights(store, keys).to(network.device)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = step_rng(seed, step)
+        drawn = [varied(example(store, *keys[rng.integers(len(keys))]), grid, rng) for _ in range(values["batch"])]
+        logits = network(as_input([one.sighting for one in drawn], grid).to(network.device)).float()
+        classes = torch.from_numpy(np.stack([one.classes for one in drawn])).long().to(network.device)
+        existence, kinds = perception_loss(logits, classes, weights)
+        return OCCUPANCY_WEIGHT * existence + kinds, {"existence": existence.item(), "classes": kinds.item()}
+
+    trained = train(run, "perception", network, OptimiserSettings.from_config(values), loss_of_step,
+                    samples=values["batch"], unit="sighting")
+    calibrate(trained, store, keys[::max(1, len(keys) // values["calibration_frames"])])
+    return trained
+
+
+def calibrate(network: PerceptionNetwork, store: OccupancyStore, keys: list[tuple[str, int]]) -> None:
+    """Set the threshold to the probability from which on taking voxels as occupied has the best IoU on these frames."""
+    counts = np.zeros((2, len(THRESHOLDS) + 1), dtype=np.int64)  # of free and occupied voxels between thresholds
+    for probability, occupied in _judged(Perceiver(network), store, keys):
+        for row in (0, 1):
+            places = np.searchsorted(THRESHOLDS, probability[occupied == row])
+            counts[row] += np.bincount(places, minlength=counts.shape[1])
+    above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # [2, T] voxels above each threshold
+    iou = above[1] / np.maximum(1, counts[1].sum() + above[0])
+    network.threshold.fill_(float(THRESHOLDS[iou.argmax()]))
+
+
+def _judged(perceiver: Perceiver, store: OccupancyStore, keys: list[tuple[str, int]]
+            ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for key in keys:
+        one = example(store, *key)
+        yield perceiver.perceive(one.sighting).probability.reshape(-1), (one.classes != FREE).reshape(-1)
