@@ -81,7 +81,7 @@ def _flipped(sighting: Sighting, grid: VoxelGrid, axis: int) -> Sighting:
 
 def _of_cells(sighting: Sighting, chosen: np.ndarray, cells: np.ndarray) -> Sighting:
     """The sighting with some of its cells, at other places; its voxels are left as they are."""
-    return replace(sighting, cells=cells.astype(np.int32), counts=sighting.counts[chosen],
+    return replace(sighting, cells=cells, counts=sighting.counts[chosen],
                    youngest=sighting.youngest[chosen], oldest=sighting.oldest[chosen])
 
 
