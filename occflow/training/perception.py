@@ -38,7 +38,7 @@ class PerceptionExample:
 
 
 def examples(store: OccupancyStore, split: str) -> list[tuple[str, int]]:
-    """Scene and number of every frame of a split whose sightings the store holds.
+    """Scene and number of every frame of a split, whose sightings the store must hold.
 
     Raises:
         InputError: none; a store without sightings.
@@ -46,6 +46,7 @@ def examples(store: OccupancyStore, split: str) -> list[tuple[str, int]]:
     found = [(scene, index) for scene, frames in store.parts(split) for index in frames]
     if not found:
         raise InputError(f"{store.path}: no frame of split '{split}' to learn to perceive from")
+    store.sighting(*found[0])
     return found
 
 
