@@ -15,7 +15,7 @@ def main(config: dict) -> None:
     import numpy as np
 
     from occflow.errors import InputError
-    from occflow.forecasting.loaded import load_any
+    from occflow.forecasting.rows import load_any
     from occflow.jobs.sources import configured_device, prepare_torch
     from occflow.occupancy.storage.store import OccupancyStore
     from occflow.occupancy.windows import window_keys
