@@ -40,7 +40,6 @@ from occflow.occupancy.window_index import scored_windows
 from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
 
-
 RAW = "persistence_raw"  # the row of a car that perceives nothing: the bare voxels of its sweeps stand still
 
 
@@ -103,7 +102,7 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
 
     with timed_step(run_dir, "evaluate"):
         scores = evaluate(source, keys, [*rules, *forecasters, *central], seed, watch)
-        if source.input_kind == "lidar":  # beside what is made of what a car perceives, what its sweeps show as they are
+        if source.input_kind == "lidar":  # beside what is made of what is perceived: the sweeps' voxels as they are
             raw = in_ego_setting(values["ego"], [Baseline(RAW, store.grid, RULES["persistence"])])
             scores = [*evaluate(replace(source, input_kind="causal"), keys, raw, seed), *scores]
         extra = {"support": support, **{name: one.report() for name, one in measures.items()}}
