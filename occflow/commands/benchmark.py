@@ -5,7 +5,7 @@ Sparse against dense, and how both grow: python -m studies.sparse_dense, in a ch
 
 from __future__ import annotations
 
-READS = ("data", "forecast", "seed", "device", "workers")
+READS = ("data", "perception", "forecast", "seed", "device", "workers")
 WARM_UP, TIMED = 2, 20  # forecasts, each of another window: what has been encoded before costs nothing
 
 

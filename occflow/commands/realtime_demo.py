@@ -8,7 +8,7 @@ report.json) and the last forecast (forecast.npz) go to stream.run_dir, also aft
 
 from __future__ import annotations
 
-READS = ("log", "data", "model", "view", "stream", "forecast", "run_dir", "seed", "device", "workers")
+READS = ("log", "data", "perception", "model", "view", "stream", "forecast", "run_dir", "seed", "device", "workers")
 
 
 def main(config: dict) -> None:

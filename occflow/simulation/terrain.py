@@ -24,7 +24,7 @@ class Terrain:
 
     @classmethod
     def flat(cls) -> Terrain:
-        """The plane itself, and an ego frame that is told as it is."""
+        """The plane itself, and an ego frame that is where it says."""
         return cls(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.eye(4))
 
     @classmethod
