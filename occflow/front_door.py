@@ -97,9 +97,9 @@ def open_store(path: str | Path) -> OccupancyStore:
     return OccupancyStore.open(Path(path).expanduser())
 
 
-def perception(checkpoint: str | Path = "perception", device: str = "auto") -> PerceivedFrames:
+def perceiver(checkpoint: str | Path = "perception", device: str = "auto") -> PerceivedFrames:
     """What makes labelled, completed occupancy of what a car's sweeps have shown until an instant: for
-    `store.task(..., input_kind="lidar", perceive=occflow.perception())`.
+    `store.task(..., input_kind="lidar", perceive=occflow.perceiver())`.
 
     Args:
         checkpoint: "perception", which comes with the project, or the path of a .safetensors file.

@@ -132,7 +132,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _existing(path: Path) -> Path:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint file; train one with train_teacher and "
-                         "distill_mfd, or name another")
+                         "distill_mfd (a perception network with train_perception), or name another")
     return Path(path)
 
 

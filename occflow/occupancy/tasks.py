@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from occflow.errors import InputError
+from occflow.grid import VoxelGrid
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import FrameInGrid, OccupancyFrame
 from occflow.occupancy.settings import DEMO_INTERVAL_S, INPUT_KINDS, refuse_unknown
@@ -19,7 +20,7 @@ from occflow.occupancy.sighting import Sighting
 if TYPE_CHECKING:
     from occflow.occupancy.storage.store import OccupancyStore
 
-Perceive = Callable[[Sighting], OccupancyFrame]  # a trained perception network
+Perceive = Callable[[Sighting, VoxelGrid], OccupancyFrame]  # a trained perception network, and the sighting's grid
 GIVEN, EXTRAPOLATED = "G", "H-extrapolated"  # ego settings (docs/scores.md, "Windows")
 
 
@@ -98,7 +99,7 @@ def stored_frames(store: OccupancyStore, scene: str, numbers: range, input_kind:
     if input_kind == "lidar":
         if perceive is None:
             raise InputError("input 'lidar' is what a network perceives; give one (perceive=...), or take 'causal'")
-        return tuple(perceive(store.sighting(scene, number)) for number in numbers)
+        return tuple(perceive(store.sighting(scene, number), store.grid) for number in numbers)
     read = store.frame if input_kind == "occupancy" else store.causal_frame
     return tuple(read(scene, number) for number in numbers)
 

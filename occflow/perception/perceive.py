@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.sighting import Sighting, voxels_of_cells
@@ -76,10 +77,18 @@ class PerceivedFrames:
         self._kept: OrderedDict[bytes, OccupancyFrame] = OrderedDict()
         self._kept_bytes = 0
 
-    def __call__(self, sighting: Sighting) -> OccupancyFrame:
+    def __call__(self, sighting: Sighting, grid: VoxelGrid) -> OccupancyFrame:
+        """What is perceived of a sighting on a grid.
+
+        Raises:
+            InputError: a grid that the network does not perceive on; whatever loading it raises.
+        """
+        self._perceiver = self._perceiver or Perceiver(self._load())
+        if grid != self._perceiver.grid:
+            raise InputError(f"the network perceives on grid {self._perceiver.grid.to_dict()}, the sighting is on "
+                             f"{grid.to_dict()}; take a network and a store of one grid")
         key = _digest(sighting)
         if key not in self._kept:
-            self._perceiver = self._perceiver or Perceiver(self._load())
             self._kept[key] = self._perceiver.perceive(sighting).frame
             self._kept_bytes += self._kept[key].num_bytes
             while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:

@@ -46,8 +46,8 @@ def test_a_frame_is_perceived_once_and_the_network_read_when_it_is_needed(sighti
     monkeypatch.setattr(Perceiver, "perceive", lambda self, one: made.append(one) or perceived(self, one))
     frames = PerceivedFrames(lambda: loaded.append(1) or small_perception())
     assert not loaded
-    first = frames(sighting)
-    assert frames(dataclasses.replace(sighting)) is first and (len(loaded), len(made)) == (1, 1)
+    first = frames(sighting, GRID)
+    assert frames(dataclasses.replace(sighting), GRID) is first and (len(loaded), len(made)) == (1, 1)
 
 
 @pytest.mark.parametrize("part", ["cells", "counts", "youngest", "observed"])
@@ -56,7 +56,7 @@ def test_drives_that_share_name_stamp_and_pose_are_not_taken_for_one_another(sig
     frames = PerceivedFrames(small_perception)
     changed = {"cells": sighting.cells + 1, "counts": sighting.counts // 2 + 1, "youngest": sighting.youngest // 2,
                "observed": ~sighting.observed}
-    one, other = frames(sighting), frames(dataclasses.replace(sighting, **{part: changed[part]}))
+    one, other = frames(sighting, GRID), frames(dataclasses.replace(sighting, **{part: changed[part]}), GRID)
     assert one is not other
 
 
@@ -65,13 +65,19 @@ def test_frames_in_memory_stay_within_their_budget(monkeypatch):
     monkeypatch.setattr(Perceiver, "perceive", lambda self, one: made.append(one.token) or perceived(self, one))
     a, b, c = (random_sighting(rng, GRID, token=name) for name in "abc")
     frames = PerceivedFrames(small_perception)
-    size = max(frames(one).num_bytes for one in (a, b, c))
+    size = max(frames(one, GRID).num_bytes for one in (a, b, c))
     monkeypatch.setattr(perceive, "KEPT_BYTES", int(2.5 * size))
     made.clear()
     frames = PerceivedFrames(small_perception)
     for one in (a, b, a, c, a, b):  # b was used longest ago when c came
-        frames(one)
+        frames(one, GRID)
     assert made == ["a", "b", "c", "b"]
+
+
+def test_a_sighting_of_another_grid_is_refused(sighting):
+    other = dataclasses.replace(GRID, voxel_size_m=0.4)
+    with pytest.raises(InputError, match="perceives on grid .*0.8.*the sighting is on .*0.4.*one grid$"):
+        PerceivedFrames(small_perception)(sighting, other)
 
 
 def test_input_lidar_needs_what_perceives():

@@ -1,0 +1,206 @@
+"""The perception network's training: its examples, its loss, its threshold, and that it learns to see."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from small_perception import SightedStreet, small_perception
+from small_sightings import random_sighting
+
+from occflow.errors import InputError
+from occflow.grid import FREE, NUM_CLASSES, OTHERS, VoxelGrid
+from occflow.jobs.perception import quality
+from occflow.logs.nuscenes import NuScenesLog
+from occflow.logs.protocol import UNLABELLED
+from occflow.occupancy.building.build import build_store
+from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.sighting import CELLS
+from occflow.perception.network import OUTPUTS, PerceptionNetwork, PerceptionSettings
+from occflow.perception.perceive import Perceiver, as_input
+from occflow.simulation.drive import simulate_log
+from occflow.training import perception as training
+from occflow.training.perception import (
+    THRESHOLDS,
+    PerceptionExample,
+    calibrate,
+    class_weights,
+    example,
+    examples,
+    perception_loss,
+    train_perception,
+    varied,
+)
+from occflow.training.run import TrainingRun
+
+VALUES = {"split": "train", "steps": 6, "batch": 2, "learning_rate": 3e-3, "warmup_steps": 2, "clip_norm": 5.0,
+          "ema_decay": 0.9, "calibration_frames": 3}
+GRID = VoxelGrid((-2.0, -2.0, -1.0), (6, 5, 3), 0.8)
+CAR, ROAD = 4, 11
+
+
+def dense_features(one: PerceptionExample, grid: VoxelGrid) -> np.ndarray:
+    """[X, Y, Z, CELLS, CELLS, CELLS, F] features of all cells, zero where there is none."""
+    given = as_input([one.sighting], grid)
+    filled = np.zeros((grid.num_voxels, CELLS**3, given.features.shape[1]), np.float32)
+    filled[given.voxels[given.parents], given.slots] = given.features
+    return filled.reshape(*grid.shape, CELLS, CELLS, CELLS, -1)
+
+
+@pytest.fixture()
+def seen() -> PerceptionExample:
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, FREE + 1, GRID.shape).astype(np.uint8)
+    return PerceptionExample(random_sighting(rng, GRID, share=0.1), classes)
+
+
+@pytest.mark.parametrize("axes", [(1,), (0,), (0, 1)])
+def test_a_mirrored_example_is_that_of_a_mirrored_street(seen, axes, monkeypatch):
+    """Cells, what was observed and what is there: all of it seen in one mirror."""
+    monkeypatch.setattr(training, "THINNED", 0.0)
+    monkeypatch.setattr(training, "MIRRORED", float(1 in axes))
+    monkeypatch.setattr(training, "REVERSED", float(0 in axes))
+    found = varied(seen, GRID, np.random.default_rng(0))
+    assert np.array_equal(found.classes, np.flip(seen.classes, axes))
+    within = tuple(3 + axis for axis in axes)  # the cells in a voxel, too
+    assert np.array_equal(dense_features(found, GRID), np.flip(dense_features(seen, GRID), (*axes, *within)))
+    assert np.array_equal(found.sighting.observed_mask(GRID), np.flip(seen.sighting.observed_mask(GRID), axes))
+    assert (np.diff(found.sighting.cells) > 0).all()
+    again = varied(found, GRID, np.random.default_rng(0))
+    assert np.array_equal(again.classes, seen.classes) and np.array_equal(again.sighting.cells, seen.sighting.cells)
+    assert np.array_equal(again.sighting.counts, seen.sighting.counts)
+
+
+def test_a_share_of_the_examples_is_thinned_mirrored_reversed(seen):
+    found = [varied(seen, GRID, np.random.default_rng(number)) for number in range(600)]
+    shares = np.array([len(one.sighting.cells) / len(seen.sighting.cells) for one in found])
+    thinned = shares < 1
+    assert 0.2 < thinned.mean() < 0.4 and shares.min() > 1 - training.MOST_THINNED - 0.2
+    for axis, share in ((1, training.MIRRORED), (0, training.REVERSED)):
+        other = 1 - axis
+        flipped = [any(np.array_equal(one.classes, np.flip(seen.classes, axes)) for axes in ((axis,), (axis, other)))
+                   for one in found]
+        assert abs(np.mean(flipped) - share) < 0.08
+    for one in found:
+        assert len(one.sighting.cells) == len(one.sighting.counts) == len(one.sighting.oldest)
+
+
+def test_an_example_is_the_same_for_the_same_numbers(seen):
+    for number in range(5):
+        one, other = (varied(seen, GRID, np.random.default_rng(number)) for _ in range(2))
+        assert np.array_equal(dense_features(one, GRID), dense_features(other, GRID))
+        assert np.array_equal(one.classes, other.classes)
+
+
+def test_the_loss_in_closed_form():
+    """Four voxels: a car, a road, free, and one whose class nobody knows."""
+    logits, weights = torch.zeros(1, 4, 1, 1, OUTPUTS), torch.ones(NUM_CLASSES)
+    classes = torch.tensor([CAR, ROAD, FREE, UNLABELLED]).view(1, 4, 1, 1)
+    existence, kinds = perception_loss(logits, classes, weights)
+    assert existence.item() == pytest.approx(math.log(2)) and kinds.item() == pytest.approx(math.log(NUM_CLASSES))
+    logits[0, :, 0, 0, FREE] = torch.tensor([2.0, -1.0, 0.5, 3.0])  # of being occupied
+    logits[0, 0, 0, 0, CAR], logits[0, 1, 0, 0, CAR] = 5.0, 5.0
+    weights[CAR], weights[ROAD] = 3.0, 0.5
+    existence, kinds = perception_loss(logits, classes, weights)
+    wanted = [math.log1p(math.exp(-2.0)), math.log1p(math.exp(1.0)), math.log1p(math.exp(0.5)),
+              math.log1p(math.exp(-3.0))]
+    assert existence.item() == pytest.approx(sum(wanted) / 4)
+    normaliser = math.log(math.exp(5.0) + NUM_CLASSES - 1)
+    assert kinds.item() == pytest.approx((3.0 * (normaliser - 5.0) + 0.5 * normaliser) / 2)
+
+
+def test_where_nobody_knows_the_class_existence_alone_is_learnt():
+    store = SightedStreet(labelled=False)
+    one = example(store, "street", 0)
+    assert set(np.unique(one.classes)) == {FREE, UNLABELLED}
+    logits = torch.zeros(1, *store.grid.shape, OUTPUTS, requires_grad=True)
+    existence, kinds = perception_loss(logits, torch.from_numpy(one.classes).long()[None], torch.ones(NUM_CLASSES))
+    (existence + kinds).backward()
+    assert kinds.item() == 0 and not logits.grad[..., :FREE].any() and logits.grad[..., FREE].all()
+    labelled = example(SightedStreet(), "street", 0)
+    assert {CAR, ROAD} < set(np.unique(labelled.classes)) and UNLABELLED not in labelled.classes
+
+
+def test_class_weights_are_one_on_average_and_rare_classes_weigh_more():
+    store = SightedStreet(num=11)
+    keys = examples(store, "train")
+    weights = class_weights(store, keys).numpy()
+    counts = sum(np.bincount(store.frame(*key).labels, minlength=NUM_CLASSES) for key in keys[::5])
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
+    assert weights[CAR] > weights[ROAD] and np.isfinite(weights).all()
+    assert weights[CAR] / weights[ROAD] == pytest.approx(math.sqrt(counts[ROAD] / counts[CAR]), rel=1e-2)
+    unlabelled = class_weights(SightedStreet(labelled=False), keys[:1]).numpy()
+    assert np.isfinite(unlabelled).all() and unlabelled[OTHERS] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_threshold_is_the_best_of_all(seed):
+    """Against every threshold tried by itself."""
+    store, network = SightedStreet(), small_perception(seed=seed)
+    with torch.no_grad():
+        network.head[-1].weight *= 8  # so that probabilities spread
+    keys = examples(store, "train")
+    calibrate(network, store, keys)
+    probabilities = np.stack([Perceiver(network).perceive(store.sighting(*key)).probability for key in keys])
+    true = np.stack([store.frame(*key).dense(store.grid) != FREE for key in keys])
+    assert ((probabilities > THRESHOLDS[0]) & (probabilities < THRESHOLDS[-1])).mean() > 0.05
+    scores = [((probabilities > level) & true).sum() / ((probabilities > level) | true).sum() for level in THRESHOLDS]
+    assert network.threshold.item() == pytest.approx(THRESHOLDS[int(np.argmax(scores))])
+
+
+def test_a_split_without_frames_and_a_store_without_sightings_are_one_line(tmp_path):
+    with pytest.raises(InputError, match="memory: no frame of split 'train' to learn to perceive from"):
+        examples(SightedStreet(num=0), "train")
+
+
+def trained(folder, **changes) -> PerceptionNetwork:
+    run = TrainingRun(folder, {"seed": 0}, 0.0)
+    return train_perception(small_perception(), SightedStreet(), {**VALUES, **changes}, 0, run)
+
+
+@pytest.mark.chaotic
+@pytest.mark.parametrize("updates", [1, 4])
+def test_a_resumed_training_equals_an_uninterrupted_one(cut, tmp_path, updates):
+    """To the last bit, running statistics and threshold among them."""
+    whole = trained(tmp_path / "whole").state_dict()
+    assert cut(lambda: trained(tmp_path / "cut"), updates)
+    resumed = trained(tmp_path / "cut").state_dict()
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+    assert whole["threshold"].item() in [pytest.approx(level) for level in THRESHOLDS]
+    start = small_perception().state_dict()
+    assert not any(torch.equal(start[name], whole[name]) for name in ("stem.1.running_mean", "head.2.weight"))
+    figures = [[{name: value for name, value in json.loads(line).items() if "second" not in name}
+                for line in (tmp_path / name / "stats.jsonl").read_text().splitlines()] for name in ("whole", "cut")]
+    assert figures[0] == figures[1] and {"loss", "existence", "classes"} < set(figures[0][-1])
+
+
+TOWN = {"train_scenes": 4, "val_scenes": 2, "duration_s": 5.0, "keyframe_hz": 2, "sweep_hz": 4, "beams": 16,
+        "azimuths": 180, "max_range_m": 50.0, "lowest_beam_deg": -30.0, "highest_beam_deg": 10.0,
+        "mount_height_m": 1.84, "varied": False, "range_noise_m": 0.02, "dropout": 0.05, "vehicles": 60,
+        "parked_share": 0.35, "pedestrians": 10, "motion_during_revolution": False, "exact_occupancy": False}
+PLACE = VoxelGrid((-16.0, -16.0, -1.0), (40, 40, 8), 0.8)
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    """A store of six short drives."""
+    folder = tmp_path_factory.mktemp("town")
+    simulate_log(folder / "log", "v1.0-town", TOWN, seed=2, workers=1)
+    return build_store(NuScenesLog(folder / "log", "v1.0-town"), PLACE, OccupancySettings(), folder / "store")
+
+
+@pytest.mark.chaotic
+def test_a_short_training_sees_more_than_the_raw_voxels(town, tmp_path, figure):
+    """In streets that it has not learnt from: what is hidden, and what it is."""
+    torch.manual_seed(0)
+    network = PerceptionNetwork(PerceptionSettings(PLACE, 16, 8, (16, 24, 32), 32))
+    values = {**VALUES, "steps": 150, "batch": 2, "learning_rate": 5e-3, "warmup_steps": 5, "calibration_frames": 10}
+    found = quality(train_perception(network, town, values, 0, TrainingRun(tmp_path)), town)
+    raw, perceived = found["raw"], found["perceived"]
+    figure("IoU beyond the raw voxels'", perceived["iou"] - raw["iou"], above=0.0)
+    figure("mIoU", perceived["miou"], above=0.0)
+    figure("movable IoU", perceived["movable_iou"], above=0.0)
+    figure("expected calibration error", found["ece"], below=1.0)
+    assert raw["movable_iou"] == 0 and raw["miou"] < 0.1 and found["frames"] == 4
+    assert sum(count for _, _, count in found["reliability"]) <= 4 * PLACE.num_voxels
