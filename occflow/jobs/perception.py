@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from occflow.atomic import write_json
 from occflow.errors import InputError
+from occflow.eval.counts import number
 from occflow.eval.iou import IoUCounts
-from occflow.eval.sections import table
+from occflow.eval.sections import figure, percent, table
 from occflow.forecasting.checkpoint import load_weights
 from occflow.grid import FREE
 from occflow.jobs.sources import open_configured_store, prepare_torch
@@ -34,8 +35,13 @@ def train_perception(config: Mapping) -> tuple[Path, str]:
 
     Returns:
         the checkpoint, and a table of how well held-out instants are perceived.
+
+    Raises:
+        InputError: bad data or weights, no frame to judge by, or another checkpoint stands there and
+            perception.replace does not say that it may be replaced.
     """
-    values = config["perception"]
+    values, store = config["perception"], open_configured_store(config)
+    keys = judged_frames(store, config["eval"]["split"])  # nobody trains for an hour to be told that there are none
 
     def make() -> PerceptionNetwork:
         prepare_torch(config)
@@ -44,12 +50,12 @@ def train_perception(config: Mapping) -> tuple[Path, str]:
             _start_from(Path(values["start"]), network)
         run = training_run(config, "perception")
         with run.timed("perception"):
-            return perception_training(network, open_configured_store(config), values, config["seed"], run)
+            return perception_training(network, store, values, config["seed"], run)
 
     path = made_once(config, "perception", "perception", "perception", make)
     network = configured_network(config)
     load_weights(path, network, ("perception",), network.settings)
-    found = quality(network.to(training_device(config)), open_configured_store(config), config["eval"]["split"])
+    found = quality(network.to(training_device(config)), store, keys)
     if rank() == 0:
         write_json(path.with_name("perception_quality.json"), found)
     return path, quality_markdown(found)
@@ -77,19 +83,28 @@ def configured_network(config: Mapping) -> PerceptionNetwork:
         raise InputError(f"configuration of perception.network: {error}") from None
 
 
-def quality(network: PerceptionNetwork, store: OccupancyStore, split: str | None = "val") -> dict:
-    """How well instants are perceived: IoU, mIoU and movable IoU beside the raw voxels', and the confidence's
-    reliability: in bins of it the mean, the share that is occupied and the voxels; `ece` is the expected calibration
-    error (Naeini et al., AAAI 2015) over the voxels that are not surely free.
+def judged_frames(store: OccupancyStore, split: str | None) -> list[tuple[str, int]]:
+    """Scene and number of every EVERY-th frame of a split.
 
     Raises:
-        InputError: no frame to judge.
+        InputError: there is none.
     """
-    counts, perceiver, bins = {"raw": IoUCounts(1), "perceived": IoUCounts(1)}, Perceiver(network), np.zeros((3, BINS))
     keys = [(scene, index) for scene, frames in store.parts(split) for index in frames[EVERY // 2::EVERY]]
     if not keys:
         raise InputError(f"{store.path}: no frame of split '{split}' to judge the perception by; build it from a log "
-                         "with held-out drives")
+                         "with held-out drives, or take train.split=first_half eval.split=second_half")
+    return keys
+
+
+def quality(network: PerceptionNetwork, store: OccupancyStore, keys: Sequence[tuple[str, int]]) -> dict:
+    """How well instants are perceived: IoU, mIoU and movable IoU beside the raw voxels', and the confidence's
+    reliability: in bins of it the mean, the share that is occupied and the voxels; `ece` is the expected calibration
+    error (Naeini et al., AAAI 2015) over the voxels that are not surely free. What cannot be measured is None.
+
+    Args:
+        keys: scene and number of the frames to judge by.
+    """
+    counts, perceiver, bins = {"raw": IoUCounts(1), "perceived": IoUCounts(1)}, Perceiver(network), np.zeros((3, BINS))
     for key in keys:
         sighting, truth = store.sighting(*key), store.frame(*key)
         seen = perceiver.perceive(sighting)
@@ -97,18 +112,19 @@ def quality(network: PerceptionNetwork, store: OccupancyStore, split: str | None
         counts["perceived"].add(0, seen.frame, truth)
         probability, occupied = seen.probability.reshape(-1), truth.dense(store.grid).reshape(-1) != FREE
         doubted = probability >= UNDOUBTED
-        number = np.minimum((probability[doubted] * BINS).astype(int), BINS - 1)
+        places = np.minimum((probability[doubted] * BINS).astype(int), BINS - 1)
         for row, weights in enumerate((probability[doubted], occupied[doubted], None)):
-            bins[row] += np.bincount(number, weights, BINS)
+            bins[row] += np.bincount(places, weights, BINS)
     used = bins[:, bins[2] > 0]
-    return {**{name: {"iou": float(one.iou()[0]), "miou": float(one.miou(released_rule=False)[0]),
-                      "movable_iou": float(one.movable_iou()[0])} for name, one in counts.items()},
-            "ece": float(np.abs(used[0] - used[1]).sum() / bins[2].sum()), "threshold": float(network.threshold),
+    error = np.abs(used[0] - used[1]).sum() / used[2].sum() if used.size else np.nan
+    return {**{name: {"iou": number(one.iou()[0]), "miou": number(one.miou(released_rule=False)[0]),
+                      "movable_iou": number(one.movable_iou()[0])} for name, one in counts.items()},
+            "ece": number(error), "threshold": float(network.threshold),
             "reliability": [[float(a / n), float(b / n), int(n)] for a, b, n in used.T], "frames": len(keys)}
 
 
 def quality_markdown(found: Mapping) -> str:
     """A table of `quality`."""
-    rows = [[name, *(f"{100 * found[name][figure]:.1f}" for figure in FIGURES)] for name in ("raw", "perceived")]
+    rows = [[name, *(percent([found[name][one]]) for one in FIGURES)] for name in ("raw", "perceived")]
     text = "\n".join(table(("the present", "IoU", "mIoU", "movable IoU"), rows)).rstrip()
-    return f"{text}\nexpected calibration error {found['ece']:.4f}, {found['frames']} frames"
+    return f"{text}\nexpected calibration error {figure(found['ece'], 4)}, {found['frames']} frames"

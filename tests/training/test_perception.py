@@ -11,7 +11,7 @@ from small_sightings import random_sighting
 
 from occflow.errors import InputError
 from occflow.grid import FREE, NUM_CLASSES, OTHERS, VoxelGrid
-from occflow.jobs.perception import quality
+from occflow.jobs.perception import judged_frames, quality
 from occflow.logs.nuscenes import NuScenesLog
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.building.build import build_store
@@ -196,7 +196,8 @@ def test_a_short_training_sees_more_than_the_raw_voxels(town, tmp_path, figure):
     torch.manual_seed(0)
     network = PerceptionNetwork(PerceptionSettings(PLACE, 16, 8, (16, 24, 32), 32))
     values = {**VALUES, "steps": 150, "batch": 2, "learning_rate": 5e-3, "warmup_steps": 5, "calibration_frames": 10}
-    found = quality(train_perception(network, town, values, 0, TrainingRun(tmp_path)), town)
+    trained = train_perception(network, town, values, 0, TrainingRun(tmp_path))
+    found = quality(trained, town, judged_frames(town, "val"))
     raw, perceived = found["raw"], found["perceived"]
     figure("IoU beyond the raw voxels'", perceived["iou"] - raw["iou"], above=0.0)
     figure("mIoU", perceived["miou"], above=0.0)
