@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_logs import write_drive, write_recording, write_semantickitti, write_tiny_nuscenes, write_tracking
+from small_perception import small_perception
 
 import occflow
 from occflow.command_line import compose_config
@@ -18,6 +20,7 @@ from occflow.grid import VoxelGrid
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.settings import DEMO_GRID, DEMO_HISTORY, DEMO_HORIZON, DEMO_INTERVAL_S
 from occflow.occupancy.tasks import EXTRAPOLATED, GIVEN
+from occflow.perception.perceive import Perceiver
 
 PAGE = Path(__file__).parents[1] / "docs/python.md"
 SWEEPS = 2 * (12 + DEMO_HORIZON) + 1  # keyframes 0 to 18: frame 12 has a known horizon
@@ -108,6 +111,24 @@ def test_a_causal_task_has_no_labels(store):
     assert store.task("tiny-1", 5, input_kind="causal").present.labels.min() == 255
     with pytest.raises(InputError, match="input_kind: 'all' is not known"):
         store.task("tiny-1", 5, input_kind="all")
+
+
+def test_a_task_from_raw_sweeps_is_perceived(store, student, tmp_path):
+    network = small_perception(DEMO_GRID)
+    torch.nn.init.constant_(network.head[-1].bias, 0.05)
+    save_checkpoint(tmp_path / "mine.safetensors", network, "perception", network.settings, {})
+    for _ in range(2):  # the name of the package does not hide the function
+        perceive = occflow.perceiver(tmp_path / "mine.safetensors", device="cpu")
+    task = store.task(store.scenes()[0], 12, input_kind="lidar", perceive=perceive)
+    wanted = Perceiver(network).perceive(store.sighting(store.scenes()[0], 12)).frame
+    assert np.array_equal(task.present.flat, wanted.flat) and np.array_equal(task.present.labels, wanted.labels)
+    assert len(student.samples(task, [0])[0].frames) == DEMO_HORIZON
+    with pytest.raises(InputError, match="input 'lidar' is what a network perceives"):
+        store.task(store.scenes()[0], 12, input_kind="lidar")
+    with pytest.raises(InputError, match="nowhere.safetensors: no such checkpoint file.*train_perception"):
+        occflow.perceiver("nowhere.safetensors")
+    with pytest.raises(InputError, match="kind 'student', wanted perception"):
+        occflow.perceiver(Path(__file__).parents[1] / "pretrained/student.safetensors", device="cpu")
 
 
 def test_only_what_the_data_must_agree_on_is_compared(store, student):

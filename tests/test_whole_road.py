@@ -1,4 +1,4 @@
-"""The whole road on a tiny world: simulate, build, train, distil, evaluate, forecast another log, draw."""
+"""The whole road on a tiny world: simulate, build, perceive, train, distil, evaluate, forecast another log, draw."""
 
 import json
 import math
@@ -8,6 +8,7 @@ import pytest
 
 from occflow.command_line import compose_config
 from occflow.errors import InputError
+from occflow.jobs.perception import train_perception
 from occflow.jobs.reconstruction import held_out_frames, reconstruction
 from occflow.jobs.score import evaluate_run, forecast_log
 from occflow.jobs.sources import ensure_log, ensure_store
@@ -15,9 +16,12 @@ from occflow.jobs.train import distill_mfd, train_autoencoder, train_teacher, wi
 
 FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.patches=512", "train.mean.steps=6",
              "train.mean.windows=1",
-             "train.teacher.steps=6", "train.teacher.windows=1", "train.perceived_share=0", "distill.student.steps=2",
+             "train.teacher.steps=6", "train.teacher.windows=1", "distill.student.steps=2",
              "distill.auxiliary_warmup=2", "distill.auxiliary_updates=1", "eval.window_stride=3",
-             "eval.samples=2", "workers=2"]
+             "eval.samples=2", "workers=2", "perception.start=null", "perception.steps=8", "perception.batch=2",
+             "perception.calibration_frames=4", "perception.network.patch_channels=8",
+             "perception.network.voxel_channels=4", "perception.network.widths=[8,12]",
+             "perception.network.head_channels=12"]
 
 
 def config_in(folder: Path, *changes: str) -> dict:
@@ -32,9 +36,11 @@ def folder(tmp_path_factory) -> Path:
     config = config_in(folder)
     ensure_log(config)
     ensure_store(config)
+    train_perception(config)  # half of the windows of the trainings after it are perceived
     train_teacher(config)
     distill_mfd(config)
     evaluate_run(config)
+    evaluate_run(config_in(folder, "data.input=lidar"))
     return folder
 
 
@@ -53,10 +59,26 @@ def test_report_has_every_row(folder, figure):
     assert rows["regression"]["diversity"] == 0 < rows["teacher-10"]["diversity"]  # none below: whether samples differ
 
 
+def test_a_report_from_raw_sweeps_lies_in_a_folder_of_its_own(folder):
+    """With a row of a car that perceives nothing, and none that is told boxes."""
+    seen, perceived = (json.loads((folder / "run" / place / "report.json").read_text()) for place in ("", "lidar"))
+    assert [row["name"] for row in perceived["rows"]] == [
+        "persistence_raw", "copy", "persistence", "tracked_velocity", "constant_velocity", "regression", "teacher-10",
+        "teacher-1", "student-1"]
+    rows = {row["name"]: row for row in perceived["rows"]}
+    assert rows["constant_velocity"]["iou"] == [None] * 3 and perceived["windows"]["input"] == "lidar"
+    assert seen["windows"]["input"] == "occupancy" and perceived["windows"]["count"] == seen["windows"]["count"]
+    for name in ("persistence_raw", "persistence", "student-1"):
+        assert all(0 <= value <= 1 for value in rows[name]["iou"] + rows[name]["miou"])
+    assert rows["persistence_raw"]["movable_iou"] == [0] * 3 and (folder / "run/lidar/forecast.npz").is_file()
+    hindsight = next(row for row in seen["rows"] if row["name"] == "persistence")
+    assert rows["persistence"]["iou"] != hindsight["iou"]
+
+
 @pytest.mark.chaotic
 def test_statistics_are_finite(folder):
     lines = [json.loads(line) for line in (folder / "run" / "stats.jsonl").read_text().splitlines()]
-    assert {line["training"] for line in lines} == {"autoencoder", "mean", "teacher", "student"}
+    assert {line["training"] for line in lines} == {"perception", "autoencoder", "mean", "teacher", "student"}
     assert all(math.isfinite(value) for line in lines for value in line.values() if not isinstance(value, str))
 
 

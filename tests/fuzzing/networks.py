@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from fuzzing.judging import Kind
 from small_forecaster import SMALL_SETTINGS
+from small_perception import small_perception
 
-from occflow.forecasting.checkpoint import load_forecaster, load_weights, save_checkpoint
+from occflow.forecasting.checkpoint import load_forecaster, load_perception, load_weights, save_checkpoint
 from occflow.forecasting.rows import rows_of
 from occflow.models.flow_model import FlowModel
 from occflow.models.student_networks import PosteriorNetwork
@@ -31,6 +32,17 @@ def _checkpoint(kind: str) -> Callable[[Path], Path]:
         save_checkpoint(path, module, kind, SMALL_SETTINGS, {"seed": 0, "distill": {"method": "mfd"}})
         return path
     return write
+
+
+def _write_perception(folder: Path) -> Path:
+    network, path = small_perception(), folder / "perception.safetensors"
+    save_checkpoint(path, network, "perception", network.settings, {"seed": 0})
+    return path
+
+
+def _read_perception(path: Path) -> object:
+    network = load_perception(path.with_suffix(".safetensors"))
+    return network.settings, network.state_dict()
 
 
 def _record_of(kind: str) -> Callable[[Path], Path]:
@@ -105,6 +117,10 @@ KINDS = (
          told=("json", "text", "bytes")),
     Kind("autoencoder weights", _checkpoint("autoencoder"), _read_autoencoder, ("bytes", "safetensors"),
          told=("bytes", "safetensors")),
+    Kind("perception weights", _write_perception, _read_perception, ("bytes", "safetensors"),
+         told=("bytes", "safetensors")),
+    Kind("perception record", lambda folder: _write_perception(folder).with_suffix(".json"), _read_perception,
+         ("json", "text", "bytes"), told=("json", "text", "bytes")),
     Kind("resume state", _write_state, _read_state, ("bytes", "safetensors"), told=("bytes", "safetensors")),
     Kind("stats.jsonl", _write_lines, _read_state, ("text", "bytes")),
 )
