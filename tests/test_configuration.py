@@ -58,7 +58,7 @@ REFUSED = {
     "eval.teacher_samplers=[{steps: 5, solver: rk4}]": "eval.teacher_samplers.solver: 'rk4'",
     "eval.predictions=[{folder: a, ego: Q}]": "eval.predictions.ego: 'Q'",
     "device=abacus": "device: 'abacus'", "device=cuda:one": "device: 'cuda:one'",
-    "stream.display=yes": "'yes'", "data.input=camera": "known: occupancy, causal",
+    "stream.display=yes": "'yes'", "data.input=camera": "known: occupancy, lidar, causal",
     "log.kind=fancy": "semantickitti_voxels",
 }
 

@@ -15,7 +15,7 @@ from occflow.jobs.train import distill_mfd, train_autoencoder, train_teacher, wi
 
 FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.patches=512", "train.mean.steps=6",
              "train.mean.windows=1",
-             "train.teacher.steps=6", "train.teacher.windows=1", "distill.student.steps=2",
+             "train.teacher.steps=6", "train.teacher.windows=1", "train.perceived_share=0", "distill.student.steps=2",
              "distill.auxiliary_warmup=2", "distill.auxiliary_updates=1", "eval.window_stride=3",
              "eval.samples=2", "workers=2"]
 

@@ -41,7 +41,7 @@ def train_perception(config: Mapping) -> tuple[Path, str]:
         prepare_torch(config)
         network = configured_network(config).to(training_device(config))
         if values["start"]:
-            load_weights(Path(values["start"]), network, ("perception",), network.settings)
+            _start_from(Path(values["start"]), network)
         run = training_run(config, "perception")
         with run.timed("perception"):
             return perception_training(network, open_configured_store(config), values, config["seed"], run)
@@ -53,6 +53,14 @@ def train_perception(config: Mapping) -> tuple[Path, str]:
     if rank() == 0:
         write_json(path.with_name("perception_quality.json"), found)
     return path, quality_markdown(found)
+
+
+def _start_from(path: Path, network: PerceptionNetwork) -> None:
+    """Load the weights that a training starts from."""
+    try:
+        load_weights(path, network, ("perception",), network.settings)
+    except InputError as error:
+        raise InputError(f"{error}; perception.start=null starts from none") from None
 
 
 def configured_network(config: Mapping) -> PerceptionNetwork:

@@ -100,6 +100,9 @@ def configured_perception(config: Mapping) -> PerceptionNetwork:
         InputError: missing, unreadable, or of another grid than group `data` names.
     """
     path = perception_path(config)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint of the perception stage; make one with train_perception, or name "
+                         "one with perception.checkpoint=PATH")
     network = load_perception(path, configured_device(config))
     if network.settings.grid != configured_grid(config["data"]):
         raise InputError(f"{path}: perceives on grid {network.settings.grid.to_dict()}, configured is "

@@ -12,14 +12,21 @@ from occflow.training.processes import rank
 from occflow.weights_file import weights_digest
 
 NOT_SHAPING = {"replace", "save_seconds", "tensorboard"}  # keys of group `train` or `distill` that change no weights
+NOT_SHAPING_PERCEPTION = {"replace", "checkpoint"}
 NOT_SHAPING_DATA = {"inspect", "shard"}
+PERCEIVED_DATA = {"grid", "store", "occupancy"}  # keys of group `data` that perception depends on: it knows no windows
 STAGES = {"autoencoder", "mean", "teacher", "regression"}  # keys of group `train`: one for each training
 SHAPED_BY = {"teacher": {"mean", "teacher"}, "regression": {"regression"}}  # stages that a checkpoint is made in
 AUTOENCODER = "autoencoder."  # where the autoencoder's weights are in a forecaster's
 
 
 def shaping(config: Mapping, group: str) -> dict:
-    """The values of a configuration that shape the trainings of a group ("train" or "distill")."""
+    """The values of a configuration that shape the trainings of a group ("train", "distill" or "perception")."""
+    if group == "perception":
+        data = config.get("data", {})
+        return {"seed": config.get("seed"), "data": without(data, set(data) - PERCEIVED_DATA),
+                group: without(config.get(group, {}), NOT_SHAPING_PERCEPTION),
+                "precision": config.get("train", {}).get("precision")}
     return {"seed": config.get("seed"), "model": config.get("model"),
             "data": without(config.get("data", {}), NOT_SHAPING_DATA),
             group: without(config.get(group, {}), NOT_SHAPING), "precision": config.get("train", {}).get("precision")}
@@ -33,7 +40,7 @@ def trained_already(path: Path, kind: str, config: Mapping) -> bool:
     """Whether PATH is what group `train` (or `perception`) would make of `kind`, on the autoencoder beside it.
 
     Raises:
-        InputError: it is another one, and train.replace does not say that it may be replaced.
+        InputError: it is another one, and the group's `replace` does not say that it may be replaced.
     """
     group = "perception" if kind == "perception" else "train"
 

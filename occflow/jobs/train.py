@@ -26,6 +26,7 @@ from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_fo
 from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
+from occflow.perception.network import PerceptionNetwork, PerceptionSettings
 from occflow.resources import pretrained_folder
 from occflow.training import teacher as teacher_training
 from occflow.training.autoencoder import train_autoencoder as autoencoder_training
@@ -38,7 +39,7 @@ Feed = TypeVar("Feed", bound=ObservationFeed)
 
 
 def training_run(config: Mapping, group: str) -> TrainingRun:
-    """How the trainings of a configuration group ("train" or "distill") run."""
+    """How the trainings of a configuration group ("train", "distill" or "perception") run."""
     train = config["train"]
     return TrainingRun(Path(config["run_dir"]), shaping(config, group), train["save_seconds"], train["precision"],
                        train["tensorboard"])
@@ -57,7 +58,7 @@ def ensure_data(config: Mapping) -> None:
         ensure_store(config)
 
 
-def made_once(config: Mapping, group: str, name: str, kind: str, make: Callable[[], FlowModel],
+def made_once(config: Mapping, group: str, name: str, kind: str, make: Callable[[], FlowModel | PerceptionNetwork],
               teacher: str | None = None) -> Path:
     """RUN_DIR/NAME.safetensors: what `make()` trains, or what stands there where this configuration has made it.
 
@@ -65,7 +66,7 @@ def made_once(config: Mapping, group: str, name: str, kind: str, make: Callable[
     configuration's own.
 
     Args:
-        group: "train" or "distill", whose values shape it.
+        group: "train", "distill" or "perception", whose values shape it.
         kind: of the checkpoint; one that SHAPED_BY does not know is made in one training, NAME.
         teacher: the digest of the weights that it is distilled from; None where it is not distilled.
     """
@@ -82,7 +83,7 @@ def made_once(config: Mapping, group: str, name: str, kind: str, make: Callable[
     return path
 
 
-def save_once(path: Path, module: nn.Module, kind: str, settings: ModelSettings, config: Mapping,
+def save_once(path: Path, module: nn.Module, kind: str, settings: ModelSettings | PerceptionSettings, config: Mapping,
               teacher: str | None = None) -> None:
     """Rank 0 writes a checkpoint; all processes go on when it stands, on the disk."""
     if rank() == 0:

@@ -34,6 +34,11 @@ class OccupancyFrame:
     boxes: tuple[Box, ...] = field(default=())
     observed: np.ndarray | None = None
 
+    @property
+    def num_bytes(self) -> int:
+        """What the frame takes in memory, boxes aside."""
+        return self.flat.nbytes + self.labels.nbytes + (0 if self.observed is None else self.observed.nbytes)
+
     def observed_mask(self, grid: VoxelGrid) -> np.ndarray:
         """Observed voxels [X, Y, Z] bool; all of them where it is not known which."""
         if self.observed is None:

@@ -24,7 +24,7 @@ class Sighting(OccupancyFrame):
     `observed` are the voxels that the rays of the last sweep went through.
 
     Args:
-        cells: [M] int32 flat indices in `cell_grid`, increasing: where returns fell.
+        cells: [M] int64 flat indices in `cell_grid`, increasing: where returns fell.
         counts: [M] uint8 returns, at most MOST.
         youngest, oldest: [M] uint8 age of the last and of the first of them, in ticks of TICK_S.
     """
@@ -35,14 +35,22 @@ class Sighting(OccupancyFrame):
     oldest: np.ndarray = field(kw_only=True)
 
 
-def cell_grid(grid: VoxelGrid) -> VoxelGrid:
+@dataclass(frozen=True)
+class CellGrid(VoxelGrid):
+    """A grid of cells, of which there may be more than a grid may have voxels."""
+
+    def __post_init__(self) -> None:
+        """Nothing is refused: the grid that the cells divide was checked."""
+
+
+def cell_grid(grid: VoxelGrid) -> CellGrid:
     """The grid of the cells: CELLS of them along each edge of a voxel."""
-    return VoxelGrid(grid.origin_m, tuple(CELLS * count for count in grid.shape), grid.voxel_size_m / CELLS)
+    return CellGrid(grid.origin_m, tuple(CELLS * count for count in grid.shape), grid.voxel_size_m / CELLS)
 
 
 def voxels_of_cells(cells: np.ndarray, grid: VoxelGrid) -> tuple[np.ndarray, np.ndarray]:
     """Of flat cells [M] the flat voxel [M] int64 that each lies in, and its place there, 0 .. CELLS ** 3 - 1."""
-    rows, z = np.divmod(cells.astype(np.int64), CELLS * grid.shape[2])
+    rows, z = np.divmod(cells, CELLS * grid.shape[2])
     x, y = np.divmod(rows, CELLS * grid.shape[1])
     voxels = ((x // CELLS) * grid.shape[1] + y // CELLS) * grid.shape[2] + z // CELLS
     return voxels, ((x % CELLS) * CELLS + y % CELLS) * CELLS + z % CELLS

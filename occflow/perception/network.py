@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from occflow.errors import InputError
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.occupancy.sighting import CELLS, TICK_S
 
@@ -32,6 +33,9 @@ class PerceptionSettings:
         patch_channels, voxel_channels: what the cells of a voxel are folded into, in two steps.
         widths: channels of the U-Net at full resolution, a half, a quarter, ...
         head_channels: of the layer before the voxels' logits.
+
+    Raises:
+        InputError: a size below one, or more levels than the plane can be halved for.
     """
 
     grid: VoxelGrid
@@ -39,6 +43,13 @@ class PerceptionSettings:
     voxel_channels: int = 16
     widths: tuple[int, ...] = (64, 96, 128, 160)
     head_channels: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.widths or min(self.patch_channels, self.voxel_channels, self.head_channels, *self.widths) < 1:
+            raise InputError("perception.network: channels and widths must be at least 1, and one width be given")
+        if min(self.grid.shape[:2]) >> (len(self.widths) - 1) < 1:
+            raise InputError(f"perception.network.widths: {len(self.widths)} levels halve a plane of "
+                             f"{self.grid.shape[0]} x {self.grid.shape[1]} voxels too often; give fewer widths")
 
 
 @dataclass(frozen=True)
@@ -117,14 +128,13 @@ class PerceptionNetwork(nn.Module):
         """Logits [B, X, Y, Z, OUTPUTS]."""
         voxels = self._folded(seen)
         observed = seen.observed.permute(0, 3, 1, 2)
-        plane = functional.relu(self.stem(torch.cat([voxels, observed], dim=1)))
-        plane = self.outer(plane)
+        plane = self._completed(functional.relu(self.stem(torch.cat([voxels, observed], dim=1))))
         logits = self.head(torch.cat([plane, voxels], dim=1)).permute(0, 2, 3, 1)  # [B, X, Y, Z * OUTPUTS]
         return logits.reshape(*seen.observed.shape, OUTPUTS)
 
     def _folded(self, seen: PerceptionInput) -> Tensor:
         """Features of all voxels, folded into their columns: [B, Z * C, X, Y]."""
-        batch, (x, y, z) = len(seen.observed), self.settings.grid.shape
+        batch, x, y, z = seen.observed.shape
         patches = seen.features.new_zeros(len(seen.voxels) * SLOTS, CELL_FEATURES)
         patches[seen.parents * SLOTS + seen.slots] = seen.features
         voxels = self.patch(patches.view(len(seen.voxels), SLOTS * CELL_FEATURES))
@@ -132,7 +142,7 @@ class PerceptionNetwork(nn.Module):
         dense = dense.index_copy(0, seen.voxels, voxels)
         return dense.view(batch, x, y, z * self.settings.voxel_channels).permute(0, 3, 1, 2)
 
-    def outer(self, plane: Tensor) -> Tensor:
+    def _completed(self, plane: Tensor) -> Tensor:
         """The U-Net: [B, C, X, Y] -> the same shape."""
         skipped = []
         for block, down in zip(self.blocks, self.downs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.sighting import Sighting, voxels_of_cells
 from occflow.perception.network import PerceptionInput, PerceptionNetwork, cell_features
 
-KEPT_FRAMES = 4000  # of what was perceived: trainings come back to it
+KEPT_BYTES = 512 << 20  # of what was perceived: trainings come back to it
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,25 @@ class PerceivedFrames:
 
     def __init__(self, load: Callable[[], PerceptionNetwork]) -> None:
         self._load, self._perceiver = load, None
-        self._kept: OrderedDict[tuple, OccupancyFrame] = OrderedDict()
+        self._kept: OrderedDict[bytes, OccupancyFrame] = OrderedDict()
+        self._kept_bytes = 0
 
     def __call__(self, sighting: Sighting) -> OccupancyFrame:
-        key = sighting.token, sighting.stamp_s, sighting.world_from_grid.tobytes()
+        key = _digest(sighting)
         if key not in self._kept:
             self._perceiver = self._perceiver or Perceiver(self._load())
             self._kept[key] = self._perceiver.perceive(sighting).frame
-            if len(self._kept) > KEPT_FRAMES:
-                self._kept.popitem(last=False)
+            self._kept_bytes += self._kept[key].num_bytes
+            while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+                self._kept_bytes -= self._kept.popitem(last=False)[1].num_bytes
+        self._kept.move_to_end(key)
         return self._kept[key]
+
+
+def _digest(sighting: Sighting) -> bytes:
+    """Of all that a sighting holds: stamps, names and poses alone may be those of another drive."""
+    digest = hashlib.blake2b(repr((sighting.token, sighting.stamp_s)).encode())
+    for part in (sighting.world_from_grid, sighting.cells, sighting.counts, sighting.youngest, sighting.oldest,
+                 sighting.observed):
+        digest.update(b"" if part is None else np.ascontiguousarray(part))
+    return digest.digest()

@@ -64,6 +64,8 @@ def branch_log(root: Path, version: str, simulation: Mapping, seed: int, workers
     log = record_of(version, settings, seed)
     if LOG.read(root) != log:
         raise InputError(f"{root}: is not the log of these settings; run simulate_log with them first")
+    if settings.varied:
+        raise InputError("simulation.varied: branching futures are of flat towns; simulate a log without it")
     record = {"format": FORMAT, **{key: simulation[key] for key in KEYS}, "log": log}
     numbers = range(settings.train_scenes, settings.train_scenes + settings.val_scenes)
     chosen = chosen_keyframes(settings, simulation["branch_every"], simulation["branch_frames"])

@@ -139,12 +139,18 @@ class Scene:
         return max(0.0, seconds - ticks * TICK_S)
 
 
+def of_its_own(settings: SimulationSettings, rng: np.random.Generator) -> tuple[SimulationSettings, Terrain]:
+    """The sensor and the hills of a scene: its own where `varied` asks for it, but of KEPT_SHARE of the scenes."""
+    if not settings.varied or rng.random() < KEPT_SHARE:
+        return settings, Terrain.flat()
+    return varied(settings, rng), Terrain.drawn(rng)
+
+
 def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed: int, number: int
                    ) -> dict[str, list[dict]]:
     """Write the files of scene `number` and return the rows of its tables; all from (seed, number)."""
-    scene, terrain = Scene(settings, seed, number), Terrain.flat()
-    if settings.varied and scene.sensor_rng.random() >= KEPT_SHARE:
-        settings, terrain = varied(settings, scene.sensor_rng), Terrain.drawn(scene.sensor_rng)
+    scene = Scene(settings, seed, number)
+    settings, terrain = of_its_own(settings, scene.sensor_rng)
     mount = lidar_mount(settings.mount_height_m)
     town, traffic = scene.town, scene.traffic
     writer = SceneWriter(root, version, seed, number, invert(terrain.error) @ mount, terrain)

@@ -38,7 +38,7 @@ class PerceptionExample:
 
 
 def examples(store: OccupancyStore, split: str) -> list[tuple[str, int]]:
-    """Scene and number of every frame of a split whose sightings the store holds.
+    """Scene and number of every frame of a split, whose sightings the store must hold.
 
     Raises:
         InputError: none; a store without sightings.
@@ -46,6 +46,7 @@ def examples(store: OccupancyStore, split: str) -> list[tuple[str, int]]:
     found = [(scene, index) for scene, frames in store.parts(split) for index in frames]
     if not found:
         raise InputError(f"{store.path}: no frame of split '{split}' to learn to perceive from")
+    store.sighting(*found[0])
     return found
 
 
@@ -81,7 +82,7 @@ def _flipped(sighting: Sighting, grid: VoxelGrid, axis: int) -> Sighting:
 
 def _of_cells(sighting: Sighting, chosen: np.ndarray, cells: np.ndarray) -> Sighting:
     """The sighting with some of its cells, at other places; its voxels are left as they are."""
-    return replace(sighting, cells=cells.astype(np.int32), counts=sighting.counts[chosen],
+    return replace(sighting, cells=cells, counts=sighting.counts[chosen],
                    youngest=sighting.youngest[chosen], oldest=sighting.oldest[chosen])
 
 

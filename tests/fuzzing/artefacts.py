@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from fuzzing.judging import Kind
 from small_forecaster import GRID, street_frame
+from small_sightings import sighting_of
 
 from occflow.eval.branching import read_branch_file
 from occflow.eval.compare import compare_reports
@@ -21,10 +22,11 @@ from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.report import make_report, write_report, write_row_counters
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
-from occflow.logs.protocol import UNLABELLED, Box
+from occflow.logs.protocol import Box
 from occflow.occupancy.building.build import fill_store
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.sighting import Sighting
 from occflow.occupancy.storage.forecast_file import save_forecasts
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout
 from occflow.occupancy.tasks import Target
@@ -43,11 +45,10 @@ def _boxed(index: int) -> OccupancyFrame:
                           np.packbits(np.arange(GRID.num_voxels) % 3 > 0))
 
 
-def _scene(name: str) -> tuple[list[OccupancyFrame], list[OccupancyFrame]]:
+def _scene(name: str) -> tuple[list[OccupancyFrame], list[Sighting]]:
     """Frames of a scene, and what was known at each."""
     frames = [_boxed(index) for index in range(NUM_FRAMES)]
-    return frames, [OccupancyFrame(one.flat[::2], np.full(len(one.flat[::2]), UNLABELLED, np.uint8),
-                                   one.world_from_grid, one.stamp_s, one.token) for one in frames]
+    return frames, [sighting_of(one.within(np.arange(GRID.num_voxels) % 2 == 0), GRID) for one in frames]
 
 
 def _store(file: str) -> Callable[[Path], Path]:
@@ -62,7 +63,7 @@ def _read_store(path: Path) -> object:
     """All that a store holds."""
     store = OccupancyStore.open(path.parent)
     return store.grid, store.log, store.settings, {split: store.scenes(split) for split in store.splits()}, \
-        {scene: [(store.frame(scene, index), store.causal_frame(scene, index))
+        {scene: [(store.frame(scene, index), store.sighting(scene, index))
                  for index in range(store.num_frames(scene))] for scene in store.scenes()}
 
 

@@ -20,7 +20,8 @@ from studies.toy.study import SETTINGS, run_toy_study
 
 VERSION = "v1.0-simulated"
 SIMULATION = {"train_scenes": 1, "val_scenes": 0, "duration_s": 1, "keyframe_hz": 2, "sweep_hz": 2, "beams": 4,
-              "azimuths": 32, "max_range_m": 40.0, "range_noise_m": 0.0, "dropout": 0.0, "vehicles": 1,
+              "azimuths": 32, "max_range_m": 40.0, "lowest_beam_deg": -30.0, "highest_beam_deg": 10.0,
+              "mount_height_m": 1.84, "varied": False, "range_noise_m": 0.0, "dropout": 0.0, "vehicles": 1,
               "parked_share": 0.5, "pedestrians": 1, "motion_during_revolution": False, "exact_occupancy": False,
               "branches": 2, "branch_every": 1, "branch_frames": 1}  # no held-out scene: none that branches
 SHARES = {"iou": [0.8, 0.7, 0.6], "miou": [0.5, 0.4, 0.3], "movable_iou": [0.4, None, 0.2]}

@@ -6,12 +6,12 @@ import json
 import shutil
 import struct
 import zlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_sightings import random_sighting, sighting_of
 
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
@@ -58,6 +58,7 @@ def test_what_is_built_is_read_back(street, grid, store):
     for index in (2, 0, 3, 1):  # any frame, in any order
         read = store.frame("street-1", index)
         assert same(read, frames[index]) and same(store.causal_frame("street-1", index), causal[index])
+        assert same_sighting(store.sighting("street-1", index), causal[index])
         assert read.flat.dtype == np.int64 and read.labels.dtype == np.uint8
     assert sorted(path.name for path in store.path.iterdir()) == ["meta.json", "street-1.occ", "street-2.occ"]
 
@@ -102,7 +103,7 @@ def test_scenes_without_frames_and_frames_without_voxels_are_kept_and_described(
     for scene, count in scenes.items():
         free = [OccupancyFrame(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.eye(4), index / 2)
                 for index in range(count)]
-        counts[scene] = write_scene(folder, scene, free, free)
+        counts[scene] = write_scene(folder, scene, free, [sighting_of(frame, grid) for frame in free])
     finish_store(folder, layout, counts)
     store = OccupancyStore.open(folder)
     figures = inspect_store(store)
@@ -233,7 +234,7 @@ def test_a_damaged_scene_file_is_refused_with_one_line(store, damage, message):
     path = store.path / "street-1.occ"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=f"street-1.occ: .*broken scene file.*{message}") as error:
-        OccupancyStore.open(store.path).causal_frame("street-1", 3)
+        OccupancyStore.open(store.path).sighting("street-1", 3)
     assert "\n" not in str(error.value)
 
 
@@ -297,6 +298,8 @@ def rewrite_header(path, **fields) -> None:
     ({"blocks": lambda marks: [[1 << 60, 0], *marks[1:]]}, "bytes of 1.15"),
     ({"tracks": lambda tracks: json.loads("[" * 200 + "]" * 200)}, "nested"),
     ({"tokens": lambda tokens: tokens[1:]}, "length"), ({"causal": lambda marks: marks[1:]}, "length"),
+    ({"cells": lambda marks: marks[1:]}, "length"), ({"cells": lambda marks: None}, "length"),
+    ({"cells": lambda marks: [[1 << 60, 0], *marks[1:]]}, "bytes of 1.15"),
     ({"grid": lambda grid: {**grid, "voxel_size_m": 9.0}}, "grid"),
     ({"class_names": lambda names: names[::-1]}, "classes"),
     ({"format": lambda name: "occflow-scene-9"}, "format"), ({"tracks": lambda tracks: []}, "index"),
@@ -321,14 +324,20 @@ def test_a_file_that_unpacks_beyond_measure_is_not_unpacked(store, grid, monkeyp
         OccupancyStore.open(store.path).frame("street-1", 0)
 
 
-def random_frame(rng, grid, index, masked, labelled) -> OccupancyFrame:
+def same_sighting(read, written) -> bool:
+    return same(read, written) and all(
+        np.array_equal(getattr(read, part), getattr(written, part)) and getattr(read, part).dtype == kind
+        for part, kind in (("cells", np.int64), ("counts", np.uint8), ("youngest", np.uint8), ("oldest", np.uint8)))
+
+
+def random_frame(rng, grid, index, masked) -> OccupancyFrame:
     flat = np.flatnonzero(rng.random(grid.num_voxels) < rng.random())
-    labels = rng.integers(0, 17, len(flat)).astype(np.uint8) if labelled else np.full(len(flat), UNLABELLED, np.uint8)
+    labels = rng.integers(0, 17, len(flat)).astype(np.uint8)
     boxes = tuple(Box(f"track {rng.integers(5)}", int(rng.integers(17)), planar_pose(*rng.normal(size=4) * 1e4),
                       rng.random(3)) for _ in range(rng.integers(3)))
     observed = np.packbits(rng.random(grid.num_voxels) < 0.3) if masked else None
     return OccupancyFrame(flat, labels, planar_pose(*rng.normal(size=4)), index + rng.random() / 2, f"{index} é",
-                          boxes if labelled else (), observed)
+                          boxes, observed)
 
 
 @settings(max_examples=40, deadline=None)
@@ -338,13 +347,14 @@ def test_any_frames_are_read_as_they_were_written(tmp_path_factory, shape, seed,
     rng, folder, grid = np.random.default_rng(seed), tmp_path_factory.mktemp("scene"), VoxelGrid((0, 0, 0), shape, 0.5)
     layout = StoreLayout(grid, None, "log", {"val": ["s"]})
     start_store(folder, layout, ["s"])
-    frames = [random_frame(rng, grid, i, masked, True) for i in range(count)]
-    known = [replace(random_frame(rng, grid, i, masked, False), stamp_s=frame.stamp_s, token=frame.token)
-             for i, frame in enumerate(frames)] if causal else None
+    frames = [random_frame(rng, grid, i, masked) for i in range(count)]
+    known = [random_sighting(rng, grid, frame.stamp_s, frame.token, masked, share=rng.random() ** 2)
+             for frame in frames] if causal else None
     finish_store(folder, layout, {"s": write_scene(folder, "s", frames, known)})
     store = OccupancyStore.open(folder)
     assert all(same(store.frame("s", i), frame) for i, frame in enumerate(frames))
-    assert all(same(store.causal_frame("s", i), frame) for i, frame in enumerate(known or []))
+    for i, one in enumerate(known or []):
+        assert same(store.causal_frame("s", i), one) and same_sighting(store.sighting("s", i), one)
 
 
 def test_any_flipped_byte_and_any_truncation_is_refused(store):
@@ -356,14 +366,15 @@ def test_any_flipped_byte_and_any_truncation_is_refused(store):
             with pytest.raises(InputError, match="broken scene file"):
                 file = SceneFile(store.path, "street-1", store.grid)
                 for index in range(4):
-                    file.frame(index), file.frame(index, causal=True)
+                    file.frame(index), file.sighting(index)
 
 
 def test_a_store_without_causal_occupancy_says_so(street, grid, tmp_path):
     store = build_store(street, grid, OccupancySettings(causal_window_s=0, visibility=False), tmp_path / "bare")
     assert store.frame("street-1", 0).observed is None
-    with pytest.raises(InputError, match="without causal occupancy.*causal_window_s"):
-        store.causal_frame("street-1", 0)
+    for read in (store.causal_frame, store.sighting):
+        with pytest.raises(InputError, match="without causal occupancy.*causal_window_s"):
+            read("street-1", 0)
 
 
 def test_frames_in_memory_stay_within_their_budget(store, monkeypatch):
@@ -398,7 +409,7 @@ def test_missing_parts_are_named(store):
 @pytest.mark.parametrize("text, message", [
     ("{", "broken"), ("[]", "broken"), ("\udcff", "broken"), ('{"format": "occflow-occupancy-9"}', "broken"),
     ('{"format": "occflow-occupancy-9", "scenes": {}, "log": ""}', "format 'occflow-occupancy-9'"),
-    ('{"format": "occflow-occupancy-3", "scenes": {}, "log": ""}', "broken field"),
+    ('{"format": "occflow-occupancy-4", "scenes": {}, "log": ""}', "broken field"),
     ('{"format": "occflow-occupancy-2", "scenes": {}, "log": ""}', "format 'occflow-occupancy-2'.*remove.*built anew"),
     ("[" * 10_000_000, "broken record .*nested"), ('{"scenes": NaN}', "broken record .*NaN"),
 ])

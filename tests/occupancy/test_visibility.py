@@ -86,7 +86,7 @@ def test_causal_occupancy_holds_the_returns_of_its_window_where_they_lie(street,
     sweeps = list(street.sweeps("street-1"))
     for frame, causal in zip(frames, known):
         seen = [transform(invert(frame.world_from_grid) @ sweep.world_from_sensor, sweep.points_sensor)
-                for sweep in sweeps if frame.stamp_s - 0.5 <= sweep.stamp_s <= frame.stamp_s]
+                for sweep in sweeps if frame.stamp_s - SETTINGS.causal_window_s <= sweep.stamp_s <= frame.stamp_s]
         indices, inside = grid.indices(np.concatenate(seen))
         expected = np.unique(grid.flatten(indices[inside]))
         assert len(np.setxor1d(expected, causal.flat)) <= 0.02 * len(expected)  # own returns; rounding at a face

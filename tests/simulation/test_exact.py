@@ -20,9 +20,10 @@ from occflow.simulation.town import Town
 
 SMALL = VoxelGrid((-4.0, -4.0, -1.0), (20, 20, 10), 0.4)
 CONFIG = {"train_scenes": 0, "val_scenes": 1, "duration_s": 4.0, "keyframe_hz": 2, "sweep_hz": 2, "beams": 8,
-          "azimuths": 60, "max_range_m": 60.0, "range_noise_m": 0.02, "dropout": 0.05, "vehicles": 80,
-          "parked_share": 0.3, "pedestrians": 20, "motion_during_revolution": False, "exact_occupancy": True,
-          "branches": 3, "branch_every": 3, "branch_frames": 6}
+          "azimuths": 60, "max_range_m": 60.0, "lowest_beam_deg": -92 / 3, "highest_beam_deg": 32 / 3,
+          "mount_height_m": 1.84, "varied": False, "range_noise_m": 0.02, "dropout": 0.05,
+          "vehicles": 80, "parked_share": 0.3, "pedestrians": 20, "motion_during_revolution": False,
+          "exact_occupancy": True, "branches": 3, "branch_every": 3, "branch_frames": 6}
 
 
 def filled(boxes: Boxes, pose: np.ndarray) -> np.ndarray:

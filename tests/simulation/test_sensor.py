@@ -9,8 +9,9 @@ from occflow.simulation.settings import SimulationSettings
 
 
 def settings(**changes) -> SimulationSettings:
-    values = {"train_scenes": 1, "val_scenes": 0, "duration_s": 5.0, "keyframe_hz": 2, "sweep_hz": 20, "beams": 32, "lowest_beam_deg": -92 / 3,
-              "highest_beam_deg": 32 / 3, "mount_height_m": 1.84, "varied": False, "azimuths": 360, "max_range_m": 80.0, "range_noise_m": 0.0, "dropout": 0.0, "vehicles": 0,
+    values = {"train_scenes": 1, "val_scenes": 0, "duration_s": 5.0, "keyframe_hz": 2, "sweep_hz": 20, "beams": 32,
+              "lowest_beam_deg": -92 / 3, "highest_beam_deg": 32 / 3, "mount_height_m": 1.84, "varied": False,
+              "azimuths": 360, "max_range_m": 80.0, "range_noise_m": 0.0, "dropout": 0.0, "vehicles": 0,
               "parked_share": 0.0, "pedestrians": 0, "motion_during_revolution": False, "exact_occupancy": False}
     return SimulationSettings(**{**values, **changes})
 

@@ -14,7 +14,8 @@ from occflow.simulation.drive import simulate_log
 from occflow.simulation.exact import GRID
 
 TINY = {"train_scenes": 1, "val_scenes": 1, "duration_s": 2.0, "keyframe_hz": 2, "sweep_hz": 4, "beams": 16,
-        "azimuths": 240, "max_range_m": 60.0, "range_noise_m": 0.02, "dropout": 0.05, "vehicles": 60,
+        "azimuths": 240, "max_range_m": 60.0, "lowest_beam_deg": -92 / 3, "highest_beam_deg": 32 / 3,
+        "mount_height_m": 1.84, "varied": False, "range_noise_m": 0.02, "dropout": 0.05, "vehicles": 60,
         "parked_share": 0.3, "pedestrians": 10, "motion_during_revolution": False, "exact_occupancy": True}
 VERSION = "v1.0-test-world"
 
@@ -97,7 +98,9 @@ def test_an_interrupted_simulation_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("change", [{"train_scenes": 0, "val_scenes": 0}, {"sweep_hz": 3}, {"duration_s": 0.0},
                                     {"beams": 0}, {"dropout": 1.0}, {"vehicles": -1}, {"vehicles": "many"},
                                     {"beams": None}, {"train_scenes": 1.5}, {"range_noise_m": float("inf")},
-                                    {"motion_during_revolution": 1}, {"exact_occupancy": "yes"}])
+                                    {"motion_during_revolution": 1}, {"exact_occupancy": "yes"}, {"varied": 1},
+                                    {"varied": True}, {"lowest_beam_deg": 20.0}, {"highest_beam_deg": 90.0},
+                                    {"mount_height_m": 0.0}, {"mount_height_m": float("nan")}])
 def test_impossible_settings(change, tmp_path):
     with pytest.raises(InputError, match="simulation."):
         simulate_log(tmp_path / "log", VERSION, {**TINY, **change}, seed=0, workers=1)

@@ -16,9 +16,10 @@ from occflow.simulation.drive import RECORD, simulate_log
 
 VERSION = "v1.0-test-world"
 SMALL = {"train_scenes": 1, "val_scenes": 1, "duration_s": 1.0, "keyframe_hz": 2, "sweep_hz": 4, "beams": 1,
-         "azimuths": 8, "max_range_m": 60.0, "range_noise_m": 0.02, "dropout": 0.05, "vehicles": 0, "parked_share": 0.3,
-         "pedestrians": 0, "motion_during_revolution": False, "exact_occupancy": False, "branches": 1,
-         "branch_every": 1, "branch_frames": 1}
+         "azimuths": 8, "max_range_m": 60.0, "lowest_beam_deg": -92 / 3, "highest_beam_deg": 32 / 3,
+         "mount_height_m": 1.84, "varied": False, "range_noise_m": 0.02, "dropout": 0.05, "vehicles": 0,
+         "parked_share": 0.3, "pedestrians": 0, "motion_during_revolution": False, "exact_occupancy": False,
+         "branches": 1, "branch_every": 1, "branch_frames": 1}
 
 
 def digest(root: Path) -> dict[str, str]:
@@ -41,7 +42,7 @@ def log_root(made, tmp_path) -> Path:
 
 @pytest.mark.parametrize("changed, seed, told", [
     ({}, 5, "seed: there 3, wanted 5"), ({"beams": 2}, 3, "settings.beams: there 1, wanted 2"),
-    ({}, 3, "world: there 1, wanted 2")])
+    ({}, 3, "world: there 1, wanted 3")])
 def test_another_log_is_refused_with_what_differs_and_the_remedy(changed, seed, told, log_root):
     if told.startswith("world"):
         record = json.loads((log_root / RECORD).read_text())

@@ -13,7 +13,8 @@ from occflow.simulation.streets import Lane, random_streets
 from occflow.simulation.town import KERB_M, build_town
 from occflow.simulation.traffic import MAX_ACCELERATION, MAX_BRAKING, TICK_S, touching
 
-SETTINGS = SimulationSettings(1, 0, 15.0, 2, 4, 16, -30.0, 10.0, 180, 60.0, 0.02, 0.05, 1.84, 90, 0.3, 30, False, False, False)
+SETTINGS = SimulationSettings(1, 0, 15.0, 2, 4, 16, -30.0, 10.0, 180, 60.0, 0.02, 0.05, 1.84, 90, 0.3, 30, False, False,
+                              False)
 
 
 def traffic_of(seed: int):

@@ -27,7 +27,7 @@ def window() -> Window:
 
 
 class OneWindow:
-    """A source of a single window, whose history is unlabelled where it is causal."""
+    """A source of a single window, which notes what kind of history it is asked for."""
 
     def __init__(self, window) -> None:
         self.window, self.asked = window, []
@@ -55,11 +55,11 @@ def test_a_share_of_the_windows_is_mirrored(window):
     assert 0.2 < share < 0.8 and all(same(one, window) or same(one, other_way) for one in shown)
 
 
-def test_a_share_of_the_windows_has_a_causal_history(window):
-    windows = feed(window, causal_share=0.25)
+def test_a_share_of_the_windows_has_a_perceived_history(window):
+    windows = feed(window, perceived_share=0.25)
     for index in range(40):
         windows.window(index)
-    assert 2 <= windows.windows.asked.count("causal") <= 20 and windows.windows.asked.count(None) >= 20
+    assert 2 <= windows.windows.asked.count("lidar") <= 20 and windows.windows.asked.count(None) >= 20
 
 
 def test_an_item_is_the_same_whenever_it_is_made(window):

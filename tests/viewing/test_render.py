@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_sightings import sighting_of
 
 from occflow.errors import InputError
-from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.occupancy.storage.scene_file import write_scene
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
@@ -102,7 +101,7 @@ def test_legend_wraps():
 
 def test_a_store_with_what_a_car_knew_then_is_drawn_and_explained(record, tmp_path):
     frames = record.history
-    known = tuple(replace(frame, labels=np.full_like(frame.labels, UNLABELLED)) for frame in frames)
+    known = [sighting_of(frame, record.grid) for frame in frames]
     folder, layout = tmp_path / "store", StoreLayout(record.grid, None, "log", {"val": ["street"]})
     start_store(folder, layout, ["street"])
     finish_store(folder, layout, {"street": write_scene(folder, "street", frames, known)})

@@ -39,11 +39,13 @@ def read_cells(block: bytes, grid: VoxelGrid) -> dict[str, np.ndarray]:
     if len(data) != size or not unpacker.eof or unpacker.unused_data:
         raise ValueError(f"cells do not unpack to the {size} bytes that they should")
     planes = np.frombuffer(data, np.uint8).reshape(BYTES_A_CELL, count)
-    steps = np.ascontiguousarray(planes[:4].T).view("<u4").reshape(count).astype(np.int64)
-    cells = np.cumsum(steps)
+    steps = np.ascontiguousarray(planes[:4].T).view("<u4").reshape(count)
+    cells = np.cumsum(steps, dtype=np.int64)
     if count and (cells[-1] >= most or (steps[1:] == 0).any()):
         raise ValueError("cells that are not in the grid, or not in order")
-    return {"cells": cells.astype(np.int32), "counts": planes[4].copy(), "youngest": planes[5].copy(),
+    if (planes[4] == 0).any() or (planes[5] > planes[6]).any():
+        raise ValueError("cells without a return, or whose last return is older than the first")
+    return {"cells": cells, "counts": planes[4].copy(), "youngest": planes[5].copy(),
             "oldest": planes[6].copy()}
 
 

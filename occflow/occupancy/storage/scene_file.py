@@ -16,7 +16,6 @@ import struct
 import zlib
 from pathlib import Path
 
-import numpy as np
 from typing_extensions import TypedDict
 
 from occflow.atomic import atomic_file
@@ -143,8 +142,10 @@ class SceneFile:
 
     def frame_bytes(self, causal: bool = False) -> list[int]:
         """Size on disk of every frame, of causal ones with their cells."""
-        sizes = np.array([length for _, length, _ in self._blocks], dtype=np.int64).reshape(-1, len(self))
-        return sizes[1:].sum(axis=0).tolist() if causal else sizes[0].tolist()
+        sizes, count = [length for _, length, _ in self._blocks], len(self)
+        if not causal:
+            return sizes[:count]
+        return [frame + cells for frame, cells in zip(sizes[count:2 * count], sizes[2 * count:])]
 
     def _block(self, number: int) -> bytes:
         offset, length, checksum = self._blocks[number]

@@ -226,9 +226,9 @@ class OccupancyStore:
         if key not in self._kept:
             frame = self.scene_file(scene).frame(index, causal)
             self._kept[key] = frame
-            self._kept_bytes += _size(frame)
+            self._kept_bytes += frame.num_bytes
             while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
-                self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
+                self._kept_bytes -= self._kept.popitem(last=False)[1].num_bytes
         self._kept.move_to_end(key)
         return self._kept[key]
 
@@ -241,11 +241,6 @@ class OccupancyStore:
     def _refuse_unknown(self, scene: str) -> None:
         if scene not in self._num_frames:
             raise InputError(f"{self.path}: no scene '{scene}' in this store; it has {len(self._num_frames)} others")
-
-
-def _size(frame: OccupancyFrame) -> int:
-    """Bytes of a frame in memory, boxes aside."""
-    return frame.flat.nbytes + frame.labels.nbytes + (0 if frame.observed is None else frame.observed.nbytes)
 
 
 def start_store(path: Path, layout: StoreLayout, scenes: list[str], alone: bool = True) -> dict[str, int] | None:

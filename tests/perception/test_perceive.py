@@ -1,0 +1,79 @@
+"""Perceiving: logits to a frame, and frames that are perceived once."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from small_forecaster import GRID
+from small_perception import small_perception
+from small_sightings import random_sighting
+
+from occflow.errors import InputError
+from occflow.grid import FREE, NUM_CLASSES
+from occflow.occupancy import tasks
+from occflow.perception import perceive
+from occflow.perception.perceive import PerceivedFrames, Perceiver, as_input
+
+
+@pytest.fixture(scope="module")
+def sighting():
+    return random_sighting(np.random.default_rng(0), GRID, 3.5, "keyframe")
+
+
+def test_a_frame_has_the_probable_voxels_and_their_most_probable_classes(sighting):
+    network = small_perception()
+    with torch.no_grad():
+        logits = network(as_input([sighting], GRID))[0].numpy()
+    probability = 1 / (1 + np.exp(-logits[..., FREE]))
+    network.threshold.fill_(float(np.median(probability)))
+    found, threshold = Perceiver(network).perceive(sighting), network.threshold.numpy()
+    assert found.probability.shape == GRID.shape and np.allclose(found.probability, probability, atol=1e-6)
+    frame = found.frame
+    assert np.array_equal(frame.flat, np.flatnonzero(found.probability.reshape(-1) > threshold))
+    assert 0.4 < len(frame.flat) / GRID.num_voxels < 0.6 and frame.flat.dtype == np.int64
+    assert frame.labels.dtype == np.uint8
+    assert np.array_equal(frame.labels, logits.reshape(-1, NUM_CLASSES + 1)[frame.flat, :NUM_CLASSES].argmax(axis=1))
+    assert np.array_equal(found.confidence, found.probability.reshape(-1)[frame.flat])
+    assert (found.confidence > threshold).all() and frame.boxes == ()
+    assert (frame.stamp_s, frame.token) == (3.5, "keyframe") and frame.world_from_grid is sighting.world_from_grid
+    assert np.array_equal(frame.observed, sighting.observed)
+
+
+def test_a_frame_is_perceived_once_and_the_network_read_when_it_is_needed(sighting, monkeypatch):
+    loaded, made = [], []
+    perceived = Perceiver.perceive
+    monkeypatch.setattr(Perceiver, "perceive", lambda self, one: made.append(one) or perceived(self, one))
+    frames = PerceivedFrames(lambda: loaded.append(1) or small_perception())
+    assert not loaded
+    first = frames(sighting)
+    assert frames(dataclasses.replace(sighting)) is first and (len(loaded), len(made)) == (1, 1)
+
+
+@pytest.mark.parametrize("part", ["cells", "counts", "youngest", "observed"])
+def test_drives_that_share_name_stamp_and_pose_are_not_taken_for_one_another(sighting, part):
+    """The first frames of two sequences of a log often do."""
+    frames = PerceivedFrames(small_perception)
+    changed = {"cells": sighting.cells + 1, "counts": sighting.counts // 2 + 1, "youngest": sighting.youngest // 2,
+               "observed": ~sighting.observed}
+    one, other = frames(sighting), frames(dataclasses.replace(sighting, **{part: changed[part]}))
+    assert one is not other
+
+
+def test_frames_in_memory_stay_within_their_budget(monkeypatch):
+    rng, made, perceived = np.random.default_rng(1), [], Perceiver.perceive
+    monkeypatch.setattr(Perceiver, "perceive", lambda self, one: made.append(one.token) or perceived(self, one))
+    a, b, c = (random_sighting(rng, GRID, token=name) for name in "abc")
+    frames = PerceivedFrames(small_perception)
+    size = max(frames(one).num_bytes for one in (a, b, c))
+    monkeypatch.setattr(perceive, "KEPT_BYTES", int(2.5 * size))
+    made.clear()
+    frames = PerceivedFrames(small_perception)
+    for one in (a, b, a, c, a, b):  # b was used longest ago when c came
+        frames(one)
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_input_lidar_needs_what_perceives():
+    with pytest.raises(InputError, match="input 'lidar' is what a network perceives; give one"):
+        tasks.stored_frames(None, "scene", range(1), "lidar")
