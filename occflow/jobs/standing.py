@@ -27,8 +27,7 @@ def shaping(config: Mapping, group: str) -> dict:
         return {"seed": config.get("seed"), "data": without(data, set(data) - PERCEIVED_DATA),
                 group: without(config.get(group, {}), NOT_SHAPING_PERCEPTION),
                 "precision": config.get("train", {}).get("precision")}
-    model = {} if group == "perception" else {"model": config.get("model")}  # whose networks are its own
-    return {"seed": config.get("seed"), **model,
+    return {"seed": config.get("seed"), "model": config.get("model"),
             "data": without(config.get("data", {}), NOT_SHAPING_DATA),
             group: without(config.get(group, {}), NOT_SHAPING), "precision": config.get("train", {}).get("precision")}
 
