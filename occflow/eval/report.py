@@ -10,6 +10,7 @@ from occflow.charts import Panel, write_charts
 from occflow.eval.counts import number, numbers
 from occflow.eval.evaluate import STAGES, ForecasterScores
 from occflow.eval.intervals import intervals
+from occflow.eval.perceived import quality_markdown
 from occflow.eval.protocols import EGO_SETTINGS, HORIZONS_S, Protocol
 from occflow.eval.report_record import SCORES, write_counters
 from occflow.eval.sections import figure, percent, scores_markdown, table
@@ -21,6 +22,7 @@ NO_LABELS = ("mIoU and movable IoU are not measured: the true occupancy has no c
              "without labels and boxes. IoU is.")
 ROW_MEANINGS = {
     "copy": "the last input grid repeated, not moved (the field's Copy & Paste)",
+    "persistence_raw": "the bare voxels of the sweeps until the present, moved by the ego motion: nothing is perceived",
     "persistence": "the last input moved by the ego motion (static world)",
     "tracked_velocity": "persistence, with each mover tracked in the history's voxels moved on: the networks' base",
     "constant_velocity": "persistence, with each annotated object moved on at its last velocity and yaw rate",
@@ -110,6 +112,8 @@ def report_markdown(report: Mapping) -> str:
     if support:
         ratios.append(f"* support: {support['recall']:.2%} of the true future sites, "
                       f"{support['share']:.1%} of the coarse grid ({support.get('windows', windows['count'])} windows)")
+    if "perception" in report:
+        ratios += ["", quality_markdown(report["perception"])]
     if "ensembles" in report:
         ratios += ["", *ensemble_lines(report["ensembles"])]
     return "\n".join([

@@ -13,6 +13,7 @@ from occflow.eval.branching import branch_windows, evaluate_branches
 from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
 from occflow.eval.measures import configured_measures
+from occflow.eval.perceived import quality
 from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import horizon_frames, in_ego_setting, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
@@ -24,6 +25,7 @@ from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.jobs.build import build_configured_store
 from occflow.jobs.sources import (
     configured_device,
+    configured_perception,
     configured_windows,
     open_configured_store,
     prepare_torch,
@@ -102,10 +104,13 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
 
     with timed_step(run_dir, "evaluate"):
         scores = evaluate(source, keys, [*rules, *forecasters, *central], seed, watch)
+        seen = {}
         if source.input_kind == "lidar":  # beside what is made of what is perceived: the sweeps' voxels as they are
             raw = in_ego_setting(values["ego"], [Baseline(RAW, store.grid, RULES["persistence"])])
             scores = [*evaluate(replace(source, input_kind="causal"), keys, raw, seed), *scores]
-        extra = {"support": support, **{name: one.report() for name, one in measures.items()}}
+            presents = [(key.scene, key.start + source.history - 1) for key in keys]
+            seen = {"perception": quality(configured_perception(config), store, presents)}
+        extra = {"support": support, **seen, **{name: one.report() for name, one in measures.items()}}
         if samples >= 2 and forecasters:
             extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
         if values["branches"]:

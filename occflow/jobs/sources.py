@@ -106,8 +106,8 @@ def configured_perception(config: Mapping) -> PerceptionNetwork:
     network = load_perception(path, configured_device(config))
     if network.settings.grid != configured_grid(config["data"]):
         raise InputError(f"{path}: perceives on grid {network.settings.grid.to_dict()}, configured is "
-                         f"{dict(config['data']['grid'])}; train one with train_perception, or name another with "
-                         "perception.checkpoint=PATH")
+                         f"{dict(config['data']['grid'])}; train one with train_perception, name another with "
+                         "perception.checkpoint=PATH, or train without it (train.perceived_share=0)")
     return network
 
 

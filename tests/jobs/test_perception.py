@@ -14,13 +14,12 @@ from small_perception import SightedStreet, small_perception
 from occflow import commands
 from occflow.command_line import compose_config
 from occflow.errors import InputError
+from occflow.eval.perceived import quality, quality_markdown
 from occflow.forecasting.checkpoint import load_perception, read_checkpoint, save_checkpoint
 from occflow.grid import FREE
 from occflow.jobs.perception import (
     configured_network,
     judged_frames,
-    quality,
-    quality_markdown,
     train_perception,
 )
 from occflow.jobs.sources import configured_perception, configured_windows, ensure_log, ensure_store, perception_path
@@ -241,7 +240,7 @@ def test_quality_is_that_of_a_network_that_is_known():
             return type(found)(frame, probability.reshape(store.grid.shape))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("occflow.jobs.perception.Perceiver", Certain)
+        patch.setattr("occflow.eval.perceived.Perceiver", Certain)
         found = quality(small_perception(), store, [("street", index) for index in range(4)])
     seen, true = (sum(len(read("street", index).flat) for index in range(4)) for read in (store.sighting, store.frame))
     assert found["raw"]["iou"] == found["perceived"]["iou"] == pytest.approx(seen / true, abs=1e-6)

@@ -10,8 +10,8 @@ from small_perception import SightedStreet, small_perception
 from small_sightings import random_sighting
 
 from occflow.errors import InputError
+from occflow.eval.perceived import quality
 from occflow.grid import FREE, NUM_CLASSES, OTHERS, VoxelGrid
-from occflow.jobs.perception import quality
 from occflow.logs.nuscenes import NuScenesLog
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.building.build import build_store
