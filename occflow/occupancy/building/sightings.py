@@ -35,7 +35,7 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
         met.append((flat[flat >= 0], min(MOST, round((stamp_s - returns.stamp_s) / TICK_S))))
     for (flat, age), (last, last_age) in zip(met, reversed(met)):
         ages[0][flat], ages[1][last] = age, last_age  # what comes later stays
-        counts += _counted(flat, len(counts))
+        np.add.at(counts, flat, np.uint16(1))
     filled = np.flatnonzero(counts)
     voxels, _ = voxels_of_cells(filled, grid)
     flat = np.flatnonzero(np.bincount(voxels, counts[filled], grid.num_voxels) >= min_points)
@@ -43,10 +43,6 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
     return Sighting(flat, np.full(len(flat), UNLABELLED, np.uint8), world_from_grid, stamp_s, token, observed=observed,
                     cells=filled.astype(np.int32), counts=np.minimum(counts[filled], MOST).astype(np.uint8),
                     youngest=ages[0][filled], oldest=ages[1][filled])
-
-
-def _counted(flat: np.ndarray, size: int) -> np.ndarray:
-    return np.bincount(flat, minlength=size).astype(np.uint16)
 
 
 def _observed(grid: VoxelGrid, grid_from_world: np.ndarray, seen: Sequence[Returns], flat: np.ndarray) -> np.ndarray:
