@@ -2,13 +2,14 @@
 
     occflow realtime_demo [log=nuscenes log.root=PATH log.version=NAME] [stream.rate_hz=10] [stream.pace=2]
 
-Opens a window where there is a display; else stream.gif is drawn at the end. The latency report (report.md,
-report.json) and the last forecast (forecast.npz) go to stream.run_dir, also after Ctrl-C, SIGTERM and SIGHUP.
+Opens a window where there is a display; else stream.gif is drawn at the end. The report of latency and accuracy
+(report.md, report.json) and the last forecast (forecast.npz) go to stream.run_dir, also after Ctrl-C, SIGTERM and
+SIGHUP.
 """
 
 from __future__ import annotations
 
-READS = ("log", "data", "model", "view", "stream", "forecast", "run_dir", "seed", "device", "workers")
+READS = ("log", "data", "perception", "model", "view", "stream", "forecast", "run_dir", "seed", "device", "workers")
 
 
 def main(config: dict) -> None:
