@@ -129,8 +129,8 @@ def score(demo: Demo, console: Console) -> dict | None:
         console.write("no accuracy: no forecast of the network to score was delivered in time")
         return None
     scenes = {one.scene for one in kept}
-    console.write(f"scoring {len(kept)} forecasts against the occupancy built of {len(scenes)} scenes (stream.score=false "
-                  "leaves that out)")
+    console.write(f"scoring {len(kept)} forecasts against the occupancy built of {len(scenes)} scenes "
+                  "(stream.score=false leaves that out)")
     try:
         found = accuracy(kept, demo.log, demo.grid, demo.occupancy, demo.scored_s)
     except (InputError, OSError) as error:

@@ -45,8 +45,8 @@ LABELS_SAID = {
     NONE: "Frames are the voxels that returns met, without labels (stream.labels=none)"}
 SELF_SCORED = ("By its own eyes: each forecast against what was perceived when its time had come, where a ray reached; "
                "the last {running_s:g} s ({instants} instants in all).")
-SCORED = ("Against the occupancy built from the log afterwards, of past and future sweeps and its own labels: {instants} "
-          "delivered forecasts, the same in every row, in the ego's guessed grids.")
+SCORED = ("Against the occupancy built from the log afterwards, of past and future sweeps and its own labels: "
+          "{instants} delivered forecasts, the same in every row, in the ego's guessed grids.")
 
 
 def write_report(run_dir: Path, demo: Demo, settings: Mapping, ended_by: signal.Signals | None,

@@ -41,7 +41,7 @@ class StreamSettings:
     pace: float = 1.0
     rate_hz: float = 2.0
     labels: str = PERCEIVED
-    accumulate_s: float = 0.5
+    accumulate_s: float = 1.0
     reuse: bool = True
     fallback: str = AUTO
     judged: str = CENTRE
