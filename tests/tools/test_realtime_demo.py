@@ -134,11 +134,11 @@ def test_the_report_has_an_accuracy_beside_each_speed(demo_of, tmp_path, capsys)
     assert report["labels"] == "perceived" and report["stage_ms"]["perceive"]["count"] >= 10
     assert set(report["self_scores"]["rows"]) == {"student-1", "centre", "persistence"}
     assert list(report["accuracy"]["rows"]) == ["delivered", "student-1", "centre", "persistence"]
-    assert report["accuracy"]["instants"] == 6 and report["accuracy"]["rows"]["persistence"]["iou"][0] > 0
+    assert report["accuracy"]["instants"] == 7 and report["accuracy"]["rows"]["persistence"]["iou"][0] > 0
     text, out = (tmp_path / "stream" / "report.md").read_text(), capsys.readouterr().out
     for said in ("By its own eyes", "Against the occupancy built", "stream.labels=perceived", "| persistence | 1 |"):
         assert said in text and said in out
-    assert "scoring 7 forecasts against the occupancy built of 1 scenes" in out
+    assert "scoring 10 forecasts against the occupancy built of 1 scenes" in out
 
 
 def test_a_network_that_has_proved_nothing_is_not_delivered_and_the_report_says_so(demo_of, tmp_path):
@@ -152,7 +152,7 @@ def test_a_network_that_has_proved_nothing_is_not_delivered_and_the_report_says_
 def test_without_perception_nothing_is_judged_and_no_checkpoint_is_asked_for(demo_of, labels):
     report = demo_of(Drive(num_sweeps=21, names=["one"]), f"stream.labels={labels}", "stream.fallback=auto",
                      "perception.checkpoint=none.safetensors")
-    assert report["self_scores"] is None and report["delivered"]["student-1"] == 9
+    assert report["self_scores"] is None and report["delivered"]["student-1"] == 10
     assert list(report["accuracy"]["rows"]) == ["delivered", "student-1", "persistence"]
     assert (report["accuracy"]["rows"]["persistence"]["miou"][0] > 0.1) == (labels == "log")
 
