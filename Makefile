@@ -1,4 +1,5 @@
-# make stream: install into .venv and forecast the embedded log with the weights that come with the project;
+# make stream: install into .venv and forecast a real street live with the weights that come with the project
+# (make stream LOG=simulated: a simulated drive);
 # make demo: install and run the whole road, training included; make test: install and test; make test-variants: the
 # tests whose outcome differs from processor to processor, in what stands in for other processors; make fuzz: every kind
 # of file that is read, edited 500 times at random.
@@ -7,20 +8,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUN ?= $(BIN)/python
+LOG ?= pandaset
 
 .PHONY: stream demo test test-variants fuzz lint clean
 
 demo: $(INSTALLED)
 	$(RUN) tools/simulate_log.py
 	$(RUN) tools/build_occupancy.py
+	$(RUN) tools/train_perception.py
 	$(RUN) tools/train_teacher.py
 	$(RUN) tools/distill_mfd.py
 	$(RUN) tools/evaluate.py
+	$(RUN) tools/evaluate.py data.input=lidar
 	$(RUN) viz/render.py
-	@echo "results: runs/demo/report.md, runs/demo/report.json, runs/demo/forecast.png, runs/demo/forecast.gif"
+	@echo "results: runs/demo/report.md (seen in hindsight), runs/demo/lidar/report.md (from raw sweeps), runs/demo/forecast.png, runs/demo/forecast.gif"
 
 stream: $(INSTALLED)
-	$(RUN) tools/realtime_demo.py
+	$(RUN) tools/realtime_demo.py log=$(LOG)
 
 test: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache

@@ -1,13 +1,13 @@
 """occflow: one-step sparse occupancy forecasting from driving logs.
 
-What a program needs is here (docs/python.md): load, open_log, build, open_store, probability, show. Each is read from
-occflow.front_door when it is first asked for, so that importing occflow loads no library.
+What a program needs is here (docs/python.md): load, open_log, build, open_store, perception, probability, show. Each is
+read from occflow.front_door when it is first asked for, so that importing occflow loads no library.
 """
 
 import importlib
 
 __version__ = "0.1.0"
-__all__ = ["build", "load", "open_log", "open_store", "probability", "show"]
+__all__ = ["build", "load", "open_log", "open_store", "perception", "probability", "show"]
 
 
 def __getattr__(name: str):

@@ -19,7 +19,7 @@ from occflow.records import one_line
 
 LARGEST = 2**31 - 1
 
-NULL_TOO = ("stream.max_scenes", "stream.split", "view.forecasts")
+NULL_TOO = ("perception.start", "stream.max_scenes", "stream.split", "view.forecasts")
 BOOL_TOO = ("stream.display",)
 LENGTHS = {"origin_m": 3, "shape": 3, "ego_box_m": 4, "betas": 2, "panel_px": 2, "animation_px": 2,
            "strides": 3, "level_strides": 3}  # of lists, or of the lists in them

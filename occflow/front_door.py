@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
+from occflow.forecasting.checkpoint import load_perception
 from occflow.forecasting.forecast import Forecast
 from occflow.forecasting.rows import LoadedForecaster, load_any
 from occflow.grid import VoxelGrid
@@ -28,6 +29,7 @@ from occflow.occupancy.settings import DEMO_GRID, OccupancySettings
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.tasks import Task
+from occflow.perception.perceive import PerceivedFrames
 from occflow.resources import pretrained_folder
 from occflow.viewing.film import Marginal, film_of_record, marginal
 from occflow.viewing.headless import has_display
@@ -93,6 +95,23 @@ def open_store(path: str | Path) -> OccupancyStore:
         InputError: no store, an unfinished or a broken one.
     """
     return OccupancyStore.open(Path(path).expanduser())
+
+
+def perception(checkpoint: str | Path = "perception", device: str = "auto") -> PerceivedFrames:
+    """What makes labelled, completed occupancy of what a car's sweeps have shown until an instant: for
+    `store.task(..., input_kind="lidar", perceive=occflow.perception())`.
+
+    Args:
+        checkpoint: "perception", which comes with the project, or the path of a .safetensors file.
+        device: as in `load`.
+
+    Raises:
+        InputError: no such checkpoint, one that is broken or of another kind, or no such device.
+    """
+    own = pretrained_folder() / "perception.safetensors"
+    network = load_perception(own if checkpoint == "perception" else Path(checkpoint).expanduser(),
+                              configured_device({"device": device}))
+    return PerceivedFrames(lambda: network)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Sparse against dense, and how both grow: python -m studies.sparse_dense, in a ch
 
 from __future__ import annotations
 
-READS = ("data", "forecast", "seed", "device", "workers")
+READS = ("data", "perception", "forecast", "seed", "device", "workers")
 WARM_UP, TIMED = 2, 20  # forecasts, each of another window: what has been encoded before costs nothing
 
 
@@ -15,7 +15,7 @@ def main(config: dict) -> None:
     import numpy as np
 
     from occflow.errors import InputError
-    from occflow.forecasting.loaded import load_any
+    from occflow.forecasting.rows import load_any
     from occflow.jobs.sources import configured_device, prepare_torch
     from occflow.occupancy.storage.store import OccupancyStore
     from occflow.occupancy.windows import window_keys

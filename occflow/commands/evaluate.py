@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-READS = ("log", "data", "model", "eval", "run_dir", "seed", "device", "workers")
+READS = ("log", "data", "perception", "model", "eval", "run_dir", "seed", "device", "workers")
 
 
 def main(config: dict) -> None:

@@ -8,7 +8,7 @@ Open3D (pip install 'occflow[viewing]') there are no pictures.
 
 from __future__ import annotations
 
-READS = ("log", "data", "model", "eval", "view", "forecast", "seed", "device", "workers")
+READS = ("log", "data", "perception", "model", "eval", "view", "forecast", "seed", "device", "workers")
 
 
 def main(config: dict) -> None:

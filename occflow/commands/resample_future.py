@@ -9,7 +9,7 @@ far they are from it and from each other. Writes them to resample.output, for th
 
 from __future__ import annotations
 
-READS = ("data", "model", "eval", "resample", "run_dir", "seed", "device", "workers")
+READS = ("data", "perception", "model", "eval", "resample", "run_dir", "seed", "device", "workers")
 
 
 def main(config: dict) -> None:

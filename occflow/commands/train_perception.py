@@ -6,7 +6,7 @@ weights to start from. How well held-out instants are perceived goes to RUN_DIR/
 
 from __future__ import annotations
 
-READS = ("log", "simulation", "data", "perception", "train", "run_dir", "seed", "device", "workers")
+READS = ("log", "simulation", "data", "perception", "train", "eval", "run_dir", "seed", "device", "workers")
 
 
 def main(config: dict) -> None:

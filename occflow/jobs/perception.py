@@ -49,7 +49,7 @@ def train_perception(config: Mapping) -> tuple[Path, str]:
     path = made_once(config, "perception", "perception", "perception", make)
     network = configured_network(config)
     load_weights(path, network, ("perception",), network.settings)
-    found = quality(network.to(training_device(config)), open_configured_store(config))
+    found = quality(network.to(training_device(config)), open_configured_store(config), config["eval"]["split"])
     if rank() == 0:
         write_json(path.with_name("perception_quality.json"), found)
     return path, quality_markdown(found)
@@ -78,8 +78,7 @@ def quality(network: PerceptionNetwork, store: OccupancyStore, split: str | None
         InputError: no frame to judge.
     """
     counts, perceiver, bins = {"raw": IoUCounts(1), "perceived": IoUCounts(1)}, Perceiver(network), np.zeros((3, BINS))
-    keys = [(scene, index) for scene in store.scenes(split) for index in range(EVERY // 2, store.num_frames(scene),
-                                                                               EVERY)]
+    keys = [(scene, index) for scene, frames in store.parts(split) for index in frames[EVERY // 2::EVERY]]
     if not keys:
         raise InputError(f"{store.path}: no frame of split '{split}' to judge the perception by; build it from a log "
                          "with held-out drives")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from occflow.eval.report import make_report, table_markdown, write_report, write
 from occflow.forecasting.consensus import ConsensusForecaster
 from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.forecasting.rows import checkpoint_forecasters, configured_samplers, student_beside_teacher
-from occflow.forecasting.rules import NEEDS_BOXES, RULES, baselines
+from occflow.forecasting.rules import NEEDS_BOXES, RULES, Baseline, baselines
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.jobs.build import build_configured_store
 from occflow.jobs.sources import (
@@ -38,6 +39,8 @@ from occflow.occupancy.warp import warp
 from occflow.occupancy.window_index import scored_windows
 from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
+
+RAW = "persistence_raw"  # the row of a car that perceives nothing: the bare voxels of its sweeps stand still
 
 
 class ShownWindow:
@@ -99,6 +102,9 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
 
     with timed_step(run_dir, "evaluate"):
         scores = evaluate(source, keys, [*rules, *forecasters, *central], seed, watch)
+        if source.input_kind == "lidar":  # beside what is made of what is perceived: the sweeps' voxels as they are
+            raw = in_ego_setting(values["ego"], [Baseline(RAW, store.grid, RULES["persistence"])])
+            scores = [*evaluate(replace(source, input_kind="causal"), keys, raw, seed), *scores]
         extra = {"support": support, **{name: one.report() for name, one in measures.items()}}
         if samples >= 2 and forecasters:
             extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
@@ -125,7 +131,7 @@ def score_branches(config: Mapping, source: WindowSource, forecasters: list[Fore
 
 def with_unmeasured(scores: list[ForecasterScores], names: list[str]) -> list[ForecasterScores]:
     """The scores, and after the last baseline empty ones of what this log cannot measure."""
-    place = sum(1 for one in scores if one.name in RULES)
+    place = sum(1 for one in scores if one.name in (RAW, *RULES))
     return [*scores[:place], *(ForecasterScores(name, 0) for name in names), *scores[place:]]
 
 
@@ -158,9 +164,14 @@ def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowMode
 
 
 def evaluate_run(config: Mapping) -> str:
-    """Baselines, networks and imported predictions on the held-out scenes; returns the table."""
+    """Baselines, networks and imported predictions on the held-out scenes; returns the table.
+
+    Of another input than occupancy the report lies in a folder of its own, RUN_DIR/INPUT.
+    """
     prepare_torch(config)
     run_dir, values = Path(config["run_dir"]), config["eval"]
+    if config["data"]["input"] != "occupancy":
+        run_dir /= config["data"]["input"]
     settings = settings_from_config(config["data"], config["model"])
     forecasters, models = checkpoint_forecasters(values, settings, configured_device(config))
     store = open_configured_store(config)

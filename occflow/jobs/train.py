@@ -26,6 +26,7 @@ from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_fo
 from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
+from occflow.resources import pretrained_folder
 from occflow.training import teacher as teacher_training
 from occflow.training.autoencoder import train_autoencoder as autoencoder_training
 from occflow.training.distillation import distill
@@ -144,14 +145,17 @@ def train_regression(config: Mapping) -> Path:
 
 
 def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
-    """How every training of group `train` begins: its run, the store, an untrained forecaster with the weights of
-    RUN_DIR/autoencoder.safetensors, frozen; they are trained first where the file is missing."""
+    """How every training of group `train` begins: its run, the store, and the forecaster of train.start; without one an
+    untrained forecaster with RUN_DIR/autoencoder.safetensors, trained first where it is missing. Autoencoders are
+    frozen."""
     device = training_device(config)
     prepare_torch(config)
     run, store = training_run(config, "train"), open_configured_store(config)
     settings, path = settings_from_config(config["data"], config["model"]), run.run_dir / "autoencoder.safetensors"
     forecaster = FlowModel(settings).to(device)
-    if path.exists():
+    if config["train"]["start"]:
+        load_weights(starting_weights(config["train"]["start"]), forecaster, ("teacher",), settings)
+    elif path.exists():
         try:
             load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
         except InputError as error:
@@ -159,11 +163,16 @@ def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, Flow
     else:
         with run.timed("autoencoder"):
             autoencoder_training(forecaster, store, config["train"]["autoencoder"], config["seed"], run,
-                                 mirrored=config["train"]["mirrored_share"] > 0)
+                                 config["train"]["mirrored_share"] > 0, config["train"]["split"])
         save_once(path, forecaster.autoencoder, "autoencoder", settings, config)
     run.forget("autoencoder")
     forecaster.autoencoder.eval().requires_grad_(False)
     return run, store, forecaster
+
+
+def starting_weights(name: str) -> Path:
+    """The checkpoint that train.start names: "teacher", the one that comes with the project, or a path."""
+    return pretrained_folder() / "teacher.safetensors" if name == "teacher" else Path(name)
 
 
 def distill_mfd(config: Mapping) -> Path:
@@ -215,5 +224,5 @@ def configured_feed(kind: type[Feed], config: Mapping, values: Mapping, store: O
                     forecaster: FlowModel) -> Feed:
     """The training windows of a store, drawn as group `values` (train or distill) asks."""
     windows = configured_windows(config, store)
-    return kind(windows, windows.keys("train", values["window_stride"]), forecaster, config["seed"],
+    return kind(windows, windows.keys(config["train"]["split"], values["window_stride"]), forecaster, config["seed"],
                 Variety.from_config(values))

@@ -58,7 +58,8 @@ class Window:
 
 def window_keys(store: OccupancyStore, split: str | None, history: int, horizon: int,
                 stride: int = 1, across_gaps: bool = False) -> list[WindowKey]:
-    """All windows of a split (None: of all scenes), per scene from its first frame on, every `stride` frames.
+    """All windows of a split (None: of all scenes), per scene from its first frame on, every `stride` frames; see
+    OccupancyStore.parts for the halves of scenes.
 
     Windows across a gap of the recording are left out with one counted warning, unless `across_gaps`: their frames
     are not where the horizon says that they are.
@@ -67,9 +68,9 @@ def window_keys(store: OccupancyStore, split: str | None, history: int, horizon:
         InputError: no scene of the split has a window.
     """
     longest_s, keys, torn = np.inf if across_gaps else LONGEST_GAP * usual_interval_s(store), [], []
-    for scene in store.scenes(split):
+    for scene, frames in store.parts(split):
         wide = np.diff(store.stamps_s(scene)) > longest_s
-        for start in range(0, store.num_frames(scene) - history - horizon + 1, stride):
+        for start in range(frames.start, frames.stop - history - horizon + 1, stride):
             (torn if wide[start:start + history + horizon - 1].any() else keys).append(WindowKey(scene, start))
     if not keys:
         which = "no scene" if split is None else f"no scene of split '{split}'"

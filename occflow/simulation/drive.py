@@ -142,7 +142,7 @@ class Scene:
 def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed: int, number: int
                    ) -> dict[str, list[dict]]:
     """Write the files of scene `number` and return the rows of its tables; all from (seed, number)."""
-    scene, terrain = Scene(settings, seed, number), Terrain()
+    scene, terrain = Scene(settings, seed, number), Terrain.flat()
     if settings.varied and scene.sensor_rng.random() >= KEPT_SHARE:
         settings, terrain = varied(settings, scene.sensor_rng), Terrain.drawn(scene.sensor_rng)
     mount = lidar_mount(settings.mount_height_m)

@@ -15,14 +15,17 @@ class Terrain:
     """A height above every place of the plane, h(x, y): a few sines.
 
     Args:
-        waves: [K, 2] wave vectors, rad / m; phases: [K] rad; heights_m: [K]. None of them: the plane itself.
+        waves: [K, 2] wave vectors, rad / m; phases: [K] rad; heights_m: [K].
         error: [4, 4] pose of the ego frame that is told in the true one.
     """
 
-    def __init__(self, waves: np.ndarray = np.zeros((0, 2)), phases: np.ndarray = np.zeros(0),
-                 heights_m: np.ndarray = np.zeros(0), error: np.ndarray | None = None) -> None:
-        self.waves, self.phases, self.heights_m = waves, phases, heights_m
-        self.error = np.eye(4) if error is None else error
+    def __init__(self, waves: np.ndarray, phases: np.ndarray, heights_m: np.ndarray, error: np.ndarray) -> None:
+        self.waves, self.phases, self.heights_m, self.error = waves, phases, heights_m, error
+
+    @classmethod
+    def flat(cls) -> Terrain:
+        """The plane itself, and an ego frame that is where it says."""
+        return cls(np.zeros((0, 2)), np.zeros(0), np.zeros(0), np.eye(4))
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Terrain:

@@ -59,9 +59,9 @@ class PatchSet:
         """
         found: dict[bytes, int] = {}
         none = np.zeros((0, int(np.prod(stride))), dtype=np.uint8)
-        for scene in store.scenes(split):
+        for scene, frames in store.parts(split):
             patches = np.concatenate([none, *(frame_patches(store.frame(scene, index), store.grid, stride)
-                                              for index in range(store.num_frames(scene)))])
+                                              for index in frames)])
             if not len(patches):
                 continue
             if mirrored:
@@ -84,9 +84,9 @@ class PatchSet:
 
 
 def train_autoencoder(forecaster: FlowModel, store: OccupancyStore, values: Mapping, seed: int,
-                      run: TrainingRun, mirrored: bool = False) -> None:
+                      run: TrainingRun, mirrored: bool = False, split: str = "train") -> None:
     """Fit the autoencoder to the patches of the training scenes (and mirrored ones); the moving average is kept."""
-    patches = PatchSet.from_store(store, "train", forecaster.settings.autoencoder.total_stride, mirrored)
+    patches = PatchSet.from_store(store, split, forecaster.settings.autoencoder.total_stride, mirrored)
     autoencoder = forecaster.autoencoder
 
     def draw(rng: np.random.Generator) -> tuple[Sites, Tensor]:

@@ -43,7 +43,7 @@ def examples(store: OccupancyStore, split: str) -> list[tuple[str, int]]:
     Raises:
         InputError: none; a store without sightings.
     """
-    found = [(scene, index) for scene in store.scenes(split) for index in range(store.num_frames(scene))]
+    found = [(scene, index) for scene, frames in store.parts(split) for index in frames]
     if not found:
         raise InputError(f"{store.path}: no frame of split '{split}' to learn to perceive from")
     return found
@@ -111,7 +111,7 @@ def perception_loss(logits: Tensor, classes: Tensor, weights: Tensor) -> tuple[T
 def train_perception(network: PerceptionNetwork, store: OccupancyStore, values: Mapping, seed: int,
                      run: TrainingRun) -> PerceptionNetwork:
     """Fit the network to the training scenes' sightings; the moving average, with its threshold set, is returned."""
-    keys, grid = examples(store, "train"), store.grid
+    keys, grid = examples(store, values["split"]), store.grid
     weights = class_weights(store, keys).to(network.device)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:

@@ -160,7 +160,7 @@ def test_no_display_is_said_in_one_line(record, monkeypatch, tmp_path, name):
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("DISPLAY", name)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    with pytest.raises(InputError, match=r"display .*viz/render\.py$"):
+    with pytest.raises(InputError, match=r"display .*run render$"):
         play(lambda number: film_of_record(record), {}, tmp_path)
 
 

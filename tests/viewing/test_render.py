@@ -83,7 +83,7 @@ def test_nothing_to_compare_is_refused(record, tmp_path):
 ])
 def test_bad_view_is_refused(record, tmp_path, key, value):
     render = render_animation if key == "frames_per_second" else render_sheet
-    with pytest.raises(InputError, match=f"view.{key}"):
+    with pytest.raises(InputError, match="no camera 'drone'" if key == "camera" else f"view.{key}"):
         render(record, {**VIEW, key: value}, tmp_path / "picture")
     assert list(tmp_path.iterdir()) == []
 

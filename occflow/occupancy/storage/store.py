@@ -21,6 +21,7 @@ from occflow.occupancy.tasks import Perceive, Task, task_at
 from occflow.records import bounded, conform, one_line, read_json, refuse_broken_seal, sealed
 
 FORMAT = "occflow-occupancy-4"
+FIRST_HALF, SECOND_HALF = "first_half", "second_half"
 MAX_FRAMES = 1_000_000  # of a scene: more than a day at 10 Hz
 KEPT_BYTES = 512 << 20  # of frames in memory: trainings draw them from all scenes; one at 200 x 200 x 16 has 0.4 MB
 SCENE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")  # it becomes a file name
@@ -136,6 +137,19 @@ class OccupancyStore:
         if split not in self._splits:
             raise InputError(f"{self.path}: no split '{split}'; it has {', '.join(self._splits)}")
         return list(self._splits[split])
+
+    def parts(self, split: str | None = None) -> list[tuple[str, range]]:
+        """Scenes of a split (None: all) and the numbers of their frames. Of FIRST_HALF and SECOND_HALF, which every
+        store has, all scenes and the frames of that half of each: to train on a drive and score on the rest of it.
+
+        Raises:
+            InputError: no such split.
+        """
+        halves, counts = (FIRST_HALF, SECOND_HALF), self._num_frames
+        if split not in halves:
+            return [(scene, range(counts[scene])) for scene in self.scenes(split)]
+        return [(scene, range(count // 2) if split == FIRST_HALF else range(count // 2, count))
+                for scene, count in counts.items()]
 
     def splits(self) -> list[str]:
         """Names of the splits."""
