@@ -61,8 +61,6 @@ class ForecastsToScore:
         self.kept: deque[ToScore] = deque()
 
     def watch(self, one: LookedBack) -> None:
-        if one.delivered is None or not one.frames:
-            return
         task, frames = one.task, {name: tuple(_small(each[index]) for index in self._horizon)
                                   for name, each in one.frames.items()}
         kept = ToScore(task.scene, one.delivered.name, _small(task.present),

@@ -4,7 +4,7 @@ while the network cannot or should not speak."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -72,16 +72,15 @@ class StreamForecast:
 
 @dataclass(frozen=True)
 class LookedBack:
-    """All that was forecast at an instant, when there is time to look at it.
+    """All that was forecast at an instant, when the forecast is out.
 
     Args:
-        delivered: the forecast that went out, if it did.
+        delivered: what went out.
         task: its history and targets, all voxels with classes.
         frames: of each forecast of the network by name, F frames; of the centre, only the scored ones hold anything.
-            Empty where the network could not forecast.
     """
 
-    delivered: StreamForecast | None
+    delivered: StreamForecast
     task: Task
     frames: dict[str, Frames]
 
@@ -235,26 +234,33 @@ class StreamForecaster:
         return forecast
 
     def look_back(self, delivered: bool) -> None:
-        """What can wait until a forecast is out: let the network make one all the same where persistence spoke in its
-        place, hold former forecasts against what is perceived now, keep this one until its time comes."""
+        """What can wait until a forecast is out: hold former ones against what is perceived now; let the network make
+        one all the same where persistence spoke in its place, and keep it until its time comes.
+
+        A forecast that was not delivered was late: then there is no time for more than the first.
+        """
         if self._made is None:
             return
         (due, task, forecast, futures), self._made = self._made, None
         if self.judge:
             self._judge_former(due, task.present)
-        if due.whole and futures is None:
-            futures = self._futures(due, task)
-        frames = {} if futures is None else {self._network.name: futures.frames}
-        if frames and self.judge and self._stream.judged == CENTRE:
-            frames[CENTRE] = futures.centre(self.scored)
-        if frames and self.judge:
-            with self._record.stage("judge"):
-                self.judge.foresee(task.present, task.targets, frames)
-        elif not due.whole and self._stream.reuse:
+        if not delivered:
+            return
+        if due.whole:
+            self.watch(LookedBack(forecast, task.with_classes(), self._foreseen(due, task, futures)))
+        elif self._stream.reuse:
             for kept in due.kept:  # ahead of the forecast that will want it
                 self._encoding(kept)
-        self.watch(LookedBack(forecast if delivered else None, replace(task, history=task.with_classes().history),
-                              frames))
+
+    def _foreseen(self, due: Due, task: Task, futures: Futures | None) -> dict[str, Frames]:
+        """The network's forecasts of an instant by name; where it judges, the judge keeps them."""
+        futures = futures or self._futures(due, task)
+        frames = {self._network.name: futures.frames}
+        if self.judge:
+            if self._stream.judged == CENTRE:
+                frames[CENTRE] = futures.centre(self.scored)
+            self.judge.foresee(task.present, task.targets, frames)
+        return frames
 
     def _judge_former(self, due: Due, present: OccupancyFrame) -> None:
         with self._record.stage("judge"):

@@ -21,6 +21,7 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.records import one_line
 from occflow.run_record import machine, versions
+from occflow.stream.accuracy import DELIVERED
 from occflow.stream.console import Console
 from occflow.stream.forecaster import StreamForecast
 from occflow.stream.judge import PERSISTENCE, SAME_INSTANT_S
@@ -91,6 +92,8 @@ def scores_markdown(scores: Mapping, summary: Mapping, meaning: str) -> str:
     rows = []
     for name, row in scores["rows"].items():
         age, count = summary["age_ms"].get(name, {}), summary["delivered"].get(name)
+        if name == DELIVERED:
+            age, count = summary["all_ages_ms"], sum(summary["delivered"].values())
         rows.append([name, "-" if count is None else str(count),
                      f"{figure(age.get('p50'), 0)} / {figure(age.get('p99'), 0)}" if age else "-",
                      *(percent(row[score]) for score in SCORES)])
