@@ -257,8 +257,7 @@ class StreamForecaster:
         futures = futures or self._futures(due, task)
         frames = {self._network.name: futures.frames}
         if self.judge:
-            if self._stream.judged == CENTRE:
-                frames[CENTRE] = futures.centre(self.scored)
+            frames[CENTRE] = futures.centre(self.scored)
             self.judge.foresee(task.present, task.targets, frames)
         return frames
 

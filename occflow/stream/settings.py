@@ -12,7 +12,7 @@ from occflow.errors import InputError
 DISPLAYS = ("auto",)  # beside true and false
 PERCEIVED, LOG, NONE = LABELS = ("perceived", "log", "none")  # what a frame of the history is made of
 AUTO, NEVER = FALLBACKS = ("auto", "never")
-CENTRE, SAMPLE = JUDGED = ("centre", "sample")  # which forecast of the network is held against persistence
+SAMPLE, CENTRE = JUDGED = ("sample", "centre")  # which forecast of the network is held against persistence
 SLOWEST_PACE = 1e-3  # 0.1 s of the recording take 100 s
 
 Settings = TypeVar("Settings")
@@ -44,7 +44,7 @@ class StreamSettings:
     accumulate_s: float = 1.0
     reuse: bool = True
     fallback: str = AUTO
-    judged: str = CENTRE
+    judged: str = SAMPLE
     fallback_instants: int = 4
     fallback_margin: float = 0.01
     running_s: float = 20.0

@@ -201,10 +201,22 @@ def test_never_means_never(stream):
     assert made == [(PERSISTENCE, MISSING)] + [("student-1", "")] * (len(made) - 1)
 
 
-def test_a_sample_can_be_judged_in_place_of_the_centre(stream):
-    one = stream(judged="sample")
-    driven(one.forecaster, [Drive().sweep(index) for index in range(20)])
-    assert set(one.forecaster.judge.figures()) == {"student-1", PERSISTENCE}
+@pytest.mark.parametrize("judged", ["sample", "centre"])
+def test_what_is_delivered_is_judged_or_the_centre_and_both_have_their_figures(stream, judged):
+    """A network whose samples are bad and whose centre is good."""
+    one = stream(judged=judged)
+    futures = one.network.futures
+
+    def torn(task, encoded, seed) -> Futures:
+        one.network.good = True
+        good = futures(task, encoded, seed).frames
+        one.network.good = False
+        return Futures(futures(task, encoded, seed).frames, lambda horizon: good)
+
+    one.network.futures = torn
+    made = driven(one.forecaster, [Drive().sweep(index) for index in range(20)])
+    assert set(one.forecaster.judge.figures()) == {"student-1", "centre", PERSISTENCE}
+    assert made[-1][0] == ("student-1" if judged == "centre" else PERSISTENCE)
 
 
 def test_a_judgement_knows_no_sweep_that_came_later(stream):
