@@ -219,6 +219,19 @@ def test_what_is_delivered_is_judged_or_the_centre_and_both_have_their_figures(s
     assert made[-1][0] == ("student-1" if judged == "centre" else PERSISTENCE)
 
 
+def test_after_a_late_forecast_there_is_no_second_turn(stream):
+    """The network would make the next one late, too; what was foreseen before is scored all the same."""
+    one, made = stream(), []
+    futures = one.network.futures
+    one.network.futures = lambda *given: made.append(1) or futures(*given)
+    for index in range(20):
+        due = one.forecaster.observe(Arrival(Drive().sweep(index), (0, "drive"), 0.0))
+        if due:
+            one.forecaster.forecast(due)
+            one.forecaster.look_back(delivered=index < 6)
+    assert len(made) == 2 and one.forecaster.judge.instants == 2  # of 0.5 and 1 s, scored at 1.5 and 2 s
+
+
 def test_a_judgement_knows_no_sweep_that_came_later(stream):
     """What the judge says at an instant is the same whatever happens afterwards."""
     def said(until: int) -> list:
