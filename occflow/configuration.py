@@ -48,7 +48,7 @@ class Range:
 WHOLE_RANGES = (  # by what a key ends in, the first that fits
     (r"workers", Range(1, 256)),
     (r"stream\.gif_forecasts", Range(0, 1000)),
-    (r"stream\.max_waiting_sweeps", Range(1, 1000)),
+    (r"stream\.(max_waiting_sweeps|fallback_instants)", Range(1, 1000)),
     (r"seeds?", Range(0, LARGEST)),
     (r"grid\.shape", Range(1, 100_000)),
     (r"(cells_per_voxel|(causal_)?min_points)", Range(1, 100)),
@@ -66,6 +66,8 @@ RANGES = (  # likewise
     (r"stream\.accumulate_s", Range(0, 60)),
     (r"stream\.history_tolerance_s", Range(1e-3, 10)),  # as good as none below, like the times that follow
     (r"stream\.ego_motion_s", Range(1e-3, 60)),
+    (r"stream\.fallback_margin", Range(0, 1)),
+    (r"stream\.running_s", Range(1e-3, 3600)),
     (r"stream\.(deadline_s|max_gap_s)", Range(1e-3, 3600)),
     (r"stream\.longest_pause_s", Range(1e-3, 86_400)),
     (r"stream\.max_(speed_m_per_s|acceleration_m_per_s2|pose_error_m)", Range(1e-3, 1000)),

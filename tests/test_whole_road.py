@@ -119,6 +119,7 @@ def test_a_real_recording(folder, drive, tmp_path):
     report = json.loads((run_dir / "report.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
     assert "student-1" in table and report["windows"]["count"] == 8
+    assert table.splitlines()[-1].startswith("To believe here, from input `occupancy`: ")
     assert {"regression", "teacher-1", "student-1"} <= set(rows)
     assert rows["persistence"]["iou"][0] > 0.7 > rows["copy"]["iou"][0]
 

@@ -2,8 +2,9 @@
 
     occflow realtime_demo [log=nuscenes log.root=PATH log.version=NAME] [stream.rate_hz=10] [stream.pace=2]
 
-Opens a window where there is a display; else stream.gif is drawn at the end. The latency report (report.md,
-report.json) and the last forecast (forecast.npz) go to stream.run_dir, also after Ctrl-C, SIGTERM and SIGHUP.
+Opens a window where there is a display; else stream.gif is drawn at the end. The report of latency and accuracy
+(report.md, report.json) and the last forecast (forecast.npz) go to stream.run_dir, also after Ctrl-C, SIGTERM and
+SIGHUP.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
+from occflow.eval.belief import belief
 from occflow.eval.branching import branch_windows, evaluate_branches
 from occflow.eval.distribution import evaluate_distributions
 from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
@@ -195,7 +196,7 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     teacher where they are at hand.
 
     Returns:
-        the folder of the results (store, report, forecast.npz) and the table.
+        the folder of the results (store, report, forecast.npz), and the table with a line about whom to believe.
 
     Raises:
         InputError: a checkpoint of another configuration, a log that cannot be read or is too short.
@@ -212,4 +213,4 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     chosen = {"split": "all scenes", "rule": "all", "stride": 1}
     report = score_store(config, run_dir, store, keys, chosen, forecasters,
                          support_quality(configured_windows(config, store), keys, forecasters[-1].model))
-    return run_dir, table_markdown(report)
+    return run_dir, "\n\n".join(filter(None, [table_markdown(report), belief(report, [forecasters[-1].name])]))

@@ -82,10 +82,13 @@ class Progress:
 
     Args:
         name: of the network, whose ages are told.
+        running: how the forecasts did so far, in a few words; empty while nobody knows.
     """
 
-    def __init__(self, record: LatencyRecord, name: str, clock: Clock, console: Console) -> None:
+    def __init__(self, record: LatencyRecord, name: str, clock: Clock, console: Console,
+                 running: Callable[[], str] = str) -> None:
         self._record, self._name, self._clock, self._console = record, name, clock, console
+        self._running = running
         self._terminal, self._lock, self._next_s = console.is_terminal, threading.Lock(), 0.0
 
     def tell(self, text: str) -> None:
@@ -110,7 +113,9 @@ class Progress:
         delivered = counted(record.delivered.copy())
         dropped = sum(record.dropped.copy().values())
         memory = f"{record.memory_mib[-1]:.0f} MiB" if record.memory_mib else ""
-        return f"{record.sweeps} sweeps | delivered {delivered} | {age} | dropped {dropped} | {memory}"
+        running = self._running()
+        parts = [f"{record.sweeps} sweeps", f"delivered {delivered}", age, f"dropped {dropped}"]
+        return " | ".join([*parts, *([f"IoU {running}"] if running else []), memory])
 
     def close(self) -> None:
         """End the line."""

@@ -1,27 +1,34 @@
-"""The streaming forecaster: sweeps in, one forecast of its network at every instant where one is due."""
+"""The streaming forecaster: sweeps in, one forecast of its network at every instant where one is due, or persistence
+while the network cannot or should not speak."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from occflow.errors import InputError
+from occflow.eval.protocols import HORIZONS_S
 from occflow.forecasting.rules import persisted
-from occflow.models.flow_model import Encoding, FlowModel, ModelSettings
-from occflow.occupancy.frame import OccupancyFrame
+from occflow.models.flow_model import EMPTY, Encoding, FlowModel, ModelSettings
+from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import EXTRAPOLATED, Target, Task
+from occflow.perception.perceive import Perceiver
+from occflow.sparse.sites import Sites
 from occflow.stream.console import Notices
 from occflow.stream.history import SAME_STAMP_S, CausalHistory, KeptFrame
+from occflow.stream.judge import PERSISTENCE, Judge
 from occflow.stream.latency import LatencyRecord
-from occflow.stream.settings import StreamSettings
+from occflow.stream.settings import CENTRE, StreamSettings
 from occflow.stream.source import Arrival
 
 MOST_EARLY = 0.45  # of the time between forecasts: a sweep that comes earlier than this is never taken for the due one
-
-Frames = tuple[OccupancyFrame, ...]
+MISSING, UNPROVED, LOSING = "a frame of the history is missing", "the network has yet to prove itself", \
+    "the network loses"  # why persistence speaks
 
 
 @dataclass(frozen=True)
@@ -30,16 +37,18 @@ class Due:
 
     Args:
         arrival: the last sweep that it may know.
-        kept: the frames of the history, the last being the present; only the present where it is not `whole`.
-        task: of these frames, UNLABELLED voxels in them, and the guessed grid poses of the future.
+        kept: the instants of the history, the last being the present; only the present where it is not `whole`.
+        targets: of the forecast, in the guessed grid poses of the future.
         drive_s: seconds since the first sweep of the drive.
+        beginning: how often the history had begun anew: forecasts before and after that share no world.
     """
 
     arrival: Arrival
     kept: list[KeptFrame]
     whole: bool
-    task: Task
+    targets: tuple[Target, ...]
     drive_s: float
+    beginning: int
 
 
 @dataclass(frozen=True)
@@ -48,15 +57,45 @@ class StreamForecast:
 
     Args:
         name: of the forecaster; "persistence" where the network had to pass.
-        task: as in `Due`.
+        task: the frames of the history, UNLABELLED voxels in them where nobody named them, and the targets.
         frames: F forecast frames; the stamp of the forecast is that of task.present.
         drive_s: seconds from the first sweep of the drive to the present.
+        why: persistence was delivered; empty for a forecast of the network.
     """
 
     name: str
     task: Task
     frames: Frames
     drive_s: float
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class LookedBack:
+    """All that was forecast at an instant, when the forecast is out.
+
+    Args:
+        delivered: what went out.
+        task: its history and targets, all voxels with classes.
+        frames: of each forecast of the network by name, F frames; of the centre, only the scored ones hold anything.
+    """
+
+    delivered: StreamForecast
+    task: Task
+    frames: dict[str, Frames]
+
+
+@dataclass(frozen=True)
+class Futures:
+    """What the network foresees.
+
+    Args:
+        frames: one sample of the future, F frames.
+        centre: makes the centre of the futures, those frames of it that are named by their index.
+    """
+
+    frames: Frames
+    centre: Callable[[Sequence[int]], Frames]
 
 
 class StreamNetwork:
@@ -76,9 +115,13 @@ class StreamNetwork:
             self._finish()
             return encoding
 
-    @torch.inference_mode()
-    def forecast(self, task: Task, encoded: Sequence[Encoding], seed: int) -> tuple[OccupancyFrame, ...]:
+    def forecast(self, task: Task, encoded: Sequence[Encoding], seed: int) -> Frames:
         """One sample of the task's future, as `StudentForecaster.forecast` gives it."""
+        return self.futures(task, encoded, seed).frames
+
+    @torch.inference_mode()
+    def futures(self, task: Task, encoded: Sequence[Encoding], seed: int) -> Futures:
+        """One sample of the task's future, and their centre for who asks for it."""
         with self._record.stage("propose"):
             observation = self.model.observe(task, encoded=encoded)
             self._finish()
@@ -88,7 +131,16 @@ class StreamNetwork:
             state = condition.state(self.model.one_step(noise.to(self.model.device), condition))
             self._finish()
         with self._record.stage("decode"):
-            return self.model.decoder(observation, task.targets)(state)
+            decode = self.model.decoder(observation, task.targets)
+            frames = decode(state)
+
+        @torch.inference_mode()
+        def centre(horizon: Sequence[int]) -> Frames:
+            with self._record.stage("centre"):
+                mean = condition.state(torch.zeros_like(state))
+                return decode(_only(mean, observation.layout.support, horizon))
+
+        return Futures(frames, centre)
 
     def _finish(self) -> None:
         """Wait for a device that works behind Python's back, so that each stage has its own milliseconds."""
@@ -96,26 +148,50 @@ class StreamNetwork:
             torch.cuda.synchronize(self.model.device)
 
 
+def _only(state: Tensor, support: Sites, horizon: Sequence[int]) -> Tensor:
+    """A state [N, C + 1] whose other frames are empty: nothing of them needs to be decoded."""
+    wanted = torch.isin(support.coords[:, 0], torch.tensor(list(horizon), device=state.device, dtype=torch.int32))
+    return torch.cat([state[:, :-1], torch.where(wanted, state[:, -1], EMPTY)[:, None]], dim=1)
+
+
 class StreamForecaster:
-    """Turns arrivals into forecasts that are due (cheap, for every sweep), and these into forecasts that are made.
+    """Turns arrivals into forecasts that are due (cheap, for every sweep), these into forecasts that are made, and
+    looks back at those when they are out.
+
+    Args:
+        perceiver: of stream.labels=perceived.
 
     Raises:
-        InputError: the rate does not suit the history.
+        InputError: the rate does not suit the history; no perceiver where one is needed.
     """
 
     def __init__(self, network: StreamNetwork, occupancy: OccupancySettings, stream: StreamSettings, seed: int,
-                 record: LatencyRecord, notices: Notices) -> None:
+                 record: LatencyRecord, notices: Notices, perceiver: Perceiver | None = None) -> None:
         self._network, self._stream, self._seed, self._record, self._notices = network, stream, seed, record, notices
+        if stream.perceives and perceiver is None:
+            raise InputError("stream.labels: perceived needs a perception network; name one, or log or none")
+        self._perceiver = perceiver
+        self.watch: Callable[[LookedBack], None] = lambda one: None  # is shown every look back
         self._settings: ModelSettings = network.model.settings
         interval_s = self._settings.frame_interval_s
         stream.refuse_uneven_rate(interval_s)
         self._future_s = interval_s * np.arange(1, self._settings.num_horizon + 1)
+        self.scored = scored_frames(self._future_s)
         span_s = interval_s * (self._settings.num_history - 1)
         self._history = CausalHistory(self._settings.grid, occupancy, stream, span_s, notices)
+        judged = CENTRE if stream.judged == CENTRE else network.name
+        self.judge = Judge(self._settings.grid, self.scored, judged, stream) if stream.perceives else None
+        self._made: tuple[Due, Task, StreamForecast, Futures | None] | None = None  # the last one
+        self._beginning = -1
         self._drive: tuple[int, str] | None = None
         self._start_s = 0.0  # stamp of its first sweep
         self._due_s, self._last_s = -np.inf, np.inf  # stamps of the next forecast and of the last sweep
-        self._was_whole: bool | None = None
+        self._told: str | None = None  # why persistence spoke, empty for the network
+
+    @property
+    def scored_s(self) -> list[float]:
+        """The times of the forecast that are scored, seconds."""
+        return self._future_s[self.scored].tolist()
 
     def observe(self, arrival: Arrival) -> Due | None:
         """Take a sweep; what is to be forecast, where a forecast is due at it."""
@@ -123,7 +199,7 @@ class StreamForecaster:
         if arrival.drive != self._drive:
             self._history.forget()
             self._start_s = arrival.sweep.stamp_s
-            self._drive, self._due_s, self._last_s, self._was_whole = arrival.drive, -np.inf, np.inf, None
+            self._drive, self._due_s, self._last_s, self._told = arrival.drive, -np.inf, np.inf, None
         with self._record.stage("accumulate"):
             if not self._history.add(arrival.sweep):
                 return None
@@ -131,24 +207,82 @@ class StreamForecaster:
             if not self._is_due(arrival.sweep.stamp_s):
                 return None
             present = self._history.make_frame()
-        settings = self._settings
+        settings, stamp_s = self._settings, arrival.sweep.stamp_s
         history = self._history.before(present, settings.num_history, settings.frame_interval_s)
-        kept = history or [present]
-        targets = tuple(Target(pose, present.frame.stamp_s + seconds) for pose, seconds
+        targets = tuple(Target(pose, stamp_s + seconds) for pose, seconds
                         in zip(self._history.future_poses(self._future_s), self._future_s))
-        task = Task(tuple(one.frame for one in kept), targets, EXTRAPOLATED, arrival.drive[1])
-        return Due(arrival, kept, history is not None, task, arrival.sweep.stamp_s - self._start_s)
+        return Due(arrival, history or [present], history is not None, targets, stamp_s - self._start_s,
+                   self._history.beginnings)
 
     def forecast(self, due: Due) -> StreamForecast:
-        """Make a forecast: by the network where the history is whole, else by persistence; the change is told."""
-        self._tell(due)
-        encoded = [self._encoding(kept) for kept in due.kept]
+        """Make a forecast: by the network where the history is whole and the judge believes it, else by persistence;
+        the change is told."""
+        for kept in due.kept:
+            self._perceive(kept)
+        task = Task(tuple(kept.frame for kept in due.kept), due.targets, EXTRAPOLATED, due.arrival.drive[1])
+        why = self._why_not(due)
+        self._tell(due, why)
+        futures = None
+        if why:
+            with self._record.stage("decode"):
+                frames = persisted(self._settings.grid, task.with_classes())
+            forecast = StreamForecast(PERSISTENCE, task, frames, due.drive_s, why)
+        else:
+            futures = self._futures(due, task)
+            forecast = StreamForecast(self._network.name, task, futures.frames, due.drive_s)
+        self._made = due, task, forecast, futures
+        return forecast
+
+    def look_back(self, delivered: bool) -> None:
+        """What can wait until a forecast is out: hold former ones against what is perceived now; let the network make
+        one all the same where persistence spoke in its place, and keep it until its time comes.
+
+        A forecast that was not delivered was late: then there is no time for more than the first.
+        """
+        if self._made is None:
+            return
+        (due, task, forecast, futures), self._made = self._made, None
+        if self.judge:
+            self._judge_former(due, task.present)
+        if not delivered:
+            return
         if due.whole:
-            frames = self._network.forecast(due.task, encoded, self._seed)
-            return StreamForecast(self._network.name, due.task, frames, due.drive_s)
-        with self._record.stage("decode"):
-            frames = persisted(self._settings.grid, due.task.with_classes())
-        return StreamForecast("persistence", due.task, frames, due.drive_s)
+            self.watch(LookedBack(forecast, task.with_classes(), self._foreseen(due, task, futures)))
+        elif self._stream.reuse:
+            for kept in due.kept:  # ahead of the forecast that will want it
+                self._encoding(kept)
+
+    def _foreseen(self, due: Due, task: Task, futures: Futures | None) -> dict[str, Frames]:
+        """The network's forecasts of an instant by name; where it judges, the judge keeps them."""
+        futures = futures or self._futures(due, task)
+        frames = {self._network.name: futures.frames}
+        if self.judge:
+            frames[CENTRE] = futures.centre(self.scored)
+            self.judge.foresee(task.present, task.targets, frames)
+        return frames
+
+    def _judge_former(self, due: Due, present: OccupancyFrame) -> None:
+        with self._record.stage("judge"):
+            if due.beginning != self._beginning:
+                self.judge.forget()
+                self._beginning = due.beginning
+            self.judge.see(present)
+
+    def _why_not(self, due: Due) -> str:
+        """Why the network does not speak; empty where it does."""
+        if not due.whole:
+            return MISSING
+        if self.judge is None or self.judge.believed:
+            return ""
+        return LOSING if self.judge.instants >= self._stream.fallback_instants else UNPROVED
+
+    def _futures(self, due: Due, task: Task) -> Futures:
+        return self._network.futures(task, [self._encoding(kept) for kept in due.kept], self._seed)
+
+    def _perceive(self, kept: KeptFrame) -> None:
+        if kept.frame is None:
+            with self._record.stage("perceive"):
+                kept.frame = self._perceiver.perceive(kept.seen).frame
 
     def _encoding(self, kept: KeptFrame) -> Encoding:
         if not self._stream.reuse:
@@ -169,11 +303,20 @@ class StreamForecaster:
         self._due_s += period_s * (np.floor(overdue_s / period_s) + 1)  # computed: a gap may hold any number of periods
         return True
 
-    def _tell(self, due: Due) -> None:
-        if due.whole != self._was_whole:
-            at = f"{due.task.scene}, {due.arrival.sweep.stamp_s:.2f} s"
-            if due.whole:
-                self._notices.say("forecasting", f"from {at}: the history is whole")
-            else:
-                self._notices.say("persistence", f"from {at}: a frame of the history is missing")
-            self._was_whole = due.whole
+    def _tell(self, due: Due, why: str) -> None:
+        if why == self._told:
+            return
+        self._told, at = why, f"from {due.arrival.drive[1]}, {due.arrival.sweep.stamp_s:.2f} s"
+        held = f" ({self.judge.advantage:+.1%} IoU above persistence)" if self.judge and self.judge.instants else ""
+        if why:
+            self._notices.say(PERSISTENCE, f"{at}: {why}" + (held if why == LOSING else ""))
+        else:
+            self._notices.say("forecasting", f"{at}: the history is whole" +
+                              (f" and the network is believed{held}" if self.judge else ""))
+
+
+def scored_frames(future_s: np.ndarray) -> list[int]:
+    """Which of the forecast frames, so many seconds ahead [F], are scored: those at 1, 2 and 3 s; the last one where
+    the forecast ends before."""
+    return [index for index, seconds in enumerate(future_s)
+            if np.abs(np.array(HORIZONS_S) - seconds).min() < SAME_STAMP_S] or [len(future_s) - 1]

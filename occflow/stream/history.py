@@ -14,32 +14,31 @@ from occflow.grid import VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Sweep
 from occflow.models.flow_model import Encoding
 from occflow.occupancy.building.labels import flat_voxels, voxelise
-from occflow.occupancy.building.returns import revolution_begin, sweep_returns
+from occflow.occupancy.building.returns import Returns, revolution_begin, sweep_returns
+from occflow.occupancy.building.sightings import sighted
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.stream.console import Notices
-from occflow.stream.settings import StreamSettings
+from occflow.stream.settings import LOG, StreamSettings
 from occflow.stream.source import refusal
 
 SAME_STAMP_S = 1e-6  # stamps are whole microseconds
 MAX_TURN_RAD_PER_S = 3.0  # no road vehicle turns faster
 
 
-@dataclass(frozen=True)
-class KeptReturns:
-    """Of a sweep what frames are made of: its stamp, near returns [M, 3] (world, metres) and their labels [M]."""
-
-    stamp_s: float
-    points_m: np.ndarray
-    labels: np.ndarray
-
-
 @dataclass
 class KeptFrame:
-    """A frame of the stream, and its encoding once there is one."""
+    """An instant of the stream.
 
-    frame: OccupancyFrame
+    Args:
+        seen: what its sweeps have shown, as they have: a Sighting, or voxels with the log's own labels.
+        frame: what forecasters see of it: `seen`, or what was perceived of it, once somebody has asked for that.
+        encoding: of the frame, once there is one.
+    """
+
+    seen: OccupancyFrame
+    frame: OccupancyFrame | None = None
     encoding: Encoding | None = None
 
 
@@ -54,18 +53,19 @@ class CausalHistory:
     def __init__(self, grid: VoxelGrid, occupancy: OccupancySettings, stream: StreamSettings, span_s: float,
                  notices: Notices) -> None:
         self._grid, self._occupancy, self._stream, self._span_s = grid, occupancy, stream, span_s
-        self._min_points = occupancy.causal_min_points
         self._notices = notices
         self._poses: deque[tuple[float, np.ndarray]] = deque()
-        self._returns: deque[KeptReturns] = deque()
+        self._returns: deque[Returns] = deque()
         self._frames: deque[KeptFrame] = deque()
         self._last: Sweep | None = None
+        self.beginnings = 0  # how often it began anew
 
     def forget(self) -> None:
         """Start anew: what comes next has nothing to do with what was."""
         for kept in (self._poses, self._returns, self._frames):
             kept.clear()
         self._last = None
+        self.beginnings += 1
 
     def add(self, sweep: Sweep) -> bool:
         """Take a sweep; False where it is left out because it cannot be believed or comes too late."""
@@ -81,30 +81,31 @@ class CausalHistory:
                               "sweep is left out")
             return False
         self._last = sweep
-        labels = returns.labels if self._stream.labels else np.full_like(returns.labels, UNLABELLED)
         self._poses.append((sweep.stamp_s, sweep.world_from_ego))
-        self._returns.append(KeptReturns(sweep.stamp_s, returns.points(), labels))
+        self._returns.append(returns)
         _drop_before(self._returns, sweep.stamp_s - self._stream.accumulate_s, lambda one: one.stamp_s)
         _drop_before(self._poses, sweep.stamp_s - self._stream.ego_motion_s, lambda one: one[0], at_least=2)
         oldest_s = sweep.stamp_s - self._span_s - self._stream.history_tolerance_s
-        _drop_before(self._frames, oldest_s, lambda one: one.frame.stamp_s)
+        _drop_before(self._frames, oldest_s, lambda one: one.seen.stamp_s)
         return True
 
     def make_frame(self) -> KeptFrame:
-        """The frame of the last sweep, from it and those just before it; unlabelled voxels are UNLABELLED."""
+        """The instant of the last sweep, from it and those just before it: what a build has as a keyframe's sighting,
+        or voxels with the log's labels, UNLABELLED where no return has one."""
         stamp_s, pose = self._poses[-1]
-        grid_from_world = invert(pose)
-        flat = np.concatenate([flat_voxels(self._grid, grid_from_world, one.points_m) for one in self._returns])
-        labels = np.concatenate([one.labels for one in self._returns])
-        occupied, classes = self._voxels(flat[flat >= 0], labels[flat >= 0])
-        self._frames.append(KeptFrame(OccupancyFrame(occupied, classes, pose, stamp_s)))
+        if self._stream.labels == LOG:
+            seen = self._labelled(pose, stamp_s)
+        else:
+            rays = self._occupancy.visibility and self._stream.perceives  # nobody else looks at them
+            seen = sighted(self._grid, pose, stamp_s, self._returns, "", self._occupancy.causal_min_points, rays)
+        self._frames.append(KeptFrame(seen, None if self._stream.perceives else seen))
         return self._frames[-1]
 
     def before(self, present: KeptFrame, num_frames: int, interval_s: float) -> list[KeptFrame] | None:
         """The history of `num_frames` that ends at a frame of ours; None where one of them is missing."""
-        wanted_s = [present.frame.stamp_s - back * interval_s for back in reversed(range(1, num_frames))]
-        found = [min(self._frames, key=lambda kept: abs(kept.frame.stamp_s - at_s)) for at_s in wanted_s]
-        far = any(abs(kept.frame.stamp_s - at_s) > self._stream.history_tolerance_s
+        wanted_s = [present.seen.stamp_s - back * interval_s for back in reversed(range(1, num_frames))]
+        found = [min(self._frames, key=lambda kept: abs(kept.seen.stamp_s - at_s)) for at_s in wanted_s]
+        far = any(abs(kept.seen.stamp_s - at_s) > self._stream.history_tolerance_s
                   for kept, at_s in zip(found, wanted_s))
         return None if far else [*found, present]
 
@@ -122,12 +123,19 @@ class CausalHistory:
             return sweep.world_from_sensor
         return revolution_begin(sweep, self._last, sweep, self._occupancy.revolution_s)
 
+    def _labelled(self, pose: np.ndarray, stamp_s: float) -> OccupancyFrame:
+        """The frame at a pose [4, 4] of the kept returns and their labels."""
+        flat = np.concatenate([flat_voxels(self._grid, invert(pose), one.points()) for one in self._returns])
+        labels = np.concatenate([one.labels for one in self._returns])
+        return OccupancyFrame(*self._voxels(flat[flat >= 0], labels[flat >= 0]), pose, stamp_s)
+
     def _voxels(self, flat: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Occupied voxels [N] and their classes [N] by the labelled ones of the returns at `flat` [M]."""
-        occupied = np.flatnonzero(np.bincount(flat, minlength=self._grid.num_voxels) >= self._min_points)
+        occupied = np.flatnonzero(np.bincount(flat, minlength=self._grid.num_voxels)
+                                  >= self._occupancy.causal_min_points)
         classes = np.full(len(occupied), UNLABELLED, dtype=np.uint8)
         voting = labels != UNLABELLED
-        if voting.any():  # an unlabelled stream is spared the rest
+        if voting.any():  # a log without labels is spared the rest
             ones = np.ones(int(voting.sum()))
             voted, theirs = voxelise(self._grid.num_voxels, flat[voting], labels[voting], ones, ones, 1)
             known = np.isin(occupied, voted)

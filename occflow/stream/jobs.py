@@ -14,19 +14,22 @@ from occflow.errors import InputError, spelt_out
 from occflow.forecasting.checkpoint import refuse_other_windows
 from occflow.forecasting.networks import load_student
 from occflow.grid import VoxelGrid
-from occflow.jobs.sources import configured_device, ensure_log, ensure_store, prepare_torch
+from occflow.jobs.sources import configured_device, configured_perception, ensure_log, ensure_store, prepare_torch
 from occflow.jobs.train import distill_mfd, train_teacher
 from occflow.logs.open import open_log
 from occflow.logs.protocol import DrivingLog
 from occflow.models.flow_model import FlowModel
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.settings import OccupancySettings
+from occflow.perception.perceive import Perceiver
+from occflow.stream.accuracy import ForecastsToScore, accuracy
 from occflow.stream.clock import SystemClock
 from occflow.stream.console import Console, Notices, Progress
 from occflow.stream.forecaster import StreamForecaster, StreamNetwork
+from occflow.stream.judge import Judge
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.loop import Inbox, Interruption, Worker, run_stream
-from occflow.stream.results import write_pictures, write_report
+from occflow.stream.results import SCORED, scores_markdown, write_pictures, write_report
 from occflow.stream.settings import DemoSettings, StreamSettings, settings_of
 from occflow.stream.sinks import LastForecasts, LiveWindow
 from occflow.stream.source import Replay
@@ -39,9 +42,10 @@ TRIAL_BYTES = 1 << 20  # more than a report takes
 class Demo:
     """The parts of a demo, put together and not yet running."""
 
-    log_name: str
+    log: DrivingLog
     scenes: list[str]
     grid: VoxelGrid
+    occupancy: OccupancySettings
     record: LatencyRecord
     notices: Notices
     progress: Progress
@@ -49,8 +53,15 @@ class Demo:
     source: Replay
     inbox: Inbox | None
     last: LastForecasts
+    to_score: ForecastsToScore | None
+    judge: Judge | None
+    scored_s: list[float]
     window: LiveWindow | None
     stop: threading.Event
+
+    @property
+    def log_name(self) -> str:
+        return self.log.name
 
     def tick(self) -> bool:
         """Look after progress line and window; False when the window was closed."""
@@ -73,7 +84,8 @@ def realtime_demo(config: Mapping) -> tuple[Path, str]:
         the folder of the results (report.json, report.md, forecast.npz, stream.gif) and the table.
 
     Raises:
-        InputError: no student, a log that cannot be read, settings that are not usable, results that cannot be written.
+        InputError: no student or perception, a log that cannot be read, settings that are not usable, results that
+            cannot be written.
         SystemExit: with status 128 + signal after SIGTERM and SIGHUP.
     """
     settings = settings_of(DemoSettings, config["stream"])
@@ -95,11 +107,39 @@ def realtime_demo(config: Mapping) -> tuple[Path, str]:
             console.write(table)  # a full disk takes the files, not what was measured
         try:
             with interruption.allowed():
+                found = score(demo, console) if demo.to_score and interruption.status == 0 else None
+            if found:
+                table, lost = write_report(run_dir, demo, config["stream"], interruption.first, found)
+                console.write(scores_markdown(found, demo.record.summary(), SCORED.format(**found)))
+        except KeyboardInterrupt:
+            console.write("interrupted: the accuracy is left out")
+        try:
+            with interruption.allowed():
                 lost += write_pictures(run_dir, demo, config, interruption.status == 0)
         except KeyboardInterrupt:
             console.write("interrupted: the pictures are left out")
     _end(run_dir, demo, lost, interruption)
     return run_dir, table
+
+
+def score(demo: Demo, console: Console) -> dict | None:
+    """Hold what was delivered against the occupancy built from the log; None where that cannot be, and one line why."""
+    kept = demo.to_score.kept
+    if not kept:
+        console.write("no accuracy: no forecast of the network to score was delivered in time")
+        return None
+    scenes = {one.scene for one in kept}
+    console.write(f"scoring {len(kept)} forecasts against the occupancy built of {len(scenes)} scenes "
+                  "(stream.score=false leaves that out)")
+    try:
+        found = accuracy(kept, demo.log, demo.grid, demo.occupancy, demo.scored_s)
+    except (InputError, OSError) as error:
+        console.write(spelt_out(f"no accuracy: {error}"))
+        return None
+    if not found["instants"]:
+        console.write("no accuracy: the log has no keyframe at the time of any forecast")
+        return None
+    return found
 
 
 def _end(run_dir: Path, demo: Demo, lost: list[str], interruption: Interruption) -> None:
@@ -159,15 +199,22 @@ def assemble(config: Mapping) -> Demo:
     scenes, grid = streamed_scenes(log, settings.split, settings.max_scenes), model.settings.grid
     clock, stop = SystemClock(), threading.Event()
     record = LatencyRecord(clock)
-    progress = Progress(record, StreamNetwork.name, clock, Console())
+    progress = Progress(record, StreamNetwork.name, clock, Console(), lambda: forecaster.judge.line if forecaster.judge
+                        else "")
     notices = Notices(progress.tell)
     occupancy = OccupancySettings.from_dict(config["data"]["occupancy"])
-    forecaster = StreamForecaster(StreamNetwork(model, record), occupancy, stream, config["seed"], record, notices)
+    perceiver = Perceiver(configured_perception(config)) if stream.perceives else None
+    forecaster = StreamForecaster(StreamNetwork(model, record), occupancy, stream, config["seed"], record, notices,
+                                  perceiver)
+    to_score = ForecastsToScore(forecaster.scored) if settings.score else None
+    if to_score:
+        forecaster.watch = to_score.watch
     last, window = LastForecasts(settings.gif_forecasts), open_window(settings.display, grid, config["view"])
     worker = Worker(forecaster, [last, window] if window else [last], stream.deadline_s, clock, record)
     inbox = Inbox(stream.max_waiting_sweeps, record) if stream.pace > 0 else None
     source = Replay(log, scenes, stream.pace, settings.loops, clock, notices, stop, stream.longest_pause_s)
-    return Demo(log.name, scenes, grid, record, notices, progress, worker, source, inbox, last, window, stop)
+    return Demo(log, scenes, grid, occupancy, record, notices, progress, worker, source, inbox, last, to_score,
+                forecaster.judge, forecaster.scored_s, window, stop)
 
 
 def ensure_student(config: Mapping) -> FlowModel:

@@ -13,7 +13,7 @@ from occflow.eval.sections import figure, table
 from occflow.run_record import process_mib
 from occflow.stream.clock import Clock
 
-STAGES = ("accumulate", "encode", "propose", "network", "decode", "deliver")
+STAGES = ("accumulate", "perceive", "encode", "propose", "network", "decode", "deliver", "centre", "judge")
 MEMORY_KEPT = 3_600  # samples of the resident memory: then every other one is given up and half as many are taken
 KEPT = 36_000  # measurements of a stage: an hour at 10 Hz, so that a stream's own record does not grow without bound
 
@@ -63,12 +63,17 @@ class LatencyRecord:
         """Statistics of the ages of one forecaster's forecasts."""
         return statistics(self._ages_ms[name]) if name in self._ages_ms else statistics(())
 
+    def all_ages(self) -> dict[str, float]:
+        """Statistics of the ages of all forecasts; no jitter, since they are not in order."""
+        values = [value for ages in list(self._ages_ms.values()) for value in list(ages)]
+        return {**statistics(values), "jitter": None}
+
     def summary(self) -> dict:
         """Everything, for JSON."""
         return {"seconds": round(self._clock.now() - self._start_s, 2), "sweeps": self.sweeps, "used": self.used,
                 "delivered": dict(self.delivered), "dropped": dict(self.dropped),
                 "stage_ms": {name: statistics(values) for name, values in self._stages_ms.items()},
-                "age_ms": {name: self.ages(name) for name in list(self._ages_ms)},
+                "age_ms": {name: self.ages(name) for name in list(self._ages_ms)}, "all_ages_ms": self.all_ages(),
                 "memory_mib": [None if math.isnan(value) else round(value, 1) for value in self.memory_mib],
                 "memory_every_s": self._memory_every_s, "memory_peak_mib": round(self.memory_peak_mib, 1)}
 

@@ -86,13 +86,15 @@ class Worker:
             self._record.drop("forecasts late before they began")
             return
         forecast = self._forecaster.forecast(due)
-        if self._age_s(due.arrival) > self._deadline_s:
+        in_time = self._age_s(due.arrival) <= self._deadline_s
+        if in_time:
+            with self._record.stage("deliver"):
+                for sink in self._sinks:
+                    sink.deliver(forecast)
+            self._record.deliver(forecast.name, self._age_s(due.arrival))
+        else:
             self._record.drop("forecasts late")
-            return
-        with self._record.stage("deliver"):
-            for sink in self._sinks:
-                sink.deliver(forecast)
-        self._record.deliver(forecast.name, self._age_s(due.arrival))
+        self._forecaster.look_back(in_time)
 
     def _age_s(self, arrival: Arrival) -> float:
         return self._clock.now() - arrival.arrived_s

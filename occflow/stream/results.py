@@ -1,5 +1,5 @@
-"""What a stream leaves in its folder: the report, the last forecast, an animation (what was seen and foreseen, and
-below it what the car saw when the time had come); one that fails leaves the others."""
+"""What a stream leaves in its folder: the report of speed and accuracy, the last forecast, an animation (what was seen
+and foreseen, and below it what the car saw when the time had come); one that fails leaves the others."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from PIL import Image
 
 from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError, spelt_out
+from occflow.eval.report_record import SCORES
+from occflow.eval.sections import TITLES, figure, percent, table
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.records import one_line
 from occflow.run_record import machine, versions
+from occflow.stream.accuracy import DELIVERED
 from occflow.stream.console import Console
 from occflow.stream.forecaster import StreamForecast
+from occflow.stream.judge import PERSISTENCE, SAME_INSTANT_S
 from occflow.stream.latency import latency_markdown
+from occflow.stream.settings import LOG, NONE, PERCEIVED
 from occflow.stream.sinks import shown_frames
 from occflow.viewing.headless import PICTURES_LACK, open3d_installed
 from occflow.viewing.palette import gif_palette
@@ -31,33 +36,69 @@ from occflow.viewing.pictures import GAP_PX, MARGIN_PX
 if TYPE_CHECKING:
     from occflow.stream.jobs import Demo
 
-SAME_INSTANT_S = 0.1  # a later present this near to the time of a forecast frame shows what came true
 SHORTEST_S, LONGEST_S = 0.05, 1.0  # a picture stays
 
 Row = list[Image.Image]
 
+LABELS_SAID = {
+    PERCEIVED: "Frames are perceived: labels and what no ray met by the perception stage (stream.labels=perceived)",
+    LOG: "Frames are the voxels that returns met, with the log's own labels, which no car has (stream.labels=log)",
+    NONE: "Frames are the voxels that returns met, without labels (stream.labels=none)"}
+SELF_SCORED = ("By its own eyes: each forecast against what was perceived when its time had come, where a ray reached; "
+               "the last {running_s:g} s ({instants} instants in all).")
+SCORED = ("Against the occupancy built from the log afterwards, of past and future sweeps and its own labels: "
+          "{instants} delivered forecasts, the same in every row, in the ego's guessed grids.")
 
-def write_report(run_dir: Path, demo: Demo, settings: Mapping,
-                 ended_by: signal.Signals | None) -> tuple[str, list[str]]:
-    """Write report.json and report.md; returns the table, and the names of the files that could not be written."""
-    summary, counts = demo.record.summary(), dict(demo.notices.counts)
+
+def write_report(run_dir: Path, demo: Demo, settings: Mapping, ended_by: signal.Signals | None,
+                 accuracy: Mapping | None = None) -> tuple[str, list[str]]:
+    """Write report.json and report.md; returns the tables, and the names of the files that could not be written.
+
+    Args:
+        accuracy: of the forecasts against the built occupancy, where that was measured (occflow.stream.accuracy).
+    """
+    summary, counts, judge = demo.record.summary(), dict(demo.notices.counts), demo.judge
     noticed = "; ".join(f"{count} x {kind}" for kind, count in counts.items()) or "nothing"
-    table = f"{latency_markdown(summary)}\n\nNoticed: {noticed}."
-    shown = ", ".join(f"{key} {settings[key]}" for key in ("pace", "rate_hz", "labels", "reuse", "loops"))
+    running = judge and {"seconds": demo.scored_s, "instants": judge.instants, "running_s": settings["running_s"],
+                         "advantage": None if np.isnan(judge.advantage) else judge.advantage,
+                         "believed": judge.believed, "rows": judge.figures()}
+    tables = [f"{LABELS_SAID[settings['labels']]}.", latency_markdown(summary),
+              *([scores_markdown(running, summary, SELF_SCORED.format(**running))] if running else []),
+              *([scores_markdown(accuracy, summary, SCORED.format(**accuracy))] if accuracy else []),
+              f"Noticed: {noticed}."]
+    text = "\n\n".join(tables)
+    shown = ", ".join(f"{key} {settings[key]}" for key in ("pace", "rate_hz", "labels", "reuse", "fallback", "loops"))
 
     def write_record(path: Path) -> None:
         write_json(path, {
             "log": demo.log_name, "scenes": demo.scenes, "interrupted": ended_by is not None,
-            "signal": ended_by and ended_by.name, **summary, "notices": counts,
+            "signal": ended_by and ended_by.name, **summary, "labels": settings["labels"], "self_scores": running,
+            "accuracy": accuracy, "notices": counts,
             "last_notices": list(demo.notices.last), "settings": dict(settings), "machine": machine(),
             "versions": versions()})
 
     def write_table(path: Path) -> None:
         with atomic_file(path) as partial:
-            text = f"# Stream of {spelt_out(demo.log_name)}\n\nSettings: {shown}.\n\n{table}\n"
-            partial.write_text(text, encoding="utf-8")
+            partial.write_text(f"# Stream of {spelt_out(demo.log_name)}\n\nSettings: {shown}.\n\n{text}\n",
+                               encoding="utf-8")
 
-    return table, _lost(run_dir, {"report.json": write_record, "report.md": write_table})
+    return text, _lost(run_dir, {"report.json": write_record, "report.md": write_table})
+
+
+def scores_markdown(scores: Mapping, summary: Mapping, meaning: str) -> str:
+    """A table of speed and accuracy: `rows` of `scores` beside the ages of `summary`; what they are held against."""
+    times = "/".join(f"{seconds:g}" for seconds in scores["seconds"])
+    head = ("forecast", "delivered", "age p50 / p99, ms", *(f"{TITLES[score]} {times} s" for score in SCORES))
+    rows = []
+    for name, row in scores["rows"].items():
+        age, count = summary["age_ms"].get(name, {}), summary["delivered"].get(name)
+        if name == DELIVERED:
+            age, count = summary["all_ages_ms"], sum(summary["delivered"].values())
+        rows.append([name, "-" if count is None else str(count),
+                     f"{figure(age.get('p50'), 0)} / {figure(age.get('p99'), 0)}" if age else "-",
+                     *(percent(row[score]) for score in SCORES)])
+    lines = table(head, rows) if rows else []
+    return "\n".join([f"{meaning} Percent.", "", *lines]).rstrip() if rows else f"{meaning} Nothing could be scored."
 
 
 def write_pictures(run_dir: Path, demo: Demo, config: Mapping, draw: bool) -> list[str]:
@@ -70,7 +111,8 @@ def write_pictures(run_dir: Path, demo: Demo, config: Mapping, draw: bool) -> li
     if wanted and not open3d_installed():
         Console().write(f"no {run_dir / 'stream.gif'}: {PICTURES_LACK}")
     elif wanted:
-        writers["stream.gif"] = lambda path: animate(demo.last.kept(), path, demo.grid, config["view"])
+        writers["stream.gif"] = lambda path: animate(demo.last.kept(), path, demo.grid, config["view"],
+                                                       config["stream"]["labels"])
     return _lost(run_dir, writers, told=True)
 
 
@@ -94,15 +136,18 @@ def _lost(run_dir: Path, writers: Mapping[str, Callable[[Path], Path | None]], t
     return lost
 
 
-def animate(forecasts: list[StreamForecast], path: Path, grid: VoxelGrid, view: Mapping) -> Path | None:
+def animate(forecasts: list[StreamForecast], path: Path, grid: VoxelGrid, view: Mapping, labels: str) -> Path | None:
     """Write forecasts one after the other as a GIF, at the stream's own pace; None without any.
+
+    `labels` are those of the frames, by their name in stream.labels.
 
     Raises:
         InputError: a view setting is not usable, or no renderer.
     """
     if not forecasts:
         return None
-    pictures = [_picture(forecast, forecasts[place + 1:], grid, view) for place, forecast in enumerate(forecasts)]
+    pictures = [_picture(forecast, forecasts[place + 1:], grid, view, labels)
+                for place, forecast in enumerate(forecasts)]
     steps_s = np.diff([forecast.task.present.stamp_s for forecast in forecasts], append=np.inf)
     durations_ms = np.rint(1000 * np.clip(steps_s, SHORTEST_S, LONGEST_S)).astype(int).tolist()
     palette = gif_palette()
@@ -113,15 +158,18 @@ def animate(forecasts: list[StreamForecast], path: Path, grid: VoxelGrid, view: 
     return path
 
 
-def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelGrid, view: Mapping) -> Image.Image:
+def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelGrid, view: Mapping,
+             labels: str) -> Image.Image:
     """The present and its forecast, below it what was seen then, with a heading and the legend."""
     task = forecast.task
     record = ForecastRecord(grid, task.history, (), {forecast.name: forecast.frames}, task.scene)
     panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
     present, *foreseen = shown_frames(forecast, list(view_value(view, "times_s", "[1,2,3]")))
     seen = [seen_at(frame.stamp_s, task.scene, later) for frame in foreseen]
-    rows = [[panels.frame(present, _remark(task.present)), *(panels.frame(frame, "forecast") for frame in foreseen)],
-            [_note(panels, ["what the LiDAR saw", "when the time had come:"]),
+    what = "what was perceived" if labels == PERCEIVED else "what the LiDAR saw"
+    rows = [[panels.frame(present, _remark(task.present, labels)),
+             *(panels.frame(frame, "forecast") for frame in foreseen)],
+            [_note(panels, [what, "when the time had come:"]),
              *(_note(panels, ["no frame of then"]) if frame is None else panels.frame(frame, "seen then")
                for frame in seen)]]
     panels.labels.update(range(NUM_CLASSES))  # one legend for all pictures, so that nothing jumps
@@ -137,12 +185,14 @@ def seen_at(stamp_s: float, scene: str, later: list[StreamForecast]) -> Occupanc
 
 
 def _heading(forecast: StreamForecast) -> str:
-    how = "persistence (no whole history yet)" if forecast.name == "persistence" else f"{forecast.name}, live"
+    how = f"persistence ({forecast.why})" if forecast.name == PERSISTENCE else f"{forecast.name}, live"
     return f"{forecast.task.scene}   {forecast.drive_s:.1f} s into the drive   forecast by {how}"
 
 
-def _remark(present: OccupancyFrame) -> str:
-    return "seen, no labels" if len(present.labels) and (present.labels == UNLABELLED).all() else "seen"
+def _remark(present: OccupancyFrame, labels: str) -> str:
+    if len(present.labels) and (present.labels == UNLABELLED).all():
+        return "seen, no labels"
+    return "perceived" if labels == PERCEIVED else "seen, labels of the log"
 
 
 def _note(panels: Panels, lines: list[str]) -> Image.Image:

@@ -10,6 +10,9 @@ from typing import TypeVar
 from occflow.errors import InputError
 
 DISPLAYS = ("auto",)  # beside true and false
+PERCEIVED, LOG, NONE = LABELS = ("perceived", "log", "none")  # what a frame of the history is made of
+AUTO, NEVER = FALLBACKS = ("auto", "never")
+SAMPLE, CENTRE = JUDGED = ("sample", "centre")  # which forecast of the network is held against persistence
 SLOWEST_PACE = 1e-3  # 0.1 s of the recording take 100 s
 
 Settings = TypeVar("Settings")
@@ -32,14 +35,19 @@ class StreamSettings:
     """Pace, rate, deadline and the limits of what is believed; configs/stream/demo.yaml explains each.
 
     Raises:
-        InputError: a pace so slow that it is none.
+        InputError: a pace so slow that it is none, a name of the wrong kind.
     """
 
     pace: float = 1.0
     rate_hz: float = 2.0
-    labels: bool = True
-    accumulate_s: float = 0.5
+    labels: str = PERCEIVED
+    accumulate_s: float = 1.0
     reuse: bool = True
+    fallback: str = AUTO
+    judged: str = SAMPLE
+    fallback_instants: int = 4
+    fallback_margin: float = 0.01
+    running_s: float = 20.0
     deadline_s: float = 1.0
     max_waiting_sweeps: int = 8
     history_tolerance_s: float = 0.2
@@ -53,6 +61,15 @@ class StreamSettings:
     def __post_init__(self) -> None:
         if 0 < self.pace < SLOWEST_PACE:
             raise InputError(f"stream.pace: {self.pace!r} is not 0 (without waiting) or at least {SLOWEST_PACE:g}")
+
+        for name, known in (("labels", LABELS), ("fallback", FALLBACKS), ("judged", JUDGED)):
+            if getattr(self, name) not in known:
+                raise InputError(f"stream.{name}: {getattr(self, name)!r} is not known; known: {', '.join(known)}")
+
+    @property
+    def perceives(self) -> bool:
+        """Whether what is seen becomes labelled, completed occupancy; only then can the stream judge itself by it."""
+        return self.labels == PERCEIVED
 
     def refuse_uneven_rate(self, frame_interval_s: float) -> None:
         """The history's frames are forecast instants of the past, so one of these must lie where it wants a frame.
@@ -81,6 +98,7 @@ class DemoSettings:
     loops: int
     display: bool | str
     gif_forecasts: int
+    score: bool
 
     def __post_init__(self) -> None:
         for name in ("checkpoint", "run_dir"):

@@ -13,7 +13,8 @@ from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import save_forecasts
-from occflow.stream.forecaster import StreamForecast
+from occflow.stream.forecaster import MISSING, StreamForecast
+from occflow.stream.judge import PERSISTENCE
 from occflow.viewing.cameras import Camera, preset
 from occflow.viewing.headless import apply_camera, load_open3d, open3d_mesh, plain_look
 from occflow.viewing.meshes import Mesh, join
@@ -32,7 +33,8 @@ def shown_frames(forecast: StreamForecast, seconds: list[float]) -> list[Occupan
 
 
 class LastForecasts:
-    """Keeps the last forecasts of a stream, and the last one that the network made, however long ago."""
+    """Keeps the last forecasts of a stream, and the last one that the network delivered, however long ago; where it has
+    delivered none, the last one that persistence made of a whole history."""
 
     def __init__(self, number: int) -> None:
         self._kept: deque[StreamForecast] = deque(maxlen=max(1, number))
@@ -40,11 +42,12 @@ class LastForecasts:
 
     def deliver(self, forecast: StreamForecast) -> None:
         self._kept.append(forecast)
-        if forecast.name != "persistence":
+        none_better = self._made is None or self._made.name == PERSISTENCE
+        if forecast.name != PERSISTENCE or none_better and forecast.why != MISSING:
             self._made = forecast
 
     def save(self, path: Path, grid: VoxelGrid) -> Path | None:
-        """Write the last forecast that the network made, for player and render; None without one."""
+        """Write that forecast, for player and render; None without one."""
         made = self._made
         if made is None:
             return None

@@ -20,7 +20,7 @@ class SlowForecaster:
     """A forecast is due at every sweep and takes `seconds`."""
 
     def __init__(self, clock: FakeClock, seconds: float) -> None:
-        self.clock, self.seconds, self.observed = clock, seconds, []
+        self.clock, self.seconds, self.observed, self.delivered = clock, seconds, [], []
 
     def observe(self, arrival: Arrival):
         self.observed.append(arrival.sweep.stamp_s)
@@ -29,6 +29,9 @@ class SlowForecaster:
     def forecast(self, task):
         self.clock.spend(self.seconds)
         return SimpleNamespace(name="slow", stamp_s=task.arrival.sweep.stamp_s)
+
+    def look_back(self, delivered: bool) -> None:
+        self.delivered.append(delivered)
 
 
 class Collector(list):

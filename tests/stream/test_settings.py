@@ -15,8 +15,11 @@ NUMBERS = {
     "history_tolerance_s": ["0", "1e9"], "ego_motion_s": ["0", "[1]"], "max_gap_s": ["0"],
     "longest_pause_s": ["0", ".nan", "soon"], "max_speed_m_per_s": ["0"], "max_acceleration_m_per_s2": [".nan"],
     "max_pose_error_m": ["{a:1}"], "loops": ["-1", "0", "2.0", "abc", "null"], "max_scenes": ["0", "x"],
-    "gif_forecasts": ["-1", "1e9", "null"]}
-OTHERS = {"labels": ["2", "null"], "reuse": ["maybe"], "split": ["3"], "run_dir": ["null", "3", "''"],
+    "gif_forecasts": ["-1", "1e9", "null"], "fallback_instants": ["0", "1.5"], "fallback_margin": ["-0.1", "2"],
+    "running_s": ["0", ".inf"]}
+OTHERS = {"labels": ["2", "null", "true", "guessed"], "fallback": ["null", "false", "sometimes"],
+          "judged": ["null", "best"], "score": ["null", "2", "maybe"], "reuse": ["maybe"], "split": ["3"],
+          "run_dir": ["null", "3", "''"],
           "checkpoint": ["null", "[a]"], "display": ["1", "0", "never", "null"]}
 
 

@@ -17,6 +17,7 @@ from stream_world import Drive
 from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import save_checkpoint
+from occflow.jobs.perception import configured_network
 from occflow.logs.protocol import Sweep
 from occflow.models.flow_model import FlowModel
 from occflow.models.settings import settings_from_config
@@ -26,20 +27,24 @@ from occflow.stream import results
 from occflow.stream.jobs import Demo, assemble
 
 SMALL = ["data.grid.origin_m=[-12,-12,-1]", "data.grid.shape=[30,30,8]", "data.history=2", "data.horizon=2",
-         "model.mean_trunk.widths=[8,8,8]", "model.velocity_trunk.widths=[8,8,8]"]
+         "model.mean_trunk.widths=[8,8,8]", "model.velocity_trunk.widths=[8,8,8]", "perception.network.widths=[8,8]",
+         "perception.network.patch_channels=8", "perception.network.voxel_channels=4",
+         "perception.network.head_channels=8"]
 
 
 @pytest.fixture
 def overrides(tiny_log_root, tmp_path) -> list[str]:
-    """A tiny log, replayed without end to a small untrained student."""
+    """A tiny log, replayed without end to an untrained perception and a small untrained student that nobody doubts."""
     values = [*SMALL, "log=nuscenes", f"log.root={tiny_log_root}", "log.version=v1.0-tiny", f"run_dir={tmp_path}/run",
               f"stream.run_dir={tmp_path}/stream", "stream.loops=2000", "stream.display=false", "workers=1",
               "stream.gif_forecasts=0", "stream.pace=0", "stream.deadline_s=60",
-              f"stream.checkpoint={tmp_path}/run/student.safetensors"]
+              f"stream.checkpoint={tmp_path}/run/student.safetensors", "stream.fallback=never"]
     config = compose_config(values)
     settings = settings_from_config(config["data"], config["model"])
     (tmp_path / "run").mkdir()
     save_checkpoint(tmp_path / "run" / "student.safetensors", FlowModel(settings), "student", settings, config)
+    perception = configured_network(config)
+    save_checkpoint(tmp_path / "run" / "perception.safetensors", perception, "perception", perception.settings, config)
     return values
 
 
@@ -121,6 +126,52 @@ def demo_of(overrides, tmp_path, monkeypatch):
         stream_jobs.realtime_demo(compose_config([*overrides, "stream.loops=1", *more]))
         return json.loads((tmp_path / "stream" / "report.json").read_text())
     return run
+
+
+def test_the_report_has_an_accuracy_beside_each_speed(demo_of, tmp_path, capsys):
+    """By the stream's own eyes, and by the occupancy built afterwards; they say which labels were used."""
+    report = demo_of(Drive(num_sweeps=21, names=["one"]))
+    assert report["labels"] == "perceived" and report["stage_ms"]["perceive"]["count"] >= 10
+    assert set(report["self_scores"]["rows"]) == {"student-1", "centre", "persistence"}
+    assert list(report["accuracy"]["rows"]) == ["delivered", "student-1", "centre", "persistence"]
+    assert report["accuracy"]["instants"] == 7 and report["accuracy"]["rows"]["persistence"]["iou"][0] > 0
+    text, out = (tmp_path / "stream" / "report.md").read_text(), capsys.readouterr().out
+    for said in ("By its own eyes", "Against the occupancy built", "stream.labels=perceived", "| persistence | 1 |"):
+        assert said in text and said in out
+    assert "scoring 10 forecasts against the occupancy built of 1 scenes" in out
+
+
+def test_a_network_that_has_proved_nothing_is_not_delivered_and_the_report_says_so(demo_of, tmp_path):
+    report = demo_of(Drive(num_sweeps=21, names=["one"]), "stream.fallback=auto", "stream.fallback_instants=50")
+    assert list(report["delivered"]) == ["persistence"] and report["notices"]["persistence"] == 2
+    assert report["accuracy"]["rows"]["delivered"] == report["accuracy"]["rows"]["persistence"]
+    assert list(load_forecasts(tmp_path / "stream" / "forecast.npz").forecasts) == ["persistence"]
+
+
+@pytest.mark.parametrize("labels", ["log", "none"])
+def test_without_perception_nothing_is_judged_and_no_checkpoint_is_asked_for(demo_of, labels):
+    report = demo_of(Drive(num_sweeps=21, names=["one"]), f"stream.labels={labels}", "stream.fallback=auto",
+                     "perception.checkpoint=none.safetensors")
+    assert report["self_scores"] is None and report["delivered"]["student-1"] == 10
+    assert list(report["accuracy"]["rows"]) == ["delivered", "student-1", "persistence"]
+    assert (report["accuracy"]["rows"]["persistence"]["miou"][0] > 0.1) == (labels == "log")
+
+
+def test_a_log_without_keyframes_gets_one_line_in_place_of_an_accuracy(demo_of, capsys):
+    class Bare(Drive):
+        def keyframes(self, scene: str) -> list:
+            return []
+
+    assert demo_of(Bare(num_sweeps=9, names=["one"]))["accuracy"] is None
+    assert "no accuracy: drive: scene one has no keyframes" in capsys.readouterr().out
+    assert demo_of(Drive(num_sweeps=9, names=["one"]), "stream.score=false")["accuracy"] is None
+
+
+def test_ctrl_c_ends_the_scoring_and_leaves_the_rest(demo_of, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stream_jobs, "accuracy", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    report = demo_of(Drive(num_sweeps=9, names=["one"]))
+    assert report["accuracy"] is None and "the accuracy is left out" in capsys.readouterr().out
+    assert (tmp_path / "stream" / "forecast.npz").is_file()
 
 
 class UnluckyDrive(Drive):
@@ -216,6 +267,7 @@ def test_a_reader_of_the_output_that_leaves_takes_nothing_else_with_it(demo_of, 
     ("stream.rate_hz=3", "stream.rate_hz"), ("stream.pace=-1", "stream.pace"), ("stream.split=night", "stream.split"),
     ("stream.deadline_s=soon", "stream.deadline_s"), ("stream.display=true", "display"),
     ("stream.max_scenes=0", "stream.max_scenes"), ("stream.labels=2", "stream.labels"),
+    ("stream.labels=true", "stream.labels"), ("perception.checkpoint=none.safetensors", "none.safetensors"),
     ("stream.rate_hz=1e9", "stream.rate_hz"), ("stream.loops=-1", "stream.loops")])
 def test_settings_that_are_not_usable_are_named(overrides, override, named, monkeypatch):
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
