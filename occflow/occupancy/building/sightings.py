@@ -27,7 +27,7 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
         rays: also find out which voxels were observed.
     """
     cells, grid_from_world = cell_grid(grid), invert(world_from_grid)
-    counts = np.zeros(cells.num_voxels, np.uint16)
+    counts = np.zeros(cells.num_voxels, np.uint32)
     ages = [np.zeros(cells.num_voxels, np.uint8) for _ in range(2)]  # youngest and oldest
     met = []
     for returns in [seen[index] for index in spaced([one.stamp_s for one in seen])]:
@@ -35,7 +35,7 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
         met.append((flat[flat >= 0], min(MOST, round((stamp_s - returns.stamp_s) / TICK_S))))
     for (flat, age), (last, last_age) in zip(met, reversed(met)):
         ages[0][flat], ages[1][last] = age, last_age  # what comes later stays
-        np.add.at(counts, flat, np.uint16(1))
+        np.add.at(counts, flat, np.uint32(1))
     filled = np.flatnonzero(counts)
     voxels, _ = voxels_of_cells(filled, grid)
     flat = np.flatnonzero(np.bincount(voxels, counts[filled], grid.num_voxels) >= min_points)
