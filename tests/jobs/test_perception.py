@@ -207,7 +207,7 @@ def test_a_run_perceives_with_its_own_network_else_with_the_project_s(config, tm
     assert (shipped.parent.name, shipped.name) == ("pretrained", "perception.safetensors")
     with pytest.raises(InputError, match="mine.safetensors: no such checkpoint of the perception stage; make one with"):
         configured_perception(config("perception.checkpoint=mine.safetensors"))
-    with pytest.raises(InputError, match="perception.safetensors: perceives on grid .*configured is .*perception.checkpoint=PATH"):
+    with pytest.raises(InputError, match="safetensors: perceives on grid .*configured is .*perception.checkpoint=PATH"):
         configured_perception(config("data.grid.voxel_size_m=0.4"))
 
 
