@@ -26,7 +26,14 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.storage.frame_block import read_block, write_block
 from occflow.occupancy.storage.scene_file import SceneFile, write_scene
-from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
+from occflow.occupancy.storage.store import (
+    FIRST_HALF,
+    SECOND_HALF,
+    OccupancyStore,
+    StoreLayout,
+    finish_store,
+    start_store,
+)
 from occflow.occupancy.windows import WindowSource, refuse_other_interval, window_keys
 from occflow.packing import pack
 from occflow.records import sealed
@@ -67,6 +74,21 @@ def test_windows_are_cut_from_it(store):
     keys = window_keys(store, "val", history=2, horizon=1)
     assert [(key.scene, key.start) for key in keys] == [("street-2", 0), ("street-2", 1)]
     assert WindowSource(store, 2, 1).read(keys[1]).present.token == "street-2-2"
+
+
+def test_every_scene_has_a_first_half_to_learn_from_and_a_second_to_score(store):
+    assert store.parts("val") == [("street-2", range(4))] and store.parts() == [("street-1", range(4)),
+                                                                               ("street-2", range(4))]
+    first, second = store.parts(FIRST_HALF), store.parts(SECOND_HALF)
+    assert first == [("street-1", range(2)), ("street-2", range(2))]
+    assert second == [("street-1", range(2, 4)), ("street-2", range(2, 4))]
+    for half, start in ((FIRST_HALF, 0), (SECOND_HALF, 2)):  # no window has frames of both
+        keys = window_keys(store, half, history=1, horizon=1)
+        assert [(key.scene, key.start) for key in keys] == [("street-1", start), ("street-2", start)]
+    with pytest.raises(InputError, match="no scene of split 'first_half' has the 2 [+] 1 frames"):
+        window_keys(store, FIRST_HALF, history=2, horizon=1)
+    with pytest.raises(InputError, match="no split 'third_half'"):
+        store.parts("third_half")
 
 
 def test_a_source_cuts_windows_as_it_is_told(store):

@@ -200,9 +200,8 @@ def test_a_short_training_sees_more_than_the_raw_voxels(town, tmp_path, figure):
     frames = examples(town, "val")
     found = quality(trained, town, frames)
     raw, perceived = found["raw"], found["perceived"]
-    figure("IoU beyond the raw voxels'", perceived["iou"] - raw["iou"], above=0.0)
-    figure("mIoU", perceived["miou"], above=0.0)
-    figure("movable IoU", perceived["movable_iou"], above=0.0)
-    figure("expected calibration error", found["ece"], below=1.0)
+    figure("IoU beyond the raw voxels'", perceived["iou"] - raw["iou"], above=0.0)  # 0.22 to 0.32 over eight seeds
+    figure("mIoU beyond the raw voxels'", perceived["miou"] - raw["miou"], above=0.0)  # 0.15 to 0.23
+    figure("expected calibration error", found["ece"], below=0.12)  # 0.01 to 0.04
     assert raw["movable_iou"] == 0 and raw["miou"] < 0.1 and found["frames"] == len(frames) == 33
     assert sum(count for _, _, count in found["reliability"]) <= len(frames) * PLACE.num_voxels
