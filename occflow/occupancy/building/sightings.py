@@ -26,23 +26,21 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
         min_points: returns that make a voxel occupied.
         rays: also find out which voxels were observed.
     """
-    cells, grid_from_world = cell_grid(grid), invert(world_from_grid)
-    counts = np.zeros(cells.num_voxels, np.uint32)
-    ages = [np.zeros(cells.num_voxels, np.uint8) for _ in range(2)]  # youngest and oldest
-    met = []
+    grid_from_world, met, ages = invert(world_from_grid), [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)]
     for returns in [seen[index] for index in spaced([one.stamp_s for one in seen])]:
-        flat = flat_voxels(cells, grid_from_world, returns.points())
-        met.append((flat[flat >= 0], min(MOST, round((stamp_s - returns.stamp_s) / TICK_S))))
-    for (flat, age), (last, last_age) in zip(met, reversed(met)):
-        ages[0][flat], ages[1][last] = age, last_age  # what comes later stays
-        np.add.at(counts, flat, np.uint32(1))
-    filled = np.flatnonzero(counts)
-    voxels, _ = voxels_of_cells(filled, grid)
-    flat = np.flatnonzero(np.bincount(voxels, counts[filled], grid.num_voxels) >= min_points)
+        cells = flat_voxels(cell_grid(grid), grid_from_world, returns.points())
+        met.append(cells[cells >= 0])
+        ages.append(np.full(len(met[-1]), min(MOST, round((stamp_s - returns.stamp_s) / TICK_S)), np.uint8))
+    met, ages = np.concatenate(met), np.concatenate(ages)
+    order = np.argsort(met, kind="stable")  # of the returns in a cell, the oldest first
+    first = np.flatnonzero(np.diff(met[order], prepend=-1))
+    counts = np.diff(first, append=len(met))
+    cells, oldest, youngest = met[order[first]], ages[order[first]], ages[order[first + counts - 1]]
+    voxels, _ = voxels_of_cells(cells, grid)
+    flat = np.flatnonzero(np.bincount(voxels, counts, grid.num_voxels) >= min_points)
     observed = _observed(grid, grid_from_world, seen, flat) if rays else None
     return Sighting(flat, np.full(len(flat), UNLABELLED, np.uint8), world_from_grid, stamp_s, token, observed=observed,
-                    cells=filled.astype(np.int32), counts=np.minimum(counts[filled], MOST).astype(np.uint8),
-                    youngest=ages[0][filled], oldest=ages[1][filled])
+                    cells=cells, counts=np.minimum(counts, MOST).astype(np.uint8), youngest=youngest, oldest=oldest)
 
 
 def _observed(grid: VoxelGrid, grid_from_world: np.ndarray, seen: Sequence[Returns], flat: np.ndarray) -> np.ndarray:
