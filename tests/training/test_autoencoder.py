@@ -17,11 +17,10 @@ class OneFrame:
     def __init__(self, volume: np.ndarray) -> None:
         self.one = OccupancyFrame.from_dense(volume, np.eye(4))
 
-    def scenes(self, split):
-        return ["a", "b"]
+    num = 2  # frames of each scene
 
-    def num_frames(self, scene):
-        return 2
+    def parts(self, split):
+        return [(scene, range(self.num)) for scene in ("a", "b")]
 
     def frame(self, scene, index):
         return self.one
@@ -56,10 +55,7 @@ class Empty(OneFrame):
 
     def __init__(self, frames: int) -> None:
         super().__init__(np.full(GRID.shape, FREE, dtype=np.uint8))
-        self.frames = frames
-
-    def num_frames(self, scene):
-        return self.frames
+        self.num = frames
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
