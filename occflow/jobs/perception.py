@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from occflow.atomic import write_json
@@ -14,10 +14,14 @@ from occflow.jobs.train import made_once, training_device, training_run
 from occflow.occupancy.settings import configured_grid
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.perception.network import PerceptionNetwork, PerceptionSettings
+from occflow.perception.perceive import Perceiver
 from occflow.records import conform
 from occflow.training.perception import train_perception as perception_training
 from occflow.training.processes import rank
+from occflow.viewing.headless import PICTURES_LACK, open3d_installed
+from occflow.viewing.pictures import render_perceived
 
+SHOWN = 3  # instants in the picture
 EVERY = 5  # frames of a held-out scene from one to the next that is judged
 
 
@@ -49,7 +53,23 @@ def train_perception(config: Mapping) -> tuple[Path, str]:
     found = quality(network.to(training_device(config)), store, keys)
     if rank() == 0:
         write_json(path.with_name("perception_quality.json"), found)
+        draw(network, store, judged_frames(store, config["eval"]["split"]), config["view"],
+             path.with_name("perception.png"))
     return path, quality_markdown(found)
+
+
+def draw(network: PerceptionNetwork, store: OccupancyStore, keys: Sequence[tuple[str, int]], view: Mapping,
+         path: Path) -> None:
+    """A picture of up to SHOWN of these instants, evenly chosen; a line where Open3D is missing."""
+    if not open3d_installed():
+        print(f"no {path}: {PICTURES_LACK}", flush=True)
+        return
+    perceiver, instants = Perceiver(network), []
+    for key in keys[len(keys) // (2 * SHOWN)::max(1, len(keys) // SHOWN)][:SHOWN]:
+        sighting = store.sighting(*key)
+        instants.append((sighting, perceiver.perceive(sighting).frame, store.frame(*key)))
+    render_perceived(store.grid, instants, view, path)
+    print(f"picture: {path}", flush=True)
 
 
 def _start_from(path: Path, network: PerceptionNetwork) -> None:

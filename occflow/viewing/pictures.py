@@ -3,7 +3,8 @@ history, then truth beside the forecasts, with what differs below each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from occflow.atomic import atomic_file
+from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
 from occflow.viewing.film import Film, shown_forecasts
@@ -62,6 +64,30 @@ def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
         strips.append(legend(table.width, size, "against the truth", panels.difference_legend()))
         strips.append(legend(table.width, size, FIGURES, ()))
     sheet = stack(strips, SHEET_GAP_PX, SHEET_MARGIN_PX)
+    with atomic_file(Path(path)) as partial:
+        sheet.save(partial, format="PNG", optimize=True)
+
+
+def render_perceived(grid: VoxelGrid, instants: Sequence[Frames], view: Mapping, path: Path) -> None:
+    """Write a sheet of what a car sees: a row an instant, of what its sweeps met, what is perceived of that, what
+    hindsight makes of the whole drive, and how the two differ.
+
+    Args:
+        instants: (met, perceived, hindsight), one or more, each in the grid of its instant.
+
+    Raises:
+        InputError: a view setting is wrong, or no renderer.
+    """
+    record = ForecastRecord(grid, (instants[0][0],), (), {}, "")
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"))
+    now = [[replace(frame, stamp_s=instants[0][0].stamp_s) for frame in frames] for frames in instants]
+    rows = [[*map(panels.frame, (met, seen, known)), panels.difference(known, seen)] for met, seen, known in now]
+    size = round(0.9 * panels.text_px)
+    table = panel_table(("sweeps of the last second", "perceived", "in hindsight", "perceived against hindsight"), rows,
+                        panels.text_px, SHEET_GAP_PX)
+    sheet = stack([table, legend(table.width, size, "classes", panels.class_legend()),
+                   legend(table.width, size, "against hindsight", panels.difference_legend())],
+                  SHEET_GAP_PX, SHEET_MARGIN_PX)
     with atomic_file(Path(path)) as partial:
         sheet.save(partial, format="PNG", optimize=True)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from occflow.viewing.cameras import preset
 from occflow.viewing.film import film_of_store
 from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS, gif_palette
 from occflow.viewing.panels import LegendEntry, Panels, legend
-from occflow.viewing.pictures import render_animation, render_film, render_sheet
+from occflow.viewing.pictures import render_animation, render_film, render_perceived, render_sheet
 from occflow.viewing.scene import class_mesh
 
 VIEW = {"camera": "chase", "times_s": [1.0, 3.0], "panel_px": [160, 120], "animation_px": [120, 90],
@@ -112,3 +113,14 @@ def test_a_store_with_what_a_car_knew_then_is_drawn_and_explained(record, tmp_pa
     for source in film.sources.values():
         panels.frame(source[0])
     assert {"no class, low", "no class, high", "manmade"} <= {entry.name for entry in panels.class_legend()}
+
+
+def test_what_is_perceived_is_drawn_beside_the_sweeps_and_hindsight(record, tmp_path):
+    frame = record.history[-1]
+    later = replace(frame, stamp_s=frame.stamp_s + 100.0)
+    render_perceived(record.grid, [(frame, frame, frame), (later, later, later)], VIEW, tmp_path / "perceived.png")
+    picture = np.asarray(Image.open(tmp_path / "perceived.png").convert("RGB"))
+    assert picture.shape[1] > 4 * VIEW["panel_px"][0] and picture.shape[0] > 2 * VIEW["panel_px"][1]
+    with pytest.raises(InputError, match="no camera"):
+        render_perceived(record.grid, [(frame, frame, frame)], {**VIEW, "camera": "drone"}, tmp_path / "other.png")
+    assert not (tmp_path / "other.png").exists()
