@@ -63,7 +63,7 @@ def config(folder, tmp_path):
 
 def test_the_command_leaves_weights_their_quality_and_no_state(folder):
     run = folder / "run"
-    assert sorted(path.name for path in run.iterdir()) == ["perception.json", "perception.safetensors",
+    assert sorted(path.name for path in run.iterdir()) == ["perception.json", "perception.png", "perception.safetensors",
                                                            "perception_quality.json", "seconds.json", "stats.jsonl"]
     found = json.loads((run / "perception_quality.json").read_text())
     assert {"raw", "perceived", "ece", "threshold", "reliability", "frames"} == set(found) and found["frames"] == 3
