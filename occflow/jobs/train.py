@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -224,6 +225,6 @@ def distillation_feed(config: Mapping, forecaster: FlowModel) -> FlowFeed:
 def configured_feed(kind: type[Feed], config: Mapping, values: Mapping, store: OccupancyStore,
                     forecaster: FlowModel) -> Feed:
     """The training windows of a store, drawn as group `values` (train or distill) asks."""
-    windows = configured_windows(config, store)
+    windows = replace(configured_windows(config, store), names_truth=True)
     return kind(windows, windows.keys(config["train"]["split"], values["window_stride"]), forecaster, config["seed"],
                 Variety.from_config(values))

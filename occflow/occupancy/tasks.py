@@ -4,14 +4,15 @@ or made by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.grid import VoxelGrid
+from occflow.grid import OTHERS, VoxelGrid
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import FrameInGrid, OccupancyFrame
 from occflow.occupancy.settings import DEMO_INTERVAL_S, INPUT_KINDS, refuse_unknown
@@ -20,8 +21,17 @@ from occflow.occupancy.sighting import Sighting
 if TYPE_CHECKING:
     from occflow.occupancy.storage.store import OccupancyStore
 
-Perceive = Callable[[Sighting, VoxelGrid], OccupancyFrame]  # a trained perception network, and the sighting's grid
 GIVEN, EXTRAPOLATED = "G", "H-extrapolated"  # ego settings (docs/scores.md, "Windows")
+
+
+class Perceive(Protocol):
+    """A trained perception network; a sighting comes with its grid."""
+
+    def __call__(self, sighting: Sighting, grid: VoxelGrid) -> OccupancyFrame:
+        """What is perceived of a sighting."""
+
+    def named(self, frame: OccupancyFrame, sighting: Sighting, grid: VoxelGrid) -> OccupancyFrame:
+        """An unlabelled frame, with the classes that are perceived of the same instant's sighting."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ def stored_frames(store: OccupancyStore, scene: str, numbers: range, input_kind:
     """Frames of a scene: "occupancy", the full, labelled one; "lidar", what `perceive` makes of what the sweeps until
     each had shown; or "causal", the bare voxels of these.
 
+    Full frames of a log without labels have the classes that `perceive` gives them, where it is there.
+
     Raises:
         InputError: an unknown kind, no such frame, a store without causal frames, nothing that perceives, or a broken
             file.
@@ -100,8 +112,18 @@ def stored_frames(store: OccupancyStore, scene: str, numbers: range, input_kind:
         if perceive is None:
             raise InputError("input 'lidar' is what a network perceives; give one (perceive=...), or take 'causal'")
         return tuple(perceive(store.sighting(scene, number), store.grid) for number in numbers)
-    read = store.frame if input_kind == "occupancy" else store.causal_frame
-    return tuple(read(scene, number) for number in numbers)
+    if input_kind == "causal":
+        return tuple(store.causal_frame(scene, number) for number in numbers)
+    frames = tuple(store.frame(scene, number) for number in numbers)
+    if perceive is None or any((frame.labels != OTHERS).any() for frame in frames) \
+            or not store.scene_file(scene).causal:
+        return frames
+    try:
+        return tuple(perceive.named(frame, store.sighting(scene, number), store.grid)
+                     for frame, number in zip(frames, numbers))
+    except InputError as error:
+        warnings.warn(f"{store.path}: is of a log without labels, and none are perceived ({error})", stacklevel=2)
+        return frames
 
 
 def task_at(store: OccupancyStore, scene: str, present: int, history: int, horizon: int,

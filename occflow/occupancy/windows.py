@@ -107,7 +107,8 @@ class WindowSource:
             until then; "causal": their bare voxels, without labels. The truth is the full occupancy in any case.
         grid_pose: "ego": every frame in its own grid; "anchored": all frames in the present's grid (what leaves it
             is lost, what enters it from outside of a frame's own grid is free and unobserved).
-        perceive: what makes frames of sightings, for input "lidar".
+        perceive: what makes frames of sightings, for input "lidar", and names the voxels of a log without labels.
+        names_truth: the truth's, too: to learn from, never to score by.
 
     Raises:
         InputError: an unknown kind.
@@ -119,6 +120,7 @@ class WindowSource:
     input_kind: str = "occupancy"
     grid_pose: str = "ego"
     perceive: Perceive | None = None
+    names_truth: bool = False
 
     def __post_init__(self) -> None:
         refuse_unknown("data.input", self.input_kind, INPUT_KINDS)
@@ -137,7 +139,8 @@ class WindowSource:
         future = key.start + self.history
         seen = stored_frames(self.store, key.scene, range(key.start, future), input_kind or self.input_kind,
                              self.perceive)
-        truth = stored_frames(self.store, key.scene, range(future, future + self.horizon))
+        truth = stored_frames(self.store, key.scene, range(future, future + self.horizon),
+                              perceive=self.perceive if self.names_truth else None)
         window = Window.of(key, seen, truth)
         return anchored(window, self.store.grid) if self.grid_pose == "anchored" else window
 

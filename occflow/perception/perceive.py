@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,10 +26,12 @@ class Perceived:
     Args:
         frame: the voxels that are taken as occupied, with their classes.
         probability: [X, Y, Z] float32, of every voxel being occupied.
+        classes: [X, Y, Z] uint8, what every voxel most probably is if it is.
     """
 
     frame: OccupancyFrame
     probability: np.ndarray
+    classes: np.ndarray
 
     @property
     def confidence(self) -> np.ndarray:
@@ -63,10 +65,11 @@ class Perceiver:
         probability = logits[..., FREE].sigmoid()
         occupied = (probability > self.network.threshold).reshape(-1)
         flat = occupied.nonzero()[:, 0]
-        labels = logits.reshape(-1, logits.shape[-1])[flat, :FREE].argmax(dim=1)
-        frame = OccupancyFrame(flat.cpu().numpy(), labels.cpu().numpy().astype(np.uint8), sighting.world_from_grid,
-                               sighting.stamp_s, sighting.token, observed=sighting.observed)
-        return Perceived(frame, probability.cpu().numpy())
+        classes = logits[..., :FREE].argmax(dim=-1).cpu().numpy().astype(np.uint8)
+        flat = flat.cpu().numpy()
+        frame = OccupancyFrame(flat, classes.reshape(-1)[flat], sighting.world_from_grid, sighting.stamp_s,
+                               sighting.token, observed=sighting.observed)
+        return Perceived(frame, probability.cpu().numpy(), classes)
 
 
 class PerceivedFrames:
@@ -83,13 +86,26 @@ class PerceivedFrames:
         Raises:
             InputError: a grid that the network does not perceive on; whatever loading it raises.
         """
+        return self._once(_digest(sighting), grid, lambda perceiver: perceiver.perceive(sighting).frame)
+
+    def named(self, frame: OccupancyFrame, sighting: Sighting, grid: VoxelGrid) -> OccupancyFrame:
+        """An unlabelled frame with the classes that are perceived of the same instant's sighting, voxel by voxel.
+
+        Raises:
+            InputError: as a call.
+        """
+        def named(perceiver: Perceiver) -> OccupancyFrame:
+            return replace(frame, labels=perceiver.perceive(sighting).classes.reshape(-1)[frame.flat])
+
+        return self._once(b"named" + _digest(sighting), grid, named)
+
+    def _once(self, key: bytes, grid: VoxelGrid, make: Callable[[Perceiver], OccupancyFrame]) -> OccupancyFrame:
         self._perceiver = self._perceiver or Perceiver(self._load())
         if grid != self._perceiver.grid:
             raise InputError(f"the network perceives on grid {self._perceiver.grid.to_dict()}, the sighting is on "
                              f"{grid.to_dict()}; take a network and a store of one grid")
-        key = _digest(sighting)
         if key not in self._kept:
-            self._kept[key] = self._perceiver.perceive(sighting).frame
+            self._kept[key] = make(self._perceiver)
             self._kept_bytes += self._kept[key].num_bytes
             while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
                 self._kept_bytes -= self._kept.popitem(last=False)[1].num_bytes

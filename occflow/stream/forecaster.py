@@ -13,7 +13,7 @@ from torch import Tensor
 from occflow.errors import InputError
 from occflow.eval.protocols import HORIZONS_S
 from occflow.forecasting.rules import persisted
-from occflow.models.flow_model import EMPTY, Encoding, FlowModel, ModelSettings
+from occflow.models.flow_model import EMPTY, Condition, Encoding, FlowModel, ModelSettings
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import EXTRAPOLATED, Target, Task
@@ -23,9 +23,10 @@ from occflow.stream.console import Notices
 from occflow.stream.history import SAME_STAMP_S, CausalHistory, KeptFrame
 from occflow.stream.judge import PERSISTENCE, Judge
 from occflow.stream.latency import LatencyRecord
-from occflow.stream.settings import CENTRE, StreamSettings
+from occflow.stream.settings import CENTRE, SAMPLE, StreamSettings
 from occflow.stream.source import Arrival
 
+NAMES = {CENTRE: CENTRE, SAMPLE: "student-1"}  # of the network's forecasts, by what stream.delivers calls them
 MOST_EARLY = 0.45  # of the time between forecasts: a sweep that comes earlier than this is never taken for the due one
 MISSING, UNPROVED, LOSING = "a frame of the history is missing", "the network has yet to prove itself", \
     "the network loses"  # why persistence speaks
@@ -77,7 +78,8 @@ class LookedBack:
     Args:
         delivered: what went out.
         task: its history and targets, all voxels with classes.
-        frames: of each forecast of the network by name, F frames; of the centre, only the scored ones hold anything.
+        frames: of each forecast of the network by name, F frames; of the one that is not delivered, only the scored
+            ones hold anything.
     """
 
     delivered: StreamForecast
@@ -90,22 +92,26 @@ class Futures:
     """What the network foresees.
 
     Args:
-        frames: one sample of the future, F frames.
-        centre: makes the centre of the futures, those frames of it that are named by their index.
+        frames: the forecast that is to be delivered, F frames.
+        other: makes the other one, those frames of it that are named by their index.
     """
 
     frames: Frames
-    centre: Callable[[Sequence[int]], Frames]
+    other: Callable[[Sequence[int]], Frames]
 
 
 class StreamNetwork:
     """The one-step student of forecasting.networks, taken apart for a stream: every frame is encoded once, the steps of
-    a forecast are timed one by one."""
+    a forecast are timed one by one.
 
-    name = "student-1"
+    Args:
+        delivers: the centre of the futures, where the residual about the mean is zero, or one sample of them.
+    """
 
-    def __init__(self, model: FlowModel, record: LatencyRecord) -> None:
+    def __init__(self, model: FlowModel, record: LatencyRecord, delivers: str = CENTRE) -> None:
         self.model, self._record = model.eval(), record
+        self._delivers, self._other = (delivers, *(one for one in NAMES if one != delivers))
+        self.name, self.other_name = NAMES[self._delivers], NAMES[self._other]
 
     @torch.inference_mode()
     def encode(self, frame: OccupancyFrame) -> Encoding:
@@ -116,31 +122,40 @@ class StreamNetwork:
             return encoding
 
     def forecast(self, task: Task, encoded: Sequence[Encoding], seed: int) -> Frames:
-        """One sample of the task's future, as `StudentForecaster.forecast` gives it."""
+        """What is delivered: as `StudentForecaster.forecast` gives a sample, or `RegressionForecaster.forecast` the
+        centre."""
         return self.futures(task, encoded, seed).frames
 
     @torch.inference_mode()
     def futures(self, task: Task, encoded: Sequence[Encoding], seed: int) -> Futures:
-        """One sample of the task's future, and their centre for who asks for it."""
+        """What is delivered of the task's futures, and the other forecast for who asks for it: until then it costs
+        nothing."""
         with self._record.stage("propose"):
             observation = self.model.observe(task, encoded=encoded)
             self._finish()
         with self._record.stage("network"):
             condition = self.model.condition(observation)
-            noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
-            state = condition.state(self.model.one_step(noise.to(self.model.device), condition))
+            state = self._state(self._delivers, condition, seed)
             self._finish()
         with self._record.stage("decode"):
             decode = self.model.decoder(observation, task.targets)
             frames = decode(state)
 
         @torch.inference_mode()
-        def centre(horizon: Sequence[int]) -> Frames:
-            with self._record.stage("centre"):
-                mean = condition.state(torch.zeros_like(state))
-                return decode(_only(mean, observation.layout.support, horizon))
+        def other(horizon: Sequence[int]) -> Frames:
+            with self._record.stage("other"):
+                found = self._state(self._other, condition, seed)
+                return decode(_only(found, observation.layout.support, horizon))
 
-        return Futures(frames, centre)
+        return Futures(frames, other)
+
+    def _state(self, kind: str, condition: Condition, seed: int) -> Tensor:
+        """The state [N, C + 1] of the centre, which needs no flow, or of a sample."""
+        mean = condition.forecast.mean
+        if kind == CENTRE:
+            return condition.state(torch.zeros_like(mean))
+        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
+        return condition.state(self.model.one_step(noise.to(self.model.device), condition))
 
     def _finish(self) -> None:
         """Wait for a device that works behind Python's back, so that each stage has its own milliseconds."""
@@ -179,8 +194,7 @@ class StreamForecaster:
         self.scored = scored_frames(self._future_s)
         span_s = interval_s * (self._settings.num_history - 1)
         self._history = CausalHistory(self._settings.grid, occupancy, stream, span_s, notices)
-        judged = CENTRE if stream.judged == CENTRE else network.name
-        self.judge = Judge(self._settings.grid, self.scored, judged, stream) if stream.perceives else None
+        self.judge = Judge(self._settings.grid, self.scored, network.name, stream) if stream.perceives else None
         self._made: tuple[Due, Task, StreamForecast, Futures | None] | None = None  # the last one
         self._beginning = -1
         self._drive: tuple[int, str] | None = None
@@ -257,7 +271,7 @@ class StreamForecaster:
         futures = futures or self._futures(due, task)
         frames = {self._network.name: futures.frames}
         if self.judge:
-            frames[CENTRE] = futures.centre(self.scored)
+            frames[self._network.other_name] = futures.other(self.scored)
             self.judge.foresee(task.present, task.targets, frames)
         return frames
 

@@ -199,13 +199,13 @@ def assemble(config: Mapping) -> Demo:
     scenes, grid = streamed_scenes(log, settings.split, settings.max_scenes), model.settings.grid
     clock, stop = SystemClock(), threading.Event()
     record = LatencyRecord(clock)
-    progress = Progress(record, StreamNetwork.name, clock, Console(), lambda: forecaster.judge.line if forecaster.judge
+    network = StreamNetwork(model, record, stream.delivers)
+    progress = Progress(record, network.name, clock, Console(), lambda: forecaster.judge.line if forecaster.judge
                         else "")
     notices = Notices(progress.tell)
     occupancy = OccupancySettings.from_dict(config["data"]["occupancy"])
     perceiver = Perceiver(configured_perception(config)) if stream.perceives else None
-    forecaster = StreamForecaster(StreamNetwork(model, record), occupancy, stream, config["seed"], record, notices,
-                                  perceiver)
+    forecaster = StreamForecaster(network, occupancy, stream, config["seed"], record, notices, perceiver)
     to_score = ForecastsToScore(forecaster.scored) if settings.score else None
     if to_score:
         forecaster.watch = to_score.watch

@@ -51,7 +51,7 @@ class Judge:
 
     Args:
         horizon: indices of the forecast frames that are scored.
-        judged: name of the forecast that speaks for the network.
+        judged: name of the forecast that speaks for the network: the one that is delivered.
     """
 
     def __init__(self, grid: VoxelGrid, horizon: Sequence[int], judged: str, settings: StreamSettings) -> None:

@@ -67,7 +67,8 @@ def write_report(run_dir: Path, demo: Demo, settings: Mapping, ended_by: signal.
               *([scores_markdown(accuracy, summary, SCORED.format(**accuracy))] if accuracy else []),
               f"Noticed: {noticed}."]
     text = "\n\n".join(tables)
-    shown = ", ".join(f"{key} {settings[key]}" for key in ("pace", "rate_hz", "labels", "reuse", "fallback", "loops"))
+    shown = ", ".join(f"{key} {settings[key]}" for key in ("pace", "rate_hz", "labels", "reuse", "delivers", "fallback",
+                                                            "loops"))
 
     def write_record(path: Path) -> None:
         write_json(path, {

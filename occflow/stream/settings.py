@@ -12,7 +12,7 @@ from occflow.errors import InputError
 DISPLAYS = ("auto",)  # beside true and false
 PERCEIVED, LOG, NONE = LABELS = ("perceived", "log", "none")  # what a frame of the history is made of
 AUTO, NEVER = FALLBACKS = ("auto", "never")
-SAMPLE, CENTRE = JUDGED = ("sample", "centre")  # which forecast of the network is held against persistence
+CENTRE, SAMPLE = DELIVERS = ("centre", "sample")  # which forecast of the network goes out, and is held to persistence
 SLOWEST_PACE = 1e-3  # 0.1 s of the recording take 100 s
 
 Settings = TypeVar("Settings")
@@ -44,7 +44,7 @@ class StreamSettings:
     accumulate_s: float = 1.0
     reuse: bool = True
     fallback: str = AUTO
-    judged: str = SAMPLE
+    delivers: str = CENTRE
     fallback_instants: int = 4
     fallback_margin: float = 0.01
     running_s: float = 20.0
@@ -62,7 +62,7 @@ class StreamSettings:
         if 0 < self.pace < SLOWEST_PACE:
             raise InputError(f"stream.pace: {self.pace!r} is not 0 (without waiting) or at least {SLOWEST_PACE:g}")
 
-        for name, known in (("labels", LABELS), ("fallback", FALLBACKS), ("judged", JUDGED)):
+        for name, known in (("labels", LABELS), ("fallback", FALLBACKS), ("delivers", DELIVERS)):
             if getattr(self, name) not in known:
                 raise InputError(f"stream.{name}: {getattr(self, name)!r} is not known; known: {', '.join(known)}")
 

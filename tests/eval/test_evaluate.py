@@ -33,9 +33,6 @@ class MemoryStore:
     def scenes(self, split: str | None) -> list[str]:
         return list(self.lengths)
 
-    def parts(self, split: str | None) -> list[tuple[str, range]]:
-        return [(scene, range(count)) for scene, count in self.lengths.items()]
-
     def num_frames(self, scene: str) -> int:
         return self.lengths[scene]
 

@@ -21,6 +21,7 @@ from occflow.models.student_networks import around
 from occflow.stream.clock import SystemClock
 from occflow.stream.forecaster import StreamNetwork
 from occflow.stream.latency import LatencyRecord
+from occflow.stream.settings import DELIVERS
 from occflow.training.autoencoder import PatchSet, train_autoencoder
 from occflow.training.distillation import distill
 from occflow.training.feeding import WindowFeed
@@ -103,10 +104,12 @@ def test_a_students_forecasts(two_devices, small_forecaster, small_settings, str
         assert row.forecast(street_window.task, 0).frames
 
 
-def test_a_streams_forecasts(two_devices, small_forecaster, street_window):
-    network = StreamNetwork(small_forecaster, LatencyRecord(SystemClock()))
+@pytest.mark.parametrize("delivers", DELIVERS)
+def test_a_streams_forecasts(two_devices, small_forecaster, street_window, delivers):
+    network = StreamNetwork(small_forecaster, LatencyRecord(SystemClock()), delivers)
     encoded = [network.encode(frame) for frame in street_window.history]
     assert network.forecast(street_window.task, encoded, 0)
+    assert network.futures(street_window.task, encoded, 0).other([1])
 
 
 @pytest.mark.parametrize("decided", ["truth", "sample"])

@@ -12,7 +12,7 @@ from small_forecaster import GRID
 from stream_world import Drive, FakeClock, moved
 
 from occflow.errors import InputError
-from occflow.forecasting.networks import StudentForecaster
+from occflow.forecasting.networks import NetworkForecaster, RegressionForecaster, StudentForecaster
 from occflow.grid import NUM_CLASSES
 from occflow.logs.protocol import UNLABELLED, Sweep
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
@@ -22,19 +22,25 @@ from occflow.stream.console import Notices
 from occflow.stream.forecaster import StreamForecast, StreamForecaster, StreamNetwork
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.loop import Worker, run_stream
-from occflow.stream.settings import StreamSettings
+from occflow.stream.settings import CENTRE, DELIVERS, StreamSettings
 from occflow.stream.sinks import LastForecasts, shown_frames
 from occflow.stream.source import Arrival, Replay
 
 SEED = 3
 
 
-@pytest.fixture
-def network(small_forecaster) -> StreamNetwork:
+@pytest.fixture(params=DELIVERS)
+def network(small_forecaster, request) -> StreamNetwork:
     """A small student with weights that do something."""
     for head in (small_forecaster.mean.mean_head, small_forecaster.mean.scale_head):
         torch.nn.init.normal_(head.weight, std=0.1)
-    return StreamNetwork(small_forecaster, LatencyRecord(FakeClock()))
+    return StreamNetwork(small_forecaster, LatencyRecord(FakeClock()), request.param)
+
+
+def in_batch(network: StreamNetwork) -> tuple[NetworkForecaster, NetworkForecaster]:
+    """The forecasters, of whole windows, of what the stream delivers and of what else it makes."""
+    sample, centre = StudentForecaster(network.model), RegressionForecaster(network.model)
+    return (sample, centre) if network.name == "student-1" else (centre, sample)
 
 
 @pytest.fixture
@@ -68,16 +74,35 @@ def test_streamed_forecasts_are_the_batch_forecasts(network, forecaster, labels)
     for head in network.model.autoencoder.existence:
         torch.nn.init.constant_(head.bias, 0.3)  # so that forecasts are not nearly empty
     made = forecasts(forecaster(labels=labels)[0], drive(9))
-    student = StudentForecaster(network.model)
-    network_made = {stamp: one for stamp, one in made.items() if one.name == "student-1"}
-    assert list(network_made) == [0.5, 1.0, 1.5, 2.0]
+    forecaster, _ = in_batch(network)
+    network_made = {stamp: one for stamp, one in made.items() if one.name == network.name}
+    assert list(network_made) == [0.5, 1.0, 1.5, 2.0] and network.name in ("student-1", "centre")
     for one in network_made.values():
-        batch = student.forecast(one.task, SEED).frames
+        batch = forecaster.forecast(one.task, SEED).frames
         assert sum(len(frame.flat) for frame in batch) > 100
         for streamed, frame in zip(one.frames, batch, strict=True):
             assert np.array_equal(streamed.flat, frame.flat) and np.array_equal(streamed.labels, frame.labels)
             assert np.array_equal(streamed.world_from_grid, frame.world_from_grid)
             assert streamed.stamp_s == frame.stamp_s
+
+
+def test_the_other_forecast_is_the_batchs_where_it_is_scored_and_is_made_when_asked_for(network, forecaster):
+    """By default no flow is evaluated before the forecast of a stream is out."""
+    assert StreamNetwork(network.model, network._record).name == CENTRE
+    for head in (*network.model.autoencoder.existence, network.model.autoencoder.from_latent):
+        torch.nn.init.normal_(head.weight, std=2.0)  # so that forecasts that differ are told apart
+    evaluated = []
+    network.model.velocity.register_forward_hook(lambda *_: evaluated.append(1))
+    task = next(one.task for one in forecasts(forecaster()[0], drive(5)).values() if one.name == network.name)
+    encoded = [network.encode(frame) for frame in task.history]
+    evaluated.clear()
+    futures = network.futures(task, encoded, SEED)
+    assert len(evaluated) == (network.name != CENTRE)
+    frames = futures.other([1])
+    assert len(evaluated) == 1 and network._record.summary()["stage_ms"]["other"]["count"] == 1
+    delivered, other = (each.forecast(task, SEED).frames[1] for each in in_batch(network))
+    assert np.array_equal(frames[1].flat, other.flat) and np.array_equal(frames[1].labels, other.labels)
+    assert not np.array_equal(delivered.flat, other.flat)
 
 
 def test_streamed_forecasts_are_those_of_a_built_store(network, forecaster):
@@ -88,7 +113,7 @@ def test_streamed_forecasts_are_those_of_a_built_store(network, forecaster):
     made = forecasts(forecaster(labels="none")[0], drive(9))
     for stamp_s in (1.0, 2.0):
         task = replace(made[stamp_s].task, history=(built[stamp_s - 0.5], built[stamp_s]))
-        batch = StudentForecaster(network.model).forecast(task, SEED).frames
+        batch = in_batch(network)[0].forecast(task, SEED).frames
         for streamed, frame in zip(made[stamp_s].frames, batch, strict=True):
             assert np.array_equal(streamed.flat, frame.flat) and np.array_equal(streamed.labels, frame.labels)
 
@@ -99,7 +124,7 @@ def test_each_frame_is_encoded_once(network, forecaster, reuse):
     stream, _ = forecaster(rate_hz=4.0, reuse=reuse)
     made = forecasts(stream, drive(9))
     names = [one.name for one in made.values()]
-    assert names == ["persistence"] * 2 + ["student-1"] * 7
+    assert names == ["persistence"] * 2 + [network.name] * 7
     assert network._record.summary()["stage_ms"]["encode"]["count"] == (9 if reuse else 2 * 7)
 
 
@@ -113,10 +138,10 @@ def test_history_is_half_a_second_apart_at_any_rate(forecaster):
 
 
 @pytest.mark.parametrize("sweep_s", [0.2, 0.207])
-def test_a_sensor_at_5_hz_keeps_the_history_whole(forecaster, sweep_s):
+def test_a_sensor_at_5_hz_keeps_the_history_whole(network, forecaster, sweep_s):
     """Its sweeps do not lie on the raster of half a second: the nearest ones are taken."""
     made = forecasts(forecaster()[0], drive(20, sweep_s=sweep_s))
-    assert [one.name for one in made.values()] == ["persistence", *["student-1"] * (len(made) - 1)]
+    assert [one.name for one in made.values()] == ["persistence", *[network.name] * (len(made) - 1)]
     assert max(abs(stamp / 0.5 - round(stamp / 0.5)) for stamp in made) * 0.5 <= sweep_s / 2 + 1e-6
 
 
@@ -126,7 +151,7 @@ def test_the_guessed_grid_poses_are_the_drives_own(forecaster):
         assert np.allclose(frame.world_from_grid, Drive().ego_pose(frame.stamp_s), atol=0.2)
 
 
-def test_what_has_no_label_reaches_the_network_so_and_nobody_else(forecaster, tmp_path):
+def test_what_has_no_label_reaches_the_network_so_and_nobody_else(network, forecaster, tmp_path):
     """Networks know UNLABELLED; forecasts, pictures and files know classes only."""
     made, kept = forecasts(forecaster(labels="none")[0], drive(5)), LastForecasts(2)
     for one in made.values():
@@ -134,15 +159,15 @@ def test_what_has_no_label_reaches_the_network_so_and_nobody_else(forecaster, tm
         assert all((frame.labels < NUM_CLASSES).all() for frame in (*one.frames, *shown_frames(one, [1.0])))
         kept.deliver(one)
     record = load_forecasts(kept.save(tmp_path / "forecast.npz", GRID))
-    assert (record.history[-1].labels == 0).all() and list(record.forecasts) == ["student-1"]
+    assert (record.history[-1].labels == 0).all() and list(record.forecasts) == [network.name]
 
 
-def test_the_last_forecast_of_the_network_is_kept_where_the_stream_ends_without_it(forecaster, tmp_path):
+def test_the_last_forecast_of_the_network_is_kept_where_the_stream_ends_without_it(network, forecaster, tmp_path):
     """In the first sweep of another scene, say."""
     made, kept = list(forecasts(forecaster()[0], drive(5)).values()), LastForecasts(1)
     for one in (made[-1], replace(made[0], name="persistence")):
         kept.deliver(one)
-    assert list(load_forecasts(kept.save(tmp_path / "forecast.npz", GRID)).forecasts) == ["student-1"]
+    assert list(load_forecasts(kept.save(tmp_path / "forecast.npz", GRID)).forecasts) == [network.name]
 
 
 def test_a_new_drive_starts_anew(forecaster):
@@ -174,14 +199,14 @@ def faulty(kind: str, sweeps: list[Sweep]) -> tuple[list[Sweep], float]:
 
 
 @pytest.mark.parametrize("kind", ["silence", "pose jump", "out of order", "clock ran back", "drops"])
-def test_faults_are_told_and_overcome_within_one_history(forecaster, kind):
+def test_faults_are_told_and_overcome_within_one_history(network, forecaster, kind):
     """The history is 0.5 s long; a forecast's period is added, since recovery shows at the next forecast."""
     stream, notices = forecaster(rate_hz=4.0)
     sweeps, well_s = faulty(kind, drive(46, sweep_s=0.1))
     made = forecasts(stream, sweeps)
     assert kind in notices.counts or kind == "drops"
     late = [one.name for stamp, one in made.items() if stamp >= well_s + 0.5 + 0.25]
-    assert len(late) >= 2 and set(late) == {"student-1"}
+    assert len(late) >= 2 and set(late) == {network.name}
     if kind in ("silence", "pose jump", "clock ran back"):
         assert notices.counts["persistence"] == 2 and notices.counts["forecasting"] == 2  # the start, and the fault
 
@@ -196,7 +221,7 @@ def all_faults(sweeps: list[Sweep]) -> Iterator[Sweep | None]:
             yield None if index in (80, 81) else moved(sweeps[index], 5.0) if index >= 65 else sweeps[index]
 
 
-def test_one_run_with_all_faults(forecaster):
+def test_one_run_with_all_faults(network, forecaster):
     """Through source, threads and worker: it goes on to the end, tells each fault, and is whole one history later."""
     class FaultyLog(Drive):
         def sweeps(self, scene: str) -> Iterator[Sweep]:
@@ -217,27 +242,27 @@ def test_one_run_with_all_faults(forecaster):
     # the history of 0.5 s, and a period of 0.25 s, since recovery shows at the next forecast
     for well_s, until_s in ((3.0, 4.05), (5.0, 6.5), (6.5, 8.0), (8.2, 9.5), (9.8, 12.0)):
         names = [name for stamp, name in made.items() if well_s + 0.75 <= stamp < until_s]
-        assert names and set(names) == {"student-1"}, well_s
+        assert names and set(names) == {network.name}, well_s
 
 
-def test_a_truncated_scan_is_told_and_the_stream_goes_on(forecaster):
+def test_a_truncated_scan_is_told_and_the_stream_goes_on(network, forecaster):
     stream, notices = forecaster()
     log = Drive(num_sweeps=13, broken=(5, 8))  # a sweep between two frames, and one that a frame was due at
     source = Replay(log, ["drive-1"], 0.0, 1, FakeClock(), notices, threading.Event())
     tasks = [task for task in map(stream.observe, source) if task]
     names = [stream.forecast(task).name for task in tasks]
     assert notices.counts["unreadable sweep"] == 2
-    assert names.count("student-1") >= 3 and names[-1] == "student-1"
+    assert names.count(network.name) >= 3 and names[-1] == network.name
 
 
 @pytest.mark.parametrize("gap_s", [3600.0, 1e9])
-def test_a_gap_of_any_length_costs_no_time_and_one_history(forecaster, gap_s):
+def test_a_gap_of_any_length_costs_no_time_and_one_history(network, forecaster, gap_s):
     """At a hundred forecasts a second, a hundred billion of them would lie in the longer one."""
     stream, notices = forecaster(rate_hz=100.0)
     sweeps = drive(4) + [replace(sweep, stamp_s=sweep.stamp_s + gap_s) for sweep in drive(8)[4:]]
     made = forecasts(stream, sweeps)
-    assert [one.name for one in made.values()] == ["persistence"] * 2 + ["student-1"] * 2 + \
-        ["persistence"] * 2 + ["student-1"] * 2
+    assert [one.name for one in made.values()] == ["persistence"] * 2 + [network.name] * 2 + \
+        ["persistence"] * 2 + [network.name] * 2
     assert notices.counts["silence"] == 1
 
 

@@ -16,10 +16,10 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import Target
 from occflow.stream.console import Notices
-from occflow.stream.forecaster import LOSING, MISSING, UNPROVED, Futures, StreamForecaster, scored_frames
+from occflow.stream.forecaster import LOSING, MISSING, NAMES, UNPROVED, Futures, StreamForecaster, scored_frames
 from occflow.stream.judge import PERSISTENCE, Judge
 from occflow.stream.latency import LatencyRecord
-from occflow.stream.settings import StreamSettings
+from occflow.stream.settings import CENTRE, DELIVERS, SAMPLE, StreamSettings
 from occflow.stream.source import Arrival
 
 CAR, TREE = CLASS_NAMES.index("car"), CLASS_NAMES.index("vegetation")
@@ -130,10 +130,9 @@ def test_the_rule_has_a_hysteresis():
 class FakeNetwork:
     """Foresees what persistence does, or next to nothing."""
 
-    name = "student-1"
-
-    def __init__(self) -> None:
+    def __init__(self, delivers: str = CENTRE) -> None:
         self.model, self.good = SimpleNamespace(settings=SMALL_SETTINGS), False
+        self.name, self.other_name = (NAMES[CENTRE], NAMES[SAMPLE])[::1 if delivers == CENTRE else -1]
 
     def encode(self, kept: OccupancyFrame) -> None:
         return None
@@ -158,7 +157,8 @@ def stream():
     """Makes a forecaster on a fake network and a fake perceiver, with all that it says."""
     def make(**settings) -> SimpleNamespace:
         told: list[str] = []
-        network, settings = FakeNetwork(), StreamSettings(fallback_instants=3, **settings)
+        settings = StreamSettings(fallback_instants=3, **settings)
+        network = FakeNetwork(settings.delivers)
         forecaster = StreamForecaster(network, OccupancySettings(), settings, 0, LatencyRecord(FakeClock()),
                                       Notices(told.append), FakePerceiver())
         return SimpleNamespace(network=network, forecaster=forecaster, told=told)
@@ -178,9 +178,10 @@ def driven(forecaster: StreamForecaster, sweeps, look=lambda due: None) -> list[
     return made
 
 
-def test_a_bad_network_is_left_and_a_good_one_comes_back(stream):
+@pytest.mark.parametrize("delivers", DELIVERS)
+def test_a_bad_network_is_left_and_a_good_one_comes_back(stream, delivers):
     """From 4 s to 9 s of a drive the network is good; persistence before it has proved itself."""
-    one = stream()
+    one = stream(delivers=delivers)
 
     def turn(due) -> None:
         one.network.good = 4.0 <= due.arrival.sweep.stamp_s < 9.0
@@ -189,34 +190,40 @@ def test_a_bad_network_is_left_and_a_good_one_comes_back(stream):
     assert made[:2] == [(PERSISTENCE, MISSING), (PERSISTENCE, UNPROVED)]
     # bad ones of 0.5, 1 and 1.5 s were scored by 2.5 s, good ones of 4, 4.5 and 5 s by 6 s, bad of 9 s at 10 s
     assert made[6] == (PERSISTENCE, LOSING) and made[12] == (PERSISTENCE, LOSING)
-    assert made[13:21] == [("student-1", "")] * 8
+    assert made[13:21] == [(NAMES[delivers], "")] * 8
     assert made[21:] == [(PERSISTENCE, LOSING)] * (len(made) - 21)
     kinds = [text.split(":")[0] for text in one.told]
     assert kinds == ["persistence", "persistence", "persistence", "forecasting", "persistence"]
     assert "the network loses (-" in one.told[-1] and "network is believed (+0.0%" in one.told[3]
 
 
-def test_never_means_never(stream):
-    made = driven(stream(fallback="never").forecaster, [Drive().sweep(index) for index in range(20)])
-    assert made == [(PERSISTENCE, MISSING)] + [("student-1", "")] * (len(made) - 1)
+@pytest.mark.parametrize("delivers", DELIVERS)
+def test_never_means_never(stream, delivers):
+    made = driven(stream(fallback="never", delivers=delivers).forecaster, [Drive().sweep(index) for index in range(20)])
+    assert made == [(PERSISTENCE, MISSING)] + [(NAMES[delivers], "")] * (len(made) - 1)
 
 
-@pytest.mark.parametrize("judged", ["sample", "centre"])
-def test_what_is_delivered_is_judged_or_the_centre_and_both_have_their_figures(stream, judged):
-    """A network whose samples are bad and whose centre is good."""
-    one = stream(judged=judged)
+@pytest.mark.parametrize("good_one", DELIVERS)
+@pytest.mark.parametrize("delivers", DELIVERS)
+def test_what_is_delivered_is_judged_and_both_have_their_figures(stream, delivers, good_one):
+    """A network whose samples are bad and whose centre is good, and the other way round."""
+    one = stream(delivers=delivers)
     futures = one.network.futures
 
     def torn(task, encoded, seed) -> Futures:
-        one.network.good = True
-        good = futures(task, encoded, seed).frames
-        one.network.good = False
-        return Futures(futures(task, encoded, seed).frames, lambda horizon: good)
+        one.network.good = delivers == good_one
+        frames = futures(task, encoded, seed).frames
+        one.network.good = not one.network.good
+        return Futures(frames, futures(task, encoded, seed).other)
 
     one.network.futures = torn
     made = driven(one.forecaster, [Drive().sweep(index) for index in range(20)])
-    assert set(one.forecaster.judge.figures()) == {"student-1", "centre", PERSISTENCE}
-    assert made[-1][0] == ("student-1" if judged == "centre" else PERSISTENCE)
+    rows = one.forecaster.judge.figures()
+    assert set(rows) == {"student-1", "centre", PERSISTENCE}
+    good, bad = NAMES[good_one], NAMES[next(kind for kind in DELIVERS if kind != good_one)]
+    assert rows[good] == rows[PERSISTENCE] and rows[bad]["iou"][0] < 0.1 < rows[good]["iou"][0]
+    assert made[-1] == ((good, "") if delivers == good_one else (PERSISTENCE, LOSING))
+    assert one.forecaster.judge.line.startswith(f"{NAMES[delivers]} ")
 
 
 def test_after_a_late_forecast_there_is_no_second_turn(stream):
@@ -235,7 +242,7 @@ def test_after_a_late_forecast_there_is_no_second_turn(stream):
 def test_a_judgement_knows_no_sweep_that_came_later(stream):
     """What the judge says at an instant is the same whatever happens afterwards."""
     def said(until: int) -> list:
-        found, one = [], stream(judged="centre")
+        found, one = [], stream()
         one.network.good = True
         sweeps = [Drive().sweep(index) for index in range(until)]
         sweeps += [replace(Drive().sweep(index), points_sensor=Drive().sweep(index).points_sensor + [0, 0, 1])

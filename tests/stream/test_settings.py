@@ -18,8 +18,8 @@ NUMBERS = {
     "gif_forecasts": ["-1", "1e9", "null"], "fallback_instants": ["0", "1.5"], "fallback_margin": ["-0.1", "2"],
     "running_s": ["0", ".inf"]}
 OTHERS = {"labels": ["2", "null", "true", "guessed"], "fallback": ["null", "false", "sometimes"],
-          "judged": ["null", "best"], "score": ["null", "2", "maybe"], "reuse": ["maybe"], "split": ["3"],
-          "run_dir": ["null", "3", "''"],
+          "delivers": ["null", "best", "student-1"], "score": ["null", "2", "maybe"], "reuse": ["maybe"],
+          "split": ["3"], "run_dir": ["null", "3", "''"],
           "checkpoint": ["null", "[a]"], "display": ["1", "0", "never", "null"]}
 
 

@@ -59,6 +59,14 @@ def test_a_student_need_not_be_of_the_configured_networks_but_of_the_configured_
         assemble(compose_config([*overrides, "data.horizon=4"]))
 
 
+@pytest.mark.parametrize(("more", "name"), [([], "centre"), (["stream.delivers=sample"], "student-1")])
+def test_the_line_of_progress_tells_the_age_of_what_the_network_delivers(overrides, more, name):
+    demo = assemble(compose_config([*overrides, *more]))
+    assert "no forecast yet" in demo.progress.line()
+    demo.record.deliver(name, 0.1)
+    assert f"delivered 1 {name} | age 100 ms" in demo.progress.line()
+
+
 def test_on_the_embedded_log_a_missing_student_is_trained_first(overrides, tiny_log_root, tmp_path, monkeypatch):
     """And what is there already is not made again."""
     (tmp_path / "run" / "student.safetensors").rename(tmp_path / "trained")
@@ -79,7 +87,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_stream(overrides,
 
 @pytest.fixture
 def interrupt_at_work(monkeypatch):
-    """Makes the next demo of this process receive a signal once it has delivered a forecast of the student."""
+    """Makes the next demo of this process receive a signal once it has delivered a forecast of the network."""
     def arm(number: int) -> None:
         def assemble_and_interrupt(config: dict) -> Demo:
             demo = assemble(config)
@@ -87,7 +95,7 @@ def interrupt_at_work(monkeypatch):
             return demo
 
         def interrupt(demo: Demo) -> None:
-            while not demo.record.delivered["student-1"]:
+            while not demo.record.delivered["centre"]:
                 time.sleep(0.01)
             os.kill(os.getpid(), number)
 
@@ -100,7 +108,7 @@ def test_ctrl_c_ends_cleanly_with_the_report_written(overrides, interrupt_at_wor
     run_dir, table = stream_jobs.realtime_demo(compose_config(overrides))
     assert not any("stream" in thread.name for thread in threading.enumerate())
     report = json.loads((run_dir / "report.json").read_text())
-    assert report["interrupted"] and report["delivered"]["student-1"] and "| network |" in table
+    assert report["interrupted"] and report["delivered"]["centre"] and "| network |" in table
     assert table in (run_dir / "report.md").read_text() and (run_dir / "forecast.npz").is_file()
     assert table in capsys.readouterr().out
 
@@ -113,7 +121,7 @@ def test_a_request_to_end_leaves_the_report_too(overrides, tmp_path, interrupt_a
         stream_jobs.realtime_demo(compose_config([*overrides, "stream.gif_forecasts=5"]))
     assert ended.value.code == status and signal.getsignal(number) == signal.SIG_DFL
     report = json.loads((tmp_path / "stream" / "report.json").read_text())
-    assert report["interrupted"] and report["signal"] == number.name and report["delivered"]["student-1"]
+    assert report["interrupted"] and report["signal"] == number.name and report["delivered"]["centre"]
     assert sorted(path.name for path in (tmp_path / "stream").iterdir()) == ["forecast.npz", "report.json", "report.md"]
     assert f"ended by {number.name}: the report is in" in capsys.readouterr().out.splitlines()[-1]
 
@@ -128,16 +136,25 @@ def demo_of(overrides, tmp_path, monkeypatch):
     return run
 
 
-def test_the_report_has_an_accuracy_beside_each_speed(demo_of, tmp_path, capsys):
+@pytest.mark.parametrize(("more", "name", "other"), [
+    ([], "centre", "student-1"), (["stream.delivers=centre"], "centre", "student-1"),
+    (["stream.delivers=sample"], "student-1", "centre")])
+def test_the_report_has_an_accuracy_beside_each_speed(demo_of, tmp_path, capsys, more, name, other):
     """By the stream's own eyes, and by the occupancy built afterwards; they say which labels were used."""
-    report = demo_of(Drive(num_sweeps=21, names=["one"]))
+    report = demo_of(Drive(num_sweeps=21, names=["one"]), *more)
+    assert report["delivered"] == {"persistence": 1, name: 10} and set(report["age_ms"]) == {"persistence", name}
+    assert report["stage_ms"]["other"]["count"] == report["stage_ms"]["network"]["count"] == 10
+    assert list(load_forecasts(tmp_path / "stream" / "forecast.npz").forecasts) == [name]
+    assert report["accuracy"]["rows"]["delivered"] == report["accuracy"]["rows"][name]
     assert report["labels"] == "perceived" and report["stage_ms"]["perceive"]["count"] >= 10
     assert set(report["self_scores"]["rows"]) == {"student-1", "centre", "persistence"}
-    assert list(report["accuracy"]["rows"]) == ["delivered", "student-1", "centre", "persistence"]
+    assert list(report["accuracy"]["rows"]) == ["delivered", name, other, "persistence"]
     assert report["accuracy"]["instants"] == 7 and report["accuracy"]["rows"]["persistence"]["iou"][0] > 0
     text, out = (tmp_path / "stream" / "report.md").read_text(), capsys.readouterr().out
-    for said in ("By its own eyes", "Against the occupancy built", "stream.labels=perceived", "| persistence | 1 |"):
+    for said in ("By its own eyes", "Against the occupancy built", "stream.labels=perceived", "| persistence | 1 |",
+                 f"| {name} | 10 |", f"| {other} | - | - |"):
         assert said in text and said in out
+    assert f"delivers {'centre' if name == 'centre' else 'sample'}" in text
     assert "scoring 10 forecasts against the occupancy built of 1 scenes" in out
 
 
@@ -148,12 +165,14 @@ def test_a_network_that_has_proved_nothing_is_not_delivered_and_the_report_says_
     assert list(load_forecasts(tmp_path / "stream" / "forecast.npz").forecasts) == ["persistence"]
 
 
-@pytest.mark.parametrize("labels", ["log", "none"])
-def test_without_perception_nothing_is_judged_and_no_checkpoint_is_asked_for(demo_of, labels):
-    report = demo_of(Drive(num_sweeps=21, names=["one"]), f"stream.labels={labels}", "stream.fallback=auto",
-                     "perception.checkpoint=none.safetensors")
-    assert report["self_scores"] is None and report["delivered"]["student-1"] == 10
-    assert list(report["accuracy"]["rows"]) == ["delivered", "student-1", "persistence"]
+@pytest.mark.parametrize(("labels", "delivers", "name"), [
+    ("log", "centre", "centre"), ("none", "centre", "centre"), ("log", "sample", "student-1"),
+    ("none", "sample", "student-1")])
+def test_without_perception_nothing_is_judged_and_no_checkpoint_is_asked_for(demo_of, labels, delivers, name):
+    report = demo_of(Drive(num_sweeps=21, names=["one"]), f"stream.labels={labels}", f"stream.delivers={delivers}",
+                     "stream.fallback=auto", "perception.checkpoint=none.safetensors")
+    assert report["self_scores"] is None and report["delivered"][name] == 10
+    assert list(report["accuracy"]["rows"]) == ["delivered", name, "persistence"]
     assert (report["accuracy"]["rows"]["persistence"]["miou"][0] > 0.1) == (labels == "log")
 
 
@@ -200,7 +219,7 @@ def test_an_unlucky_drive_comes_to_its_end_and_its_report_counts_what_befell_it(
     report = demo_of(UnluckyDrive(spoil, 9, ("../../out\x1b[2J",)), "stream.gif_forecasts=2")
     assert {kind: report["notices"][kind] for kind in ("empty sweep", "out of order", "bad pose", "bad stamp")} == \
         {"empty sweep": 1, "out of order": 1, "bad pose": 1, "bad stamp": 1}
-    assert report["sweeps"] == 6 and report["used"] == 5 and report["delivered"]["student-1"]
+    assert report["sweeps"] == 6 and report["used"] == 5 and report["delivered"]["centre"]
     assert not report["interrupted"] and report["signal"] is None
     assert sorted(path.name for path in (tmp_path / "stream").iterdir()) == ["forecast.npz", "report.json", "report.md",
                                                                              "stream.gif"]
@@ -250,7 +269,7 @@ def test_ctrl_c_while_the_results_are_written_leaves_the_report_and_ends_the_dra
     monkeypatch.setattr(results, "machine", lambda: [os.kill(os.getpid(), signal.SIGINT)] * 2)
     monkeypatch.setattr(results, "animate", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     report = demo_of(Drive(num_sweeps=5, names=["one"]), "stream.gif_forecasts=1")
-    assert report["delivered"]["student-1"] and "pictures are left out" in capsys.readouterr().out
+    assert report["delivered"]["centre"] and "pictures are left out" in capsys.readouterr().out
     assert load_forecasts(tmp_path / "stream" / "forecast.npz").forecasts
 
 
@@ -260,15 +279,16 @@ def test_a_reader_of_the_output_that_leaves_takes_nothing_else_with_it(demo_of, 
     os.close(reading)
     with os.fdopen(writing, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
-        assert demo_of(Drive(num_sweeps=5, names=["one"]))["delivered"]["student-1"]
+        assert demo_of(Drive(num_sweeps=5, names=["one"]))["delivered"]["centre"]
 
 
 @pytest.mark.parametrize(("override", "named"), [
     ("stream.rate_hz=3", "stream.rate_hz"), ("stream.pace=-1", "stream.pace"), ("stream.split=night", "stream.split"),
     ("stream.deadline_s=soon", "stream.deadline_s"), ("stream.display=true", "display"),
-    ("stream.max_scenes=0", "stream.max_scenes"), ("stream.labels=2", "stream.labels"),
-    ("stream.labels=true", "stream.labels"), ("perception.checkpoint=none.safetensors", "none.safetensors"),
-    ("stream.rate_hz=1e9", "stream.rate_hz"), ("stream.loops=-1", "stream.loops")])
+    ("stream.max_scenes=0", "stream.max_scenes"), ("stream.delivers=mean", "stream.delivers"),
+    ("stream.labels=2", "stream.labels"), ("stream.labels=true", "stream.labels"),
+    ("perception.checkpoint=none.safetensors", "none.safetensors"), ("stream.rate_hz=1e9", "stream.rate_hz"),
+    ("stream.loops=-1", "stream.loops")])
 def test_settings_that_are_not_usable_are_named(overrides, override, named, monkeypatch):
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)
