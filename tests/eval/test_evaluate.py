@@ -36,6 +36,9 @@ class MemoryStore:
     def num_frames(self, scene: str) -> int:
         return self.lengths[scene]
 
+    def parts(self, split: str | None) -> list[tuple[str, range]]:
+        return [(scene, range(count)) for scene, count in self.lengths.items()]
+
     def stamps_s(self, scene: str) -> list[float]:
         return [0.5 * index for index in range(self.lengths[scene])]
 
