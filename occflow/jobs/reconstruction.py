@@ -37,16 +37,15 @@ def reconstruction(model: FlowModel, frames: Sequence[OccupancyFrame], noise: fl
             "frames": len(frames)}
 
 
-def held_out_frames(store: OccupancyStore) -> list[OccupancyFrame]:
-    """Every 7th frame of the held-out scenes.
+def held_out_frames(store: OccupancyStore, split: str = "val") -> list[OccupancyFrame]:
+    """Every 7th frame of the held-out scenes, or of another split.
 
     Raises:
         InputError: there is none.
     """
-    frames = [store.frame(scene, index) for scene in store.scenes("val")
-              for index in range(0, store.num_frames(scene), EVERY)]
+    frames = [store.frame(scene, index) for scene, numbers in store.parts(split) for index in numbers[::EVERY]]
     if not frames:
-        raise InputError(f"{store.path}: no frame of split 'val' to reconstruct; build it from a log with held-out "
+        raise InputError(f"{store.path}: no frame of split '{split}' to reconstruct; build it from a log with held-out "
                          "drives, or name another data.store")
     return frames
 

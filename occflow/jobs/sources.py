@@ -11,7 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from occflow.errors import InputError
-from occflow.forecasting.checkpoint import load_perception
+from occflow.forecasting.checkpoint import load_perception, read_record
 from occflow.jobs.build import build_configured_store
 from occflow.occupancy.settings import configured_grid
 from occflow.occupancy.storage.store import OccupancyStore
@@ -93,16 +93,33 @@ def perception_path(config: Mapping) -> Path:
     return own if own.is_file() else pretrained_folder() / own.name
 
 
+def _existing_perception(config: Mapping) -> Path:
+    path = perception_path(config)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint of the perception stage; make one with train_perception, or name "
+                         "one with perception.checkpoint=PATH")
+    return path
+
+
+def perceiving(config: Mapping, group: str) -> Mapping:
+    """The configuration of a training of group `train` or `distill` whose histories are perceived, with the digest of
+    the weights that perceive them: `perceived_by`, which shapes what is trained.
+
+    Raises:
+        InputError: no such checkpoint of the perception stage, or a broken one.
+    """
+    if not config[group]["perceived_share"]:
+        return config
+    return {**config, "perceived_by": read_record(_existing_perception(config))["weights"]}
+
+
 def configured_perception(config: Mapping) -> PerceptionNetwork:
     """The network at `perception_path`, on the configured device.
 
     Raises:
         InputError: missing, unreadable, or of another grid than group `data` names.
     """
-    path = perception_path(config)
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint of the perception stage; make one with train_perception, or name "
-                         "one with perception.checkpoint=PATH")
+    path = _existing_perception(config)
     network = load_perception(path, configured_device(config))
     if network.settings.grid != configured_grid(config["data"]):
         raise InputError(f"{path}: perceives on grid {network.settings.grid.to_dict()}, configured is "

@@ -27,7 +27,7 @@ def shaping(config: Mapping, group: str) -> dict:
         return {"seed": config.get("seed"), "data": without(data, set(data) - PERCEIVED_DATA),
                 group: without(config.get(group, {}), NOT_SHAPING_PERCEPTION),
                 "precision": config.get("train", {}).get("precision")}
-    return {"seed": config.get("seed"), "model": config.get("model"),
+    return {"seed": config.get("seed"), "model": config.get("model"), "perceived_by": config.get("perceived_by"),
             "data": without(config.get("data", {}), NOT_SHAPING_DATA),
             group: without(config.get(group, {}), NOT_SHAPING), "precision": config.get("train", {}).get("precision")}
 

@@ -21,6 +21,7 @@ from occflow.jobs.sources import (
     ensure_log,
     ensure_store,
     open_configured_store,
+    perceiving,
     prepare_torch,
 )
 from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_former_students, trained_already
@@ -100,6 +101,7 @@ def train_teacher(config: Mapping) -> Path:
     Raises:
         InputError: another teacher stands there, and train.replace does not say that it may be replaced.
     """
+    config = perceiving(config, "train")
     values = config["train"]
 
     def make() -> FlowModel:
@@ -120,8 +122,8 @@ def train_autoencoder(config: Mapping) -> tuple[Path, str]:
     Returns:
         the checkpoint, and a table of how well held-out frames are reconstructed.
     """
-    run, store, forecaster = with_autoencoder(config)
-    frames = held_out_frames(store)
+    run, store, forecaster = with_autoencoder(perceiving(config, "train"))
+    frames = held_out_frames(store, config["eval"]["split"])
     found = {f"{noise:g}": reconstruction(forecaster.eval(), frames, noise)
              for noise in (0.0, config["train"]["autoencoder"]["latent_noise"])}
     if rank() == 0:
@@ -135,6 +137,7 @@ def train_regression(config: Mapping) -> Path:
     It starts where the teacher's training does: from the run's autoencoder (trained first where it is missing) and
     an untrained mean network. An interrupted run goes on where it stopped; a finished one is treated as a teacher is.
     """
+    config = perceiving(config, "train")
     values = config["train"]
 
     def make() -> FlowModel:
@@ -199,7 +202,7 @@ def distill_teacher(config: Mapping) -> Path:
         InputError: no teacher, or one of other settings; another student stands there, and distill.replace does not say
             that it may be replaced.
     """
-    device = training_device(config)
+    config, device = perceiving(config, "distill"), training_device(config)
     prepare_torch(config)
     run, values = training_run(config, "distill"), config["distill"]
     settings = settings_from_config(config["data"], config["model"])

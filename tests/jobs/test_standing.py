@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from small_perception import small_perception
 
 from occflow.command_line import compose_config
 from occflow.errors import InputError
@@ -11,6 +12,7 @@ from occflow.forecasting.checkpoint import read_checkpoint, save_checkpoint
 from occflow.forecasting.networks import Sampler
 from occflow.forecasting.rows import rows_of, student_beside_teacher
 from occflow.jobs import train as train_jobs
+from occflow.jobs.sources import perceiving
 from occflow.jobs.standing import distilled_already, trained_already
 from occflow.jobs.train import distill_teacher, train_regression, train_teacher
 from occflow.models.flow_model import FlowModel
@@ -96,8 +98,23 @@ def test_another_one_is_replaced_by_name_only(config, trainings, job, changes, n
 
 def test_the_trainings_of_other_checkpoints_do_not_matter(config, trainings):
     train_teacher(config())
-    assert trained_already(train_teacher(config()), "teacher", config({"train.regression.steps": 7,
-                                                                       "train.autoencoder.steps": 7}))
+    others = perceiving(config({"train.regression.steps": 7, "train.autoencoder.steps": 7}), "train")
+    assert trained_already(train_teacher(config()), "teacher", others)
+
+
+@pytest.mark.parametrize("job", [train_teacher, train_regression, distill_teacher])
+def test_what_another_perception_network_perceived_for_is_another_one(config, trainings, job, tmp_path):
+    if job is distill_teacher:
+        train_teacher(config())
+    path, seen = job(config()), small_perception(seed=1)
+    save_checkpoint(tmp_path / "perception.safetensors", seen, "perception", seen.settings, {})
+    with pytest.raises(InputError, match="is there already.*perceived_by: checkpoint"):
+        job(config())
+    group = "distill" if job is distill_teacher else "train"
+    assert job(config({f"{group}.replace": True})) == path  # anew, and of this network
+    blind = {"train.perceived_share": 0.0, "distill.perceived_share": 0.0, f"{group}.replace": True}
+    job(config(blind))
+    assert job(config({**blind, f"{group}.replace": False})) == path  # and without one nobody asks which
 
 
 def test_a_teacher_of_another_autoencoder_is_refused(config, trainings, tmp_path, small_settings):
