@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.warp import corner_places, moved_centres, voxels_at, warp
+from occflow.occupancy.warp import moved_centres, touching_places, voxels_at, warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
 STANDING_M_PER_S = 0.8  # a voxel's rounding looks like this speed: slower objects are left where they are
@@ -155,7 +155,7 @@ def _moved_on(frame: OccupancyFrame, grid: VoxelGrid, movers: list[Mover], world
     target_from_source = target_from_world @ frame.world_from_grid
     centres = moved_centres(frame.flat[slots], grid, target_from_source)
     centres += (target_from_world[:3, :3] @ shifts)[:, number]
-    flat, inside = voxels_at(corner_places(centres, target_from_source[:3, :3]), grid)
+    flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
     owner, candidates = np.divmod(np.unique((flat + number * grid.num_voxels)[inside]), grid.num_voxels)
     places = moved_centres(candidates, grid, source_from_world @ world_from_target)
     sources, inside = voxels_at(places - (source_from_world[:3, :3] @ shifts)[:, owner], grid)

@@ -40,18 +40,19 @@ def voxels_at(places: np.ndarray, grid: VoxelGrid) -> tuple[np.ndarray, np.ndarr
     return (x * grid.shape[1] + y) * grid.shape[2] + z, x_in & y_in & z_in
 
 
-def corner_places(centres: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """The (slightly shrunk) corners [3, 8, N] of voxels with centres [3, N], in voxels; float32, whose rounding of
-    1e-5 voxels only moves the edge of a superset."""
-    offsets = (rotation @ corner_offsets(1.0).T).astype(np.float32)
+def touching_places(centres: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """The (slightly shrunk) corners and the centres [3, 9, N] of voxels with centres [3, N], in voxels; float32, whose
+    rounding of 1e-5 voxels only moves the edge of a superset."""
+    offsets = (rotation @ np.concatenate([corner_offsets(1.0), np.zeros((1, 3))]).T).astype(np.float32)
     return centres.astype(np.float32)[:, None] + offsets[:, :, None]
 
 
 def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray) -> np.ndarray:
-    """Flat indices [M] of all target voxels that a corner of a moved voxel falls into: a superset of the warp."""
+    """Flat indices [M] of all target voxels that a corner or the centre of a moved voxel falls into: a superset of the
+    warp. Corners alone are not: of a turned surface, a voxel in ten has none of them in it."""
     target_from_source = invert(world_from_target) @ frame.world_from_grid
     centres = moved_centres(frame.flat, grid, target_from_source)
-    flat, inside = voxels_at(corner_places(centres, target_from_source[:3, :3]), grid)
+    flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
     return _distinct(flat[inside], grid.num_voxels)
 
 

@@ -16,7 +16,7 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.augmentation import MIRROR, cropped, mirrored, part_of, random_corner, turned
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.warp import regridded
+from occflow.occupancy.warp import regridded, warp
 from occflow.occupancy.windows import Window, WindowKey, anchored
 
 CAR = CLASS_NAMES.index("car")
@@ -156,3 +156,12 @@ def test_a_crop_stays_inside():
         part_of(GRID, (15, 0), (6, 6))
     corners = {random_corner(GRID, (12, 12), (8, 4), np.random.default_rng(seed)) for seed in range(50)}
     assert corners == {(x, y) for x in (0, 8) for y in (0, 4, 8)}
+
+
+@pytest.mark.parametrize("angle_deg", [5, 20, 33, 45, 70])
+def test_a_turned_surface_has_no_holes(angle_deg):
+    """As if every voxel were asked where it comes from: corners of moved voxels do not lie in all of them."""
+    surface = OccupancyFrame(np.arange(2, GRID.num_voxels, GRID.shape[2]), np.full(400, 11, np.uint8), np.eye(4), 0.0)
+    pose = planar_pose(0.3, 0.1, np.radians(angle_deg))
+    everywhere = warp(surface, GRID, pose, candidates=np.arange(GRID.num_voxels))
+    assert np.array_equal(warp(surface, GRID, pose).flat, everywhere.flat) and len(everywhere.flat) > 250
