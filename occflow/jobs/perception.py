@@ -53,8 +53,7 @@ def train_perception(config: Mapping) -> tuple[Path, str]:
     found = quality(network.to(training_device(config)), store, keys)
     if rank() == 0:
         write_json(path.with_name("perception_quality.json"), found)
-        draw(network, store, judged_frames(store, config["eval"]["split"]), config["view"],
-             path.with_name("perception.png"))
+        draw(network, store, keys, config["view"], path.with_name("perception.png"))
     return path, quality_markdown(found)
 
 

@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from occflow.geometry import interpolate
-from occflow.logs.protocol import Box
-
-SAME_STAMP_S = 1e-6  # stamps are whole microseconds
+from occflow.logs.protocol import SAME_STAMP_S, Box
 
 
 def boxes_at(stamp_s: float, instants_s: Sequence[float], boxes: Callable[[int], Sequence[Box]]) -> list[Box]:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 UNLABELLED = 255  # label of a point whose class is unknown
+SAME_STAMP_S = 1e-6  # stamps are whole microseconds
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from occflow.grid import VoxelGrid
+from occflow.logs.protocol import SAME_STAMP_S
 from occflow.occupancy.frame import OccupancyFrame
 
 CELLS = 4  # along a voxel's edge
 TICK_S = 0.02  # of the ages; 255 of them are five seconds
 MOST = 255  # of what a byte counts
 SPACING_S = 0.15  # of two sweeps nearer than this in time the older one is left out: its returns are the same again
-SAME_STAMP_S = 1e-6  # stamps are whole microseconds
 
 
 @dataclass(frozen=True)

@@ -73,11 +73,7 @@ class ForecastsToScore:
 
 def _small(frame: OccupancyFrame) -> OccupancyFrame:
     """A frame in half the memory, without what is not scored."""
-    return replace(_plain(frame), flat=frame.flat.astype(np.int32))
-
-
-def _plain(frame: OccupancyFrame) -> OccupancyFrame:
-    return OccupancyFrame(frame.flat, frame.labels, frame.world_from_grid, frame.stamp_s)
+    return OccupancyFrame(frame.flat.astype(np.int32), frame.labels, frame.world_from_grid, frame.stamp_s)
 
 
 def accuracy(kept: Sequence[ToScore], log: DrivingLog, grid: VoxelGrid, occupancy: OccupancySettings,

@@ -13,6 +13,7 @@ from torch import Tensor
 from occflow.errors import InputError
 from occflow.eval.protocols import HORIZONS_S
 from occflow.forecasting.rules import persisted
+from occflow.logs.protocol import SAME_STAMP_S
 from occflow.models.flow_model import EMPTY, Condition, Encoding, FlowModel, ModelSettings
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
@@ -20,7 +21,7 @@ from occflow.occupancy.tasks import EXTRAPOLATED, Target, Task
 from occflow.perception.perceive import Perceiver
 from occflow.sparse.sites import Sites
 from occflow.stream.console import Notices
-from occflow.stream.history import SAME_STAMP_S, CausalHistory, KeptFrame
+from occflow.stream.history import CausalHistory, KeptFrame
 from occflow.stream.judge import PERSISTENCE, Judge
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.settings import CENTRE, SAMPLE, StreamSettings

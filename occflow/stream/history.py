@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from occflow.geometry import invert
 from occflow.grid import VoxelGrid
-from occflow.logs.protocol import UNLABELLED, Sweep
+from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED, Sweep
 from occflow.models.flow_model import Encoding
 from occflow.occupancy.building.labels import flat_voxels, voxelise
 from occflow.occupancy.building.returns import Returns, revolution_begin, sweep_returns
@@ -23,7 +23,6 @@ from occflow.stream.console import Notices
 from occflow.stream.settings import LOG, StreamSettings
 from occflow.stream.source import refusal
 
-SAME_STAMP_S = 1e-6  # stamps are whole microseconds
 MAX_TURN_RAD_PER_S = 3.0  # no road vehicle turns faster
 
 

@@ -19,6 +19,7 @@ from occflow.eval.report_record import SCORES
 from occflow.eval.sections import percent
 from occflow.geometry import invert
 from occflow.grid import FREE, VoxelGrid
+from occflow.logs.protocol import SAME_STAMP_S
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.tasks import Target
 from occflow.occupancy.warp import moved_centres, voxels_at, warp
@@ -92,7 +93,7 @@ class Judge:
         self._last_s, advantages = seen.stamp_s, []
         for foreseen in self._waiting:
             for index, target in list(foreseen.targets.items()):
-                if abs(target.stamp_s - seen.stamp_s) <= self._tolerance_s + 1e-6:
+                if abs(target.stamp_s - seen.stamp_s) <= self._tolerance_s + SAME_STAMP_S:
                     del foreseen.targets[index]
                     advantages.append(self._score(foreseen, index, target, seen))
         while self._waiting and not self._may_come(self._waiting[0], seen.stamp_s):

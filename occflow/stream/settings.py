@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from occflow.errors import InputError
+from occflow.occupancy.settings import refuse_unknown
 
 DISPLAYS = ("auto",)  # beside true and false
 PERCEIVED, LOG, NONE = LABELS = ("perceived", "log", "none")  # what a frame of the history is made of
@@ -61,10 +62,8 @@ class StreamSettings:
     def __post_init__(self) -> None:
         if 0 < self.pace < SLOWEST_PACE:
             raise InputError(f"stream.pace: {self.pace!r} is not 0 (without waiting) or at least {SLOWEST_PACE:g}")
-
         for name, known in (("labels", LABELS), ("fallback", FALLBACKS), ("delivers", DELIVERS)):
-            if getattr(self, name) not in known:
-                raise InputError(f"stream.{name}: {getattr(self, name)!r} is not known; known: {', '.join(known)}")
+            refuse_unknown(f"stream.{name}", getattr(self, name), known)
 
     @property
     def perceives(self) -> bool:

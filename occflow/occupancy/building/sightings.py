@@ -9,12 +9,12 @@ import numpy as np
 
 from occflow.geometry import invert
 from occflow.grid import VoxelGrid
-from occflow.logs.protocol import UNLABELLED, Keyframe
+from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED, Keyframe
 from occflow.occupancy.building.labels import flat_voxels
 from occflow.occupancy.building.returns import Returns
 from occflow.occupancy.building.visibility import mark_rays
 from occflow.occupancy.settings import OccupancySettings
-from occflow.occupancy.sighting import MOST, SAME_STAMP_S, TICK_S, Sighting, cell_grid, spaced, voxels_of_cells
+from occflow.occupancy.sighting import MOST, TICK_S, Sighting, cell_grid, spaced, voxels_of_cells
 
 
 def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: Sequence[Returns], token: str = "",
@@ -47,10 +47,15 @@ def _observed(grid: VoxelGrid, grid_from_world: np.ndarray, seen: Sequence[Retur
     """The packed mask of the voxels that hold a return or that a ray of the last sweep went through."""
     mask = np.zeros(grid.num_voxels, dtype=bool)
     if seen:
-        rotation, shift = grid_from_world[:3, :3], grid_from_world[:3, 3]
-        mark_rays(mask, grid, rotation @ seen[-1].sensor_m + shift, rotation @ seen[-1].ends + shift[:, None])
+        _mark(mask, grid, grid_from_world, seen[-1])
     mask[flat] = True
     return np.packbits(mask)
+
+
+def _mark(mask: np.ndarray, grid: VoxelGrid, grid_from_world: np.ndarray, returns: Returns) -> None:
+    """Mark in a mask [V] the voxels that the rays of a sweep went through."""
+    rotation, shift = grid_from_world[:3, :3], grid_from_world[:3, 3]
+    mark_rays(mask, grid, rotation @ returns.sensor_m + shift, rotation @ returns.ends + shift[:, None])
 
 
 @dataclass
@@ -106,10 +111,7 @@ class Observer:
         if -self._settings.causal_window_s - SAME_STAMP_S <= late_s <= SAME_STAMP_S:
             view.seen.append(returns)
         if view.observed is not None and abs(late_s) <= self._after_s + SAME_STAMP_S:
-            grid_from_world = invert(self._keyframes[index].world_from_ego)
-            rotation, shift = grid_from_world[:3, :3], grid_from_world[:3, 3]
-            mark_rays(view.observed, self._grid, rotation @ returns.sensor_m + shift,
-                      rotation @ returns.ends + shift[:, None])
+            _mark(view.observed, self._grid, invert(self._keyframes[index].world_from_ego), returns)
 
     def _close(self, index: int) -> None:
         """Keep what a keyframe's sweeps have shown."""
