@@ -68,8 +68,9 @@ def tracked_bodies(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list
         moves = velocity is not None and np.linalg.norm(velocity) > STANDING_M_PER_S
         heading = np.arctan2(velocity[1], velocity[0]) if moves else _longest_side(present, grid, cluster.slots)
         speed = np.linalg.norm(velocity[:2]) if moves else 0.0
-        bodies.append(Body(cluster.slots, cluster.label, planar_pose(*cluster.centre_m[:2], heading, cluster.centre_m[2]),
-                           np.array([speed, 0.0]), 0.0, 0.0 if velocity is None else 1.0, track))
+        pose = planar_pose(*cluster.centre_m[:2], heading, cluster.centre_m[2])
+        bodies.append(Body(cluster.slots, cluster.label, pose, np.array([speed, 0.0]), 0.0,
+                           0.0 if velocity is None else 1.0, track))
     return bodies
 
 
