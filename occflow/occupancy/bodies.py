@@ -11,7 +11,7 @@ import numpy as np
 
 from occflow.geometry import planar_pose, transform
 from occflow.grid import VoxelGrid
-from occflow.occupancy.ego_motion import arc
+from occflow.occupancy.ego_motion import STRAIGHT_RAD
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.motion import STANDING_M_PER_S, clusters, match, steady_velocity
 
@@ -41,9 +41,27 @@ class Body:
 
     def poses(self, seconds: np.ndarray) -> np.ndarray:
         """Poses [F, 4, 4] after some seconds [F], where it goes on at constant velocity and turn: on an arc."""
-        turns = self.yaw_rate_rad_per_s * np.asarray(seconds)
-        moved = [arc(turn)[:2, :2] @ self.velocity_m_per_s * after_s for turn, after_s in zip(turns, seconds)]
-        return np.stack([self.world_from_body @ planar_pose(x, y, turn) for (x, y), turn in zip(moved, turns)])
+        return self.world_from_body @ arcs(self.velocity_m_per_s[None], np.array([self.yaw_rate_rad_per_s]), seconds)[0]
+
+
+def arcs(velocity_m_per_s: np.ndarray, yaw_rate_rad_per_s: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Poses [N, F, 4, 4], each in the frame that its body has now, after some seconds [F] at a constant velocity [N, 2]
+    in its own frame and turn [N]."""
+    seconds = np.asarray(seconds, dtype=np.float64)
+    turn = yaw_rate_rad_per_s[:, None] * seconds
+    small = np.abs(turn) < STRAIGHT_RAD
+    angle = np.where(small, 1.0, turn)
+    sine, versine = (np.where(small, straight, value / angle)
+                     for straight, value in ((1.0, np.sin(turn)), (0.0, 1 - np.cos(turn))))
+    moved = velocity_m_per_s[:, None] * seconds[:, None]
+    poses = np.zeros((*turn.shape, 4, 4))
+    poses[..., 0, 0] = poses[..., 1, 1] = np.cos(turn)
+    poses[..., 1, 0] = np.sin(turn)
+    poses[..., 0, 1] = -poses[..., 1, 0]
+    poses[..., 2, 2] = poses[..., 3, 3] = 1
+    poses[..., 0, 3] = sine * moved[..., 0] - versine * moved[..., 1]
+    poses[..., 1, 3] = versine * moved[..., 0] + sine * moved[..., 1]
+    return poses
 
 
 def tracked_bodies(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list[Body]:

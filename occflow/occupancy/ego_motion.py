@@ -34,7 +34,7 @@ def extrapolated_poses(poses: np.ndarray, stamps_s: np.ndarray, future_s: np.nda
     future = np.tile(last, (len(future_s), 1, 1))
     for pose, seconds in zip(future, future_s):
         turn_rad = yaw_rad_per_s * seconds
-        pose[:3, 3] += last[:3, :3] @ (arc(turn_rad) @ velocity_m_per_s * seconds)
+        pose[:3, 3] += last[:3, :3] @ (_arc(turn_rad) @ velocity_m_per_s * seconds)
         pose[:3, :3] = last[:3, :3] @ Rotation.from_rotvec([0.0, 0.0, turn_rad]).as_matrix()
     return future
 
@@ -45,10 +45,10 @@ def planar_motion(first: np.ndarray, last: np.ndarray, seconds: float) -> tuple[
         return np.zeros(3), 0.0
     turn_rad = Rotation.from_matrix(first[:3, :3].T @ last[:3, :3]).as_rotvec()[2]
     moved_m = first[:3, :3].T @ (last[:3, 3] - first[:3, 3])
-    return np.linalg.solve(arc(turn_rad), moved_m) / seconds, turn_rad / seconds
+    return np.linalg.solve(_arc(turn_rad), moved_m) / seconds, turn_rad / seconds
 
 
-def arc(turn_rad: float) -> np.ndarray:
+def _arc(turn_rad: float) -> np.ndarray:
     """Mean rotation [3, 3] along an arc: what a constant own velocity becomes in the frame of the arc's start."""
     if abs(turn_rad) < STRAIGHT_RAD:
         return np.eye(3)

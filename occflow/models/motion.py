@@ -1,0 +1,309 @@
+"""How bodies move: the central motion of each, how far it may be off, and a flow of what is possible.
+
+A body's motion is where it is at each of F instants: along and across its heading, and its turn, as metres at a lever
+arm, beyond where its track leads. Bodies are to these networks what sites are to those of the voxels: rows with a
+sample index, so that flow/ and distill/ take them as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from occflow.flow.closed_form import unit_gaussian_factor
+from occflow.flow.path import per_row
+from occflow.grid import VoxelGrid
+from occflow.models.body_scene import (
+    AHEAD_SHAPE,
+    GROUPS,
+    NEAR_SHAPE,
+    PAIR_FEATURES,
+    BodyScene,
+    attribute_names,
+    body_scene,
+    tracked_offsets,
+    world_motions,
+)
+from occflow.models.networks import EMBEDDING_CHANNELS, MeanForecast
+from occflow.occupancy.bodies import Body, tracked_bodies
+from occflow.occupancy.tasks import Task
+from occflow.sparse.layers import FourierEmbedding, LayerNorm, zero_initialised
+
+PER_INSTANT = 3  # numbers of a motion at an instant
+LEVER_M = 2.0  # a turn is told as metres at so far from the centre, about half a car
+MIN_SCALE_M, MAX_SCALE_M = 0.03, 12.0
+FIRST_SCALE_M_PER_S = 0.3  # standard deviation of an untrained network, a second ahead
+SOFTENING_M = 0.05  # below which a distance is squared, so that it has a slope
+STILL_M = 0.4  # a body that never moves farther stays exactly where it is
+MOST_BODIES = 256  # of a window are shown to the networks, the largest; all others go on as tracked
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """Channels of a body's token, blocks of each network, heads of the attention among bodies."""
+
+    channels: int = 96
+    blocks: int = 2
+    heads: int = 4
+
+
+class Attention(nn.Module):
+    """Attention among the bodies of a window, biased by what each sees of the other."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.inputs = nn.Linear(channels, 3 * channels)
+        self.bias = nn.Sequential(nn.Linear(PAIR_FEATURES, 16), nn.GELU(), nn.Linear(16, heads))
+        self.out = zero_initialised(nn.Linear(channels, channels))
+
+    def forward(self, tokens: Tensor, pairs: Tensor, together: Tensor) -> Tensor:
+        """tokens [N, C], pairs [N, N, PAIR_FEATURES], together [N, N] -> [N, C]."""
+        queries, keys, values = self.inputs(tokens).view(len(tokens), 3, self.heads, -1).permute(1, 2, 0, 3)
+        logits = queries @ keys.transpose(1, 2) / queries.shape[-1] ** 0.5 + self.bias(pairs).permute(2, 0, 1)
+        weights = logits.masked_fill(~together, float("-inf")).softmax(dim=2)
+        return self.out((weights @ values).transpose(0, 1).flatten(1))
+
+
+class MotionBlock(nn.Module):
+    """Attention among bodies, then a layer of each body's own, both residual; with `embedding_channels` > 0 scaled and
+    shifted by an embedding of each sample, which starts without effect."""
+
+    def __init__(self, channels: int, heads: int, embedding_channels: int = 0) -> None:
+        super().__init__()
+        self.attention_norm, self.own_norm = LayerNorm(channels), LayerNorm(channels)
+        self.attention = Attention(channels, heads)
+        self.own = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(),
+                                 zero_initialised(nn.Linear(2 * channels, channels)))
+        self.modulation = zero_initialised(nn.Linear(embedding_channels, 2 * channels)) if embedding_channels else None
+
+    def forward(self, tokens: Tensor, scene: BodyScene, pairs: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """tokens [N, C], embedding [B, E] -> [N, C]."""
+        tokens = tokens + self.attention(self.attention_norm(tokens), pairs, scene.together())
+        normed = self.own_norm(tokens)
+        if self.modulation is not None:
+            scale, shift = self.modulation(embedding)[scene.sample].chunk(2, dim=1)
+            normed = normed * (1 + scale) + shift
+        return tokens + self.own(normed)
+
+
+def _view(in_channels: int, shape: tuple[int, int], out_channels: int) -> nn.Sequential:
+    """A small convolutional network over a view [N, C, L, W] -> [N, out_channels]."""
+    halved = [-(-cells // 4) for cells in shape]
+    return nn.Sequential(nn.Conv2d(in_channels, 16, 3, padding=1), nn.GELU(),
+                         nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.GELU(),
+                         nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.GELU(), nn.Flatten(),
+                         nn.Linear(32 * halved[0] * halved[1], out_channels))
+
+
+class MotionMean(nn.Module):
+    """The central motion of each body, and how far it may be off. Untrained, the centre is the track."""
+
+    def __init__(self, settings: MotionSettings, num_history: int, num_horizon: int) -> None:
+        super().__init__()
+        channels, self.num_horizon = settings.channels, num_horizon
+        self.near = _view(num_history, NEAR_SHAPE, channels)
+        self.ahead = _view(len(GROUPS), AHEAD_SHAPE, channels)
+        self.attributes = nn.Sequential(nn.Linear(len(attribute_names(num_history)), channels), nn.GELU(),
+                                        nn.Linear(channels, channels))
+        self.blocks = nn.ModuleList(MotionBlock(channels, settings.heads) for _ in range(settings.blocks))
+        self.norm = LayerNorm(channels)
+        self.mean_head = zero_initialised(nn.Linear(channels, PER_INSTANT * num_horizon))
+        self.scale_head = zero_initialised(nn.Linear(channels, PER_INSTANT * num_horizon))
+        first = torch.arange(1, num_horizon + 1).repeat_interleave(PER_INSTANT) * FIRST_SCALE_M_PER_S / 2
+        self.register_buffer("first_scale", first, persistent=False)
+
+    def forward(self, scene: BodyScene) -> MeanForecast:
+        """Centre and standard deviation [N, 3 F], metres; features [N, C]."""
+        tokens = self.near(scene.near) + self.ahead(scene.ahead) + self.attributes(scene.attributes)
+        pairs = scene.pairs()
+        for block in self.blocks:
+            tokens = block(tokens, scene, pairs)
+        features = self.norm(tokens)
+        scale = (self.scale_head(features).exp() * self.first_scale).clamp(MIN_SCALE_M, MAX_SCALE_M)
+        return MeanForecast(self.mean_head(features), scale, features)
+
+
+class MotionVelocity(nn.Module):
+    """The flow's network: average velocity u(x, r, t | centre, scale, features); r = t gives the velocity v(x, t).
+
+    As `networks.VelocityNetwork`: untrained, it samples the centre's own Gaussian, and a student starts at its teacher.
+    """
+
+    embedding_channels = EMBEDDING_CHANNELS
+
+    def __init__(self, settings: MotionSettings, num_horizon: int) -> None:
+        super().__init__()
+        self.settings, self.width = settings, settings.channels
+        self.state_channels = PER_INSTANT * num_horizon
+        self.embed_in = nn.Linear(3 * self.state_channels + settings.channels, settings.channels)
+        self.time, self.interval = FourierEmbedding(EMBEDDING_CHANNELS), FourierEmbedding(EMBEDDING_CHANNELS)
+        zero_initialised(self.interval.net[-1])
+        self.blocks = self.new_blocks(settings.blocks)
+        self.norm = LayerNorm(settings.channels)
+        self.out = zero_initialised(nn.Linear(settings.channels, self.state_channels))
+
+    def forward(self, x: Tensor, r: Tensor, t: Tensor, forecast: MeanForecast, layout: BodyScene) -> Tensor:
+        """x [N, 3 F] (standardised residual), r and t [B] -> u(x, r, t) [N, 3 F]."""
+        features = self.features(x, r, t, forecast, layout)
+        return per_row(unit_gaussian_factor(r, t), layout.sample) * x + self.out(features)
+
+    def features(self, x: Tensor, r: Tensor, t: Tensor, forecast: MeanForecast, layout: BodyScene,
+                 shown: Tensor | None = None) -> Tensor:
+        """What the last layer `out` reads, [N, W]; `shown` [N, W] is added to the embedded inputs."""
+        inputs = torch.cat([x, forecast.mean, forecast.scale.log(), forecast.features], dim=1)
+        tokens = self.embed_in(inputs)
+        return self.norm(self.run_blocks(self.blocks, tokens if shown is None else tokens + shown,
+                                         self.time(t) + self.interval(t - r), forecast, layout))
+
+    def sample_of(self, x: Tensor, forecast: MeanForecast, layout: BodyScene) -> Tensor:
+        """Sample index [N]."""
+        return layout.sample
+
+    def new_blocks(self, count: int) -> nn.ModuleList:
+        """Blocks that are shown times."""
+        return nn.ModuleList(MotionBlock(self.settings.channels, self.settings.heads, EMBEDDING_CHANNELS)
+                             for _ in range(count))
+
+    def run_blocks(self, blocks: nn.ModuleList, features: Tensor, embedding: Tensor, forecast: MeanForecast,
+                   layout: BodyScene) -> Tensor:
+        """Features [N, W] through blocks; embedding [B, E]."""
+        pairs = layout.pairs()
+        for block in blocks:
+            features = block(features, layout, pairs, embedding)
+        return features
+
+
+@dataclass(frozen=True)
+class MotionCondition:
+    """What the flow of motions is conditioned on: the bodies, and their central forecast."""
+
+    layout: BodyScene
+    forecast: MeanForecast
+
+    @property
+    def sample(self) -> Tensor:
+        return self.layout.sample
+
+    def residual(self, motion: Tensor) -> Tensor:
+        """Motion [N, 3 F] -> standardised residual about the centre, the flow's data."""
+        return (motion - self.forecast.mean) / self.forecast.scale
+
+    def state(self, residual: Tensor) -> Tensor:
+        """The inverse of `residual`."""
+        return self.forecast.mean + self.forecast.scale * residual
+
+    def without_history(self, dropped: Tensor) -> MotionCondition:
+        """What a network is shown where the history is dropped, [B] bool."""
+        rows, seen = dropped[self.sample][:, None], self.forecast
+        return replace(self, forecast=MeanForecast(seen.mean.masked_fill(rows, 0.0), seen.scale.masked_fill(rows, 1.0),
+                                                   seen.features.masked_fill(rows, 0.0)))
+
+    @property
+    def weight(self) -> Tensor:
+        """Weight [N, 3 F] of the squared error in residual space, one on average: by the metres that are at stake."""
+        return self.forecast.scale / self.forecast.scale.mean().clamp(min=MIN_SCALE_M)
+
+
+class MotionModel(nn.Module):
+    """The two networks of the motions, with the interface that flows and distillations know (as FlowModel)."""
+
+    def __init__(self, settings: MotionSettings, num_history: int, num_horizon: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.mean = MotionMean(settings, num_history, num_horizon)
+        self.velocity = MotionVelocity(settings, num_horizon)
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.first_scale.device
+
+    def condition(self, scene: BodyScene) -> MotionCondition:
+        """The central forecast of bodies."""
+        return MotionCondition(scene, self.mean(scene))
+
+    def velocity_field(self, condition: MotionCondition, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+        """v(x [N, 3 F], t [B]) with the condition bound; `guidance` as in FlowModel.velocity_field."""
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return self.velocity(x, t, t, condition.forecast, condition.layout)
+
+        if guidance == 1:
+            return velocity
+        everywhere = torch.ones(condition.layout.num_samples, dtype=torch.bool, device=self.device)
+        without = self.velocity_field(condition.without_history(everywhere))
+        return lambda x, t: torch.lerp(without(x, t), velocity(x, t), guidance)
+
+
+@dataclass(frozen=True)
+class BodyMotions:
+    """The bodies of a task and what is forecast of their motions.
+
+    Args:
+        bodies: that the networks were shown; seconds: [F] of the targets after the present.
+        condition: of the flow of motions.
+    """
+
+    bodies: tuple[Body, ...]
+    seconds: np.ndarray
+    condition: MotionCondition
+
+    def world_motions(self, motion: Tensor) -> np.ndarray:
+        """What takes each body from its place now to those of a motion [N, 3 F]: [N, F, 4, 4] in the world; the
+        identity for those that hardly move."""
+        offsets = motion.double().cpu().numpy().reshape(len(self.bodies), len(self.seconds), PER_INSTANT).copy()
+        offsets[..., 2] /= LEVER_M
+        if not len(self.bodies):
+            return np.zeros((0, len(self.seconds), 4, 4))
+        offsets += tracked_offsets(self.bodies, self.seconds)
+        offsets[still(offsets)] = 0.0
+        return world_motions(self.bodies, offsets)
+
+
+def still(offsets: np.ndarray) -> np.ndarray:
+    """[N] bool: which bodies never get farther than STILL_M, in offsets [N, F, 3]."""
+    reached = np.hypot(offsets[..., 0], offsets[..., 1]) + np.abs(offsets[..., 2]) * LEVER_M
+    return reached.max(axis=1) < STILL_M
+
+
+def motion_of(bodies: tuple[Body, ...], offsets: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """The motion [N, 3 F] that leads to offsets [N, F, 3] (`body_scene.offsets_of`); nan stays nan."""
+    beyond = offsets - tracked_offsets(bodies, seconds)
+    beyond[..., 2] = (beyond[..., 2] + np.pi) % (2 * np.pi) - np.pi
+    beyond[..., 2] *= LEVER_M
+    return beyond.reshape(len(bodies), -1)
+
+
+def shown_bodies(task: Task, grid: VoxelGrid) -> tuple[Body, ...]:
+    """The bodies of a task's present, the largest MOST_BODIES, in the order of `tracked_bodies`."""
+    bodies = tracked_bodies(task.history, grid)
+    if len(bodies) > MOST_BODIES:
+        kept = np.sort(np.argsort([-len(body.slots) for body in bodies], kind="stable")[:MOST_BODIES])
+        bodies = [bodies[place] for place in kept]
+    return tuple(bodies)
+
+
+def motion_loss(forecast: MeanForecast, motion: Tensor, known: Tensor, scale_weight: float) -> Tensor:
+    """How far the centres are off, metres, plus the Gaussian likelihood of the scale, its error detached.
+
+    Args:
+        motion: [N, 3 F] true ones; known: [N, 3 F] bool where they are.
+
+    The distance at an instant is not squared: its minimum is the spatial median of what is possible, which stays at one
+    of two futures where the mean goes in between (as `networks.mean_loss`).
+    """
+    known = known.to(forecast.mean)
+    error = torch.where(known > 0, forecast.mean - motion, 0.0)
+    likelihood = (error.detach() ** 2 / (2 * forecast.scale**2) + forecast.scale.log()) * known
+    squares = error.view(len(error), -1, PER_INSTANT).square().sum(dim=2)
+    instants = known.view(len(error), -1, PER_INSTANT)[..., 0]
+    off = ((squares + SOFTENING_M**2).sqrt() * instants).sum() / instants.sum().clamp(min=1)
+    return off + scale_weight * likelihood.sum() / known.sum().clamp(min=1)
+
+
+__all__ = ["BodyMotions", "MotionCondition", "MotionModel", "MotionSettings", "body_scene", "motion_loss", "motion_of",
+           "shown_bodies", "still"]
