@@ -12,18 +12,25 @@ from torch import Tensor, nn
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, AutoencoderSettings, at_sites
+from occflow.models.body_scene import body_scene, tracked_offsets, world_motions
 from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts, joined_sites, move_layout
+from occflow.models.motion import BodyMotions, MotionModel, MotionSettings, shown_bodies
 from occflow.models.networks import MeanForecast, MeanNetwork, TrunkSettings, VelocityNetwork
-from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.motion import advanced, tracked_movers
+from occflow.occupancy.bodies import Body
+from occflow.occupancy.frame import Frames, OccupancyFrame
+from occflow.occupancy.motion import advanced_bodies
 from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.warp import touched_voxels
 from occflow.sparse.sites import Sites, sites_from_keys
 
 Encoding = tuple[Sites, Tensor]  # coarse sites of frames (block = frame) and their latents [M, C]
 
-BASES = ("tracked", "persistence", "empty")  # what the mean starts from: movers moved on, a static world, nothing
+BASES = ("bodies", "tracked", "persistence", "empty")  # what the mean starts from: bodies moved as the motion networks
+# foresee, or as they were tracked, a static world, nothing
 EXISTS, EMPTY = 1.0, -1.0  # values of the state's existence channel; the latent of an empty site is zero
+STAYS, CHANGES = 1.0, -1.0  # values of its last channel, where it has one
+SAME = 1e-3  # two codes that differ by less are of the same patch
+ABOUT = 0.5  # standard deviation, in those of the latents, about a base that is not the one which the mean started from
 
 
 @dataclass(frozen=True)
@@ -81,10 +88,12 @@ class ModelSettings:
     velocity_trunk: TrunkSettings
     base: str = "tracked"  # one of BASES
     keep_within: float = 0.0  # see Condition
+    stays: bool = False  # whether the state tells by a channel of its own that a site is exactly its base
+    motion: MotionSettings = MotionSettings()  # of the networks behind base "bodies"
 
     @property
     def state_channels(self) -> int:
-        return self.autoencoder.latent_channels + 1
+        return self.autoencoder.latent_channels + 1 + self.stays
 
 
 @dataclass(frozen=True)
@@ -94,9 +103,12 @@ class Observation:
     Args:
         layout: where things are.
         history_latents: [M, C] latents of the observed frames on layout.history.
-        base: [N, C + 1] on the support, the state that the mean starts from.
-        target: [N, C + 1] true state on the support; None where the future is not known.
+        base: [N, S] on the support, the state that the mean starts from.
+        target: [N, S] true state on the support; None where the future is not known.
         moved: the voxels that `base` encodes, F frames a window.
+        forced: [N, S] the base of bodies moved as they truly moved, which the flow learns about; None: about `base`.
+        motions: of the bodies of one window; None where the base does not come from them.
+        touched: voxels that the moved present touches in each horizon frame of one window.
     """
 
     layout: Layout
@@ -104,37 +116,59 @@ class Observation:
     base: Tensor
     target: Tensor | None
     moved: tuple[OccupancyFrame, ...] = ()
+    forced: Tensor | None = None
+    motions: BodyMotions | None = None
+    touched: tuple[np.ndarray, ...] = ()
+
+
+def restated(state: Tensor, base: Tensor) -> Tensor:
+    """A state [N, C + 2] with its last channel told anew: whether a site is exactly as in `base` [N, C + 2]."""
+    same = (state[:, :-1] - base[:, :-1]).abs().amax(dim=1, keepdim=True) < SAME
+    return torch.cat([state[:, :-1], torch.where(same, STAYS, CHANGES).to(state)], dim=1)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What the flow is conditioned on: the layout, the mean forecast and the sample index [N].
+    """What the flow is conditioned on: the layout, the mean forecast, and the base [N, S] that these are about.
 
     Most sites end up exactly as their base: the residual is a spike with rare far values, of which a sampled state is
-    a noisy picture. So a state whose root mean square difference from `base` [N, C + 1] is below `keep_within` is the
-    base (hard thresholding: Donoho and Johnstone, Biometrika 81, 1994).
+    a noisy picture. With `stays` the state's last channel is the spike's own: where it is above zero the state is the
+    base. Without, a state whose root mean square difference from the base is below `keep_within` is the base (hard
+    thresholding: Donoho and Johnstone, Biometrika 81, 1994).
     """
 
     layout: Layout
     forecast: MeanForecast
     base: Tensor | None = None
     keep_within: float = 0.0
+    stays: bool = False
 
     @property
     def sample(self) -> Tensor:
         return self.layout.sample
 
     def residual(self, state: Tensor) -> Tensor:
-        """State [N, C + 1] -> standardised residual about the mean, the flow's data."""
+        """State [N, S] -> standardised residual about the mean, the flow's data."""
         return (state - self.forecast.mean) / self.forecast.scale
 
     def state(self, residual: Tensor) -> Tensor:
-        """The inverse of `residual`, with the base kept where it is near."""
+        """The inverse of `residual`, with the base kept where it stays or is near."""
         state = self.forecast.mean + self.forecast.scale * residual
+        if self.stays:
+            return torch.where(state[:, -1:] > 0, self.base, state)
         if not self.keep_within:
             return state
         near = (state - self.base).square().mean(dim=1, keepdim=True) < self.keep_within**2
         return torch.where(near, self.base, state)
+
+    def about(self, base: Tensor) -> Condition:
+        """The condition of a sample whose bodies move otherwise: where its base [N, S] is another one the flow goes
+        about that, everywhere else about the mean."""
+        other = (base - self.base).abs().amax(dim=1, keepdim=True) >= SAME
+        mean, scale = self.forecast.mean, self.forecast.scale
+        moved = replace(self.forecast, mean=torch.where(other, base, mean),
+                        scale=torch.where(other, torch.full_like(scale, ABOUT), scale))
+        return replace(self, forecast=moved, base=base)
 
     def without_history(self, dropped: Tensor) -> Condition:
         """What a network is shown where the history is dropped, [B] bool: neither mean, scale nor features.
@@ -159,6 +193,8 @@ class FlowModel(nn.Module):
                                 settings.mean_trunk, slots)
         self.velocity = VelocityNetwork(settings.state_channels, settings.mean_trunk.widths[0],
                                         settings.num_horizon, settings.velocity_trunk, slots)
+        self.motion = MotionModel(settings.motion, settings.num_history, settings.num_horizon) \
+            if settings.base == "bodies" else None
 
     @property
     def device(self) -> torch.device:
@@ -179,41 +215,73 @@ class FlowModel(nn.Module):
         return encode(*self.voxel_sites(frames, grid))
 
     def state_of(self, frames: tuple[OccupancyFrame, ...], support: Sites, grid: VoxelGrid) -> Tensor:
-        """The state [N, C + 1] of F frames on a support: latents (zero where empty) and existence."""
+        """The state [N, S] of F frames on a support: latents (zero where empty) and existence; as a base it stays."""
         sites, latents = self.encode_frames(frames, grid)
         latents, found = at_sites(latents, sites, support)
-        existence = torch.where(found, EXISTS, EMPTY)
-        return torch.cat([latents, existence[:, None].to(latents)], dim=1)
+        existence = torch.where(found, EXISTS, EMPTY)[:, None].to(latents)
+        parts = [latents, existence] + ([torch.full_like(existence, STAYS)] if self.settings.stays else [])
+        return torch.cat(parts, dim=1)
 
     @torch.no_grad()
     def observe(self, task: Task, truth: tuple[OccupancyFrame, ...] | None = None,
-                encoded: Sequence[Encoding] | None = None, region: VoxelGrid | None = None) -> Observation:
+                encoded: Sequence[Encoding] | None = None, region: VoxelGrid | None = None,
+                bases: tuple[Frames, Frames | None] | None = None) -> Observation:
         """Lay out and encode a task, and for trainings the F true frames at its targets.
 
-        `encoded` are the encodings of the history's frames one by one, where a stream has kept them; `region` is the
-        grid of the task's frames where they show a part of the forecaster's grid only (training on crops).
+        Args:
+            encoded: the encodings of the history's frames one by one, where a stream has kept them.
+            region: the grid of the task's frames where they show a part of the forecaster's grid only (crops).
+            bases: in that grid, what the mean starts from and what the flow learns about, where they are made already.
         """
         settings, grid = self.settings, region or self.settings.grid
-        poses = task.poses
-        touched = [touched_voxels(task.present, grid, pose) for pose in poses]
-        movers = tracked_movers(task.history, grid) if settings.base == "tracked" else []
-        moved = tuple(advanced(task.present, grid, movers, target.world_from_grid, target.stamp_s, voxels)
-                      for target, voxels in zip(task.targets, touched))
-        touched = [np.concatenate([voxels, frame.flat]) for voxels, frame in zip(touched, moved)]
-        layout = build_layout(task.history, poses, task.seconds, touched, grid, settings.autoencoder.total_stride,
+        touched = tuple(touched_voxels(task.present, grid, pose) for pose in task.poses)
+        motions = self.motions(task, grid) if bases is None and self.motion is not None else None
+        moved, forced = bases or (self._base(task, grid, motions, touched), None)
+        proposed = [np.concatenate([voxels, *(frames[index].flat for frames in (moved, forced) if frames)])
+                    for index, voxels in enumerate(touched)]
+        layout = build_layout(task.history, task.poses, task.seconds, proposed, grid, settings.autoencoder.total_stride,
                               settings.support, settings.grid)
         layout = move_layout(layout, self.device)
         sites, latents = self.encode_frames(task.history, grid) if encoded is None else join_encodings(encoded)
         history_latents, _ = at_sites(latents, sites, layout.history)
-        target = None if truth is None else self.state_of(truth, layout.support, grid)
         if settings.base == "empty":
             moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
-        return Observation(layout, history_latents, self.state_of(moved, layout.support, grid), target, moved)
+        base = self.state_of(moved, layout.support, grid)
+        target = None if truth is None else self.state_of(truth, layout.support, grid)
+        if target is not None and settings.stays:
+            target = restated(target, base)
+        return Observation(layout, history_latents, base, target, moved,
+                           None if forced is None else self.state_of(forced, layout.support, grid), motions, touched)
+
+    def motions(self, task: Task, grid: VoxelGrid | None = None) -> BodyMotions:
+        """The bodies of a task's present, and the central forecast of how they move."""
+        grid = grid or self.settings.grid
+        bodies = shown_bodies(task, grid)
+        scene = body_scene(task.history, bodies, grid).to(self.device)
+        return BodyMotions(bodies, task.seconds, self.motion.condition(scene))
+
+    def _base(self, task: Task, grid: VoxelGrid, motions: BodyMotions | None, touched: Sequence[np.ndarray]) -> Frames:
+        """The present at a task's targets, its bodies moved as `settings.base` says."""
+        if motions is not None:
+            return moved_bodies(task, grid, motions, motions.condition.forecast.mean, touched)
+        bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
+        followed = world_motions(bodies, tracked_offsets(bodies, task.seconds)) if bodies else \
+            np.zeros((0, len(task.targets), 4, 4))
+        return moved_as(task, grid, bodies, followed, touched)
+
+    def about(self, task: Task, observation: Observation, condition: Condition, motion: Tensor
+              ) -> tuple[Observation, Condition]:
+        """An observed window and its condition for one sample of how its bodies move, [N, 3 F]."""
+        grid = self.settings.grid
+        moved = moved_bodies(task, grid, observation.motions, motion, observation.touched)
+        base = self.state_of(moved, observation.layout.support, grid)
+        return replace(observation, base=base, moved=moved), condition.about(base)
 
     def condition(self, observation: Observation) -> Condition:
         """The mean forecast of observed windows."""
         forecast = self.mean(observation.history_latents, observation.base, observation.layout)
-        return Condition(observation.layout, forecast, observation.base, self.settings.keep_within)
+        return Condition(observation.layout, forecast, observation.base, self.settings.keep_within,
+                         self.settings.stays)
 
     def velocity_field(self, condition: Condition, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
         """v(x [N, C], t [B]) with the condition bound; at another `guidance` than 1, classifier-free guidance
@@ -235,17 +303,18 @@ class FlowModel(nn.Module):
 
     @torch.no_grad()
     def decode_state(self, state: Tensor, support: Sites, repeating: bool = False) -> Voxels:
-        """The voxels of a state [N, C + 1] of one window, by the autoencoder alone; `repeating`: the code of frames,
+        """The voxels of a state [N, S] of one window, by the autoencoder alone; `repeating`: the code of frames,
         in which the same patches come again and again."""
-        exists = state[:, -1] > 0
+        channels = self.settings.autoencoder.latent_channels
+        exists = state[:, channels] > 0
         kept = sites_from_keys(support.keys[exists], support.shape, support.num_blocks)
         decode = self.autoencoder.decode_repeating if repeating else self.autoencoder.decode
-        sites, labels = decode(kept, state[exists, :-1], self.settings.grid.shape)
+        sites, labels = decode(kept, state[exists, :channels], self.settings.grid.shape)
         return Voxels(sites.keys, labels)
 
     def decoder(self, observation: Observation, targets: tuple[Target, ...]
                 ) -> Callable[[Tensor], tuple[OccupancyFrame, ...]]:
-        """What makes frames of states [N, C + 1] of one observed window (`corrected`), at its `targets`."""
+        """What makes frames of states [N, S] of one observed window (`corrected`), at its `targets`."""
         num_voxels, support = self.settings.grid.num_voxels, observation.layout.support
         base = Voxels.of(observation.moved, num_voxels, self.device)
         decoded_base = self.decode_state(observation.base, support, repeating=True)
@@ -263,9 +332,26 @@ def join_encodings(encodings: Sequence[Encoding]) -> Encoding:
 
 def join_observations(observations: list[Observation]) -> Observation:
     """Batch windows."""
-    targets = [observation.target for observation in observations]
-    return Observation(join_layouts([observation.layout for observation in observations]),
-                       torch.cat([observation.history_latents for observation in observations]),
-                       torch.cat([observation.base for observation in observations]),
-                       None if targets[0] is None else torch.cat(targets),
-                       tuple(frame for observation in observations for frame in observation.moved))
+
+    def joined(name: str) -> Tensor | None:
+        parts = [getattr(observation, name) for observation in observations]
+        return None if parts[0] is None else torch.cat(parts)
+
+    return Observation(join_layouts([observation.layout for observation in observations]), joined("history_latents"),
+                       joined("base"), joined("target"),
+                       tuple(frame for observation in observations for frame in observation.moved), joined("forced"))
+
+
+def moved_as(task: Task, grid: VoxelGrid, bodies: Sequence[Body], motions: np.ndarray,
+             touched: Sequence[np.ndarray] | None = None) -> Frames:
+    """The present of a task at its targets, bodies moved by motions [N, F, 4, 4] in the world."""
+    slots = [body.slots for body in bodies]
+    return tuple(advanced_bodies(task.present, grid, slots, motions[:, index], target.world_from_grid, target.stamp_s,
+                                 None if touched is None else touched[index])
+                 for index, target in enumerate(task.targets))
+
+
+def moved_bodies(task: Task, grid: VoxelGrid, motions: BodyMotions, motion: Tensor,
+                 touched: Sequence[np.ndarray] | None = None) -> Frames:
+    """The same by a motion [N, 3 F] of the networks."""
+    return moved_as(task, grid, motions.bodies, motions.world_motions(motion), touched)

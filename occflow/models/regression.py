@@ -47,11 +47,12 @@ def twin_loss(forecaster: FlowModel, state: Tensor, support: Sites, truth: TrueF
     Existence is judged wherever the decoder gets to: at true sites and at those it keeps by mistake. Judged at true
     sites alone, the decoder would learn the probability of a voxel given that its site exists, and fill wrong sites.
     """
-    logits = EXISTENCE_SHARPNESS * state[:, -1]
+    channels = forecaster.settings.autoencoder.latent_channels
+    logits = EXISTENCE_SHARPNESS * state[:, channels]
     exists = lookup(support.keys, truth.levels[-1].keys) < len(truth.levels[-1])
     reached = exists | (logits.detach() > 0)
     site_loss = functional.binary_cross_entropy_with_logits(logits, exists.float())
-    return site_loss + decoder_loss(forecaster.autoencoder, support.keys[reached], state[reached, :-1], truth)
+    return site_loss + decoder_loss(forecaster.autoencoder, support.keys[reached], state[reached, :channels], truth)
 
 
 def decoder_loss(autoencoder: Autoencoder, keys: Tensor, latents: Tensor, truth: TrueFuture) -> Tensor:

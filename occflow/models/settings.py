@@ -9,6 +9,7 @@ from itertools import chain
 
 from occflow.errors import InputError
 from occflow.models.flow_model import BASES, ModelSettings
+from occflow.models.motion import MotionSettings
 from occflow.records import bounded, conform, one_line
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 1e-3, 60.0  # between frames: faster than any sensor, slower than any traffic
@@ -61,6 +62,9 @@ def _refuse_unusable(settings: ModelSettings) -> None:
         raise ValueError(f"model.base: {one_line(repr(settings.base))} is not known; known: {', '.join(BASES)}")
     if settings.num_history < 1 or settings.num_horizon < 1:
         raise ValueError("data.history and data.horizon must be at least 1")
+    motion = settings.motion
+    if motion.blocks < 0 or min(motion.channels, motion.heads) < 1 or motion.channels % motion.heads:
+        raise ValueError("model.motion: channels must be a multiple of heads, blocks not negative")
     sizes = [*autoencoder.widths, autoencoder.latent_channels, settings.history_channels, *chain(*autoencoder.strides),
              *chain(*support.level_strides), *chain(*(trunk.widths for trunk in trunks.values()))]
     if min(sizes) < 1:
@@ -75,7 +79,8 @@ def with_later_settings(record: Mapping) -> dict:
     if "support" not in record:  # of an autoencoder alone
         return dict(record)
     support = {"whole_grid": False, "motion_compensation": True, **record["support"]}
-    return {"base": "tracked", "keep_within": 0.0, **record, "support": support}
+    later = {"base": "tracked", "keep_within": 0.0, "stays": False, "motion": asdict(MotionSettings())}
+    return {**later, **record, "support": support}
 
 
 def settings_from_config(data: Mapping, model: Mapping) -> ModelSettings:

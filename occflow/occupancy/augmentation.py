@@ -11,6 +11,7 @@ import numpy as np
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
+from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.warp import regridded
 from occflow.occupancy.windows import Window, map_frames
@@ -30,7 +31,7 @@ def mirrored(window: Window, grid: VoxelGrid) -> Window:
     if abs(2 * grid.origin_m[1] + grid.shape[1] * grid.voxel_size_m) > 1e-6 * grid.voxel_size_m:
         raise InputError(f"a grid from y = {grid.origin_m[1]} m with {grid.shape[1]} voxels is not symmetric about "
                          "y = 0 and cannot be mirrored; switch the mirroring off")
-    return map_frames(window, lambda frame: _mirrored_frame(frame, grid))
+    return map_frames(window, lambda frame: mirrored_frame(frame, grid), _mirrored_boxes(window.boxes))
 
 
 def turned(window: Window, grid: VoxelGrid, angle_rad: float) -> Window:
@@ -44,15 +45,19 @@ def turned(window: Window, grid: VoxelGrid, angle_rad: float) -> Window:
     return map_frames(window, lambda frame: regridded(frame, grid, frame.world_from_grid @ turn))
 
 
-def _mirrored_frame(frame: OccupancyFrame, grid: VoxelGrid) -> OccupancyFrame:
+def mirrored_frame(frame: OccupancyFrame, grid: VoxelGrid) -> OccupancyFrame:
+    """As `mirrored`, of one frame."""
     index = grid.unflatten(frame.flat)
     index[:, 1] = grid.shape[1] - 1 - index[:, 1]
     flat = grid.flatten(index)
     order = np.argsort(flat)
     observed = None if frame.observed is None else np.packbits(frame.observed_mask(grid)[:, ::-1])
-    boxes = tuple(replace(box, world_from_box=MIRROR @ box.world_from_box @ MIRROR) for box in frame.boxes)
-    return replace(frame, flat=flat[order], labels=frame.labels[order], observed=observed, boxes=boxes,
-                   world_from_grid=MIRROR @ frame.world_from_grid @ MIRROR)
+    return replace(frame, flat=flat[order], labels=frame.labels[order], observed=observed,
+                   boxes=_mirrored_boxes(frame.boxes), world_from_grid=MIRROR @ frame.world_from_grid @ MIRROR)
+
+
+def _mirrored_boxes(boxes: tuple[Box, ...]) -> tuple[Box, ...]:
+    return tuple(replace(box, world_from_box=MIRROR @ box.world_from_box @ MIRROR) for box in boxes)
 
 
 def part_of(grid: VoxelGrid, first: tuple[int, int], size: tuple[int, int]) -> VoxelGrid:
@@ -70,13 +75,14 @@ def part_of(grid: VoxelGrid, first: tuple[int, int], size: tuple[int, int]) -> V
 
 def cropped(window: Window, grid: VoxelGrid, first: tuple[int, int], part: VoxelGrid) -> Window:
     """The window's frames, each in the same part of its own grid; boxes and observation masks are left out."""
+    return map_frames(window, lambda frame: cropped_frame(frame, grid, first, part), ())
 
-    def crop(frame: OccupancyFrame) -> OccupancyFrame:
-        index = grid.unflatten(frame.flat) - (*first, 0)
-        inside = ((index[:, :2] >= 0) & (index[:, :2] < part.shape[:2])).all(axis=1)
-        return replace(frame, flat=part.flatten(index[inside]), labels=frame.labels[inside], boxes=(), observed=None)
 
-    return map_frames(window, crop)
+def cropped_frame(frame: OccupancyFrame, grid: VoxelGrid, first: tuple[int, int], part: VoxelGrid) -> OccupancyFrame:
+    """As `cropped`, of one frame."""
+    index = grid.unflatten(frame.flat) - (*first, 0)
+    inside = ((index[:, :2] >= 0) & (index[:, :2] < part.shape[:2])).all(axis=1)
+    return replace(frame, flat=part.flatten(index[inside]), labels=frame.labels[inside], boxes=(), observed=None)
 
 
 def random_corner(grid: VoxelGrid, size: tuple[int, int], step: tuple[int, int],

@@ -10,6 +10,7 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
+from occflow.logs.protocol import Box
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.settings import GRID_POSES, INPUT_KINDS, refuse_unknown
 from occflow.occupancy.storage.store import OccupancyStore
@@ -36,16 +37,20 @@ class Window:
         key: where it was cut.
         task: the history, and the grid poses and stamps of the truth (ego setting G).
         truth: the F frames that were to be forecast.
+        boxes: annotated objects of the present, whatever the history shows of them; with those of the truth they tell
+            how bodies moved.
     """
 
     key: WindowKey
     task: Task
     truth: Frames
+    boxes: tuple[Box, ...] = ()
 
     @classmethod
-    def of(cls, key: WindowKey, history: Frames, truth: Frames) -> Window:
-        """The window of P observed frames and the F frames that came then."""
-        return cls(key, Task.towards(history, truth, key.scene), truth)
+    def of(cls, key: WindowKey, history: Frames, truth: Frames, boxes: tuple[Box, ...] | None = None) -> Window:
+        """The window of P observed frames and the F frames that came then; `boxes` of the present are the frame's own
+        where none are given."""
+        return cls(key, Task.towards(history, truth, key.scene), truth, history[-1].boxes if boxes is None else boxes)
 
     @property
     def history(self) -> Frames:
@@ -141,7 +146,7 @@ class WindowSource:
                              self.perceive)
         truth = stored_frames(self.store, key.scene, range(future, future + self.horizon),
                               perceive=self.perceive if self.names_truth else None)
-        window = Window.of(key, seen, truth)
+        window = Window.of(key, seen, truth, self.store.frame(key.scene, future - 1).boxes)
         return anchored(window, self.store.grid) if self.grid_pose == "anchored" else window
 
 
@@ -151,6 +156,8 @@ def anchored(window: Window, grid: VoxelGrid) -> Window:
     return map_frames(window, lambda frame: regridded(frame, grid, pose))
 
 
-def map_frames(window: Window, change: Callable[[OccupancyFrame], OccupancyFrame]) -> Window:
-    """The window with every frame changed."""
-    return Window.of(window.key, tuple(map(change, window.history)), tuple(map(change, window.truth)))
+def map_frames(window: Window, change: Callable[[OccupancyFrame], OccupancyFrame],
+               boxes: tuple[Box, ...] | None = None) -> Window:
+    """The window with every frame changed, and other `boxes` of its present where they are given."""
+    return Window.of(window.key, tuple(map(change, window.history)), tuple(map(change, window.truth)),
+                     window.boxes if boxes is None else boxes)

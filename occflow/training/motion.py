@@ -1,0 +1,158 @@
+"""The trainings of the motions: how bodies truly moved is read off the boxes of a log, by their tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from occflow.flow.path import flow_matching_loss
+from occflow.flow.times import logit_normal
+from occflow.grid import VoxelGrid
+from occflow.models.body_scene import BodyScene, body_scene, join_scenes, mirrored_scene, offsets_of
+from occflow.models.motion import (
+    LEVER_M,
+    PER_INSTANT,
+    MotionCondition,
+    MotionModel,
+    motion_loss,
+    motion_of,
+    shown_bodies,
+)
+from occflow.occupancy.bodies import Body
+from occflow.occupancy.true_motion import boxes_of_bodies, true_world_motions
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
+from occflow.training.engine import step_generator, train
+from occflow.training.feeding import WindowFeed
+from occflow.training.optimiser import OptimiserSettings
+from occflow.training.run import TrainingRun
+
+BYTES_A_BODY = 14_000  # of its views
+MIRRORED = 0.5  # share of the windows
+
+
+def true_motions(window: Window, bodies: tuple[Body, ...], grid: VoxelGrid) -> np.ndarray:
+    """What truly takes the bodies of a window's present to its F later frames, [N, F, 4, 4] in the world; nan where no
+    box tells."""
+    boxes = window.boxes
+    owners = boxes_of_bodies(window.present, grid, [body.slots for body in bodies], boxes)
+    moved = true_world_motions(boxes, [frame.boxes for frame in window.truth])
+    found = np.full((len(bodies), len(window.truth), 4, 4), np.nan)
+    for body, owner in enumerate(owners):
+        if owner is not None:
+            found[body] = moved[owner]
+    return found
+
+
+@dataclass(frozen=True)
+class BodyBatch:
+    """Bodies of windows, their true motion [N, 3 F], zero where it is not known, and where it is, [N, 3 F] bool."""
+
+    scene: BodyScene
+    motion: Tensor
+    known: Tensor
+
+    def to(self, device: torch.device) -> BodyBatch:
+        return BodyBatch(self.scene.to(device), self.motion.to(device), self.known.to(device))
+
+
+class BodyFeed(WindowFeed):
+    """Batches of bodies with their true motions; some windows mirrored, some perceived."""
+
+    def __init__(self, windows: WindowSource, keys: list[WindowKey], seed: int, perceived_share: float) -> None:
+        super().__init__(len(keys), seed, BYTES_A_BODY)
+        self.windows, self.keys, self.seed, self.perceived_share = windows, keys, seed, perceived_share
+
+    def make(self, index: int) -> tuple[BodyBatch, int]:
+        rng, grid = np.random.default_rng((self.seed, index)), self.windows.store.grid
+        window = self.windows.read(self.keys[index], "lidar" if rng.random() < self.perceived_share else None)
+        bodies = shown_bodies(window.task, grid)
+        scene = body_scene(window.history, bodies, grid)
+        if not bodies:
+            return BodyBatch(scene, torch.zeros(0, PER_INSTANT * len(window.truth)), torch.zeros(0)), 0
+        offsets = offsets_of(bodies, true_motions(window, bodies, grid))
+        motion = torch.from_numpy(motion_of(bodies, offsets, window.task.seconds)).float()
+        return BodyBatch(scene, motion.nan_to_num(0.0), motion.isfinite()), len(bodies)
+
+    def next(self, windows: int, generator: torch.Generator) -> BodyBatch:
+        """The next batch of `windows` windows, mirrored as the generator has it."""
+        items = self.draw(windows)
+        scene = join_scenes([item.scene for item in items])
+        motion, known = (torch.cat([getattr(item, name) for item in items]) for name in ("motion", "known"))
+        chosen = torch.rand(windows, generator=generator) < MIRRORED
+        signs = torch.tensor([1.0, -1.0, -1.0]).repeat(motion.shape[1] // PER_INSTANT)
+        motion = torch.where(chosen[scene.sample][:, None], motion * signs, motion)
+        return BodyBatch(mirrored_scene(scene, chosen, self.windows.history), motion, known)
+
+
+def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed: int, run: TrainingRun) -> None:
+    """Fit the central motions and how far they may be off."""
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        batch = feed.next(values["windows"], step_generator(seed, step)).to(model.device)
+        forecast = model.condition(batch.scene).forecast
+        return motion_loss(forecast, batch.motion, batch.known, values["scale_weight"]), errors(forecast.mean, batch)
+
+    model.mean = train(run, "motion", model.mean, OptimiserSettings.from_config(values), loss_of_step, model, feed,
+                       values["windows"])
+
+
+def errors(centre: Tensor, batch: BodyBatch) -> dict[str, float]:
+    """How far the centres and the tracks are off in the mean, metres, at the last instant."""
+    known = batch.known[:, -1]
+    found = {}
+    for name, value in (("off_m", centre - batch.motion), ("track_off_m", batch.motion)):
+        last = value.detach()[:, -PER_INSTANT:-1][known]
+        found[name] = float(last.norm(dim=1).mean()) if len(last) else 0.0
+    return found
+
+
+class MotionFeed:
+    """The same batches for the flow, with the frozen centre."""
+
+    def __init__(self, source: BodyFeed, model: MotionModel, seed: int) -> None:
+        self.source, self.model, self.seed = source, model, seed
+        self.drawn = 0
+
+    def seek(self, draws: int) -> None:
+        self.drawn = draws
+        self.source.seek(draws)
+
+    @torch.no_grad()
+    def next(self, windows: int) -> MotionBatch:
+        """The next batch; of what is not known the data are the centre's."""
+        batch = self.source.next(windows, step_generator(self.seed, self.drawn)).to(self.model.device)
+        self.drawn += windows
+        condition = self.model.condition(batch.scene)
+        return MotionBatch(condition, condition.residual(batch.motion) * batch.known, batch.known)
+
+
+@dataclass(frozen=True)
+class MotionBatch:
+    """A batch for flow trainings: the condition, the standardised true residual [N, 3 F], and where it is known."""
+
+    condition: MotionCondition
+    data: Tensor
+    known: Tensor
+
+
+def train_motion_flow(model: MotionModel, feed: MotionFeed, values: Mapping, seed: int, run: TrainingRun) -> None:
+    """Conditional flow matching of the residual about the frozen centre."""
+    model.mean.eval().requires_grad_(False)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        batch, generator = feed.next(values["windows"]), step_generator(seed, step)
+        t = logit_normal(values["windows"], generator, values["time_mean"], values["time_scale"])
+        loss = flow_matching_loss(model.velocity_field(batch.condition), batch.data, t.to(batch.data.device),
+                                  batch.condition.sample, generator, batch.condition.weight * batch.known)
+        return loss, {}
+
+    model.velocity = train(run, "motion_flow", model.velocity, OptimiserSettings.from_config(values), loss_of_step,
+                           model, feed, values["windows"])
+    model.velocity.requires_grad_(False)
+
+
+__all__ = ["LEVER_M", "BodyFeed", "MotionFeed", "train_motion_flow", "train_motion_mean", "true_motions"]
