@@ -26,6 +26,8 @@ ROW_MEANINGS = {
     "persistence": "the last input moved by the ego motion (static world)",
     "tracked_velocity": "persistence, with each mover tracked in the history's voxels moved on: the networks' base",
     "constant_velocity": "persistence, with each annotated object moved on at its last velocity and yaw rate",
+    "true_motion": "a reference, no forecast: persistence, with each annotated object moved as it truly moved, of which "
+                   "a forecaster is told nothing",
     "regression": "the central forecast that the flow goes around: the same trunk, one pass, spatial median of latents",
     "teacher-10": "flow-matching teacher, 10 Euler steps, one sample",
     "teacher-1": "flow-matching teacher, 1 Euler step",
