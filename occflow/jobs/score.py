@@ -21,7 +21,7 @@ from occflow.eval.report import make_report, table_markdown, write_report, write
 from occflow.eval.true_motion import TrueMotion
 from occflow.forecasting.consensus import ConsensusForecaster
 from occflow.forecasting.forecast import Forecast, Forecaster
-from occflow.forecasting.rows import checkpoint_forecasters, configured_samplers, student_beside_teacher
+from occflow.forecasting.rows import checkpoint_forecasters, configured_samplers, student_to_show
 from occflow.forecasting.rules import NEEDS_BOXES, RULES, Baseline, baselines
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.jobs.build import build_configured_store
@@ -77,7 +77,7 @@ def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
 
 def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list[WindowKey], chosen: Mapping,
                 forecasters: list[Forecaster], support: dict[str, float] | None, samples: int = 0,
-                sample_every: int = 1) -> dict:
+                sample_every: int = 1, shown_samples: int = 0) -> dict:
     """Evaluate the baselines, the reference of true motion and `forecasters` on windows; report and shown forecasts go
     to `run_dir`.
 
@@ -86,6 +86,7 @@ def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list
     Args:
         source: as `configured_windows` gives it; what it perceived already is not perceived again.
         chosen: how the windows were chosen: "split", "rule", "stride"; goes into the report.
+        shown_samples: futures that each network draws of the shown window, for its probabilities.
     """
     data, values, seed = config["data"], config["eval"], config["seed"]
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
@@ -119,7 +120,7 @@ def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list
             extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
         if values["branches"]:
             extra["branches"] = score_branches(config, source, [*rules, *references, *forecasters])
-    shown.save([one for one in forecasters if one.nfe], values["shown_samples"], seed)
+    shown.save([one for one in forecasters if one.nfe], shown_samples, seed)
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
     windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
                "scenes": len({key.scene for key in keys}), "input": source.input_kind, "grid_pose": source.grid_pose}
@@ -191,13 +192,14 @@ def evaluate_run(config: Mapping) -> str:
     source = configured_windows(config, store)
     support = support_quality(source, thinned, models[0]) if models else None
     report = score_store(config, run_dir, source, keys, chosen, forecasters, support, values["samples"],
-                         values["sample_every"])
+                         values["sample_every"], values["shown_samples"])
     return table_markdown(report)
 
 
 def forecast_log(config: Mapping) -> tuple[Path, str]:
-    """Build the log's occupancy, forecast it with a student, score it against the baselines, the regression and the
-    teacher where they are at hand.
+    """Build the log's occupancy, forecast it with a student and score that against the baselines: its centre, and with
+    forecast.samples also as many samples of the shown window, for probabilities, beside its teacher's where that is at
+    hand; two or more are scored as distributions too.
 
     Returns:
         the folder of the results (store, report, forecast.npz), and the table with a line about whom to believe.
@@ -207,9 +209,11 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     """
     prepare_torch(config)
     checkpoint, run_dir = Path(config["forecast"]["checkpoint"]), Path(config["forecast"]["run_dir"])
+    samples, every = config["forecast"]["samples"], config["eval"]["sample_every"]
     settings = settings_from_config(config["data"], config["model"])
-    forecasters = student_beside_teacher(checkpoint, settings, configured_samplers(config["eval"]),
-                                         configured_device(config))
+    forecasters = student_to_show(checkpoint, settings, configured_samplers(config["eval"]), samples > 0,
+                                  configured_device(config))
+    centre, own = forecasters[0], forecasters[-1]  # the same where no samples are wanted
     with timed_step(run_dir, "build"):
         store = build_configured_store(config, run_dir / "occupancy")
         refuse_other_grid(store, config["data"])
@@ -217,5 +221,5 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     chosen = {"split": "all scenes", "rule": "all", "stride": 1}
     source = configured_windows(config, store)
     report = score_store(config, run_dir, source, keys, chosen, forecasters,
-                         support_quality(source, keys, forecasters[-1].model))
-    return run_dir, "\n\n".join(filter(None, [table_markdown(report), belief(report, [forecasters[-1].name])]))
+                         support_quality(source, keys, centre.model), samples, every, samples)
+    return run_dir, "\n\n".join(filter(None, [table_markdown(report), belief(report, {centre.name, own.name})]))
