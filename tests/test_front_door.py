@@ -82,7 +82,7 @@ def test_the_defaults_are_those_of_the_configuration_and_of_the_checkpoints_that
 def test_the_central_forecast_is_the_mean_network_s_and_a_seed_gives_its_sample(store, student):
     task = store.task("tiny-1", present=5)
     centre, same, sampled = student.forecast(task), student.forecast(task), student.forecast(task, seed=3)
-    assert student.centre.model is student.sampler.model and student.centre.name == "regression"
+    assert student.centre.model is student.sampler.model and student.centre.name == "student-central"
     np.testing.assert_array_equal(centre.frames[0].flat, same.frames[0].flat)
     np.testing.assert_array_equal(sampled.frames[5].flat, student.samples(task, [3])[0].frames[5].flat)
     assert not np.array_equal(sampled.frames[5].flat, centre.frames[5].flat)

@@ -48,7 +48,8 @@ def folder(tmp_path_factory) -> Path:
 def test_report_has_every_row(folder, figure):
     report = json.loads((folder / "run" / "report.json").read_text())
     assert [row["name"] for row in report["rows"]] == ["copy", "persistence", "tracked_velocity", "constant_velocity",
-                                                       "regression", "teacher-10", "teacher-1", "student-1"]
+                                                       "true_motion", "teacher-10", "teacher-1", "student-central",
+                                                       "student-1"]
     assert [row["nfe"] for row in report["rows"]] == [0, 0, 0, 0, 0, 10, 1, 1]
     assert report["protocol"] == "occworld-strict" and report["ego"] == "G"
     for row in report["rows"]:
@@ -56,15 +57,15 @@ def test_report_has_every_row(folder, figure):
     assert {"autoencoder", "mean", "teacher", "distill", "evaluate"} <= set(report["seconds"])
     figure("recall", report["support"]["recall"], above=0.9)
     rows = {row["name"]: row for row in report["ensembles"]["rows"]}
-    assert rows["regression"]["diversity"] == 0 < rows["teacher-10"]["diversity"]  # none below: whether samples differ
+    assert rows["student-central"]["diversity"] == 0 < rows["teacher-10"]["diversity"]  # none below: do samples differ
 
 
 def test_a_report_from_raw_sweeps_lies_in_a_folder_of_its_own(folder):
     """With a row of a car that perceives nothing, and none that is told boxes."""
     seen, perceived = (json.loads((folder / "run" / place / "report.json").read_text()) for place in ("", "lidar"))
     assert [row["name"] for row in perceived["rows"]] == [
-        "persistence_raw", "copy", "persistence", "tracked_velocity", "constant_velocity", "regression", "teacher-10",
-        "teacher-1", "student-1"]
+        "persistence_raw", "copy", "persistence", "tracked_velocity", "constant_velocity", "true_motion", "teacher-10",
+        "teacher-1", "student-central", "student-1"]
     rows = {row["name"]: row for row in perceived["rows"]}
     assert rows["constant_velocity"]["iou"] == [None] * 3 and perceived["windows"]["input"] == "lidar"
     assert seen["windows"]["input"] == "occupancy" and perceived["windows"]["count"] == seen["windows"]["count"]

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from occflow.eval.sections import spanned
+from occflow.forecasting.rules import PERSISTENCE
 
-CENTRE, PERSISTENCE = "regression", "persistence"
 
-
-def belief(report: Mapping, networks: Sequence[str]) -> str:
-    """Which of the networks, their regression centre and persistence has the highest IoU over 1, 2 and 3 s, for the
-    input that the windows had, and whether that is beyond the 95 % intervals (drawn from scenes); empty where fewer
-    than two of them were measured.
+def belief(report: Mapping, networks: Collection[str]) -> str:
+    """Which of the networks' forecasts and persistence has the highest IoU over 1, 2 and 3 s, for the input that the
+    windows had, and whether that is beyond the 95 % intervals (drawn from scenes); empty where fewer than two of them
+    were measured.
 
     Args:
         report: as make_report gives it.
-        networks: names of the rows that are believed or not; others (a teacher's many steps, boxes of annotators) are
-            not for a car.
+        networks: names of the rows that are believed or not: a student's centre, its sample where that was asked for;
+            others (a teacher's many steps, boxes of annotators, what the truth knows) are not for a car.
     """
-    names = {*networks, CENTRE, PERSISTENCE}
+    names = {*networks, PERSISTENCE}
     rows = [row for row in report["rows"] if row["name"] in names and row.get("average", {}).get("iou") is not None]
     if len(rows) < 2:
         return ""

@@ -5,6 +5,7 @@ FOLDER/SCENE/TOKEN.npz, one of a keyframe, as occflow.simulation.branches descri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from occflow.errors import InputError
 from occflow.eval.counts import MeanCounts, SceneCounts
 from occflow.eval.distribution import sampled_futures
 from occflow.eval.ensemble import IS_MOVABLE, NEAR, Future, Membership, set_scores
+from occflow.eval.evaluate import Reference
 from occflow.eval.intervals import mean_row
 from occflow.eval.predictions import window_file
 from occflow.forecasting.forecast import Forecaster
@@ -132,8 +134,8 @@ def branch_windows(source: WindowSource, folder: Path, keys: list[WindowKey]) ->
     return found
 
 
-def evaluate_branches(source: WindowSource, windows: dict[WindowKey, Path], forecasters: list[Forecaster],
-                      samples: int, seed: int) -> dict:
+def evaluate_branches(source: WindowSource, windows: dict[WindowKey, Path],
+                      forecasters: Sequence[Forecaster | Reference], samples: int, seed: int) -> dict:
     """K samples against the branching futures of each window: on all movable voxels, and where the futures part.
 
     Branches are exact, a store is built from a LiDAR: only what the recorded drive observed is compared. Where the

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from occflow.eval.counts import MeanCounts, SceneCounts, number
 from occflow.eval.ensemble import Future, Membership, checked_membership, energy_of
-from occflow.eval.evaluate import forecast_seed
+from occflow.eval.evaluate import Reference, forecast_seed
 from occflow.eval.intervals import mean_intervals, vector_intervals
 from occflow.forecasting.forecast import Forecaster
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
@@ -174,7 +174,9 @@ def evaluate_distributions(source: WindowSource, keys: list[WindowKey], forecast
             "rows": [row_with_intervals(name, one, seed) for name, one in counts.items()]}
 
 
-def sampled_futures(forecaster: Forecaster, window: Window, samples: int, seed: int) -> list[Future]:
-    """K futures of a window; the same seeds for every forecaster."""
+def sampled_futures(row: Forecaster | Reference, window: Window, samples: int, seed: int) -> list[Future]:
+    """K futures of a window; the same seeds for every forecaster. Those of a reference are all the same."""
     seeds = [forecast_seed(seed, window.key, k) for k in range(samples)]
-    return [forecast.frames for forecast in forecaster.samples(window.task, seeds)]
+    if isinstance(row, Reference):
+        return [row.of_window(window).frames] * samples
+    return [forecast.frames for forecast in row.samples(window.task, seeds)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from tqdm import tqdm
@@ -72,19 +73,40 @@ def forecast_seed(seed: int, key: WindowKey, sample: int = 0) -> int:
     return int(np.random.SeedSequence((seed, *place)).generate_state(1)[0])
 
 
-def evaluate(source: WindowSource, keys: list[WindowKey], forecasters: list[Forecaster], seed: int,
+@runtime_checkable
+class Reference(Protocol):
+    """A row that no forecaster can be, since it is made of the truth.
+
+    Attributes:
+        name: row name in reports.
+        nfe: 0.
+    """
+
+    name: str
+    nfe: int
+
+    def of_window(self, window: Window) -> Forecast:
+        """What it says of a window; nothing is drawn."""
+
+
+def forecast_of(row: Forecaster | Reference, window: Window, seed: int) -> Forecast:
+    """What a row says of a window: a forecaster is given its task, only a reference the truth."""
+    return row.of_window(window) if isinstance(row, Reference) else row.forecast(window.task, seed)
+
+
+def evaluate(source: WindowSource, keys: list[WindowKey], rows: Sequence[Forecaster | Reference], seed: int,
              watch: Callable[[Window, dict[str, Forecast]], None] | None = None) -> list[ForecasterScores]:
-    """Score forecasters on windows; one window in memory at a time.
+    """Score forecasters and references on windows; one window in memory at a time.
 
     Args:
         watch: called with every window and its forecasts by name.
     """
-    scores = [ForecasterScores(one.name, one.nfe, ego=getattr(one, "ego", None)) for one in forecasters]
+    scores = [ForecasterScores(one.name, one.nfe, ego=getattr(one, "ego", None)) for one in rows]
     for key in tqdm(keys, desc="evaluation", unit="window", dynamic_ncols=True):
         window, forecasts = source.read(key), {}
-        for forecaster, score in zip(forecasters, scores):
-            forecasts[forecaster.name] = forecaster.forecast(window.task, forecast_seed(seed, key))
-            score.add(window, forecasts[forecaster.name])
+        for row, score in zip(rows, scores):
+            forecasts[row.name] = forecast_of(row, window, forecast_seed(seed, key))
+            score.add(window, forecasts[row.name])
         if watch is not None:
             watch(window, forecasts)
     return scores

@@ -8,10 +8,18 @@ from typing import Protocol
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.tasks import Task
 
+CENTRAL = "central"  # what the name of a checkpoint's one forecast ends in: "student-central"
+
+
+def is_central(name: str) -> bool:
+    """Whether a row of that name is the centre of a checkpoint's futures; else it is a sample of them, or of no
+    checkpoint."""
+    return name.rpartition("-")[2] == CENTRAL
+
 
 @dataclass(frozen=True)
 class Forecast:
-    """One sample of the future.
+    """One forecast of the future: a centre, a sample, whatever a rule gives.
 
     Args:
         frames: F occupancy frames at the task's targets.
@@ -26,7 +34,7 @@ class Forecaster(Protocol):
     """Forecasts frames at the targets of a task from its history; the truth is not in its hands.
 
     Attributes:
-        name: row name in reports ("persistence", "teacher-10", "student-1", ...).
+        name: row name in reports ("persistence", "student-central", "teacher-10", "student-1", ...).
         nfe: network evaluations of the flow a forecast; 0 without a network.
     """
 

@@ -1,4 +1,4 @@
-"""The trained networks as forecasters: teacher by any sampler, regression, one-step student."""
+"""The trained networks as forecasters: samples of a teacher by any sampler, of a student in one step; the centre."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from occflow.errors import InputError
 from occflow.flow.solvers import METHODS, sample_flow
 from occflow.forecasting.checkpoint import load_forecaster
-from occflow.forecasting.forecast import Forecast
+from occflow.forecasting.forecast import CENTRAL, Forecast
 from occflow.models.flow_model import Condition, FlowModel
 from occflow.models.student_networks import sample_student
 from occflow.occupancy.frame import OccupancyFrame
@@ -177,21 +177,30 @@ class StudentForecaster(NetworkForecaster):
                               condition.forecast, condition.layout)
 
 
-class RegressionForecaster(NetworkForecaster):
-    """The mean network alone: the forecast without a flow."""
+class CentralForecaster(NetworkForecaster):
+    """The one forecast: the centre of the futures, that of the mean network, without noise and without a flow.
 
-    def __init__(self, model: FlowModel, name: str = "regression") -> None:
-        super().__init__(model, name, 0)
+    Args:
+        kind: of the checkpoint that it is the centre of: "teacher", or "student", whose mean network is its teacher's.
+    """
+
+    def __init__(self, model: FlowModel, kind: str = "student") -> None:
+        super().__init__(model, f"{kind}-{CENTRAL}", 0)
+
+    def samples(self, task: Task, seeds: list[int]) -> list[Forecast]:
+        """The centre for every seed: none changes it."""
+        return super().samples(task, seeds[:1]) * len(seeds)
 
     def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         return torch.zeros_like(noise)
 
 
-class TwinForecaster(RegressionForecaster):
+class TwinForecaster(CentralForecaster):
     """The cross-entropy regression twin, whose decoder was trained on the very states of its mean network."""
 
     def __init__(self, model: FlowModel) -> None:
-        super().__init__(model, "regression_ce")
+        super().__init__(model)
+        self.name = "regression_ce"
 
     def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         return condition.forecast.mean

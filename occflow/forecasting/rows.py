@@ -16,13 +16,14 @@ from occflow.forecasting.checkpoint import (
     forecaster_of,
     of_teacher_beside,
     read_checkpoint,
+    read_record,
     refuse_other_teacher,
     refuse_other_windows,
 )
 from occflow.forecasting.forecast import Forecast
 from occflow.forecasting.networks import (
+    CentralForecaster,
     NetworkForecaster,
-    RegressionForecaster,
     Sampler,
     StudentForecaster,
     TaskEncoder,
@@ -44,8 +45,8 @@ def configured_samplers(values: Mapping) -> list[Sampler]:
         [Sampler.from_config(one) for one in values.get("teacher_samplers", ())]
 
 
-def student_rows(record: CheckpointRecord, model: FlowModel, student_steps: Sequence[int]
-                 ) -> list[NetworkForecaster]:
+def student_samplers(record: CheckpointRecord, model: FlowModel, student_steps: Sequence[int]
+                     ) -> list[NetworkForecaster]:
     """A row for each number of steps; beyond one step only where the student's method allows it."""
     distill = record["config"].get("distill", {})
     method = distill.get("method", "mfd") if isinstance(distill, Mapping) else None
@@ -56,11 +57,11 @@ def student_rows(record: CheckpointRecord, model: FlowModel, student_steps: Sequ
 
 def rows_of(path: Path, settings: ModelSettings, samplers: Sequence[Sampler],
             student_steps: Sequence[int] = (1,), device: torch.device | str = "cpu") -> list[NetworkForecaster]:
-    """The rows of one checkpoint: a teacher gives one for its mean and one a sampler, a student one a number of
-    steps, the others one.
+    """The rows of one checkpoint: of a teacher its centre and one a sampler, of a student its centre and one a number
+    of steps, of a regression twin one.
 
-    A checkpoint brings its own networks, of whatever size; its windows must be those of `settings`. A teacher's rows
-    encode a window once between them; each reports the milliseconds of that.
+    A checkpoint brings its own networks, of whatever size; its windows must be those of `settings`. Its rows encode a
+    window once between them; each reports the milliseconds of that.
 
     Raises:
         InputError: a missing checkpoint, one of another kind or of other windows, or a student beside another teacher
@@ -70,21 +71,26 @@ def rows_of(path: Path, settings: ModelSettings, samplers: Sequence[Sampler],
     record, model = checkpoint.record, forecaster_of(checkpoint, KINDS, device)
     refuse_other_windows(path, model.settings, settings)
     if record["kind"] == "teacher":
-        rows = [RegressionForecaster(model), *(TeacherForecaster(model, sampler) for sampler in samplers)]
-        encoder = TaskEncoder(model, remember=True)
-        for row in rows:
-            row.encoder = encoder
-        return rows
+        return _encoding_once([CentralForecaster(model, "teacher"),
+                               *(TeacherForecaster(model, sampler) for sampler in samplers)])
     if record["kind"] == "student":
         refuse_other_teacher(path, record)
-        return student_rows(record, model, student_steps)
+        return _encoding_once([CentralForecaster(model), *student_samplers(record, model, student_steps)])
     return [TwinForecaster(model)]
 
 
-def student_beside_teacher(path: Path, settings: ModelSettings, samplers: Sequence[Sampler],
-                           device: torch.device | str = "cpu") -> list[NetworkForecaster]:
-    """A student in one step, the last row, after what it is to be compared with: the regression, and the samples of its
-    teacher where that is beside it.
+def _encoding_once(rows: list[NetworkForecaster]) -> list[NetworkForecaster]:
+    """Rows of one model, which from now on encode a task once between them."""
+    encoder = TaskEncoder(rows[0].model, remember=True)
+    for row in rows:
+        row.encoder = encoder
+    return rows
+
+
+def student_to_show(path: Path, settings: ModelSettings, samplers: Sequence[Sampler] = (), with_samples: bool = False,
+                    device: torch.device | str = "cpu") -> list[NetworkForecaster]:
+    """The centre of a student's futures; after it, where samples are wanted, those of its teacher, if that is beside
+    it, to compare with, and in the last row its own in one step.
 
     Raises:
         InputError: as `rows_of`.
@@ -92,29 +98,35 @@ def student_beside_teacher(path: Path, settings: ModelSettings, samplers: Sequen
     checkpoint = read_checkpoint(path)
     model = forecaster_of(checkpoint, ("student",), device)
     refuse_other_windows(path, model.settings, settings)
-    teacher = Path(path).with_name("teacher.safetensors")
-    if not teacher.is_file():
-        compared = [RegressionForecaster(model)]
-    elif of_teacher_beside(path, checkpoint.record):
-        compared = rows_of(teacher, settings, samplers, device=device)
-    else:
+    centre = CentralForecaster(model)
+    if not with_samples:
+        return [centre]
+    teacher, compared = Path(path).with_name("teacher.safetensors"), []
+    if teacher.is_file() and not of_teacher_beside(path, checkpoint.record):
         print(f"{teacher}: is not the teacher of {path}; left out of the table", flush=True)
-        compared = [RegressionForecaster(model)]
-    return [*compared, StudentForecaster(model)]
+    elif teacher.is_file():
+        compared = rows_of(teacher, settings, samplers, device=device)[1:]
+    _encoding_once([centre, own := StudentForecaster(model)])
+    return [centre, *compared, own]
 
 
 def checkpoint_forecasters(values: Mapping, settings: ModelSettings, device: torch.device | str = "cpu"
                            ) -> tuple[list[NetworkForecaster], list[FlowModel]]:
     """The rows of all of eval.checkpoints, named after their files, and the models.
 
+    A teacher and the students that were distilled from it share their mean network: where such a student is there too,
+    the centre is its row, and the teacher has none.
+
     Raises:
         InputError: as `rows_of`.
     """
     paths, samplers = [Path(path) for path in values["checkpoints"]], configured_samplers(values)
-    forecasters, models = [], []
+    forecasters, models, centred = [], [], _teachers_of_students(paths)
     for path in paths:
         made = rows_of(path, settings, samplers, values.get("student_steps", (1,)), device)
         models.append(made[0].model)
+        if path in centred:
+            made = made[1:]
         shared = [one.stem for one in paths].count(path.stem) > 1
         for one in made:
             one.name = row_name(one, path.stem, path.parent.name if shared else None)
@@ -122,22 +134,32 @@ def checkpoint_forecasters(values: Mapping, settings: ModelSettings, device: tor
     return forecasters, models
 
 
+def _teachers_of_students(paths: Sequence[Path]) -> set[Path]:
+    """The teachers among the checkpoints whose centre a student among them has too, by the records alone."""
+    records = {path: read_record(path) for path in paths}
+    taught = {record.get("teacher") for record in records.values() if record["kind"] == "student"}
+    return {path for path, record in records.items() if record["kind"] == "teacher" and record["weights"] in taught}
+
+
 def row_name(forecaster: NetworkForecaster, stem: str, folder: str | None) -> str:
-    """Regressions keep their names, samplers are named after their file; `folder` tells files of one name apart."""
+    """Rows are named after their file, "vsd-central", "vsd-1", a regression twin's by what it is; `folder` tells files
+    of one name apart."""
     prefix = "" if folder is None else f"{folder}/"
-    if isinstance(forecaster, RegressionForecaster):
+    if isinstance(forecaster, TwinForecaster):
         return prefix + forecaster.name
     return f"{prefix}{stem}-{forecaster.name.partition('-')[2]}"
 
 
 @dataclass(frozen=True)
 class LoadedForecaster:
-    """A checkpoint as a forecaster that brings its own networks, by both of their forecasts. Frames know their grid.
+    """A checkpoint as a forecaster that brings its own networks, and gives two things: one forecast, and samples of the
+    possible futures. Frames know their grid.
 
     Args:
         path: the checkpoint; kind: "student", "teacher" or "regression".
         settings: its grid, numbers of frames and seconds between them, and of its networks.
-        sampler: draws futures; centre: the one forecast of the mean network (of a regression both are the same).
+        sampler: draws futures, "student-1" in the scores.
+        centre: the one forecast, "student-central" in the scores (of a regression both are the same).
     """
 
     path: Path
@@ -168,7 +190,8 @@ class LoadedForecaster:
         return [self._in_grid(one) for one in self.sampler.samples(task, list(seeds))]
 
     def forecast(self, task: Task, seed: int | None = None) -> Forecast:
-        """The central forecast: that of the mean network, without the flow. With a seed, the sample of that seed.
+        """The one forecast: the centre of the futures, which has no noise and is no sample. With a seed, the sample of
+        that seed.
 
         Raises:
             InputError: as `samples`.
@@ -196,13 +219,13 @@ def load_any(path: Path, device: torch.device | str = "cpu", steps: int | None =
     if kind == "teacher":
         sampler, taken = TeacherForecaster(model, Sampler(steps or TEACHER_STEPS)), steps
     elif kind == "student":
-        sampler = student_rows(checkpoint.record, model, [steps or 1])[0]
+        sampler = student_samplers(checkpoint.record, model, [steps or 1])[0]
         taken = sampler.steps
     else:
         sampler, taken = TwinForecaster(model), None
     if steps not in (None, taken):
         raise InputError(f"{path}: this {kind} does not take {steps} steps; leave `steps` out")
-    centre = sampler if kind == "regression" else RegressionForecaster(model)
+    centre = sampler if kind == "regression" else CentralForecaster(model, kind)
     sampler.encoder.remember, centre.encoder = True, sampler.encoder  # a task is encoded once for both forecasts
     return LoadedForecaster(Path(path), kind, model.settings, sampler, centre)
 

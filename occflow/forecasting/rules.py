@@ -10,16 +10,16 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.forecasting.forecast import Forecast
-from occflow.geometry import invert, points_in_box, transform
-from occflow.grid import FLAT_CLASSES, VoxelGrid
+from occflow.geometry import invert
+from occflow.grid import VoxelGrid
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.motion import advanced, tracked_movers
 from occflow.occupancy.tasks import Target, Task
+from occflow.occupancy.true_motion import LARGEST_TURN_COS, voxels_of_boxes
 from occflow.occupancy.warp import warp
 
-BOX_MARGIN_M = 0.4  # half a demo voxel: a voxel belongs to a box that its centre all but touches
-LARGEST_TURN_COS = 0.7  # a heading that turns by more than 45 degrees between two frames was annotated anew
+PERSISTENCE = "persistence"  # row of the rule that any network must beat
 
 
 @dataclass(frozen=True)
@@ -41,39 +41,37 @@ def annotated_motions(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> l
         return []
     present, previous = history[-1], history[-2]
     before = {box.track: box for box in previous.boxes}
-    centres = transform(present.world_from_grid, grid.centres(grid.unflatten(present.flat)))
-    motions, taken = [], np.zeros(len(present.flat), dtype=bool)
-    for box in present.boxes:
-        if box.track not in before:
-            continue
-        inside = points_in_box(centres, box.world_from_box, box.size_lwh_m, BOX_MARGIN_M)
-        inside &= ~taken & np.isin(present.labels, FLAT_CLASSES, invert=True)  # a box does not take its road along
-        taken |= inside
+    followed = [box for box in present.boxes if box.track in before]
+    stamps_s, motions = np.array([previous.stamp_s, present.stamp_s]), []
+    for box, slots in zip(followed, voxels_of_boxes(present, grid, followed)):
         earlier = before[box.track].world_from_box.copy()
         if earlier[:3, 0] @ box.world_from_box[:3, 0] < LARGEST_TURN_COS:
             earlier[:3, :3] = box.world_from_box[:3, :3]
-        motions.append(BoxMotion(np.flatnonzero(inside), np.stack([earlier, box.world_from_box]),
-                                 np.array([previous.stamp_s, present.stamp_s])))
+        motions.append(BoxMotion(slots, np.stack([earlier, box.world_from_box]), stamps_s))
     return motions
 
 
-def moved_on(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion],
-             targets: tuple[Target, ...]) -> tuple[OccupancyFrame, ...]:
-    """The present in the grids of later targets: the static world by the ego motion, objects by their own too."""
-    seconds = np.array([target.stamp_s - present.stamp_s for target in targets])
-    placed = [motion.world_motions(seconds) @ present.world_from_grid for motion in motions]
-    return tuple(_composed(present, grid, motions, [poses[index] for poses in placed], target)
+def moved_objects(present: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray], motions: Sequence[np.ndarray],
+                  targets: tuple[Target, ...]) -> Frames:
+    """The present in the grids of F later targets: the static world by the ego motion, objects by their own too.
+
+    Args:
+        slots: of each object, places [N] of its voxels in the arrays of `present`; no voxel is of two.
+        motions: of each object, what takes it from its place now to those at the targets, [F, 4, 4] in the world.
+    """
+    placed = [motion @ present.world_from_grid for motion in motions]
+    return tuple(_composed(present, grid, slots, [poses[index] for poses in placed], target)
                  for index, target in enumerate(targets))
 
 
-def _composed(present: OccupancyFrame, grid: VoxelGrid, motions: list[BoxMotion], poses: list[np.ndarray],
+def _composed(present: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray], poses: Sequence[np.ndarray],
               target: Target) -> OccupancyFrame:
     """One frame: objects, whose voxels are in grids at `poses`, go before the static world."""
     world_from_target, stamp_s = target.world_from_grid, target.stamp_s
     static, parts = np.ones(len(present.flat), dtype=bool), []
-    for motion, pose in zip(motions, poses):
-        static[motion.slots] = False
-        part = OccupancyFrame(present.flat[motion.slots], present.labels[motion.slots], pose, stamp_s)
+    for own, pose in zip(slots, poses):
+        static[own] = False
+        part = OccupancyFrame(present.flat[own], present.labels[own], pose, stamp_s)
         parts.append(warp(part, grid, world_from_target))
     rest = replace(present, flat=present.flat[static], labels=present.labels[static])
     parts.append(warp(rest, grid, world_from_target))
@@ -113,7 +111,8 @@ def persisted(grid: VoxelGrid, task: Task) -> Frames:
 def moved_at_constant_velocity(grid: VoxelGrid, task: Task) -> Frames:
     """Persistence, with every annotated object moved on at the velocity and yaw rate of the last two history frames."""
     motions = annotated_motions(task.history, grid)
-    return moved_on(task.present, grid, motions, task.targets)
+    return moved_objects(task.present, grid, [one.slots for one in motions],
+                         [one.world_motions(task.seconds) for one in motions], task.targets)
 
 
 def moved_as_tracked(grid: VoxelGrid, task: Task) -> Frames:
@@ -123,7 +122,7 @@ def moved_as_tracked(grid: VoxelGrid, task: Task) -> Frames:
                  for target in task.targets)
 
 
-RULES = {"copy": copied, "persistence": persisted, "tracked_velocity": moved_as_tracked,
+RULES = {"copy": copied, PERSISTENCE: persisted, "tracked_velocity": moved_as_tracked,
          "constant_velocity": moved_at_constant_velocity}
 NEEDS_BOXES = ("constant_velocity",)
 

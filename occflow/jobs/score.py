@@ -12,21 +12,21 @@ from occflow.errors import InputError
 from occflow.eval.belief import belief
 from occflow.eval.branching import branch_windows, evaluate_branches
 from occflow.eval.distribution import evaluate_distributions
-from occflow.eval.evaluate import ForecasterScores, evaluate, forecast_seed
+from occflow.eval.evaluate import ForecasterScores, Reference, evaluate, forecast_seed
 from occflow.eval.measures import configured_measures
 from occflow.eval.perceived import quality
 from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import horizon_frames, in_ego_setting, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
+from occflow.eval.true_motion import TrueMotion
 from occflow.forecasting.consensus import ConsensusForecaster
 from occflow.forecasting.forecast import Forecast, Forecaster
-from occflow.forecasting.rows import checkpoint_forecasters, configured_samplers, student_beside_teacher
+from occflow.forecasting.rows import checkpoint_forecasters, configured_samplers, student_to_show
 from occflow.forecasting.rules import NEEDS_BOXES, RULES, Baseline, baselines
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.jobs.build import build_configured_store
 from occflow.jobs.sources import (
     configured_device,
-    configured_perception,
     configured_windows,
     open_configured_store,
     prepare_torch,
@@ -37,7 +37,6 @@ from occflow.models.flow_model import FlowModel
 from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.forecast_file import save_forecasts
-from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.warp import warp
 from occflow.occupancy.window_index import scored_windows
 from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
@@ -76,23 +75,28 @@ def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
     return counts
 
 
-def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: list[WindowKey], chosen: Mapping,
+def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list[WindowKey], chosen: Mapping,
                 forecasters: list[Forecaster], support: dict[str, float] | None, samples: int = 0,
-                sample_every: int = 1) -> dict:
-    """Evaluate the baselines and `forecasters` on windows; report and shown forecasts go to `run_dir`.
+                sample_every: int = 1, shown_samples: int = 0) -> dict:
+    """Evaluate the baselines, the reference of true motion and `forecasters` on windows; report and shown forecasts go
+    to `run_dir`.
 
     With `samples` >= 2 the forecasters are also scored as distributions, on every `sample_every`-th window.
 
     Args:
+        source: as `configured_windows` gives it; what it perceived already is not perceived again.
         chosen: how the windows were chosen: "split", "rule", "stride"; goes into the report.
+        shown_samples: futures that each network draws of the shown window, for its probabilities.
     """
     data, values, seed = config["data"], config["eval"], config["seed"]
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
-    protocol, source = protocol_named(values["protocol"]), configured_windows(config, store)
-    has_boxes = source.input_kind == "occupancy" and any(store.frame(key.scene, key.start).boxes for key in keys)
+    protocol, store = protocol_named(values["protocol"]), source.store
+    annotated = any(store.frame(key.scene, key.start).boxes for key in keys)
+    has_boxes = annotated and source.input_kind == "occupancy"  # in the history: nobody annotates what is perceived
     rules = in_ego_setting(values["ego"], baselines(store.grid, has_boxes, values["baselines"]))
     forecasters = in_ego_setting(values["ego"], forecasters)
-    refuse_shared_names([*rules, *forecasters])
+    references = [TrueMotion(source)] if annotated and values["true_motion"] else []
+    refuse_shared_names([*rules, *references, *forecasters])
     shown = ShownWindow(run_dir / "forecast.npz", store.grid)
     central = [ConsensusForecaster(one, values["consensus"]) for one in forecasters
                if one.nfe and values.get("consensus")]  # no samples: they are not scored as distributions
@@ -104,19 +108,19 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
             one.watch(window, forecasts)
 
     with timed_step(run_dir, "evaluate"):
-        scores = evaluate(source, keys, [*rules, *forecasters, *central], seed, watch)
+        scores = evaluate(source, keys, [*rules, *references, *forecasters, *central], seed, watch)
         seen = {}
         if source.input_kind == "lidar":  # beside what is made of what is perceived: the sweeps' voxels as they are
             raw = in_ego_setting(values["ego"], [Baseline(RAW, store.grid, RULES["persistence"])])
             scores = [*evaluate(replace(source, input_kind="causal"), keys, raw, seed), *scores]
             presents = [(key.scene, key.start + source.history - 1) for key in keys]
-            seen = {"perception": quality(configured_perception(config), store, presents)}
+            seen = {"perception": quality(source.perceive.network, store, presents)}
         extra = {"support": support, **seen, **{name: one.report() for name, one in measures.items()}}
         if samples >= 2 and forecasters:
             extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
         if values["branches"]:
-            extra["branches"] = score_branches(config, source, [*rules, *forecasters])
-    shown.save([one for one in forecasters if one.nfe], values["shown_samples"], seed)
+            extra["branches"] = score_branches(config, source, [*rules, *references, *forecasters])
+    shown.save([one for one in forecasters if one.nfe], shown_samples, seed)
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
     windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
                "scenes": len({key.scene for key in keys}), "input": source.input_kind, "grid_pose": source.grid_pose}
@@ -127,12 +131,12 @@ def score_store(config: Mapping, run_dir: Path, store: OccupancyStore, keys: lis
     return report
 
 
-def score_branches(config: Mapping, source: WindowSource, forecasters: list[Forecaster]) -> dict:
-    """All forecasters against the branching futures of eval.branches, on every `branch_every`-th of their windows."""
+def score_branches(config: Mapping, source: WindowSource, rows: list[Forecaster | Reference]) -> dict:
+    """All rows against the branching futures of eval.branches, on every `branch_every`-th of their windows."""
     values = config["eval"]
     windows = branch_windows(source, Path(values["branches"]), source.keys(values["split"]))
     windows = dict(list(windows.items())[::values["branch_every"]])
-    return evaluate_branches(source, windows, forecasters, values["branch_samples"], config["seed"])
+    return evaluate_branches(source, windows, rows, values["branch_samples"], config["seed"])
 
 
 def with_unmeasured(scores: list[ForecasterScores], names: list[str]) -> list[ForecasterScores]:
@@ -141,9 +145,9 @@ def with_unmeasured(scores: list[ForecasterScores], names: list[str]) -> list[Fo
     return [*scores[:place], *(ForecasterScores(name, 0) for name in names), *scores[place:]]
 
 
-def refuse_shared_names(forecasters: list[Forecaster]) -> None:
-    """Raises InputError where two forecasters would share a row."""
-    names = [one.name for one in forecasters]
+def refuse_shared_names(rows: list[Forecaster | Reference]) -> None:
+    """Raises InputError where two forecasts would share a row."""
+    names = [one.name for one in rows]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"eval: two forecasts are called '{name}'; rename a checkpoint or folder of predictions")
@@ -185,15 +189,17 @@ def evaluate_run(config: Mapping) -> str:
     chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
     keys = scored_windows(store, horizon=settings.num_horizon, history=settings.num_history, **chosen)
     thinned = keys[::values["sample_every"]]
-    support = support_quality(configured_windows(config, store), thinned, models[0]) if models else None
-    report = score_store(config, run_dir, store, keys, chosen, forecasters, support, values["samples"],
-                         values["sample_every"])
+    source = configured_windows(config, store)
+    support = support_quality(source, thinned, models[0]) if models else None
+    report = score_store(config, run_dir, source, keys, chosen, forecasters, support, values["samples"],
+                         values["sample_every"], values["shown_samples"])
     return table_markdown(report)
 
 
 def forecast_log(config: Mapping) -> tuple[Path, str]:
-    """Build the log's occupancy, forecast it with a student, score it against the baselines, the regression and the
-    teacher where they are at hand.
+    """Build the log's occupancy, forecast it with a student and score that against the baselines: its centre, and with
+    forecast.samples also as many samples of the shown window, for probabilities, beside its teacher's where that is at
+    hand; two or more are scored as distributions too.
 
     Returns:
         the folder of the results (store, report, forecast.npz), and the table with a line about whom to believe.
@@ -203,14 +209,17 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     """
     prepare_torch(config)
     checkpoint, run_dir = Path(config["forecast"]["checkpoint"]), Path(config["forecast"]["run_dir"])
+    samples, every = config["forecast"]["samples"], config["eval"]["sample_every"]
     settings = settings_from_config(config["data"], config["model"])
-    forecasters = student_beside_teacher(checkpoint, settings, configured_samplers(config["eval"]),
-                                         configured_device(config))
+    forecasters = student_to_show(checkpoint, settings, configured_samplers(config["eval"]), samples > 0,
+                                  configured_device(config))
+    centre, own = forecasters[0], forecasters[-1]  # the same where no samples are wanted
     with timed_step(run_dir, "build"):
         store = build_configured_store(config, run_dir / "occupancy")
         refuse_other_grid(store, config["data"])
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
     chosen = {"split": "all scenes", "rule": "all", "stride": 1}
-    report = score_store(config, run_dir, store, keys, chosen, forecasters,
-                         support_quality(configured_windows(config, store), keys, forecasters[-1].model))
-    return run_dir, "\n\n".join(filter(None, [table_markdown(report), belief(report, [forecasters[-1].name])]))
+    source = configured_windows(config, store)
+    report = score_store(config, run_dir, source, keys, chosen, forecasters,
+                         support_quality(source, keys, centre.model), samples, every, samples)
+    return run_dir, "\n\n".join(filter(None, [table_markdown(report), belief(report, {centre.name, own.name})]))

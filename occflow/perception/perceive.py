@@ -80,6 +80,12 @@ class PerceivedFrames:
         self._kept: OrderedDict[bytes, OccupancyFrame] = OrderedDict()
         self._kept_bytes = 0
 
+    @property
+    def network(self) -> PerceptionNetwork:
+        """The network, loaded where it is not yet."""
+        self._perceiver = self._perceiver or Perceiver(self._load())
+        return self._perceiver.network
+
     def __call__(self, sighting: Sighting, grid: VoxelGrid) -> OccupancyFrame:
         """What is perceived of a sighting on a grid.
 
@@ -100,9 +106,9 @@ class PerceivedFrames:
         return self._once(b"named" + _digest(sighting), grid, named)
 
     def _once(self, key: bytes, grid: VoxelGrid, make: Callable[[Perceiver], OccupancyFrame]) -> OccupancyFrame:
-        self._perceiver = self._perceiver or Perceiver(self._load())
-        if grid != self._perceiver.grid:
-            raise InputError(f"the network perceives on grid {self._perceiver.grid.to_dict()}, the sighting is on "
+        own = self.network.settings.grid
+        if grid != own:
+            raise InputError(f"the network perceives on grid {own.to_dict()}, the sighting is on "
                              f"{grid.to_dict()}; take a network and a store of one grid")
         if key not in self._kept:
             self._kept[key] = make(self._perceiver)

@@ -12,6 +12,7 @@ import numpy as np
 from occflow.eval.counts import numbers
 from occflow.eval.iou import IoUCounts
 from occflow.eval.report_record import SCORES
+from occflow.forecasting.rules import PERSISTENCE
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import DrivingLog
 from occflow.occupancy.building.scene_frames import build_scene
@@ -20,7 +21,7 @@ from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import Target
 from occflow.occupancy.warp import warp
 from occflow.stream.forecaster import LookedBack
-from occflow.stream.judge import PERSISTENCE, PROTOCOL, SAME_INSTANT_S, held_against
+from occflow.stream.judge import PROTOCOL, SAME_INSTANT_S, held_against
 
 MOST_BYTES = 128 << 20  # of the forecasts that are kept: some minutes of the demo's grid at 2 Hz
 DELIVERED = "delivered"

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from occflow.errors import InputError
 from occflow.eval.protocols import HORIZONS_S
-from occflow.forecasting.rules import persisted
+from occflow.forecasting.forecast import CENTRAL
+from occflow.forecasting.rules import PERSISTENCE, persisted
 from occflow.logs.protocol import SAME_STAMP_S
 from occflow.models.flow_model import EMPTY, Condition, Encoding, FlowModel, ModelSettings
 from occflow.occupancy.frame import Frames, OccupancyFrame
@@ -22,12 +23,12 @@ from occflow.perception.perceive import Perceiver
 from occflow.sparse.sites import Sites
 from occflow.stream.console import Notices
 from occflow.stream.history import CausalHistory, KeptFrame
-from occflow.stream.judge import PERSISTENCE, Judge
+from occflow.stream.judge import Judge
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.settings import CENTRE, SAMPLE, StreamSettings
 from occflow.stream.source import Arrival
 
-NAMES = {CENTRE: CENTRE, SAMPLE: "student-1"}  # of the network's forecasts, by what stream.delivers calls them
+NAMES = {CENTRE: f"student-{CENTRAL}", SAMPLE: "student-1"}  # as evaluations call what stream.delivers calls so
 MOST_EARLY = 0.45  # of the time between forecasts: a sweep that comes earlier than this is never taken for the due one
 MISSING, UNPROVED, LOSING = "a frame of the history is missing", "the network has yet to prove itself", \
     "the network loses"  # why persistence speaks
@@ -123,7 +124,7 @@ class StreamNetwork:
             return encoding
 
     def forecast(self, task: Task, encoded: Sequence[Encoding], seed: int) -> Frames:
-        """What is delivered: as `StudentForecaster.forecast` gives a sample, or `RegressionForecaster.forecast` the
+        """What is delivered: as `StudentForecaster.forecast` gives a sample, or `CentralForecaster.forecast` the
         centre."""
         return self.futures(task, encoded, seed).frames
 

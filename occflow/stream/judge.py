@@ -17,6 +17,7 @@ from occflow.eval.iou import IoUCounts, LabelPairs
 from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.report_record import SCORES
 from occflow.eval.sections import percent
+from occflow.forecasting.rules import PERSISTENCE
 from occflow.geometry import invert
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import SAME_STAMP_S
@@ -25,7 +26,6 @@ from occflow.occupancy.tasks import Target
 from occflow.occupancy.warp import moved_centres, voxels_at, warp
 from occflow.stream.settings import AUTO, StreamSettings
 
-PERSISTENCE = "persistence"
 SAME_INSTANT_S = 0.1  # of two stamps at most: a frame this near to the time of a forecast shows what came true
 PROTOCOL = PROTOCOLS["occworld-strict"]
 

@@ -15,6 +15,7 @@ from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError, spelt_out
 from occflow.eval.report_record import SCORES
 from occflow.eval.sections import TITLES, figure, percent, table
+from occflow.forecasting.rules import PERSISTENCE
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.frame import OccupancyFrame
@@ -24,7 +25,7 @@ from occflow.run_record import machine, versions
 from occflow.stream.accuracy import DELIVERED
 from occflow.stream.console import Console
 from occflow.stream.forecaster import StreamForecast
-from occflow.stream.judge import PERSISTENCE, SAME_INSTANT_S
+from occflow.stream.judge import SAME_INSTANT_S
 from occflow.stream.latency import latency_markdown
 from occflow.stream.settings import LOG, NONE, PERCEIVED
 from occflow.stream.sinks import shown_frames

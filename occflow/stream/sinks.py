@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
+from occflow.forecasting.rules import PERSISTENCE
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import save_forecasts
 from occflow.stream.forecaster import MISSING, StreamForecast
-from occflow.stream.judge import PERSISTENCE
 from occflow.viewing.cameras import Camera, preset
 from occflow.viewing.headless import apply_camera, load_open3d, open3d_mesh, plain_look
 from occflow.viewing.meshes import Mesh, join

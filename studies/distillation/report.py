@@ -25,7 +25,7 @@ def study_markdown(found: Mapping) -> str:
              "`python -m studies.distillation`; all digits are in the .json beside this page."]
     lines += ["", f"*{found['outdated']}.*"] if "outdated" in found else []
     if "teacher" in results:
-        lines += ["", "## Teacher and regression", "", *table([[*cells([row], reference, {})]
+        lines += ["", "## Teacher: its centre and its samples", "", *table([[*cells([row], reference, {})]
                                                               for row in results["teacher"]["rows"]])]
     for part, title in (("updates", "Equal updates"), ("evaluations", "As many network evaluations as MFD")):
         rows = method_rows(results, part, reference)

@@ -18,8 +18,8 @@ from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import report_row
 from occflow.forecasting.checkpoint import load_forecaster
 from occflow.forecasting.networks import (
+    CentralForecaster,
     NetworkForecaster,
-    RegressionForecaster,
     Sampler,
     StudentForecaster,
     TeacherForecaster,
@@ -98,7 +98,7 @@ class DistillationStudy:
                                    lambda name=name, seed=seed, part=part: self.result(part, name, seed))
 
     def teacher_rows(self) -> list[NetworkForecaster]:
-        return [RegressionForecaster(self.teacher),
+        return [CentralForecaster(self.teacher, "teacher"),
                 *(TeacherForecaster(self.teacher, Sampler(steps)) for steps in self.values["teacher_steps"])]
 
     def result(self, part: str, name: str, seed: int) -> dict:

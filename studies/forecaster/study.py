@@ -14,7 +14,7 @@ from occflow.forecasting.checkpoint import load_forecaster
 from occflow.forecasting.rows import configured_samplers, rows_of
 from occflow.jobs.reconstruction import held_out_frames, reconstruction
 from occflow.jobs.score import evaluate_run, score_store
-from occflow.jobs.sources import configured_device, open_configured_store
+from occflow.jobs.sources import configured_device, configured_windows, open_configured_store
 from occflow.jobs.train import train_regression, train_teacher
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.settings import refuse_unknown
@@ -197,7 +197,8 @@ def score_recording(config: Mapping, store: OccupancyStore, keys: list, teacher:
     windows = settings_from_config(config["data"], config["model"])
     rows = rows_of(teacher, windows, configured_samplers(config["eval"]), device=configured_device(config))
     chosen = {"split": "second half", "rule": "all", "stride": 1}
-    report = score_store(config, folder, store, keys, chosen, rows, None, config["eval"]["samples"])
+    report = score_store(config, folder, configured_windows(config, store), keys, chosen, rows, None,
+                         config["eval"]["samples"])
     return summary(report)
 
 

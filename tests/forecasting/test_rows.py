@@ -30,14 +30,15 @@ def test_every_kind_gives_its_rows(checkpoint, small_settings):
              checkpoint("regression.safetensors", "regression")]
     rows, models = checkpoint_forecasters(values(*paths, teacher_samplers=[{"steps": 3, "solver": "heun"}]),
                                           small_settings)
-    assert [row.name for row in rows] == ["regression", "teacher-2", "teacher-3-heun", "vsd-1", "regression_ce"]
-    assert [row.nfe for row in rows] == [0, 2, 6, 1, 0] and len(models) == 3
+    assert [row.name for row in rows] == ["teacher-central", "teacher-2", "teacher-3-heun", "vsd-central", "vsd-1",
+                                      "regression_ce"]
+    assert [row.nfe for row in rows] == [0, 2, 6, 0, 1, 0] and len(models) == 3
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(checkpoint, small_settings):
     paths = [checkpoint(f"seed{seed}/teacher.safetensors", "teacher") for seed in (0, 1)]
     names = [row.name for row in checkpoint_forecasters(values(*paths), small_settings)[0]]
-    assert names == ["seed0/regression", "seed0/teacher-2", "seed1/regression", "seed1/teacher-2"]
+    assert names == ["seed0/teacher-central", "seed0/teacher-2", "seed1/teacher-central", "seed1/teacher-2"]
 
 
 def test_a_checkpoint_brings_networks_of_its_own(checkpoint, small_settings):

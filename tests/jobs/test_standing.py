@@ -10,7 +10,7 @@ from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import read_checkpoint, save_checkpoint
 from occflow.forecasting.networks import Sampler
-from occflow.forecasting.rows import rows_of, student_beside_teacher
+from occflow.forecasting.rows import checkpoint_forecasters, rows_of, student_to_show
 from occflow.jobs import train as train_jobs
 from occflow.jobs.sources import perceiving
 from occflow.jobs.standing import distilled_already, trained_already
@@ -139,27 +139,44 @@ def test_a_student_of_the_teacher_before_is_not_taken_for_this_ones(config, trai
     train_teacher(config())
     student = distill_teacher(config())
     samplers = [Sampler(2)]
-    assert len(rows_of(student, small_settings, samplers)) == 1
-    names = [row.name for row in student_beside_teacher(student, small_settings, samplers)]
-    assert names == ["regression", "teacher-2", "student-1"]
+    assert [row.name for row in rows_of(student, small_settings, samplers)] == ["student-central", "student-1"]
+    names = [row.name for row in student_to_show(student, small_settings, samplers, with_samples=True)]
+    assert names == ["student-central", "teacher-2", "student-1"]
     teacher = train_teacher(config({"seed": 1, "train.replace": True}))
     assert f"{student}: was distilled from the teacher before" in capsys.readouterr().out
     with pytest.raises(InputError, match="student.safetensors: was distilled from another.*distill.replace=true"):
         rows_of(student, small_settings, samplers)
     with pytest.raises(InputError, match="another teacher.*distill.replace=true"):
         distill_teacher(config())
-    names = [row.name for row in student_beside_teacher(student, small_settings, samplers)]
-    assert names == ["regression", "student-1"] and f"{teacher}: is not the teacher" in capsys.readouterr().out
+    names = [row.name for row in student_to_show(student, small_settings, samplers, with_samples=True)]
+    assert names == ["student-central", "student-1"] and f"{teacher}: is not the teacher" in capsys.readouterr().out
     distill_teacher(config({"seed": 1, "distill.replace": True}))
     assert read_checkpoint(student).record["teacher"] == read_checkpoint(teacher).record["weights"]
     assert not distilled_already(student.with_name("another.safetensors"), "0", config())
 
 
-def test_a_students_regression_is_shown_without_its_teacher(config, trainings, small_settings):
+def test_a_student_is_shown_by_its_centre_and_its_samples_come_on_request(config, trainings, small_settings):
     teacher = train_teacher(config())
     student = distill_teacher(config())
+    assert [row.name for row in student_to_show(student, small_settings, [Sampler(2)])] == ["student-central"]
     teacher.unlink()
-    assert [row.name for row in student_beside_teacher(student, small_settings, [])] == ["regression", "student-1"]
+    names = [row.name for row in student_to_show(student, small_settings, [Sampler(2)], with_samples=True)]
+    assert names == ["student-central", "student-1"]
+
+
+def test_teacher_and_student_share_one_row_of_the_centre_where_the_records_say_so(config, trainings, small_settings,
+                                                                                 tmp_path):
+    teacher, student = train_teacher(config()), distill_teacher(config())
+    asked = {"checkpoints": [teacher, student], "teacher_steps": [2], "teacher_samplers": []}
+    names = [row.name for row in checkpoint_forecasters(asked, small_settings)[0]]
+    assert names == ["teacher-2", "student-central", "student-1"]
+    alone = checkpoint_forecasters({**asked, "checkpoints": [teacher]}, small_settings)[0]
+    assert [row.name for row in alone] == ["teacher-central", "teacher-2"]
+    (tmp_path / "other").mkdir()
+    other = train_teacher(config({"seed": 1, "run_dir": str(tmp_path / "other")}))
+    rows, models = checkpoint_forecasters({**asked, "checkpoints": [other, student]}, small_settings)
+    assert [row.name for row in rows] == ["teacher-central", "teacher-2", "student-central", "student-1"]
+    assert rows[0].model is rows[1].model and rows[2].model is rows[3].model and len(models) == 2
 
 
 def test_a_state_stands_until_its_checkpoint_does(config, trainings, tmp_path, monkeypatch):

@@ -8,13 +8,13 @@ from small_forecaster import GRID
 from stream_world import Drive
 
 from occflow.errors import InputError
+from occflow.forecasting.rules import PERSISTENCE
 from occflow.occupancy.building.scene_frames import build_scene
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import EXTRAPOLATED, Target, Task
 from occflow.stream.accuracy import ForecastsToScore, accuracy
 from occflow.stream.forecaster import LookedBack, StreamForecast
-from occflow.stream.judge import PERSISTENCE
 
 OCCUPANCY = OccupancySettings()
 

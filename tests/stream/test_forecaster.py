@@ -12,7 +12,7 @@ from small_forecaster import GRID
 from stream_world import Drive, FakeClock, moved
 
 from occflow.errors import InputError
-from occflow.forecasting.networks import NetworkForecaster, RegressionForecaster, StudentForecaster
+from occflow.forecasting.networks import CentralForecaster, NetworkForecaster, StudentForecaster
 from occflow.grid import NUM_CLASSES
 from occflow.logs.protocol import UNLABELLED, Sweep
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
@@ -22,7 +22,7 @@ from occflow.stream.console import Notices
 from occflow.stream.forecaster import StreamForecast, StreamForecaster, StreamNetwork
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.loop import Worker, run_stream
-from occflow.stream.settings import CENTRE, DELIVERS, StreamSettings
+from occflow.stream.settings import DELIVERS, StreamSettings
 from occflow.stream.sinks import LastForecasts, shown_frames
 from occflow.stream.source import Arrival, Replay
 
@@ -39,7 +39,7 @@ def network(small_forecaster, request) -> StreamNetwork:
 
 def in_batch(network: StreamNetwork) -> tuple[NetworkForecaster, NetworkForecaster]:
     """The forecasters, of whole windows, of what the stream delivers and of what else it makes."""
-    sample, centre = StudentForecaster(network.model), RegressionForecaster(network.model)
+    sample, centre = StudentForecaster(network.model), CentralForecaster(network.model)
     return (sample, centre) if network.name == "student-1" else (centre, sample)
 
 
@@ -76,7 +76,7 @@ def test_streamed_forecasts_are_the_batch_forecasts(network, forecaster, labels)
     made = forecasts(forecaster(labels=labels)[0], drive(9))
     forecaster, _ = in_batch(network)
     network_made = {stamp: one for stamp, one in made.items() if one.name == network.name}
-    assert list(network_made) == [0.5, 1.0, 1.5, 2.0] and network.name in ("student-1", "centre")
+    assert list(network_made) == [0.5, 1.0, 1.5, 2.0] and network.name in ("student-1", "student-central")
     for one in network_made.values():
         batch = forecaster.forecast(one.task, SEED).frames
         assert sum(len(frame.flat) for frame in batch) > 100
@@ -88,7 +88,7 @@ def test_streamed_forecasts_are_the_batch_forecasts(network, forecaster, labels)
 
 def test_the_other_forecast_is_the_batchs_where_it_is_scored_and_is_made_when_asked_for(network, forecaster):
     """By default no flow is evaluated before the forecast of a stream is out."""
-    assert StreamNetwork(network.model, network._record).name == CENTRE
+    assert StreamNetwork(network.model, network._record).name == "student-central"
     for head in (*network.model.autoencoder.existence, network.model.autoencoder.from_latent):
         torch.nn.init.normal_(head.weight, std=2.0)  # so that forecasts that differ are told apart
     evaluated = []
@@ -97,7 +97,7 @@ def test_the_other_forecast_is_the_batchs_where_it_is_scored_and_is_made_when_as
     encoded = [network.encode(frame) for frame in task.history]
     evaluated.clear()
     futures = network.futures(task, encoded, SEED)
-    assert len(evaluated) == (network.name != CENTRE)
+    assert len(evaluated) == (network.name == "student-1")
     frames = futures.other([1])
     assert len(evaluated) == 1 and network._record.summary()["stage_ms"]["other"]["count"] == 1
     delivered, other = (each.forecast(task, SEED).frames[1] for each in in_batch(network))

@@ -9,7 +9,7 @@ from small_forecaster import GRID, SMALL_SETTINGS
 from stream_world import WALL, Drive, FakeClock, moved
 
 from occflow.errors import InputError
-from occflow.forecasting.rules import persisted
+from occflow.forecasting.rules import PERSISTENCE, persisted
 from occflow.geometry import planar_pose
 from occflow.grid import CLASS_NAMES
 from occflow.occupancy.frame import OccupancyFrame
@@ -17,7 +17,7 @@ from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import Target
 from occflow.stream.console import Notices
 from occflow.stream.forecaster import LOSING, MISSING, NAMES, UNPROVED, Futures, StreamForecaster, scored_frames
-from occflow.stream.judge import PERSISTENCE, Judge
+from occflow.stream.judge import Judge
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.settings import CENTRE, DELIVERS, SAMPLE, StreamSettings
 from occflow.stream.source import Arrival
@@ -40,7 +40,7 @@ def frame(voxels: dict[tuple[int, int, int], int], stamp_s: float, pose: np.ndar
 
 
 def judge(**settings) -> Judge:
-    return Judge(GRID, [1], "centre", StreamSettings(**settings))
+    return Judge(GRID, [1], "student-central", StreamSettings(**settings))
 
 
 def targets(stamp_s: float, pose: np.ndarray = HERE) -> list[Target]:
@@ -55,41 +55,43 @@ FORESEEN = {(10, 9, 2): CAR, (11, 9, 2): CAR, (12, 9, 2): CAR, (3, 3, 3): TREE}
 def test_figures_against_those_by_hand():
     """The car went on by one voxel: of 4 voxels persistence has 2 (the tree, and one of 3 of the car's)."""
     one = judge()
-    one.foresee(frame(NOW, 0.0), targets(0.0), {"centre": [frame(FORESEEN, 1.0)] * 3})
+    one.foresee(frame(NOW, 0.0), targets(0.0), {"student-central": [frame(FORESEEN, 1.0)] * 3})
     one.see(frame(THEN, 1.0))
     rows = one.figures()
-    assert rows["centre"]["iou"] == pytest.approx([3 / 4]) and rows[PERSISTENCE]["iou"] == pytest.approx([2 / 4])
-    assert rows["centre"]["movable_iou"] == pytest.approx([2 / 3])
+    assert rows["student-central"]["iou"] == pytest.approx([3 / 4])
+    assert rows[PERSISTENCE]["iou"] == pytest.approx([2 / 4])
+    assert rows["student-central"]["movable_iou"] == pytest.approx([2 / 3])
     assert rows[PERSISTENCE]["movable_iou"] == pytest.approx([1 / 3])
-    assert rows["centre"]["miou"] == pytest.approx([(2 / 3 + 1) / 2])
+    assert rows["student-central"]["miou"] == pytest.approx([(2 / 3 + 1) / 2])
     assert rows[PERSISTENCE]["miou"] == pytest.approx([(1 / 3 + 1) / 2])
     assert one.advantage == pytest.approx(1 / 4) and one.instants == 1
-    assert one.line == "centre 75.0, persistence 50.0"
+    assert one.line == "student-central 75.0, persistence 50.0"
 
 
 def test_what_no_ray_reached_and_what_lies_outside_of_what_is_seen_counts_for_nobody():
     one = judge()
     seen = [*THEN, (9, 9, 2)]
-    one.foresee(frame(NOW, 0.0), targets(0.0), {"centre": [frame(FORESEEN, 1.0)] * 3})
+    one.foresee(frame(NOW, 0.0), targets(0.0), {"student-central": [frame(FORESEEN, 1.0)] * 3})
     one.see(frame(THEN, 1.0, observed=seen))  # (12, 9, 2) is behind something
-    assert one.figures()["centre"]["iou"] == [1.0] and one.figures()[PERSISTENCE]["iou"] == pytest.approx([2 / 4])
+    assert one.figures()["student-central"]["iou"] == [1.0]
+    assert one.figures()[PERSISTENCE]["iou"] == pytest.approx([2 / 4])
     one = judge()
     shifted = planar_pose(2 * GRID.voxel_size_m, 0.0, 0.0)
     far = {**FORESEEN, (0, 0, 1): TREE}  # two voxels behind the grid of what is seen
-    one.foresee(frame(NOW, 0.0), targets(0.0), {"centre": [frame(far, 1.0)] * 3})
+    one.foresee(frame(NOW, 0.0), targets(0.0), {"student-central": [frame(far, 1.0)] * 3})
     moved_on = {(x - 2, y, z): label for (x, y, z), label in THEN.items()}
     one.see(frame(moved_on, 1.0, shifted))  # the ego went on farther than it was guessed to; the world is the same
-    assert one.figures()["centre"]["iou"] == pytest.approx([3 / 4])
+    assert one.figures()["student-central"]["iou"] == pytest.approx([3 / 4])
     assert one.figures()[PERSISTENCE]["iou"] == pytest.approx([2 / 4])
 
 
 def test_the_window_forgets_and_a_new_drive_keeps_what_is_known():
     one = judge(running_s=2.0)
     for stamp_s, then in ((0.0, FORESEEN), (10.0, NOW)):
-        one.foresee(frame(NOW, stamp_s), targets(stamp_s), {"centre": [frame(FORESEEN, stamp_s + 1)] * 3})
+        one.foresee(frame(NOW, stamp_s), targets(stamp_s), {"student-central": [frame(FORESEEN, stamp_s + 1)] * 3})
         one.see(frame(then, stamp_s + 1.0))
     assert one.figures()[PERSISTENCE]["iou"] == [1.0]  # of the second alone
-    one.foresee(frame(NOW, 12.0), targets(12.0), {"centre": [frame(FORESEEN, 13.0)] * 3})
+    one.foresee(frame(NOW, 12.0), targets(12.0), {"student-central": [frame(FORESEEN, 13.0)] * 3})
     one.forget()
     one.see(frame({}, 13.0))
     assert one.instants == 2 and one.figures()[PERSISTENCE]["iou"] == [1.0]
@@ -97,11 +99,11 @@ def test_the_window_forgets_and_a_new_drive_keeps_what_is_known():
 
 def test_each_forecast_is_scored_once_at_most_and_what_is_past_does_not_wait():
     one = judge(rate_hz=10.0)
-    one.foresee(frame(NOW, 0.0), targets(0.0), {"centre": [frame(FORESEEN, 1.0)] * 3})
+    one.foresee(frame(NOW, 0.0), targets(0.0), {"student-central": [frame(FORESEEN, 1.0)] * 3})
     for stamp_s in (0.9, 0.96, 1.04, 1.1):
         one.see(frame(THEN, stamp_s))
     assert one.instants == 1 and not one._waiting
-    one.foresee(frame(NOW, 2.0), targets(2.0), {"centre": [frame(FORESEEN, 3.0)] * 3})
+    one.foresee(frame(NOW, 2.0), targets(2.0), {"student-central": [frame(FORESEEN, 3.0)] * 3})
     one.see(frame(THEN, 3.3))
     assert one.instants == 1 and not one._waiting
 
@@ -110,7 +112,8 @@ def feed(one: Judge, stamp_s: float, advantage: float) -> None:
     """An instant at which the network has so many of ten voxels more than persistence (or fewer)."""
     ten = {(x, 4, 4): TREE for x in range(10)}
     foreseen = dict(list(ten.items())[:5 + round(10 * advantage)])
-    one.foresee(frame(dict(list(ten.items())[:5]), stamp_s), targets(stamp_s), {"centre": [frame(foreseen, 0.0)] * 3})
+    one.foresee(frame(dict(list(ten.items())[:5]), stamp_s), targets(stamp_s),
+                {"student-central": [frame(foreseen, 0.0)] * 3})
     one.see(frame(ten, stamp_s + 1.0))
 
 
@@ -219,7 +222,7 @@ def test_what_is_delivered_is_judged_and_both_have_their_figures(stream, deliver
     one.network.futures = torn
     made = driven(one.forecaster, [Drive().sweep(index) for index in range(20)])
     rows = one.forecaster.judge.figures()
-    assert set(rows) == {"student-1", "centre", PERSISTENCE}
+    assert set(rows) == {"student-1", "student-central", PERSISTENCE}
     good, bad = NAMES[good_one], NAMES[next(kind for kind in DELIVERS if kind != good_one)]
     assert rows[good] == rows[PERSISTENCE] and rows[bad]["iou"][0] < 0.1 < rows[good]["iou"][0]
     assert made[-1] == ((good, "") if delivers == good_one else (PERSISTENCE, LOSING))

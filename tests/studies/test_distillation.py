@@ -59,7 +59,7 @@ def test_repeated_methods_alone_have_all_seeds():
 
 def test_the_page_tells_seeds_costs_and_aims():
     made = study()
-    made.found["results"] = {"teacher": {"rows": [row("teacher-10", 10, 0.2), row("regression", 0, 0.4)]},
+    made.found["results"] = {"teacher": {"rows": [row("teacher-10", 10, 0.2), row("teacher-central", 0, 0.4)]},
                              "updates/mfd/0": result(11, 0.1), "updates/mfd/1": result(11, 0.3),
                              "stability/mfd/0": {"curve": {"30": row("student-1", 1, 0.25)}}}
     text = study_markdown(made.found)

@@ -59,7 +59,7 @@ def test_a_student_need_not_be_of_the_configured_networks_but_of_the_configured_
         assemble(compose_config([*overrides, "data.horizon=4"]))
 
 
-@pytest.mark.parametrize(("more", "name"), [([], "centre"), (["stream.delivers=sample"], "student-1")])
+@pytest.mark.parametrize(("more", "name"), [([], "student-central"), (["stream.delivers=sample"], "student-1")])
 def test_the_line_of_progress_tells_the_age_of_what_the_network_delivers(overrides, more, name):
     demo = assemble(compose_config([*overrides, *more]))
     assert "no forecast yet" in demo.progress.line()
@@ -95,7 +95,7 @@ def interrupt_at_work(monkeypatch):
             return demo
 
         def interrupt(demo: Demo) -> None:
-            while not demo.record.delivered["centre"]:
+            while not demo.record.delivered["student-central"]:
                 time.sleep(0.01)
             os.kill(os.getpid(), number)
 
@@ -108,7 +108,7 @@ def test_ctrl_c_ends_cleanly_with_the_report_written(overrides, interrupt_at_wor
     run_dir, table = stream_jobs.realtime_demo(compose_config(overrides))
     assert not any("stream" in thread.name for thread in threading.enumerate())
     report = json.loads((run_dir / "report.json").read_text())
-    assert report["interrupted"] and report["delivered"]["centre"] and "| network |" in table
+    assert report["interrupted"] and report["delivered"]["student-central"] and "| network |" in table
     assert table in (run_dir / "report.md").read_text() and (run_dir / "forecast.npz").is_file()
     assert table in capsys.readouterr().out
 
@@ -121,7 +121,7 @@ def test_a_request_to_end_leaves_the_report_too(overrides, tmp_path, interrupt_a
         stream_jobs.realtime_demo(compose_config([*overrides, "stream.gif_forecasts=5"]))
     assert ended.value.code == status and signal.getsignal(number) == signal.SIG_DFL
     report = json.loads((tmp_path / "stream" / "report.json").read_text())
-    assert report["interrupted"] and report["signal"] == number.name and report["delivered"]["centre"]
+    assert report["interrupted"] and report["signal"] == number.name and report["delivered"]["student-central"]
     assert sorted(path.name for path in (tmp_path / "stream").iterdir()) == ["forecast.npz", "report.json", "report.md"]
     assert f"ended by {number.name}: the report is in" in capsys.readouterr().out.splitlines()[-1]
 
@@ -137,8 +137,8 @@ def demo_of(overrides, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("more", "name", "other"), [
-    ([], "centre", "student-1"), (["stream.delivers=centre"], "centre", "student-1"),
-    (["stream.delivers=sample"], "student-1", "centre")])
+    ([], "student-central", "student-1"), (["stream.delivers=centre"], "student-central", "student-1"),
+    (["stream.delivers=sample"], "student-1", "student-central")])
 def test_the_report_has_an_accuracy_beside_each_speed(demo_of, tmp_path, capsys, more, name, other):
     """By the stream's own eyes, and by the occupancy built afterwards; they say which labels were used."""
     report = demo_of(Drive(num_sweeps=21, names=["one"]), *more)
@@ -147,14 +147,14 @@ def test_the_report_has_an_accuracy_beside_each_speed(demo_of, tmp_path, capsys,
     assert list(load_forecasts(tmp_path / "stream" / "forecast.npz").forecasts) == [name]
     assert report["accuracy"]["rows"]["delivered"] == report["accuracy"]["rows"][name]
     assert report["labels"] == "perceived" and report["stage_ms"]["perceive"]["count"] >= 10
-    assert set(report["self_scores"]["rows"]) == {"student-1", "centre", "persistence"}
+    assert set(report["self_scores"]["rows"]) == {"student-1", "student-central", "persistence"}
     assert list(report["accuracy"]["rows"]) == ["delivered", name, other, "persistence"]
     assert report["accuracy"]["instants"] == 7 and report["accuracy"]["rows"]["persistence"]["iou"][0] > 0
     text, out = (tmp_path / "stream" / "report.md").read_text(), capsys.readouterr().out
     for said in ("By its own eyes", "Against the occupancy built", "stream.labels=perceived", "| persistence | 1 |",
                  f"| {name} | 10 |", f"| {other} | - | - |"):
         assert said in text and said in out
-    assert f"delivers {'centre' if name == 'centre' else 'sample'}" in text
+    assert f"delivers {'centre' if name == 'student-central' else 'sample'}" in text
     assert "scoring 10 forecasts against the occupancy built of 1 scenes" in out
 
 
@@ -166,7 +166,7 @@ def test_a_network_that_has_proved_nothing_is_not_delivered_and_the_report_says_
 
 
 @pytest.mark.parametrize(("labels", "delivers", "name"), [
-    ("log", "centre", "centre"), ("none", "centre", "centre"), ("log", "sample", "student-1"),
+    ("log", "centre", "student-central"), ("none", "centre", "student-central"), ("log", "sample", "student-1"),
     ("none", "sample", "student-1")])
 def test_without_perception_nothing_is_judged_and_no_checkpoint_is_asked_for(demo_of, labels, delivers, name):
     report = demo_of(Drive(num_sweeps=21, names=["one"]), f"stream.labels={labels}", f"stream.delivers={delivers}",
@@ -219,7 +219,7 @@ def test_an_unlucky_drive_comes_to_its_end_and_its_report_counts_what_befell_it(
     report = demo_of(UnluckyDrive(spoil, 9, ("../../out\x1b[2J",)), "stream.gif_forecasts=2")
     assert {kind: report["notices"][kind] for kind in ("empty sweep", "out of order", "bad pose", "bad stamp")} == \
         {"empty sweep": 1, "out of order": 1, "bad pose": 1, "bad stamp": 1}
-    assert report["sweeps"] == 6 and report["used"] == 5 and report["delivered"]["centre"]
+    assert report["sweeps"] == 6 and report["used"] == 5 and report["delivered"]["student-central"]
     assert not report["interrupted"] and report["signal"] is None
     assert sorted(path.name for path in (tmp_path / "stream").iterdir()) == ["forecast.npz", "report.json", "report.md",
                                                                              "stream.gif"]
@@ -269,7 +269,7 @@ def test_ctrl_c_while_the_results_are_written_leaves_the_report_and_ends_the_dra
     monkeypatch.setattr(results, "machine", lambda: [os.kill(os.getpid(), signal.SIGINT)] * 2)
     monkeypatch.setattr(results, "animate", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     report = demo_of(Drive(num_sweeps=5, names=["one"]), "stream.gif_forecasts=1")
-    assert report["delivered"]["centre"] and "pictures are left out" in capsys.readouterr().out
+    assert report["delivered"]["student-central"] and "pictures are left out" in capsys.readouterr().out
     assert load_forecasts(tmp_path / "stream" / "forecast.npz").forecasts
 
 
@@ -279,7 +279,7 @@ def test_a_reader_of_the_output_that_leaves_takes_nothing_else_with_it(demo_of, 
     os.close(reading)
     with os.fdopen(writing, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
-        assert demo_of(Drive(num_sweeps=5, names=["one"]))["delivered"]["centre"]
+        assert demo_of(Drive(num_sweeps=5, names=["one"]))["delivered"]["student-central"]
 
 
 @pytest.mark.parametrize(("override", "named"), [

@@ -7,7 +7,7 @@ import torch
 
 from occflow.errors import InputError
 from occflow.forecasting.networks import (
-    RegressionForecaster,
+    CentralForecaster,
     Sampler,
     StudentForecaster,
     TeacherForecaster,
@@ -84,7 +84,7 @@ def test_a_feed_of_nothing_else_is_one_line(small_forecaster, street_window):
 
 
 def test_forecasts_are_made_of_them(small_forecaster, window):
-    for forecaster in (RegressionForecaster(small_forecaster), TeacherForecaster(small_forecaster, Sampler(2)),
+    for forecaster in (CentralForecaster(small_forecaster), TeacherForecaster(small_forecaster, Sampler(2)),
                        StudentForecaster(small_forecaster), TwinForecaster(small_forecaster)):
         [forecast] = forecaster.samples(window.task, [0])
         assert len(forecast.frames) == len(window.truth)
