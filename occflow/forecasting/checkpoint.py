@@ -30,7 +30,9 @@ from occflow.weights_file import read_weights, write_weights
 
 FORMAT = 2
 WINDOW_SETTINGS = ("grid", "num_history", "num_horizon", "frame_interval_s")  # what windows a checkpoint is for
-AUTOENCODER_SETTINGS = ("grid", "autoencoder")  # what an autoencoder depends on; the rest may change around it
+PART_SETTINGS = {  # what a part of a forecaster depends on; the rest may change around it
+    "autoencoder": ("grid", "autoencoder"),
+    "motion": ("grid", "num_history", "num_horizon", "frame_interval_s", "motion")}
 MAX_INNER_STEPS = 1000  # of a student's light head
 AGAIN = "train the checkpoint again, or take an undamaged copy"
 
@@ -38,13 +40,13 @@ AGAIN = "train the checkpoint again, or take an undamaged copy"
 class CheckpointRecord(TypedDict):
     """What a checkpoint tells of itself.
 
-    settings: of the networks; of an autoencoder those of AUTOENCODER_SETTINGS. config: the whole resolved
+    settings: of the networks; of a part of a forecaster those of PART_SETTINGS. config: the whole resolved
     configuration. network: the parts of a student's network around the teacher's (models.student_networks).
     teacher: the digest of the weights that a student was distilled from. weights: the digest of its own.
     """
 
     format: int
-    kind: Literal["autoencoder", "teacher", "student", "regression", "perception"]
+    kind: Literal["autoencoder", "motion", "teacher", "student", "regression", "perception"]
     config: dict[str, Any]
     settings: dict[str, Any]
     network: NotRequired[dict[str, str | int]]
@@ -69,7 +71,7 @@ def settings_record(settings: ModelSettings | PerceptionSettings) -> dict:
 def relevant_settings(kind: str, settings: ModelSettings | PerceptionSettings) -> dict:
     """The settings that a checkpoint of this kind depends on."""
     record = settings_record(settings)
-    return {name: record[name] for name in AUTOENCODER_SETTINGS} if kind == "autoencoder" else record
+    return {name: record[name] for name in PART_SETTINGS[kind]} if kind in PART_SETTINGS else record
 
 
 def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: ModelSettings | PerceptionSettings,
@@ -96,7 +98,7 @@ def save_checkpoint(path: Path, module: nn.Module, kind: str, settings: ModelSet
 
 def student_record(module: nn.Module) -> dict:
     """What parts a student's network has around the teacher's; nothing for the others."""
-    velocity = getattr(module, "velocity", None)
+    velocity = getattr(module, "velocity", None)  # that of the motions has the same parts
     return {"network": velocity.record()} if hasattr(velocity, "record") else {}
 
 
@@ -254,13 +256,16 @@ def load_perception(path: Path, device: torch.device | str = "cpu") -> Perceptio
 def _network(settings: ModelSettings, record: CheckpointRecord) -> FlowModel:
     forecaster = FlowModel(settings)
     forecaster.velocity = around(forecaster.velocity, record.get("network"))
+    if forecaster.motion is not None:
+        forecaster.motion.velocity = around(forecaster.motion.velocity, record.get("network"))
     return forecaster
 
 
 def _refuse_more_parts(settings: ModelSettings, checkpoint: Checkpoint) -> None:
     """Raises ValueError where more parts are claimed than there are tensors: building them would take forever."""
     options, most = checkpoint.record.get("network", {}), len(checkpoint.tensors)
-    for blocks in (*settings.mean_trunk.blocks, *settings.velocity_trunk.blocks, options.get("blocks", 1)):
+    for blocks in (*settings.mean_trunk.blocks, *settings.velocity_trunk.blocks, options.get("blocks", 1),
+                   settings.motion.blocks):
         bounded(blocks, most, "number of blocks")
     bounded(len(settings.support.level_strides) + len(settings.autoencoder.strides), most, "number of levels")
     bounded(options.get("inner_steps", 1), MAX_INNER_STEPS, "inner_steps", least=1)

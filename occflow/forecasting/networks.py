@@ -13,7 +13,8 @@ from occflow.errors import InputError
 from occflow.flow.solvers import METHODS, sample_flow
 from occflow.forecasting.checkpoint import load_forecaster
 from occflow.forecasting.forecast import CENTRAL, Forecast
-from occflow.models.flow_model import Condition, FlowModel
+from occflow.models.flow_model import Condition, FlowModel, Observation
+from occflow.models.motion import MotionCondition, MotionModel
 from occflow.models.student_networks import sample_student
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.tasks import Task
@@ -75,6 +76,8 @@ class Sampler:
 class EncodedTask:
     """What the samples of a task share, and the milliseconds that it took."""
 
+    task: Task
+    observation: Observation
     condition: Condition
     decode: Decoder
     encode_ms: float
@@ -102,7 +105,7 @@ class TaskEncoder:
         condition = self.model.condition(observation)
         encoded = self.now_ms()
         decode = self.model.decoder(observation, task.targets)
-        found = EncodedTask(condition, decode, encoded - start, self.now_ms() - encoded)
+        found = EncodedTask(task, observation, condition, decode, encoded - start, self.now_ms() - encoded)
         self._last = (task, found) if self.remember else None
         return found
 
@@ -113,7 +116,8 @@ class TaskEncoder:
 
 
 class NetworkForecaster:
-    """Encode (lay out, encode, mean), flow (network evaluations of the velocity), decode; each timed."""
+    """Encode (find bodies, lay out, encode, means), flow (of the motions, then of the voxels about the bodies that were
+    moved so), decode; each timed. `nfe` counts the network evaluations of each of the two flows."""
 
     def __init__(self, model: FlowModel, name: str, nfe: int) -> None:
         self.model, self.name, self.nfe = model.eval(), name, nfe
@@ -131,19 +135,33 @@ class NetworkForecaster:
 
     def _sample(self, encoded: EncodedTask, seed: int) -> Forecast:
         condition, start = encoded.condition, self.encoder.now_ms()
-        noise = torch.randn(condition.forecast.mean.shape, generator=torch.Generator().manual_seed(seed))
-        state = self._state(noise.to(self.model.device), condition)
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(condition.forecast.mean.shape, generator=generator).to(self.model.device)
+        observation, condition = self._moved(encoded, generator)
+        state = self._state(noise, condition)
         flowed = self.encoder.now_ms()
-        frames = encoded.decode(state)
-        decode_ms = encoded.base_ms + self.encoder.now_ms() - flowed  # the base too: one sample alone takes it
+        decode, base_ms = (encoded.decode, encoded.base_ms) if observation is encoded.observation else \
+            (self.model.decoder(observation, encoded.task.targets), 0.0)
+        frames = decode(state)
+        decode_ms = base_ms + self.encoder.now_ms() - flowed  # the base too: one sample alone takes it
         return Forecast(frames, {"encode": encoded.encode_ms, "flow": flowed - start, "decode": decode_ms})
 
-    def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
-        """The state that is made of `noise` [N, C]."""
-        return condition.state(self._residual(noise, condition))
+    def _moved(self, encoded: EncodedTask, generator: torch.Generator) -> tuple[Observation, Condition]:
+        """The observation and condition of one sample of how bodies move; the central ones where none is drawn."""
+        motions = encoded.observation.motions
+        if not self.nfe or motions is None or not motions.bodies:
+            return encoded.observation, encoded.condition
+        noise = torch.randn(motions.condition.forecast.mean.shape, generator=generator).to(self.model.device)
+        motion = motions.condition.state(self._residual(noise, motions.condition, self.model.motion))
+        return self.model.about(encoded.task, encoded.observation, encoded.condition, motion)
 
-    def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
-        """The standardised residual that the flow makes of `noise` [N, C]."""
+    def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The state that is made of `noise` [N, S]."""
+        return condition.state(self._residual(noise, condition, self.model))
+
+    def _residual(self, noise: torch.Tensor, condition: Condition | MotionCondition, flow: FlowModel | MotionModel
+                  ) -> torch.Tensor:
+        """The standardised residual that a flow makes of `noise` [N, C]: that of the voxels, or of the motions."""
         raise NotImplementedError
 
 
@@ -154,8 +172,9 @@ class TeacherForecaster(NetworkForecaster):
         super().__init__(model, f"teacher-{sampler.name}", sampler.nfe)
         self.sampler = sampler
 
-    def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
-        velocity = self.model.velocity_field(condition, self.sampler.guidance)
+    def _residual(self, noise: torch.Tensor, condition: Condition | MotionCondition, flow: FlowModel | MotionModel
+                  ) -> torch.Tensor:
+        velocity = flow.velocity_field(condition, self.sampler.guidance)
         return sample_flow(velocity, noise, condition.sample, condition.layout.num_samples, self.sampler.steps,
                            self.sampler.solver, self.sampler.shift)
 
@@ -172,8 +191,9 @@ class StudentForecaster(NetworkForecaster):
         super().__init__(model, f"student-{steps}", 1 if few_steps == "inner" else steps)
         self.steps, self.few_steps = steps, few_steps
 
-    def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
-        return sample_student(self.model.velocity, noise, condition.layout.num_samples, self.steps, self.few_steps,
+    def _residual(self, noise: torch.Tensor, condition: Condition | MotionCondition, flow: FlowModel | MotionModel
+                  ) -> torch.Tensor:
+        return sample_student(flow.velocity, noise, condition.layout.num_samples, self.steps, self.few_steps,
                               condition.forecast, condition.layout)
 
 
@@ -191,7 +211,8 @@ class CentralForecaster(NetworkForecaster):
         """The centre for every seed: none changes it."""
         return super().samples(task, seeds[:1]) * len(seeds)
 
-    def _residual(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+    def _residual(self, noise: torch.Tensor, condition: Condition | MotionCondition, flow: FlowModel | MotionModel
+                  ) -> torch.Tensor:
         return torch.zeros_like(noise)
 
 

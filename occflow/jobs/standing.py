@@ -15,9 +15,9 @@ NOT_SHAPING = {"replace", "save_seconds", "tensorboard"}  # keys of group `train
 NOT_SHAPING_PERCEPTION = {"replace", "checkpoint"}
 NOT_SHAPING_DATA = {"inspect", "shard"}
 PERCEIVED_DATA = {"grid", "store", "occupancy"}  # keys of group `data` that perception depends on: it knows no windows
-STAGES = {"autoencoder", "mean", "teacher", "regression"}  # keys of group `train`: one for each training
+STAGES = {"autoencoder", "motion", "motion_flow", "mean", "teacher", "regression"}  # keys of group `train`: trainings
 SHAPED_BY = {"teacher": {"mean", "teacher"}, "regression": {"regression"}}  # stages that a checkpoint is made in
-AUTOENCODER = "autoencoder."  # where the autoencoder's weights are in a forecaster's
+PARTS = ("autoencoder", "motion")  # what lies beside a teacher and is in it, by the name of the file and of the weights
 
 
 def shaping(config: Mapping, group: str) -> dict:
@@ -47,12 +47,12 @@ def trained_already(path: Path, kind: str, config: Mapping) -> bool:
     def difference(found: Checkpoint) -> str | None:
         if group == "perception":
             return first_difference(shaping(found.record["config"], group), shaping(config, group))
-        beside = path.with_name("autoencoder.safetensors")
-        if kind == "teacher" and beside.is_file():
-            own = {name.removeprefix(AUTOENCODER): tensor for name, tensor in found.tensors.items()
-                   if name.startswith(AUTOENCODER)}
-            if weights_digest(own) != read_record(beside)["weights"]:
-                return f"it has another autoencoder than {beside.name}"
+        for part in PARTS if kind == "teacher" else ():
+            beside, prefix = path.with_name(f"{part}.safetensors"), f"{part}."
+            own = {name.removeprefix(prefix): tensor for name, tensor in found.tensors.items()
+                   if name.startswith(prefix)}
+            if own and beside.is_file() and weights_digest(own) != read_record(beside)["weights"]:
+                return f"it has another {part} than {beside.name}"
         return first_difference(_of_stages(found.record["config"], kind), _of_stages(config, kind))
 
     return _stands(path, kind, group, config, difference)

@@ -12,6 +12,7 @@ from torch import nn
 
 from occflow.atomic import write_json
 from occflow.distill.methods import method_from_config
+from occflow.distill.protocol import Method
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_weights, save_checkpoint
 from occflow.jobs.reconstruction import held_out_frames, reconstruction, reconstruction_markdown
@@ -30,6 +31,7 @@ from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.perception.network import PerceptionNetwork, PerceptionSettings
 from occflow.resources import pretrained_folder
+from occflow.training import motion as motion_training
 from occflow.training import teacher as teacher_training
 from occflow.training.autoencoder import train_autoencoder as autoencoder_training
 from occflow.training.distillation import distill
@@ -79,7 +81,7 @@ def made_once(config: Mapping, group: str, name: str, kind: str, make: Callable[
     if not stands:
         made = make()
         save_once(path, made, kind, made.settings, config, teacher)
-    run.forget(*SHAPED_BY.get(kind, [name]), own=stands)
+    run.forget(*SHAPED_BY.get(kind, [name, f"{name}_motion"]), own=stands)
     if kind == "teacher" and not stands and rank() == 0:
         tell_former_students(path)
     return path
@@ -105,7 +107,7 @@ def train_teacher(config: Mapping) -> Path:
     values = config["train"]
 
     def make() -> FlowModel:
-        run, store, forecaster = with_autoencoder(config)
+        run, store, forecaster = with_motions(config)
         feed = configured_feed(ObservationFeed, config, values, store, forecaster)
         with run.timed("mean"):
             teacher_training.train_mean(forecaster, feed, values["mean"], run)
@@ -141,7 +143,7 @@ def train_regression(config: Mapping) -> Path:
     values = config["train"]
 
     def make() -> FlowModel:
-        run, store, forecaster = with_autoencoder(config)
+        run, store, forecaster = with_motions(config)
         feed = configured_feed(teacher_training.TwinFeed, config, values, store, forecaster)
         with run.timed("regression"):
             return teacher_training.train_regression(forecaster, feed, values["regression"], run)
@@ -173,6 +175,39 @@ def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, Flow
     run.forget("autoencoder")
     forecaster.autoencoder.eval().requires_grad_(False)
     return run, store, forecaster
+
+
+def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
+    """As `with_autoencoder`, with the motions of bodies too: RUN_DIR/motion.safetensors, trained first where it is
+    missing and the log has boxes to learn from, and frozen."""
+    run, store, forecaster = with_autoencoder(config)
+    if forecaster.motion is None:
+        return run, store, forecaster
+    values, path = config["train"], run.run_dir / "motion.safetensors"
+    feed = configured_bodies(config, values, store)
+    if path.exists():
+        load_weights(path, forecaster.motion, ("motion",), forecaster.settings)
+    elif feed is None or not feed.tells():
+        print("no boxes to learn the motions of bodies from: they go on as they were tracked, or as the weights that "
+              "training starts from have it", flush=True)
+    else:
+        with run.timed("motion"):
+            motion_training.train_motion_mean(forecaster.motion, feed, values["motion"], config["seed"], run)
+        with run.timed("motion_flow"):
+            motions = motion_training.MotionFeed(feed, forecaster.motion, config["seed"])
+            motion_training.train_motion_flow(forecaster.motion, motions, values["motion_flow"], config["seed"], run)
+        save_once(path, forecaster.motion, "motion", forecaster.settings, config)
+    run.forget("motion", "motion_flow")
+    forecaster.motion.eval().requires_grad_(False)
+    return run, store, forecaster
+
+
+def configured_bodies(config: Mapping, values: Mapping, store: OccupancyStore) -> motion_training.BodyFeed | None:
+    """The bodies of the training windows, as group `values` (train or distill) asks; None where no window has any."""
+    windows = replace(configured_windows(config, store), names_truth=True)
+    keys = windows.keys(config["train"]["split"], values["motion"]["window_stride"])
+    feed = motion_training.BodyFeed(windows, keys, config["seed"], values["perceived_share"])
+    return feed if feed.has_bodies() else None
 
 
 def starting_weights(name: str) -> Path:
@@ -211,11 +246,28 @@ def distill_teacher(config: Mapping) -> Path:
 
     def make() -> FlowModel:
         forecaster.eval().requires_grad_(False)
+        distil_motions(forecaster, method, config, run)
         feed = distillation_feed(config, forecaster)
         with run.timed(title, "distill" if title == "student" else title):
             return distill(forecaster, feed, method, values, config["seed"], run)
 
     return made_once(config, "distill", title, "student", make, teacher)
+
+
+def distil_motions(forecaster: FlowModel, method: Method, config: Mapping, run: TrainingRun) -> None:
+    """Put a student in the place of the flow of motions, where there is one and a body to learn from."""
+    values, store = config["distill"], open_configured_store(config)
+    if forecaster.motion is None:
+        return
+    title = f"{values['checkpoint']}_motion"
+    bodies, parts = configured_bodies(config, values, store), {**values, **values["motion"], "checkpoint": title}
+    if bodies is None:
+        print("no bodies to distil the flow of motions with: its student stays the teacher's network", flush=True)
+        return
+    with run.timed(title):
+        feed = motion_training.MotionFeed(bodies, forecaster.motion, config["seed"] + 1)
+        forecaster.motion = distill(forecaster.motion, feed, method, parts, config["seed"], run)
+    forecaster.motion.requires_grad_(False)
 
 
 def distillation_feed(config: Mapping, forecaster: FlowModel) -> FlowFeed:

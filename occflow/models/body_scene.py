@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from occflow.geometry import invert, transform
+from occflow.geometry import invert
 from occflow.grid import FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.bodies import Body, arcs
 from occflow.occupancy.frame import OccupancyFrame
@@ -192,7 +192,9 @@ def world_motions(bodies: Sequence[Body], offsets: np.ndarray) -> np.ndarray:
     radians) in the plane: [N, F, 4, 4] in the world."""
     poses = np.stack([body.world_from_body for body in bodies])[:, None]
     back = np.stack([invert(body.world_from_body) for body in bodies])[:, None]
-    return poses @ planar_poses(offsets) @ back
+    moved = poses @ planar_poses(offsets) @ back
+    moved[(offsets == 0).all(axis=2)] = np.eye(4)  # exactly: what stands is part of the static world
+    return moved
 
 
 def planar_poses(offsets: np.ndarray) -> np.ndarray:
@@ -219,8 +221,3 @@ def offsets_of(bodies: Sequence[Body], motions: np.ndarray) -> np.ndarray:
     back = np.stack([invert(body.world_from_body) for body in bodies])[:, None]
     moved = back @ motions @ poses
     return np.concatenate([moved[..., :2, 3], np.arctan2(moved[..., 1, 0], moved[..., 0, 0])[..., None]], axis=-1)
-
-
-def centres_in_grid(bodies: Sequence[Body], world_from_grid: np.ndarray) -> np.ndarray:
-    """Centres [N, 3] of bodies in a grid's frame, metres."""
-    return transform(invert(world_from_grid), np.stack([body.world_from_body[:3, 3] for body in bodies]))

@@ -147,6 +147,15 @@ class Condition:
     def sample(self) -> Tensor:
         return self.layout.sample
 
+    @property
+    def weight(self) -> Tensor:
+        """Weight [N, S] of the squared error in residual space: the state's own units, mean one.
+
+        Without it a flow spends its capacity on the standardised noise of sites where nothing happens.
+        """
+        variance = self.forecast.scale**2
+        return variance / variance.mean()
+
     def residual(self, state: Tensor) -> Tensor:
         """State [N, S] -> standardised residual about the mean, the flow's data."""
         return (state - self.forecast.mean) / self.forecast.scale

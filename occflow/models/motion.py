@@ -24,7 +24,6 @@ from occflow.models.body_scene import (
     PAIR_FEATURES,
     BodyScene,
     attribute_names,
-    body_scene,
     tracked_offsets,
     world_motions,
 )
@@ -239,6 +238,12 @@ class MotionModel(nn.Module):
         return lambda x, t: torch.lerp(without(x, t), velocity(x, t), guidance)
 
 
+    def one_step(self, noise: Tensor, condition: MotionCondition) -> Tensor:
+        """The one-step sample eps - u(eps, 0, 1) [N, 3 F]."""
+        zeros = noise.new_zeros(condition.layout.num_samples)
+        return noise - self.velocity(noise, zeros, zeros + 1, condition.forecast, condition.layout)
+
+
 @dataclass(frozen=True)
 class BodyMotions:
     """The bodies of a task and what is forecast of their motions.
@@ -255,13 +260,19 @@ class BodyMotions:
     def world_motions(self, motion: Tensor) -> np.ndarray:
         """What takes each body from its place now to those of a motion [N, 3 F]: [N, F, 4, 4] in the world; the
         identity for those that hardly move."""
-        offsets = motion.double().cpu().numpy().reshape(len(self.bodies), len(self.seconds), PER_INSTANT).copy()
-        offsets[..., 2] /= LEVER_M
-        if not len(self.bodies):
+        return self.moved(self.offsets(motion))
+
+    def offsets(self, motion: Tensor) -> np.ndarray:
+        """Where a motion [N, 3 F] leads: [N, F, 3], as `body_scene.world_motions` takes it."""
+        beyond = motion.double().cpu().numpy().reshape(len(self.bodies), len(self.seconds), PER_INSTANT).copy()
+        beyond[..., 2] /= LEVER_M
+        return beyond + tracked_offsets(self.bodies, self.seconds) if self.bodies else beyond
+
+    def moved(self, offsets: np.ndarray) -> np.ndarray:
+        """The motions [N, F, 4, 4] in the world that lead to offsets [N, F, 3]."""
+        if not self.bodies:
             return np.zeros((0, len(self.seconds), 4, 4))
-        offsets += tracked_offsets(self.bodies, self.seconds)
-        offsets[still(offsets)] = 0.0
-        return world_motions(self.bodies, offsets)
+        return world_motions(self.bodies, np.where(still(offsets)[:, None, None], 0.0, offsets))
 
 
 def still(offsets: np.ndarray) -> np.ndarray:
@@ -303,7 +314,3 @@ def motion_loss(forecast: MeanForecast, motion: Tensor, known: Tensor, scale_wei
     instants = known.view(len(error), -1, PER_INSTANT)[..., 0]
     off = ((squares + SOFTENING_M**2).sqrt() * instants).sum() / instants.sum().clamp(min=1)
     return off + scale_weight * likelihood.sum() / known.sum().clamp(min=1)
-
-
-__all__ = ["BodyMotions", "MotionCondition", "MotionModel", "MotionSettings", "body_scene", "motion_loss", "motion_of",
-           "shown_bodies", "still"]

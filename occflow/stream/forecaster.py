@@ -15,7 +15,7 @@ from occflow.eval.protocols import HORIZONS_S
 from occflow.forecasting.forecast import CENTRAL
 from occflow.forecasting.rules import PERSISTENCE, persisted
 from occflow.logs.protocol import SAME_STAMP_S
-from occflow.models.flow_model import EMPTY, Condition, Encoding, FlowModel, ModelSettings
+from occflow.models.flow_model import EMPTY, Condition, Encoding, FlowModel, ModelSettings, Observation
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import EXTRAPOLATED, Target, Task
@@ -137,27 +137,35 @@ class StreamNetwork:
             self._finish()
         with self._record.stage("network"):
             condition = self.model.condition(observation)
-            state = self._state(self._delivers, condition, seed)
+            state, seen = self._state(self._delivers, task, observation, condition, seed)
             self._finish()
         with self._record.stage("decode"):
-            decode = self.model.decoder(observation, task.targets)
-            frames = decode(state)
+            frames = self.model.decoder(seen, task.targets)(state)
 
         @torch.inference_mode()
         def other(horizon: Sequence[int]) -> Frames:
             with self._record.stage("other"):
-                found = self._state(self._other, condition, seed)
-                return decode(_only(found, observation.layout.support, horizon))
+                found, seen = self._state(self._other, task, observation, condition, seed)
+                channels = self.model.settings.autoencoder.latent_channels
+                return self.model.decoder(seen, task.targets)(_only(found, channels, seen.layout.support, horizon))
 
         return Futures(frames, other)
 
-    def _state(self, kind: str, condition: Condition, seed: int) -> Tensor:
-        """The state [N, C + 1] of the centre, which needs no flow, or of a sample."""
+    def _state(self, kind: str, task: Task, observation: Observation, condition: Condition, seed: int
+               ) -> tuple[Tensor, Observation]:
+        """The state [N, S] of the centre, which needs no flow, or of a sample; and the observation about whose base it
+        is."""
         mean = condition.forecast.mean
         if kind == CENTRE:
-            return condition.state(torch.zeros_like(mean))
-        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
-        return condition.state(self.model.one_step(noise.to(self.model.device), condition))
+            return condition.state(torch.zeros_like(mean)), observation
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(mean.shape, generator=generator).to(self.model.device)
+        motions = observation.motions
+        if motions is not None and motions.bodies:
+            drawn = torch.randn(motions.condition.forecast.mean.shape, generator=generator).to(self.model.device)
+            motion = motions.condition.state(self.model.motion.one_step(drawn, motions.condition))
+            observation, condition = self.model.about(task, observation, condition, motion)
+        return condition.state(self.model.one_step(noise, condition)), observation
 
     def _finish(self) -> None:
         """Wait for a device that works behind Python's back, so that each stage has its own milliseconds."""
@@ -165,10 +173,11 @@ class StreamNetwork:
             torch.cuda.synchronize(self.model.device)
 
 
-def _only(state: Tensor, support: Sites, horizon: Sequence[int]) -> Tensor:
-    """A state [N, C + 1] whose other frames are empty: nothing of them needs to be decoded."""
+def _only(state: Tensor, channels: int, support: Sites, horizon: Sequence[int]) -> Tensor:
+    """A state [N, S] of so many latent channels whose other frames are empty: nothing of them needs to be decoded."""
     wanted = torch.isin(support.coords[:, 0], torch.tensor(list(horizon), device=state.device, dtype=torch.int32))
-    return torch.cat([state[:, :-1], torch.where(wanted, state[:, -1], EMPTY)[:, None]], dim=1)
+    existence = torch.where(wanted, state[:, channels], EMPTY)[:, None]
+    return torch.cat([state[:, :channels], existence, state[:, channels + 1:]], dim=1)
 
 
 class StreamForecaster:

@@ -7,6 +7,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +16,19 @@ from torch.autograd import forward_ad
 from occflow.distill.protocol import Batch, Method, Networks
 from occflow.flow.path import AverageVelocity, Velocity
 from occflow.models.flow_model import Condition, FlowModel
+from occflow.models.motion import MotionCondition, MotionModel
 from occflow.models.student_networks import around
 from occflow.training.engine import make_steps, step_generator
 from occflow.training.feeding import FlowBatch, FlowFeed
+from occflow.training.motion import MotionBatch, MotionFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.processes import averaging
 from occflow.training.run import TrainingRun
 from occflow.training.stability import StabilitySettings, StabilityWatch
-from occflow.training.teacher import state_weight
 
 UNWATCHED = {"every": 0}
+Flow = TypeVar("Flow", FlowModel, MotionModel)
+AnyCondition = Condition | MotionCondition
 
 
 class EvaluationCount:
@@ -59,14 +63,14 @@ class DistilledNetworks:
         count: of the evaluations.
     """
 
-    teacher: FlowModel
+    teacher: FlowModel | MotionModel
     student: nn.Module
     auxiliary: nn.Module | None
     slow_student: nn.Module | None
     guidance: float
     count: EvaluationCount
 
-    def bound(self, condition: Condition) -> Networks:
+    def bound(self, condition: AnyCondition) -> Networks:
         """The networks of a batch."""
         layout, average = condition.layout, self._average(self.student, condition)
 
@@ -82,26 +86,26 @@ class DistilledNetworks:
                         self._part(self.student, "transition", condition),
                         self._part(self.auxiliary, "logits", condition))
 
-    def _part(self, network: nn.Module | None, name: str, condition: Condition) -> Callable[..., Tensor] | None:
+    def _part(self, network: nn.Module | None, name: str, condition: AnyCondition) -> Callable[..., Tensor] | None:
         """A method that networks with parts of their own have (models.student_networks), condition bound."""
         part = getattr(network, name, None)
         return part and self.count.counted(lambda *inputs: part(*inputs, condition.forecast, condition.layout))
 
-    def _average(self, network: nn.Module, condition: Condition) -> AverageVelocity:
+    def _average(self, network: nn.Module, condition: AnyCondition) -> AverageVelocity:
         return self.count.counted(lambda x, r, t: network(x, r, t, condition.forecast, condition.layout))
 
-    def _velocity(self, network: nn.Module, condition: Condition) -> Velocity:
+    def _velocity(self, network: nn.Module, condition: AnyCondition) -> Velocity:
         return self.count.counted(lambda x, t: network(x, t, t, condition.forecast, condition.layout))
 
 
-def method_batch(batch: FlowBatch, with_data: bool, progress: float) -> Batch:
+def method_batch(batch: FlowBatch | MotionBatch, with_data: bool, progress: float) -> Batch:
     """The method's view of a batch; the true future is in it only `with_data`."""
     condition = batch.condition
     return Batch(condition.sample, tuple(condition.forecast.mean.shape), condition.layout.num_samples,
-                 state_weight(condition), batch.data if with_data else None, progress)
+                 condition.weight, batch.data if with_data else None, progress)
 
 
-def starting_at(teacher: FlowModel, parts: Mapping | None, seed: int, values: Mapping,
+def starting_at(teacher: FlowModel | MotionModel, parts: Mapping | None, seed: int, values: Mapping,
                 betas: tuple[float, float], **changes) -> Trainer:
     """A network that starts at the teacher's velocity network, with parts around it, and its optimiser; `steps` 0 is a
     constant rate. The parts' weights follow from the seed."""
@@ -113,10 +117,10 @@ def starting_at(teacher: FlowModel, parts: Mapping | None, seed: int, values: Ma
     return Trainer(network, settings, decay=settings.steps > 0)
 
 
-def distill(forecaster: FlowModel, feed: FlowFeed, method: Method, values: Mapping, seed: int,
+def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, values: Mapping, seed: int,
             run: TrainingRun, watch: Callable[[Trainer, Trainer | None], None] = lambda student, auxiliary: None
-            ) -> FlowModel:
-    """A copy of the forecaster whose velocity network is the student.
+            ) -> Flow:
+    """A copy of a flow, that of the voxels or that of the motions, whose velocity network is the student.
 
     A method with `needs_data` is shown true futures, the others conditions alone. stats.jsonl tells the network
     evaluations and the seconds of an update, those of its auxiliary updates among them, and what training.stability

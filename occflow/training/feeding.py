@@ -12,12 +12,21 @@ import torch
 
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
-from occflow.models.flow_model import Condition, FlowModel, Observation, join_observations
+from occflow.models.flow_model import (
+    Condition,
+    FlowModel,
+    Observation,
+    join_observations,
+    moved_as,
+    restated,
+)
 from occflow.models.layout import join_layouts
 from occflow.models.networks import MeanForecast
 from occflow.models.settings import crop_step
-from occflow.occupancy.augmentation import cropped, mirrored, part_of, random_corner
+from occflow.occupancy.augmentation import cropped, cropped_frame, mirrored, part_of, random_corner
+from occflow.occupancy.frame import Frames
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
+from occflow.training.forcing import forced_motions
 from occflow.training.processes import rank, world_size
 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
@@ -100,19 +109,22 @@ class Variety:
         a_window: parts drawn of every window.
         perceived_share: of the windows have a history as perceived of raw sweeps, whatever the input of their source.
         mirrored_share: of the windows are mirrored, left for right.
+        true_motions: the flow of the voxels learns about bodies that were moved as they truly moved (teacher forcing),
+            not as is foreseen.
     """
 
     crop_voxels: int = 0
     a_window: int = 1
     perceived_share: float = 0.0
     mirrored_share: float = 0.0
+    true_motions: bool = True
 
     @classmethod
     def from_config(cls, values: Mapping) -> Variety:
         """From group `train` or `distill`."""
         voxels = values["crop"]["voxels"]
         return cls(voxels, values["crop"]["a_window"] if voxels else 1, values["perceived_share"],
-                   values["mirrored_share"])
+                   values["mirrored_share"], values["true_motions"])
 
 
 class ObservationFeed(WindowFeed):
@@ -124,26 +136,40 @@ class ObservationFeed(WindowFeed):
         self.windows, self.keys, self.forecaster, self.seed, self.variety = windows, keys, forecaster, seed, variety
 
     def make(self, index: int) -> tuple[Observation, int]:
-        window, region = self.window(index)
-        observation = self.forecaster.observe(window.task, window.truth, region=region)
+        window, region, bases = self.window(index)
+        observation = self.forecaster.observe(window.task, window.truth, region=region, bases=bases)
         return observation, len(observation.layout.support)
 
-    def window(self, index: int) -> tuple[Window, VoxelGrid]:
-        """The window (or part of it) of an item, and the grid of its frames."""
+    def window(self, index: int) -> tuple[Window, VoxelGrid, tuple[Frames, Frames] | None]:
+        """The window (or part of it) of an item, the grid of its frames, and in that grid its `bases`."""
         rng, grid = np.random.default_rng((self.seed, index)), self.forecaster.settings.grid
         window = self.windows.read(self.keys[index // self.variety.a_window],
                                    "lidar" if rng.random() < self.variety.perceived_share else None)
         if rng.random() < self.variety.mirrored_share:
             window = mirrored(window, grid)
-        return self._part(window, rng) if self.variety.crop_voxels else (window, grid)
+        bases = self._bases(window)
+        return self._part(window, bases, rng) if self.variety.crop_voxels else (window, grid, bases)
 
-    def _part(self, window: Window, rng: np.random.Generator) -> tuple[Window, VoxelGrid]:
-        """A random part of a window, and its grid."""
+    def _bases(self, window: Window) -> tuple[Frames, Frames] | None:
+        """The present with its bodies moved to the targets as is foreseen, and as they truly moved; None where the
+        forecaster makes its base itself."""
+        if self.forecaster.motion is None:
+            return None
+        grid, motions = self.forecaster.settings.grid, self.forecaster.motions(window.task)
+        central = motions.world_motions(motions.condition.forecast.mean)
+        true = forced_motions(window, motions, grid)
+        return (moved_as(window.task, grid, motions.bodies, central),
+                moved_as(window.task, grid, motions.bodies, true if self.variety.true_motions else central))
+
+    def _part(self, window: Window, bases: tuple[Frames, Frames] | None, rng: np.random.Generator
+              ) -> tuple[Window, VoxelGrid, tuple[Frames, Frames] | None]:
+        """A random part of a window and of its bases, and its grid."""
         grid = self.forecaster.settings.grid
         size = tuple(min(self.variety.crop_voxels, cells) for cells in grid.shape[:2])
         first = random_corner(grid, size, crop_step(self.forecaster.settings), rng)
         part = part_of(grid, first, size)
-        return cropped(window, grid, first, part), part
+        cut = bases and tuple(tuple(cropped_frame(frame, grid, first, part) for frame in frames) for frames in bases)
+        return cropped(window, grid, first, part), part, cut
 
     def next(self, windows: int) -> Observation:
         """The next batch of `windows` windows."""
@@ -160,8 +186,11 @@ class FlowFeed(WindowFeed):
     @torch.no_grad()
     def make(self, index: int) -> tuple[FlowBatch, int]:
         observation = self.source.get(index)
-        condition = self.forecaster.condition(observation)
-        data = condition.residual(observation.target)
+        condition, target = self.forecaster.condition(observation), observation.target
+        if observation.forced is not None:
+            condition = condition.about(observation.forced)
+            target = restated(target, observation.forced) if condition.stays else target
+        data = condition.residual(target)
         return FlowBatch(replace(condition, base=None), data), len(observation.layout.support)
 
     def next(self, windows: int) -> FlowBatch:

@@ -11,10 +11,8 @@ from torch import Tensor
 
 from occflow.flow.path import flow_matching_loss
 from occflow.flow.times import logit_normal
-from occflow.grid import VoxelGrid
 from occflow.models.body_scene import BodyScene, body_scene, join_scenes, mirrored_scene, offsets_of
 from occflow.models.motion import (
-    LEVER_M,
     PER_INSTANT,
     MotionCondition,
     MotionModel,
@@ -22,29 +20,15 @@ from occflow.models.motion import (
     motion_of,
     shown_bodies,
 )
-from occflow.occupancy.bodies import Body
-from occflow.occupancy.true_motion import boxes_of_bodies, true_world_motions
-from occflow.occupancy.windows import Window, WindowKey, WindowSource
+from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.training.engine import step_generator, train
 from occflow.training.feeding import WindowFeed
+from occflow.training.forcing import true_motions
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.run import TrainingRun
 
 BYTES_A_BODY = 14_000  # of its views
 MIRRORED = 0.5  # share of the windows
-
-
-def true_motions(window: Window, bodies: tuple[Body, ...], grid: VoxelGrid) -> np.ndarray:
-    """What truly takes the bodies of a window's present to its F later frames, [N, F, 4, 4] in the world; nan where no
-    box tells."""
-    boxes = window.boxes
-    owners = boxes_of_bodies(window.present, grid, [body.slots for body in bodies], boxes)
-    moved = true_world_motions(boxes, [frame.boxes for frame in window.truth])
-    found = np.full((len(bodies), len(window.truth), 4, 4), np.nan)
-    for body, owner in enumerate(owners):
-        if owner is not None:
-            found[body] = moved[owner]
-    return found
 
 
 @dataclass(frozen=True)
@@ -76,6 +60,14 @@ class BodyFeed(WindowFeed):
         offsets = offsets_of(bodies, true_motions(window, bodies, grid))
         motion = torch.from_numpy(motion_of(bodies, offsets, window.task.seconds)).float()
         return BodyBatch(scene, motion.nan_to_num(0.0), motion.isfinite()), len(bodies)
+
+    def has_bodies(self) -> bool:
+        """Whether some window has a body."""
+        return any(self._made(index)[1] for index in range(self.count))
+
+    def tells(self) -> bool:
+        """Whether some window tells how a body truly moved."""
+        return any(bool(self._made(index)[0].known.any()) for index in range(self.count))
 
     def next(self, windows: int, generator: torch.Generator) -> BodyBatch:
         """The next batch of `windows` windows, mirrored as the generator has it."""
@@ -153,6 +145,3 @@ def train_motion_flow(model: MotionModel, feed: MotionFeed, values: Mapping, see
     model.velocity = train(run, "motion_flow", model.velocity, OptimiserSettings.from_config(values), loss_of_step,
                            model, feed, values["windows"])
     model.velocity.requires_grad_(False)
-
-
-__all__ = ["LEVER_M", "BodyFeed", "MotionFeed", "train_motion_flow", "train_motion_mean", "true_motions"]

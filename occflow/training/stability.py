@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from occflow.errors import InputError
 from occflow.flow.solvers import sample_flow
 from occflow.models.flow_model import FlowModel
+from occflow.models.motion import MotionModel
 from occflow.models.student_networks import sample_student
 from occflow.training.feeding import FlowBatch
+from occflow.training.motion import MotionBatch
 from occflow.training.optimiser import NonFiniteLoss
 from occflow.training.processes import from_rank_zero
 
@@ -53,8 +55,8 @@ class StabilityWatch:
     figures.
     """
 
-    def __init__(self, settings: StabilitySettings, forecaster: FlowModel, batch: FlowBatch, few_steps: str,
-                 guidance: float = 1.0) -> None:
+    def __init__(self, settings: StabilitySettings, forecaster: FlowModel | MotionModel,
+                 batch: FlowBatch | MotionBatch, few_steps: str, guidance: float = 1.0) -> None:
         self.settings, self.condition, self.few_steps = settings, batch.condition, few_steps
         self.context = (batch.condition.forecast, batch.condition.layout)
         self.smoothed, self.lowest_loss, self.lowest_energy = (torch.tensor(math.inf, dtype=torch.float64)
@@ -66,7 +68,7 @@ class StabilityWatch:
         self.truth = self._of_teacher(forecaster, guidance) if settings.every else []
 
     @torch.no_grad()
-    def _of_teacher(self, forecaster: FlowModel, guidance: float) -> list[Tensor]:
+    def _of_teacher(self, forecaster: FlowModel | MotionModel, guidance: float) -> list[Tensor]:
         velocity, layout = forecaster.velocity_field(self.condition, guidance), self.condition.layout
         return [sample_flow(velocity, noise, layout.sample, layout.num_samples, self.settings.teacher_steps)
                 for noise in self.noises[self.settings.samples:]]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from occflow.flow.path import flow_matching_loss
 from occflow.flow.times import logit_normal
-from occflow.models.flow_model import Condition, FlowModel, Observation
+from occflow.models.flow_model import FlowModel, Observation
 from occflow.models.networks import mean_loss
 from occflow.models.regression import TrueFuture, twin_loss
 from occflow.training.engine import step_generator, train
@@ -34,15 +34,6 @@ def train_mean(forecaster: FlowModel, feed: ObservationFeed, values: Mapping, ru
                             forecaster, feed, values["windows"])
 
 
-def state_weight(condition: Condition) -> Tensor:
-    """Weight [N, C] of the squared error in residual space: the state's own units, mean one.
-
-    Without it the flow spends its capacity on the standardised noise of sites where nothing happens.
-    """
-    variance = condition.forecast.scale**2
-    return variance / variance.mean()
-
-
 def train_flow(forecaster: FlowModel, observations: ObservationFeed, values: Mapping, seed: int,
                run: TrainingRun) -> None:
     """Conditional flow matching of the residual about the frozen mean."""
@@ -56,7 +47,7 @@ def train_flow(forecaster: FlowModel, observations: ObservationFeed, values: Map
         shown = batch.condition.without_history(dropped.to(batch.data.device)) if dropped.any() else batch.condition
         velocity = forecaster.velocity_field(shown)
         loss = flow_matching_loss(velocity, batch.data, t.to(batch.data.device), batch.condition.sample, generator,
-                                  state_weight(batch.condition))
+                                  batch.condition.weight)
         return loss, {}
 
     forecaster.velocity = train(run, "teacher", forecaster.velocity, OptimiserSettings.from_config(values),
@@ -68,8 +59,8 @@ class TwinFeed(ObservationFeed):
     """The same windows, or parts of them, with their true voxels; one at a time."""
 
     def make(self, index: int) -> tuple[tuple[Observation, TrueFuture], int]:
-        window, region = self.window(index)
-        observation = self.forecaster.observe(window.task, region=region)
+        window, region, bases = self.window(index)
+        observation = self.forecaster.observe(window.task, region=region, bases=bases)
         return (observation, TrueFuture.of(self.forecaster, window.truth, region)), len(observation.layout.support)
 
 

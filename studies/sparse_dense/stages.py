@@ -18,7 +18,6 @@ from occflow.models.networks import MeanForecast, mean_loss
 from occflow.occupancy.windows import Window
 from occflow.sparse.sites import Sites, lookup, pool_shape
 from occflow.training.optimiser import OptimiserSettings, Trainer
-from occflow.training.teacher import state_weight
 from studies.sparse_dense.dense_twin import DenseAutoencoder, DenseMean, DenseVelocity
 
 OPTIMISER = OptimiserSettings(steps=1000, learning_rate=1e-5, warmup_steps=0, clip_norm=1.0, ema_decay=0.99)
@@ -127,7 +126,7 @@ class SparseJobs:
             condition = self.condition
             trainers["velocity"].step(flow_matching_loss(
                 model.velocity_field(condition), condition.residual(self.observation.target), 0.5 * self.ones,
-                condition.sample, generator, state_weight(condition)))
+                condition.sample, generator, condition.weight))
 
         return dict(zip(STEPS, (autoencoder_step, mean_step, flow_step)))
 
