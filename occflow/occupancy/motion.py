@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.warp import moved_centres, touching_places, voxels_at, warp
+from occflow.occupancy.warp import touching_offsets, voxels_at, warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
 STANDING_M_PER_S = 0.8  # a voxel's rounding looks like this speed: slower objects are left where they are
@@ -126,42 +126,69 @@ def steady_velocity(track: list[tuple[np.ndarray, float]]) -> np.ndarray | None:
 
 def advanced(frame: OccupancyFrame, grid: VoxelGrid, movers: list[Mover], world_from_target: np.ndarray,
              stamp_s: float, candidates: np.ndarray | None = None) -> OccupancyFrame:
-    """The frame in a later grid: the static world moved by the ego motion, movers by their own motion too.
+    """As `advanced_bodies`, for objects that keep their velocity and do not turn."""
+    motions = np.tile(np.eye(4), (len(movers), 1, 1))
+    for motion, mover in zip(motions, movers):
+        motion[:3, 3] = mover.velocity_m_per_s * (stamp_s - frame.stamp_s)
+    return advanced_bodies(frame, grid, [mover.slots for mover in movers], motions, world_from_target, stamp_s,
+                           candidates)
 
-    Movers win over what they reach; the place that they leave is free. `candidates` are the frame's
-    `warp.touched_voxels` in the target, where the caller has them already.
+
+def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,
+                    world_from_target: np.ndarray, stamp_s: float,
+                    candidates: np.ndarray | None = None) -> OccupancyFrame:
+    """The frame in a later grid: the static world moved by the ego motion, bodies by their own rigid motions too.
+
+    Bodies that move win over what they reach; the place that they leave is free. Where two of them meet, the first
+    one is seen. A body whose motion is the identity is part of the static world.
+
+    Args:
+        slots: places [N] in the frame's arrays of the voxels of each of B bodies.
+        world_motions: [B, 4, 4] what takes each body from its place now to that at the target's time, in the world.
+        world_from_target: pose [4, 4] of the later grid.
+        stamp_s: the target's time, seconds.
+        candidates: the frame's `warp.touched_voxels` in the target, where the caller has them already.
     """
+    world_motions = np.asarray(world_motions, dtype=np.float64).reshape(-1, 4, 4)
+    moving = np.flatnonzero((world_motions != np.eye(4)).any(axis=(1, 2)))
+    moving = [body for body in moving if len(slots[body])]
     static = np.ones(len(frame.flat), dtype=bool)
-    for mover in movers:
-        static[mover.slots] = False
+    for body in moving:
+        static[slots[body]] = False
     rest = OccupancyFrame(frame.flat[static], frame.labels[static], frame.world_from_grid, frame.stamp_s)
     volume = warp(rest, grid, world_from_target, candidates=candidates).dense(grid)
-    if movers:
-        flat, labels = _moved_on(frame, grid, movers, world_from_target, stamp_s - frame.stamp_s)
-        volume.reshape(-1)[flat[::-1]] = labels[::-1]  # where two movers meet, the first one is seen
+    if moving:
+        flat, labels = _moved_on(frame, grid, [slots[body] for body in moving], world_motions[moving],
+                                 world_from_target)
+        volume.reshape(-1)[flat[::-1]] = labels[::-1]  # of voxels written twice the last one stays: the first body's
     return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
 
 
-def _moved_on(frame: OccupancyFrame, grid: VoxelGrid, movers: list[Mover], world_from_target: np.ndarray,
-              seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """Target voxels [M] of the movers, one mover after the other, and their labels [M].
-
-    `warp` for each of them, all at once: their poses differ by a shift only.
-    """
-    slots = np.concatenate([mover.slots for mover in movers])
-    number = np.repeat(np.arange(len(movers)), [len(mover.slots) for mover in movers])
-    shifts = seconds / grid.voxel_size_m * np.stack([mover.velocity_m_per_s for mover in movers], axis=1)  # [3, movers]
-    target_from_world, source_from_world = invert(world_from_target), invert(frame.world_from_grid)
-    target_from_source = target_from_world @ frame.world_from_grid
-    centres = moved_centres(frame.flat[slots], grid, target_from_source)
-    centres += (target_from_world[:3, :3] @ shifts)[:, number]
-    flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
+def _moved_on(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,
+              world_from_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Target voxels [M] of the bodies, one body after the other, and their labels [M]: `warp` for each, all at once."""
+    number = np.repeat(np.arange(len(slots)), [len(part) for part in slots])
+    slots = np.concatenate(slots)
+    target_from_source = invert(world_from_target) @ world_motions @ frame.world_from_grid  # [B, 4, 4]
+    touched = _moved_centres(grid.unflatten(frame.flat[slots]), number, grid, target_from_source).astype(np.float32)
+    offsets = touching_offsets(target_from_source[:, :3, :3])  # [B, 3, 9]
+    touched = touched[:, None] + offsets.transpose(1, 2, 0)[:, :, number]  # [3, 9, N]
+    flat, inside = voxels_at(touched, grid)
     owner, candidates = np.divmod(np.unique((flat + number * grid.num_voxels)[inside]), grid.num_voxels)
-    places = moved_centres(candidates, grid, source_from_world @ world_from_target)
-    sources, inside = voxels_at(places - (source_from_world[:3, :3] @ shifts)[:, owner], grid)
+    places = _moved_centres(grid.unflatten(candidates), owner, grid, np.linalg.inv(target_from_source))
+    sources, inside = voxels_at(places, grid)
     own = number * grid.num_voxels + frame.flat[slots]
     order = np.argsort(own)
     wanted = owner * grid.num_voxels + sources
     place = np.minimum(np.searchsorted(own, wanted, sorter=order), len(own) - 1)
     found = inside & (own[order[place]] == wanted)
     return candidates[found], frame.labels[slots[order[place[found]]]]
+
+
+def _moved_centres(voxels: np.ndarray, number: np.ndarray, grid: VoxelGrid, poses: np.ndarray) -> np.ndarray:
+    """`warp.moved_centres` of voxels [N, 3], each by that of the poses [B, 4, 4] which its number [N] names: [3, N]."""
+    first_m = poses[:, :3, :3] @ grid.centres(np.zeros((1, 3)))[0] + poses[:, :3, 3] - grid.origin_m
+    centres = (first_m / grid.voxel_size_m).T[:, number]
+    for axis in range(3):
+        centres += poses[:, :3, axis].T[:, number] * voxels[:, axis]
+    return centres

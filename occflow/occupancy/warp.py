@@ -40,11 +40,16 @@ def voxels_at(places: np.ndarray, grid: VoxelGrid) -> tuple[np.ndarray, np.ndarr
     return (x * grid.shape[1] + y) * grid.shape[2] + z, x_in & y_in & z_in
 
 
+def touching_offsets(rotation: np.ndarray) -> np.ndarray:
+    """Offsets [..., 3, 9] float32, in voxels, from the centre of a voxel turned by `rotation` [..., 3, 3] to its
+    (slightly shrunk) corners and to itself."""
+    return (rotation @ np.concatenate([corner_offsets(1.0), np.zeros((1, 3))]).T).astype(np.float32)
+
+
 def touching_places(centres: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     """The (slightly shrunk) corners and the centres [3, 9, N] of voxels with centres [3, N], in voxels; float32, whose
     rounding of 1e-5 voxels only moves the edge of a superset."""
-    offsets = (rotation @ np.concatenate([corner_offsets(1.0), np.zeros((1, 3))]).T).astype(np.float32)
-    return centres.astype(np.float32)[:, None] + offsets[:, :, None]
+    return centres.astype(np.float32)[:, None] + touching_offsets(rotation)[:, :, None]
 
 
 def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray) -> np.ndarray:
