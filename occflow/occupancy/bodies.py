@@ -9,11 +9,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from occflow.geometry import planar_pose, transform
+from occflow.geometry import invert, planar_pose, transform
 from occflow.grid import VoxelGrid
 from occflow.occupancy.ego_motion import STRAIGHT_RAD
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.motion import STANDING_M_PER_S, clusters, match, steady_velocity
+from occflow.occupancy.motion import Cluster
+from occflow.occupancy.tracks import Tracks, ages, tracked
+
+# Fitted on the simulated training drives (studies/tracks.py measures what comes of it).
+NEAR_S, FAR_S = 0.5, 1.0  # ages of the frames that velocities are taken from
+LIGHT_CLASSES = (2, 6, 7)  # bicycle, motorcycle, pedestrian: too small to be seen to turn
+LARGE_VOXELS = 12  # of 0.8 m: a car
+LEAST_SIMILARITY = 0.5  # below it a cluster was not found
+LEAST_SIMILARITY_TO_TURN = 0.6
+TURN_WEIGHTS = (0.35, 0.9)  # of the turns since the near and the far frame, in that since the far one
+TURN_NOISE_RAD = 0.15  # of it
+SPEED_CHANGE_SHARE = (0.57, 0.25)  # of the change of speed between the two frames that is none of noise: large, small
+COURSE_CHANGE_SHARE = 0.25  # the same, across
+PLACE_NOISE_M = (0.4, 0.8)  # that looks like motion: of the light, of others
+TURNING_M_PER_S = 0.5  # what is slower does not turn
 
 
 @dataclass(frozen=True)
@@ -65,35 +79,102 @@ def arcs(velocity_m_per_s: np.ndarray, yaw_rate_rad_per_s: np.ndarray, seconds: 
 
 
 def tracked_bodies(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list[Body]:
-    """The bodies of the present, in the order of `motion.clusters`."""
-    present, stamps_s = history[-1], [frame.stamp_s for frame in history]
-    now = clusters(present, grid)
-    centres = np.full((len(now), len(history), 3), np.nan)
-    centres[:, -1] = [cluster.centre_m for cluster in now] or np.zeros((0, 3))
-    followed = {index: index for index in range(len(now))}  # body -> its cluster in `later`
-    later = now
-    for place in range(len(history) - 2, -1, -1):
-        earlier = clusters(history[place], grid)
-        pairs = match(later, earlier, stamps_s[place + 1] - stamps_s[place])
-        followed = {index: pairs[one] for index, one in followed.items() if one in pairs}
-        for index, one in followed.items():
-            centres[index, place] = earlier[one].centre_m
-        later = earlier
-    bodies = []
-    for cluster, track in zip(now, centres):
-        seen = np.flatnonzero(np.isfinite(track[:, 0]))[::-1]
-        velocity = steady_velocity([(track[place], stamps_s[place]) for place in seen])
-        moves = velocity is not None and np.linalg.norm(velocity) > STANDING_M_PER_S
-        heading = np.arctan2(velocity[1], velocity[0]) if moves else _longest_side(present, grid, cluster.slots)
-        speed = np.linalg.norm(velocity[:2]) if moves else 0.0
-        pose = planar_pose(*cluster.centre_m[:2], heading, cluster.centre_m[2])
-        bodies.append(Body(cluster.slots, cluster.label, pose, np.array([speed, 0.0]), 0.0,
-                           0.0 if velocity is None else 1.0, track))
-    return bodies
+    """The bodies of the present, in the order of `motion.clusters`, the parts of one after the other."""
+    tracks = tracked(history, grid)
+    if tracks is None:
+        return []
+    present = history[-1]
+    motion = motions_of(tracks, ages(history))
+    speeds = np.hypot(*motion.velocity_m_per_s.T)
+    headings = np.where(speeds > 0, np.arctan2(*motion.velocity_m_per_s.T[::-1]),
+                        longest_sides(tracks.clusters, present, grid))
+    found = tracks.similarity > LEAST_SIMILARITY
+    centres = np.repeat(tracks.middles_m[:, None], len(history), axis=1)  # [B, P, 3]
+    centres[:, :-1, :2] -= np.where(found[..., None], tracks.shifts_m, np.nan)
+    centres[:, :-1, 2][~found] = np.nan
+    centres = transform(present.world_from_grid, centres.reshape(-1, 3)).reshape(centres.shape)
+    return [Body(cluster.slots, cluster.label, present.world_from_grid @ planar_pose(*middle[:2], heading, middle[2]),
+                 np.array([speed, 0.0]), float(turn), float(confidence), track)
+            for cluster, middle, heading, speed, turn, confidence, track in zip(
+                tracks.clusters, tracks.middles_m, headings, speeds, motion.yaw_rate_rad_per_s, motion.confidence,
+                centres)]
 
 
-def _longest_side(frame: OccupancyFrame, grid: VoxelGrid, slots: np.ndarray) -> float:
-    """Heading, radians, of the longest axis of some voxels in the plane of the world."""
-    places = transform(frame.world_from_grid, grid.centres(grid.unflatten(frame.flat[slots])))[:, :2]
-    values, vectors = np.linalg.eigh(np.cov(places.T, bias=True) if len(places) > 1 else np.eye(2))
-    return float(np.arctan2(vectors[1, 1], vectors[0, 1]))
+@dataclass(frozen=True)
+class Motions:
+    """How B bodies move in the plane of the present's grid: velocity [B, 2] along its axes, turn [B], confidence [B]."""
+
+    velocity_m_per_s: np.ndarray
+    yaw_rate_rad_per_s: np.ndarray
+    confidence: np.ndarray
+
+
+def motions_of(tracks: Tracks, ages_s: np.ndarray) -> Motions:
+    """Velocity now and turn, of the places in the frames some half and some whole second ago.
+
+    The mean over the second has the least noise, the last half of it is nearer to now: the former, and as much of the
+    difference as its noise leaves of it, along the way and across. What is no more than noise is zero, and what is
+    more comes near to itself (the non-negative garrote, Breiman 1995).
+    """
+    number = len(tracks.clusters)
+    if not len(ages_s):
+        return Motions(np.zeros((number, 2)), np.zeros(number), np.zeros(number))
+    far = np.abs(ages_s - FAR_S).argmin()
+    near = np.abs(np.where(np.arange(len(ages_s)) == far, np.inf, ages_s) - NEAR_S).argmin() if len(ages_s) > 1 else far
+    sizes = np.array([len(cluster.slots) for cluster in tracks.clusters])
+    people = np.isin([cluster.label for cluster in tracks.clusters], LIGHT_CLASSES)
+    large = ~people & (sizes >= LARGE_VOXELS)
+    found = tracks.similarity[:, [near, far]] > LEAST_SIMILARITY
+    steady = large & (tracks.similarity[:, [near, far]].min(axis=1) > LEAST_SIMILARITY_TO_TURN)
+    turn = sum(weight * tracks.turns_rad[:, frame] for weight, frame in zip(TURN_WEIGHTS, (near, far))) / ages_s[far]
+    turn = garrote(turn, TURN_NOISE_RAD / ages_s[far]) * steady
+    whole, half = (turned(tracks.shifts_m[:, frame] / ages_s[frame], turn * ages_s[frame] / 2) for frame in (far, near))
+    along = whole / np.maximum(np.hypot(*whole.T), 1e-9)[:, None]
+    across, change = np.stack([-along[:, 1], along[:, 0]], axis=1), half - whole
+    velocity = whole + along * (np.where(large, *SPEED_CHANGE_SHARE) * (change * along).sum(axis=1))[:, None]
+    velocity += across * (COURSE_CHANGE_SHARE * (change * across).sum(axis=1))[:, None]
+    velocity = np.where(found.all(axis=1)[:, None], velocity, np.where(found[:, :1], half, 0.0))
+    baseline_s = np.where(found[:, 1], ages_s[far], ages_s[near])
+    speed = np.hypot(*velocity.T)
+    shrunk = garrote(speed, np.where(people, *PLACE_NOISE_M) / baseline_s)
+    velocity = velocity * (shrunk / np.maximum(speed, 1e-9))[:, None]
+    turn = np.where(shrunk > TURNING_M_PER_S, turn, 0.0)
+    return Motions(velocity, turn, _confidence(tracks, near, far, shrunk, np.hypot(*change.T), people, sizes))
+
+
+def _confidence(tracks, near, far, speed, change, people, sizes):
+    return tracks.similarity[:, [near, far]].min(axis=1)
+
+
+def garrote(values: np.ndarray, noise: np.ndarray | float) -> np.ndarray:
+    """Values [B] drawn towards zero: all the way within the noise, hardly where they are far beyond it."""
+    return values * np.maximum(1 - (noise / np.maximum(np.abs(values), 1e-9)) ** 2, 0.0)
+
+
+def turned(vectors: np.ndarray, angles_rad: np.ndarray) -> np.ndarray:
+    """Vectors [B, 2], each turned by its angle [B]."""
+    cos, sin = np.cos(angles_rad), np.sin(angles_rad)
+    return np.stack([cos * vectors[:, 0] - sin * vectors[:, 1], sin * vectors[:, 0] + cos * vectors[:, 1]], axis=1)
+
+
+def longest_sides(clusters: list[Cluster], frame: OccupancyFrame, grid: VoxelGrid) -> np.ndarray:
+    """Headings [B], radians in the frame's grid, of the longest axes of clusters seen from above."""
+    sizes = np.array([len(cluster.slots) for cluster in clusters])
+    places = grid.unflatten(frame.flat[np.concatenate([cluster.slots for cluster in clusters])])[:, :2].astype(float)
+    first = np.cumsum(sizes) - sizes
+    places -= np.repeat(np.add.reduceat(places, first) / sizes[:, None], sizes, axis=0)
+    x, y = places.T
+    spread, tilt = (np.add.reduceat(values, first) for values in (x * x - y * y, 2 * x * y))
+    return np.arctan2(tilt, spread) / 2
+
+
+def world_motions(bodies: list[Body], seconds: np.ndarray) -> np.ndarray:
+    """What takes each body from its place now to that after some seconds [F] (`Body.poses`): [F, B, 4, 4], world.
+
+    Exactly the identity for bodies that stand.
+    """
+    motions = np.tile(np.eye(4), (len(seconds), len(bodies), 1, 1))
+    for number, body in enumerate(bodies):
+        if body.yaw_rate_rad_per_s or body.velocity_m_per_s.any():
+            motions[:, number] = body.poses(seconds) @ invert(body.world_from_body)
+    return motions
