@@ -325,12 +325,15 @@ class FlowModel(nn.Module):
                 ) -> Callable[[Tensor], tuple[OccupancyFrame, ...]]:
         """What makes frames of states [N, S] of one observed window (`corrected`), at its `targets`."""
         num_voxels, support = self.settings.grid.num_voxels, observation.layout.support
-        base = Voxels.of(observation.moved, num_voxels, self.device)
-        decoded_base = self.decode_state(observation.base, support, repeating=True)
+        base, whole = Voxels.of(observation.moved, num_voxels, self.device), observation.base
 
         def decode(state: Tensor) -> tuple[OccupancyFrame, ...]:
-            return corrected(self.decode_state(state, support), decoded_base, base).frames(targets, num_voxels)
+            other = (state != whole).any(dim=1) if known else torch.ones_like(state[:, 0], dtype=torch.bool)
+            sites = sites_from_keys(support.keys[other], support.shape, support.num_blocks)
+            decoded, decoded_base = self.decode_state(state[other], sites), self.decode_state(whole[other], sites, True)
+            return corrected(decoded, decoded_base, base).frames(targets, num_voxels)
 
+        known = not bool((base.labels == UNLABELLED).any())  # what has no label takes what is decoded there
         return decode
 
 
