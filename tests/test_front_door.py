@@ -227,7 +227,11 @@ def test_where_there_is_a_display_a_window_is_opened(store, student, monkeypatch
     monkeypatch.setattr(occflow.viewing.player, "play", lambda films, view, folder: shown.append((films(0), view)))
     task = store.task("tiny-1", 5)
     assert occflow.show(task, student.samples(task, range(4))) is None
-    (film, view), = shown
+    film, view = shown[0]
     assert list(film.sources) == ["history", "future 1", "future 2", "future 3"] and len(film.samples["future 1"]) == 4
+    assert occflow.show(task, student.samples(task, range(4)), centre=student.forecast(task)) is None
+    assert list(shown[1][0].sources)[1:3] == ["centre", "future 1"] and len(shown[1][0].samples["centre"]) == 4
+    assert occflow.show(task, [], centre=student.forecast(task)) is None
+    assert list(shown[2][0].sources) == ["history", "centre"] and not shown[2][0].samples
     assert view["frames_per_second"] == pytest.approx(2) and film.scene == "tiny-1"
     assert occflow.show(task, student.forecast(task), tmp_path / "a.png", camera="birds_eye") == tmp_path / "a.png"
