@@ -152,16 +152,18 @@ def probability(futures: Sequence[Forecast]) -> tuple[Probability, ...]:
 
 
 def show(task: Task, futures: Forecast | Sequence[Forecast], picture: str | Path | None = None,
-         camera: str = "chase") -> Path | None:
+         camera: str = "chase", centre: Forecast | None = None) -> Path | None:
     """Look at a task and its futures: in a window until that is closed, or without a display as a picture.
 
-    The window shows the history and the futures, and colours voxels by probability on D. The picture has the history
-    and the first futures in columns, at the first, middle and last instant of the task in rows.
+    The window shows the history and the futures, and colours voxels by probability on D. The picture has the history,
+    the first futures and the share of all of them that fills each voxel in columns, at the first, middle and last
+    instant of the task in rows.
 
     Args:
         picture: draw a PNG there, also where there is a display; None: forecast.png in the working directory where
             there is none.
         camera: chase, low, corner, birds_eye or front.
+        centre: the one forecast of the task, shown before the futures.
 
     Returns:
         the picture, whose path is also printed; None after a window.
@@ -169,9 +171,10 @@ def show(task: Task, futures: Forecast | Sequence[Forecast], picture: str | Path
     Raises:
         InputError: no future, futures of different tasks, no such camera, or Open3D is missing.
     """
-    futures = _of_one_task([futures] if isinstance(futures, Forecast) else futures)
-    record = _record(task, futures)
-    seconds = [record.seconds(frame) for frame in futures[0].frames]
+    futures = [futures] if isinstance(futures, Forecast) else list(futures)
+    shown = _of_one_task(futures if centre is None else [centre, *futures])
+    record = _record(task, futures, centre)
+    seconds = [record.seconds(frame) for frame in shown[0].frames]
     if picture is None and has_display():
         from occflow.viewing.player import play
 
@@ -204,9 +207,10 @@ def _probability_at(frames: Sequence[FrameInGrid]) -> Probability:
     return Probability(share.flat, share.labels, share.probability, first.grid, first.world_from_grid, first.stamp_s)
 
 
-def _record(task: Task, futures: list[Forecast]) -> ForecastRecord:
-    """What viewing draws; the samples go with each shown future, as its probabilities."""
-    shown = {f"future {number}": one.frames for number, one in enumerate(futures[:SHOWN_FUTURES], start=1)}
-    everything = tuple(one.frames for one in futures)
-    return ForecastRecord(futures[0].frames[0].grid, task.history, (), shown, task.scene or "a task",
-                          {name: everything for name in shown})
+def _record(task: Task, futures: list[Forecast], centre: Forecast | None) -> ForecastRecord:
+    """What viewing draws; the futures go with each shown forecast, as its probabilities."""
+    shown = {} if centre is None else {"centre": centre.frames}
+    shown |= {f"future {number}": one.frames for number, one in enumerate(futures[:SHOWN_FUTURES], start=1)}
+    samples, grid = tuple(one.frames for one in futures), next(iter(shown.values()))[0].grid
+    return ForecastRecord(grid, task.history, (), shown, task.scene or "a task",
+                          {name: samples for name in shown if samples})

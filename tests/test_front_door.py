@@ -55,7 +55,7 @@ def test_the_snippet_of_the_page_runs_from_any_folder(tiny_log, store, tmp_path,
     assert (len(task.history), len(task.targets), task.ego) == (DEMO_HISTORY, DEMO_HORIZON, GIVEN)
     assert task.present.stamp_s == store.stamps_s(names["scene"])[12]
     assert len(futures) == 8 and all(len(future.frames) == DEMO_HORIZON for future in futures)
-    last = futures[0].frames[5]
+    last = names["centre"].frames[5]
     assert names["labels"].dtype == np.uint8 and names["xyz"].shape == (len(last.flat), 3)
     np.testing.assert_array_equal(DEMO_GRID.flatten(DEMO_GRID.indices(names["xyz"])[0]), last.flat)
     assert last.stamp_s == store.stamps_s(names["scene"])[18]
@@ -227,7 +227,11 @@ def test_where_there_is_a_display_a_window_is_opened(store, student, monkeypatch
     monkeypatch.setattr(occflow.viewing.player, "play", lambda films, view, folder: shown.append((films(0), view)))
     task = store.task("tiny-1", 5)
     assert occflow.show(task, student.samples(task, range(4))) is None
-    (film, view), = shown
+    film, view = shown[0]
     assert list(film.sources) == ["history", "future 1", "future 2", "future 3"] and len(film.samples["future 1"]) == 4
+    assert occflow.show(task, student.samples(task, range(4)), centre=student.forecast(task)) is None
+    assert list(shown[1][0].sources)[1:3] == ["centre", "future 1"] and len(shown[1][0].samples["centre"]) == 4
+    assert occflow.show(task, [], centre=student.forecast(task)) is None
+    assert list(shown[2][0].sources) == ["history", "centre"] and not shown[2][0].samples
     assert view["frames_per_second"] == pytest.approx(2) and film.scene == "tiny-1"
     assert occflow.show(task, student.forecast(task), tmp_path / "a.png", camera="birds_eye") == tmp_path / "a.png"

@@ -1,6 +1,10 @@
 """Build, forecast, score and draw a driving log in one call.
 
     occflow forecast log=nuscenes log.root=PATH log.version=NAME [forecast.checkpoint=STUDENT.safetensors]
+        [forecast.samples=8]
+
+Shown and scored is the student's one forecast, the centre of the futures; with forecast.samples also what it draws of
+them, as probabilities.
 
 The occupancy store, report.md, report.json, forecast.png and forecast.gif go to forecast.run_dir; without
 Open3D (pip install 'occflow[viewing]') there are no pictures.

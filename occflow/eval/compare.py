@@ -20,7 +20,7 @@ FURTHER = {  # section of a report -> what is compared in it, by separate interv
     "ensembles": tuple(f"{part}{score}" for part in ("", "movable_") for score in ("energy", "brier", "nll", "ece")),
     "branches": tuple(f"{part}{score}" for part in ("", "parting_")
                       for score in ("coverage", "precision", "energy_distance")),
-    "coherence": ("background_iou", "size_change", "flicker"),
+    "coherence": ("background_iou", "size_change", "flicker", "present_size_change", "lost", "specks"),
 }
 SETTING = ("windows", "samples", "branches", "frames", "rays")  # what a section's figures rest on
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -156,8 +157,12 @@ def row_with_intervals(name: str, counts: SceneCounts[DistributionCounts], seed:
 
 
 def evaluate_distributions(source: WindowSource, keys: list[WindowKey], forecasters: list[Forecaster],
-                           samples: int, seed: int) -> dict:
+                           samples: int, seed: int,
+                           watch: Callable[[Window, dict[str, list[Future]]], None] | None = None) -> dict:
     """Scores of `samples` forecasts a window, over all voxels and over movable ones.
+
+    Args:
+        watch: called with every window and its futures by name, the first being what `evaluate` forecasts.
 
     Returns:
         {"windows", "samples", "rows": [{"name", "distance", "diversity", "energy", "mean_iou", "best_iou", "brier",
@@ -166,10 +171,12 @@ def evaluate_distributions(source: WindowSource, keys: list[WindowKey], forecast
     """
     counts = {one.name: SceneCounts(lambda: DistributionCounts(samples)) for one in forecasters}
     for key in tqdm(keys, desc="ensembles", unit="window", dynamic_ncols=True):
-        window = source.read(key)
+        window, drawn = source.read(key), {}
         for forecaster in forecasters:
-            futures = sampled_futures(forecaster, window, samples, seed)
+            futures = drawn[forecaster.name] = sampled_futures(forecaster, window, samples, seed)
             counts[forecaster.name].of(key.scene).add(futures, window.truth, source.store.grid.num_voxels)
+        if watch is not None:
+            watch(window, drawn)
     return {"windows": len(keys), "samples": samples,
             "rows": [row_with_intervals(name, one, seed) for name, one in counts.items()]}
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from occflow.grid import CLASS_NAMES
 
+COHERENCE = {"background_iou": (), "size_change": (3, 1), "flicker": (), "present_size_change": (3, 1), "lost": (),
+             "specks": ()}  # digits and scale, where it is not a percentage
 TITLES = {"iou": "IoU", "miou": "mIoU", "movable_iou": "movable IoU", "movable_miou": "movable mIoU"}
 
 
@@ -123,11 +125,14 @@ def _branches(found: Mapping) -> list[str]:
 
 
 def _coherence(found: Mapping) -> list[str]:
-    rows = [[row["name"], spanned(row["background_iou"], row["intervals"]["background_iou"]),
-             spanned(row["size_change"], row["intervals"]["size_change"], 3, 1),
-             spanned(row["flicker"], row["intervals"]["flicker"])] for row in found["rows"]]
-    return ["## Coherence over time", "", f"From each forecast frame to the next, no truth read; {found['windows']} "
-            "windows.", "", *table(("forecast", "background IoU %", "size change, octaves", "flicker %"), rows)]
+    rows = [[row["name"], *(spanned(row[score], row["intervals"][score], *shown)
+                            for score, shown in COHERENCE.items())] for row in found["rows"]]
+    return ["## Coherence over time", "",
+            f"No truth is read; {found['windows']} windows, of rows that sample every sample. Background, size and "
+            "flicker are from each forecast frame to the next, the rest from the present on. The row `truth` is what "
+            "really happened: its figures are the floor.", "",
+            *table(("forecast", "background IoU %", "size change, octaves", "flicker %", "size against the present, "
+                    "octaves", "lost %", "specks %"), rows)]
 
 
 SECTIONS = {"views": _views, "present": _present, "rays": _rays, "ensembles": _ensembles, "branches": _branches,

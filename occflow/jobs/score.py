@@ -115,9 +115,12 @@ def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list
             scores = [*evaluate(replace(source, input_kind="causal"), keys, raw, seed), *scores]
             presents = [(key.scene, key.start + source.history - 1) for key in keys]
             seen = {"perception": quality(source.perceive.network, store, presents)}
-        extra = {"support": support, **seen, **{name: one.report() for name, one in measures.items()}}
+        extra = {"support": support, **seen}
         if samples >= 2 and forecasters:
-            extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed)
+            coherence = measures.get("coherence")
+            extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed,
+                                                        coherence and coherence.measure.watch_samples)
+        extra |= {name: one.report() for name, one in measures.items()}
         if values["branches"]:
             extra["branches"] = score_branches(config, source, [*rules, *references, *forecasters])
     shown.save([one for one in forecasters if one.nfe], shown_samples, seed)

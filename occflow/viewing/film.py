@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
+from occflow.forecasting.forecast import CENTRAL, is_central
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
@@ -33,7 +34,9 @@ class Film:
         now: index of the present; what comes later is forecast.
         sources: T frames by name. Of a run: "history" (it stands still after the present), "truth" where known, and
             the forecasts; these show the history until the present. Of a store: "occupancy" and "seen so far".
-        samples: K futures of the T - now - 1 instants after the present, by name of the forecast.
+        samples: K futures of the T - now - 1 instants after the present, by name of the forecast: its own, or those
+            that it is the centre of.
+        samplers: who drew the samples, by name of the forecast, where that is another one.
     """
 
     grid: VoxelGrid
@@ -42,6 +45,7 @@ class Film:
     now: int
     sources: dict[str, Frames]
     samples: dict[str, tuple[Frames, ...]] = field(default_factory=dict)
+    samplers: dict[str, str] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
@@ -101,8 +105,10 @@ def film_of_record(record: ForecastRecord, wanted: Iterable[str] | str = ()) -> 
     shown = {**({TRUTH: record.truth} if record.truth else {}), **chosen}
     sources.update({name: record.history + frames for name, frames in shown.items() if len(frames) == len(future)})
     seconds = tuple(record.seconds(frame) for frame in record.history + future)
-    samples = {name: futures for name, futures in record.samples.items() if name in chosen}
-    return Film(record.grid, record.scene, seconds, len(record.history) - 1, sources, samples)
+    samplers = {name: sampler for name in chosen if (sampler := sampler_of(record, name))}
+    samples = {name: record.samples[sampler] for name, sampler in samplers.items()}
+    return Film(record.grid, record.scene, seconds, len(record.history) - 1, sources, samples,
+                {name: sampler for name, sampler in samplers.items() if sampler != name})
 
 
 def film_of_store(store: OccupancyStore, scene: str | None) -> Film:
@@ -130,6 +136,15 @@ def shown_forecasts(record: ForecastRecord, wanted: Iterable[str] | str) -> dict
     names = [wanted] if isinstance(wanted, str) else wanted  # view.forecasts=student-1 is easily written
     found = {name: record.forecasts[name] for name in names if name in record.forecasts}
     return found or dict(record.forecasts)
+
+
+def sampler_of(record: ForecastRecord, name: str) -> str | None:
+    """Whose samples in the record say how probable a forecast is: its own, those of its checkpoint where it is the
+    centre of these ("student-1" for "student-central"), or nobody's."""
+    if name in record.samples or not is_central(name):
+        return name if name in record.samples else None
+    stem = name.removesuffix(CENTRAL)
+    return next((one for one in record.samples if one.startswith(stem)), None)
 
 
 def film_path(folder: Path, film: Film, suffix: str, prefix: str = "") -> Path:

@@ -23,6 +23,7 @@ from occflow.viewing.palette import (
     EGO_BODY,
     FAINT_INK,
     INK,
+    RAMP,
     probability_colours,
 )
 from occflow.viewing.panels import time_text
@@ -33,7 +34,6 @@ PLATE, RIM = (255, 255, 255), (205, 205, 212)
 TRACK, KNOB, PAST, FUTURE = (215, 217, 224), (25, 90, 235), (120, 120, 130), (25, 90, 235)
 TIMELINE_PX = 52
 PLAY_PX = 46  # width of the play button
-RAMP = (0.125, 0.25, 0.5, 0.75, 1.0)
 PLATE_DEPTH_M = 1.05 * NEAR_M
 LABEL_SHARE, LABEL_ABOVE_M = 0.09, 5.0  # height of a name in depths of a grid; its lower edge above the road
 # Corners come clockwise from the upper left; faces are seen from where their corners run anticlockwise.

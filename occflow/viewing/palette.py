@@ -44,6 +44,9 @@ LOW_RGB, HIGH_RGB = np.array((38, 66, 122)), np.array((244, 176, 84))  # of voxe
 _PROBABILITY_STOPS = np.array([(246, 228, 160), (240, 150, 70), (190, 45, 90), (70, 10, 90)], dtype=np.float64)
 
 
+RAMP = (0.125, 0.25, 0.5, 0.75, 1.0)  # the probabilities of a legend
+
+
 def probability_colours(probability: np.ndarray) -> np.ndarray:
     """Colours [N, 3] uint8 of probabilities [N] in 0..1."""
     stops = np.linspace(0, 1, len(_PROBABILITY_STOPS))
@@ -58,8 +61,8 @@ INK = (30, 30, 36)
 FAINT_INK = (110, 110, 120)
 
 SHADES = (1.0, 0.93, 0.85, 0.76, 0.66, 0.56, 0.45)  # of every colour in the GIF's palette: the light of the meshes
-HEIGHTS = 11  # of the colours of voxels without a class
-GREYS = 40  # and so many greys, for text and for what agrees
+HEIGHTS = 10  # of the colours of voxels without a class
+GREYS = 30  # and so many greys, for text and for what agrees
 
 
 def gif_palette() -> Image.Image:
@@ -70,7 +73,9 @@ def gif_palette() -> Image.Image:
     """
     colours = np.concatenate([CLASS_COLOURS, DIFFERENCE_COLOURS[1:], PALE_DIFFERENCE_COLOURS[1:]]).astype(float)
     heights = np.linspace(LOW_RGB, HIGH_RGB, HEIGHTS)
-    shades = [*(colours * shade for shade in SHADES), *(heights * shade for shade in SHADES[::2])]
+    shares = probability_colours(np.array(RAMP)).astype(float)
+    shades = [*(colours * shade for shade in SHADES),
+              *(part * shade for part in (heights, shares) for shade in SHADES[::2])]
     greys = np.linspace(0, 255, GREYS)[:, None].repeat(3, axis=1)
     plain = [BACKGROUND, INK, FAINT_INK, EGO_BODY, DIFFERENCE_COLOURS[AGREED]]
     entries = np.rint(np.concatenate([*shades, greys, plain])).astype(np.uint8)

@@ -14,6 +14,7 @@ from occflow.grid import CLASS_NAMES, NUM_CLASSES
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.viewing.cameras import preset
+from occflow.viewing.film import marginal
 from occflow.viewing.headless import renderer
 from occflow.viewing.meshes import Mesh
 from occflow.viewing.palette import (
@@ -26,8 +27,17 @@ from occflow.viewing.palette import (
     HIGH_RGB,
     INK,
     LOW_RGB,
+    RAMP,
+    probability_colours,
 )
-from occflow.viewing.scene import class_mesh, difference, difference_mesh, movers_iou, occupied_iou
+from occflow.viewing.scene import (
+    class_mesh,
+    difference,
+    difference_mesh,
+    marginal_mesh,
+    movers_iou,
+    occupied_iou,
+)
 
 PANEL_LIMITS_PX = (60, 2000)
 Colour = tuple[int, int, int]
@@ -57,6 +67,7 @@ class Panels:
         self.text_px = max(10, self._size_px[1] // 17)
         self.labels: set[int] = set()  # classes drawn so far
         self.kinds: set[int] = set()  # kinds of difference drawn so far
+        self.shares = False  # whether any share of samples was drawn
 
     def frame(self, frame: OccupancyFrame, remark: str = "") -> Image.Image:
         """A frame coloured by class, its time and a remark in the corners."""
@@ -71,6 +82,13 @@ class Panels:
         panel = self._draw((id(truth), id(forecast)), lambda: difference_mesh(self._record.grid, truth, forecast))
         figures = {"IoU": occupied_iou(truth, forecast), "movers": movers_iou(truth, forecast)}
         return self._finish(panel, truth, "  ".join(f"{k} {v:.2f}" for k, v in figures.items() if not np.isnan(v)))
+
+    def probability(self, frames: Sequence[OccupancyFrame], around: OccupancyFrame) -> Image.Image:
+        """The share of sampled frames of one instant that fill each voxel, with the objects of `around`."""
+        self.shares = True
+        panel = self._draw(tuple(map(id, (*frames, around))),
+                           lambda: marginal_mesh(self._record.grid, marginal(frames), around))
+        return self._finish(panel, around)
 
     def empty(self) -> Image.Image:
         return blank(*self._size_px)
@@ -88,6 +106,11 @@ class Panels:
         """The kinds of difference drawn so far."""
         return [LegendEntry(DIFFERENCE_NAMES[kind], tuple(DIFFERENCE_COLOURS[kind].tolist()))
                 for kind in sorted(self.kinds)]
+
+    def probability_legend(self) -> list[LegendEntry]:
+        """What the colours of shares of samples say."""
+        return [LegendEntry(f"{100 * share:g} %", tuple(colour.tolist()))
+                for share, colour in zip(RAMP, probability_colours(np.array(RAMP)))]
 
     def _draw(self, key: tuple[int, ...], mesh) -> Image.Image:
         if key not in self._drawn:

@@ -1,5 +1,5 @@
 """Pictures of a forecast record or a film: the sheet, which compares forecasts at a few times; and the animation,
-history, then truth beside the forecasts, with what differs below each."""
+history, then truth beside the forecasts, with what differs below each. Samples are shown as probabilities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from occflow.atomic import atomic_file
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
-from occflow.viewing.film import Film, shown_forecasts
+from occflow.viewing.film import Film, sampler_of, shown_forecasts
 from occflow.viewing.palette import FAINT_INK, gif_palette
 from occflow.viewing.panels import (
     Panels,
@@ -36,6 +36,7 @@ TIMES_S = (-1e6, 1e6)  # of rows; beyond it a setting is a mistake
 SHEET_GAP_PX, SHEET_MARGIN_PX = 6, 16
 FIGURES = ("pale colours: the ground.   IoU: of all occupied voxels, whatever their class; "
            "movers: of movable objects, taken as one class")
+SHARES = "share of the samples that fill a voxel (grey: the ground)"
 GAP_PX, MARGIN_PX = 4, 8  # of animations
 LAST_FRAME_HOLD = 3  # the end stays for so many frames before the loop starts again
 PALE_NOTE = "pale colours: the ground"
@@ -63,6 +64,8 @@ def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
     if panels.kinds:
         strips.append(legend(table.width, size, "against the truth", panels.difference_legend()))
         strips.append(legend(table.width, size, FIGURES, ()))
+    if panels.shares:
+        strips.append(legend(table.width, size, SHARES, panels.probability_legend()))
     sheet = stack(strips, SHEET_GAP_PX, SHEET_MARGIN_PX)
     with atomic_file(Path(path)) as partial:
         sheet.save(partial, format="PNG", optimize=True)
@@ -94,7 +97,8 @@ def render_perceived(grid: VoxelGrid, instants: Sequence[Frames], view: Mapping,
 
 def sheet_columns(record: ForecastRecord, forecasts: dict[str, Frames], times_s: list[float],
                   panels: Panels) -> list[Column]:
-    """Columns of the sheet: history, truth where known, every forecast and, beside it, its difference."""
+    """Columns of the sheet: history, truth where known, every forecast and, beside it, its difference; then what share
+    of the samples fills a voxel."""
     truth = [_at(record, record.truth, t) for t in times_s]
     columns = [("history", [panels.frame(frame) for frame in _spread(record.history, len(times_s))])]
     if record.truth:
@@ -105,7 +109,23 @@ def sheet_columns(record: ForecastRecord, forecasts: dict[str, Frames], times_s:
         if record.truth:
             columns.append((f"{name} against truth", [panels.difference(true, f) if true and f else panels.empty()
                                                       for true, f in zip(truth, forecast, strict=True)]))
+    for heading, futures in shown_samples(record, forecasts).items():
+        sampled = [[_at(record, frames, t) for frames in futures] for t in times_s]
+        columns.append((heading, [panels.probability(frames, true or frames[0]) if all(frames) else panels.empty()
+                                  for true, frames in zip(truth, sampled, strict=True)]))
     return columns
+
+
+def shown_samples(record: ForecastRecord, forecasts: dict[str, Frames]) -> dict[str, tuple[Frames, ...]]:
+    """By their headings the futures, two or more, that say how probable the shown forecasts are, each of them once."""
+    found: dict[str, tuple[Frames, ...]] = {}
+    for sampler in filter(None, (sampler_of(record, name) for name in forecasts)):
+        futures = record.samples[sampler]
+        if len(futures) > 1 and not any(futures is one for one in found.values()):
+            found[sampler] = futures
+    own = len(found) == 1 and set(found) <= set(forecasts)  # then nobody asks whose they are
+    return {f"share of {len(futures)} samples" if own else f"{name}, share of {len(futures)} samples": futures
+            for name, futures in found.items()}
 
 
 def _at(record: ForecastRecord, frames: Frames, time_s: float) -> OccupancyFrame | None:
@@ -134,9 +154,12 @@ def render_animation(record: ForecastRecord, view: Mapping, path: Path) -> None:
     panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
     sequences = {"truth": record.truth} if record.truth else {}
     sequences.update(shown_forecasts(record, view.get("forecasts") or ()))
-    tables = [_observed(panels, record, frame, len(sequences)) for frame in record.history]
-    tables += [_forecast(panels, record, sequences, step) for step in range(max(map(len, sequences.values())))]
-    _save(panels, list(sequences), tables, step_ms, path)
+    samples = shown_samples(record, {name: frames for name, frames in sequences.items() if name != "truth"})
+    names = [*sequences, *samples]
+    tables = [_observed(panels, record, frame, len(names)) for frame in record.history]
+    tables += [_forecast(panels, record, sequences, list(samples.values()), step)
+               for step in range(max(map(len, sequences.values())))]
+    _save(panels, names, tables, step_ms, path)
 
 
 def render_film(film: Film, view: Mapping, path: Path) -> None:
@@ -169,13 +192,17 @@ def _observed(panels: Panels, record: ForecastRecord, frame: OccupancyFrame, col
     return [top, [_note(panels, "")] + [_note(panels, "no forecast yet")] * (columns - 1)] if record.truth else [top]
 
 
-def _forecast(panels: Panels, record: ForecastRecord, sequences: dict[str, Frames], step: int) -> list[Row]:
-    """A moment of the horizon; below each forecast its difference from the truth."""
+def _forecast(panels: Panels, record: ForecastRecord, sequences: dict[str, Frames],
+              samples: list[tuple[Frames, ...]], step: int) -> list[Row]:
+    """A moment of the horizon; below each forecast its difference from the truth, below a share one of the samples."""
     top = [panels.frame(frames[step]) if step < len(frames) else _note(panels, "") for frames in sequences.values()]
+    around = next(iter(sequences.values()))[step]
+    top += [panels.probability([frames[step] for frames in futures], around) for futures in samples]
     if not record.truth:
         return [top]
     forecasts = [frames for name, frames in sequences.items() if name != "truth"]
     below = [panels.difference(record.truth[step], frames[step]) for frames in forecasts]
+    below += [panels.frame(futures[0][step], "one sample") for futures in samples]
     return [top, [_note(panels, ""), *below]]
 
 
@@ -196,6 +223,8 @@ def _compose(panels: Panels, names: list[str], rows: list[Row]) -> Image.Image:
     strips = [legend(inner_px, size, "", panels.class_legend())]
     if panels.kinds:
         strips += [legend(inner_px, size, "", panels.difference_legend()), legend(inner_px, size, PALE_NOTE, ())]
+    if panels.shares:
+        strips.append(legend(inner_px, size, "samples:", panels.probability_legend()))
     free = stack(strips, GAP_PX, MARGIN_PX)
     table.paste(free, (0, table.height - height))
     return stack([table], GAP_PX, MARGIN_PX)

@@ -142,6 +142,7 @@ class Stage:
         if self.view == PROBABILITY and name in film.samples and self.index > film.now:
             futures = [future[self.index - film.now - 1] for future in film.samples[name]]
             around = film.sources.get(TRUTH, film.sources[name])[self.index]
+            title = f"{film.samplers.get(name, name)}  {time}"
             return Pane(f"{title}  share of {len(futures)} samples", place_m, (*key, PROBABILITY),
                         lambda: marginal_mesh(film.grid, marginal(futures), around, look), PROBABILITY)
         return Pane(title, place_m, key, lambda: class_mesh(film.grid, frame, look), CLASSES)

@@ -20,7 +20,7 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 
 GRID = VoxelGrid((-40.0, -10.0, 0.0), (80, 20, 2), 1.0)
-CAR, WALL = 4, 15
+CAR, TRUCK, WALL = 4, 10, 15
 STRICT = PROTOCOLS["occworld-strict"]
 
 
@@ -91,6 +91,41 @@ def test_an_incoherent_forecast():
     wall = {(48, y, 0): WALL for y in range(8)}
     found = coherence(driving(0, {**wall, **block(50, 2)}), driving(1, {**wall, **block(47, 4)}), driving(2, wall))
     assert found["background_iou"] == 0.0 and found["size_change"] == 1.0 and found["flicker"] == 0.5
+
+
+def scattered(x: int, label: int = CAR) -> dict:
+    """As many voxels as block(x, 3), none beside another."""
+    return {(x + 2 * i - 4, 2 * j, 0): label for i in range(4) for j in range(3)}
+
+
+@pytest.mark.parametrize(("cars", "expected"), [
+    ([block(50, 3), block(50, 3), block(50, 3)], (0.0, 0.0, 0.0)),
+    ([block(50, 3), block(50, 3), block(50, 6)], (0.5, 0.0, 0.0)),  # twice as large in one frame of two
+    ([block(50, 6), block(50, 3), block(50, 3)], (1.0, 0.0, 0.0)),  # from frame to frame steady, and not the same car
+    ([block(50, 3), block(50, 3), block(50, 3, TRUCK)], (0.0, 1.0, 0.0)),
+    ([block(50, 3), block(50, 3), scattered(50)], (0.0, 1.0, 0.5)),
+    ([{}, block(50, 3), block(50, 3)], (None, None, 0.0)),
+    ([block(76, 3), block(76, 3), {}], (0.0, None, 0.0)),  # may have left the grid
+])
+def test_objects_of_the_present_keep_size_and_identity(cars, expected):
+    present, *later = (driving(0, one) for one in cars)
+    later = [replace(one, stamp_s=0.5 * (number + 1)) for number, one in enumerate(later)]
+    scores = CoherenceScores(GRID)
+    scores.watch(window_of(*later, history=(present,)), {"x": Forecast(tuple(later))})
+    row = {row["name"]: row for row in scores.report()}["x"]
+    assert (row["present_size_change"], row["lost"], row["specks"]) == expected
+
+
+def test_every_sample_of_a_row_is_measured_and_the_first_only_once():
+    present, whole, gone = driving(0, block(50, 3)), driving(0, block(50, 3)), driving(0, {})
+    kept, lost = ((replace(one, stamp_s=0.5),) for one in (whole, gone))
+    window, scores = window_of(*kept, history=(present,)), CoherenceScores(GRID)
+    scores.watch(window, {"sampled": Forecast(kept), "centre": Forecast(kept)})
+    scores.watch_samples(window, {"sampled": [kept, lost, lost, lost], "centre": [kept] * 4})
+    scores.watch_samples(replace(window, key=WindowKey("another", 0)), {"centre": [kept, lost]})  # nobody watched it
+    found = {row["name"]: row["lost"] for row in scores.report()}
+    assert found == {"truth": 0.0, "sampled": 0.75, "centre": 0.0}
+    assert scores.counts["centre"].total().mean("lost") == 0.0
 
 
 def test_what_comes_into_view_is_not_incoherent():

@@ -86,6 +86,18 @@ def test_probability_is_the_share_of_samples(record):
     assert set(likely.probability.tolist()) == {0.5, 1.0}
 
 
+def test_a_centre_has_the_probabilities_of_its_checkpoints_samples(record):
+    futures = (record.truth, record.forecasts["student-1"])
+    centre = ForecastRecord(record.grid, record.history, record.truth, {"student-central": record.truth}, "street",
+                            {"teacher-10": futures * 2, "student-1": futures})
+    stage = Stage.of(film_of_record(centre, ["student-central"]))
+    stage.choose("student-central")
+    stage.view = PROBABILITY
+    assert stage.text() == "student-1  +0.5 s  share of 2 samples" and stage.panes()[0].drawn == PROBABILITY
+    other = replace(centre, forecasts={"copy": record.truth, "my-central": record.truth})
+    assert not film_of_record(other).samples and not film_of_record(replace(centre, samples={})).samples
+
+
 def test_filters_and_outlines_change_what_is_drawn(stage):
     everything = len(stage.panes()[0].paint().triangles)
     stage.next_filter()

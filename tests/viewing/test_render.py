@@ -16,9 +16,9 @@ from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_
 from occflow.viewing import headless
 from occflow.viewing.cameras import preset
 from occflow.viewing.film import film_of_store
-from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS, gif_palette
+from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS, RAMP, gif_palette, probability_colours
 from occflow.viewing.panels import LegendEntry, Panels, legend
-from occflow.viewing.pictures import render_animation, render_film, render_perceived, render_sheet
+from occflow.viewing.pictures import render_animation, render_film, render_perceived, render_sheet, shown_samples
 from occflow.viewing.scene import class_mesh
 
 VIEW = {"camera": "chase", "times_s": [1.0, 3.0], "panel_px": [160, 120], "animation_px": [120, 90],
@@ -69,6 +69,24 @@ def test_sheet_and_animation_with_what_there_is(record, tmp_path, truth, names, 
     assert Image.open(tmp_path / "film.gif").n_frames == 9
 
 
+def test_the_centre_is_shown_beside_the_share_of_the_samples(record, tmp_path):
+    futures = (record.truth, record.forecasts["student-1"], record.forecasts["teacher-10"])
+    centre = replace(record, forecasts={"student-central": record.truth, "teacher-10": record.truth},
+                     samples={"teacher-10": futures[:2], "student-1": futures})
+    assert list(shown_samples(centre, {"student-central": ()})) == ["student-1, share of 3 samples"]
+    assert len(shown_samples(centre, centre.forecasts)) == 2
+    view, first = {**VIEW, "forecasts": ["student-central"], "times_s": [0.5]}, slice(0, 1)
+    short = ForecastRecord(record.grid, record.history[-1:], record.truth[first],
+                           {"student-central": record.truth[first]}, record.scene,
+                           {"student-1": tuple(frames[first] for frames in futures)})
+    render_sheet(short, view, tmp_path / "sheet.png")
+    assert 5 * 160 < Image.open(tmp_path / "sheet.png").width < 5.6 * 160  # history, truth, centre, difference, share
+    render_animation(short, view, tmp_path / "film.gif")
+    assert 3 * 120 < Image.open(tmp_path / "film.gif").width < 3.6 * 120  # truth, centre, share
+    one_future = replace(centre, samples={"student-1": futures[:1]})
+    assert not shown_samples(one_future, one_future.forecasts)  # a share of one is no probability
+
+
 def test_nothing_to_compare_is_refused(record, tmp_path):
     bare = ForecastRecord(record.grid, record.history, (), {}, "scene-0009")
     for render in (render_sheet, render_animation):
@@ -91,7 +109,7 @@ def test_bad_view_is_refused(record, tmp_path, key, value):
 def test_palette_of_the_animation_keeps_class_colours():
     palette = np.array(gif_palette().getpalette()).reshape(-1, 3)
     assert len(palette) <= 256
-    for colour in CLASS_COLOURS:
+    for colour in (*CLASS_COLOURS, *probability_colours(np.array(RAMP))):
         assert (palette == colour).all(axis=1).any()
 
 
