@@ -15,7 +15,7 @@ from occflow.forecasting.rows import configured_samplers, rows_of
 from occflow.jobs.reconstruction import held_out_frames, reconstruction
 from occflow.jobs.score import evaluate_run, score_store
 from occflow.jobs.sources import configured_device, configured_windows, open_configured_store
-from occflow.jobs.train import train_regression, train_teacher
+from occflow.jobs.train import distill_mfd, train_regression, train_teacher
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.settings import refuse_unknown
 from occflow.occupancy.storage.store import OccupancyStore
@@ -127,11 +127,11 @@ def inputs(config: Mapping) -> dict[str, Job]:
 
 
 def ablations(config: Mapping) -> dict[str, Job]:
-    """The first seed's teacher trained anew without one of its parts; the autoencoder is shared."""
+    """The first seed's teacher trained and distilled anew without one of its parts; the autoencoder is shared."""
     def job(name: str, changes: Mapping) -> dict:
         own = in_folder(config, name.replace(" ", "_"), seed=config["study"]["seeds"][0], **changes)
         share_autoencoder(first_seed(config), Path(own["run_dir"]))
-        return scored(own, [train_teacher(own)])
+        return scored(own, [train_teacher(own), distill_mfd(own)])
 
     return {name: lambda name=name, values=values: job(name, values.get("change", {}))
             for name, values in named(config, "ablations").items()}
