@@ -90,21 +90,22 @@ def report(rows: list[dict]) -> None:
         of = {key: np.array([row[key] for row in some]) for key in some[0]}
         quantiles = [" / ".join(f"{np.quantile(of[key], share):.2f}" for share in (0.5, 0.9))
                      for key in ("error", "turn_error", "heading")]
-        print(f"| {kind}, {state} | {len(some)} | {' | '.join(quantiles)} | {100 * (of['said'] > FALSE_M_PER_S).mean():.1f} % "
-              f"| {100 * ((of['said'] <= FALSE_M_PER_S) & (of['speed'] > FALSE_M_PER_S)).mean():.1f} % |")
+        said = of["said"] > FALSE_M_PER_S
+        print(f"| {kind}, {state} | {len(some)} | {' | '.join(quantiles)} | {100 * said.mean():.1f} % | "
+              f"{100 * (~said & (of['speed'] > FALSE_M_PER_S)).mean():.1f} % |")
     confidence, right = (np.array([row[key] for row in rows]) for key in ("confidence", "right"))
     print("\n| confidence | share of bodies | mean | right |\n|---|---|---|---|")
     for low, high in zip(BINS, BINS[1:]):
         of = (confidence >= low) & (confidence < high)
         if of.any():
-            print(f"| {low:.1f} to {min(high, 1):.1f} | {100 * of.mean():.1f} % | {confidence[of].mean():.2f} | {right[of].mean():.2f} |")
+            print(f"| {low:.1f} to {min(high, 1):.1f} | {100 * of.mean():.1f} % | {confidence[of].mean():.2f} | "
+                  f"{right[of].mean():.2f} |")
 
 
 def main(path: str, split: str, stride: str = "1", seen: str = "occupancy") -> None:
     perceive = None
     if seen == "lidar":
-        from occflow.perception.perceiver import Perceiver
-        perceive = Perceiver.load(Path("pretrained"))
+        perceive = load_perceiver(Path("pretrained/perception.safetensors"))
     store = OccupancyStore.open(path)
     source, rows, spent_s, bodies = WindowSource(store, 3, 1, perceive=perceive), [], [], []
     for key in source.keys(split, int(stride)):

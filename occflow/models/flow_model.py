@@ -14,8 +14,9 @@ from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, AutoencoderSettings, at_sites
 from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts, joined_sites, move_layout
 from occflow.models.networks import MeanForecast, MeanNetwork, TrunkSettings, VelocityNetwork
+from occflow.occupancy.bodies import tracked_bodies, world_motions
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.motion import advanced, tracked_movers
+from occflow.occupancy.motion import advanced_bodies
 from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.warp import touched_voxels
 from occflow.sparse.sites import Sites, sites_from_keys
@@ -196,9 +197,10 @@ class FlowModel(nn.Module):
         settings, grid = self.settings, region or self.settings.grid
         poses = task.poses
         touched = [touched_voxels(task.present, grid, pose) for pose in poses]
-        movers = tracked_movers(task.history, grid) if settings.base == "tracked" else []
-        moved = tuple(advanced(task.present, grid, movers, target.world_from_grid, target.stamp_s, voxels)
-                      for target, voxels in zip(task.targets, touched))
+        bodies = tracked_bodies(task.history, grid) if settings.base == "tracked" else []
+        slots, motions = [body.slots for body in bodies], world_motions(bodies, task.seconds)
+        moved = tuple(advanced_bodies(task.present, grid, slots, motion, target.world_from_grid, target.stamp_s, voxels)
+                      for target, motion, voxels in zip(task.targets, motions, touched))
         touched = [np.concatenate([voxels, frame.flat]) for voxels, frame in zip(touched, moved)]
         layout = build_layout(task.history, poses, task.seconds, touched, grid, settings.autoencoder.total_stride,
                               settings.support, settings.grid)
