@@ -1,7 +1,7 @@
 """How well bodies are tracked: their velocity, turn, heading and confidence against annotated boxes.
 
     python studies/tracks.py data/simulated/occupancy val
-    python studies/tracks.py runs/pandaset_occupancy val 1 lidar
+    python studies/tracks.py runs/pandaset_occupancy second_half 1 lidar
 
 A body counts where most of its voxels lie in one annotated box that the frames before and after have too: the box's
 motion between these is the truth. Arguments: the store, a split, every how many windows (default 1), and what is seen
@@ -13,10 +13,10 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 
+from occflow.front_door import perceiver
 from occflow.geometry import invert, transform
 from occflow.grid import CLASS_NAMES, MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.protocol import Box
@@ -103,11 +103,8 @@ def report(rows: list[dict]) -> None:
 
 
 def main(path: str, split: str, stride: str = "1", seen: str = "occupancy") -> None:
-    perceive = None
-    if seen == "lidar":
-        perceive = load_perceiver(Path("pretrained/perception.safetensors"))
     store = OccupancyStore.open(path)
-    source, rows, spent_s, bodies = WindowSource(store, 3, 1, perceive=perceive), [], [], []
+    source, rows, spent_s, bodies = WindowSource(store, 3, 1, perceive=perceiver()), [], [], []
     for key in source.keys(split, int(stride)):
         window = source.read(key, seen)
         boxed = tuple(store.frame(key.scene, key.start + number) for number in range(4))

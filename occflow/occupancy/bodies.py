@@ -88,8 +88,8 @@ def tracked_bodies(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list
 
 @dataclass(frozen=True)
 class Motions:
-    """How B bodies move in the plane of the present's grid: velocities [B, 2] along its axes, yaw rates [B], and how sure
-    that is, [B]."""
+    """How B bodies move in the plane of the present's grid: velocities [B, 2] along its axes, yaw rates [B], and how
+    sure that is, [B]."""
 
     velocity_m_per_s: np.ndarray
     yaw_rate_rad_per_s: np.ndarray
