@@ -1,7 +1,7 @@
 """How well bodies are tracked: their velocity, turn, heading and confidence against annotated boxes.
 
     python studies/tracks.py data/simulated/occupancy val
-    python studies/tracks.py runs/pandaset_occupancy val 1 lidar
+    python studies/tracks.py runs/pandaset_occupancy second_half 1 lidar
 
 A body counts where most of its voxels lie in one annotated box that the frames before and after have too: the box's
 motion between these is the truth. Arguments: the store, a split, every how many windows (default 1), and what is seen
@@ -13,10 +13,10 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 
+from occflow.front_door import perceiver
 from occflow.geometry import invert, transform
 from occflow.grid import CLASS_NAMES, MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.protocol import Box
@@ -90,23 +90,21 @@ def report(rows: list[dict]) -> None:
         of = {key: np.array([row[key] for row in some]) for key in some[0]}
         quantiles = [" / ".join(f"{np.quantile(of[key], share):.2f}" for share in (0.5, 0.9))
                      for key in ("error", "turn_error", "heading")]
-        print(f"| {kind}, {state} | {len(some)} | {' | '.join(quantiles)} | {100 * (of['said'] > FALSE_M_PER_S).mean():.1f} % "
-              f"| {100 * ((of['said'] <= FALSE_M_PER_S) & (of['speed'] > FALSE_M_PER_S)).mean():.1f} % |")
+        said = of["said"] > FALSE_M_PER_S
+        print(f"| {kind}, {state} | {len(some)} | {' | '.join(quantiles)} | {100 * said.mean():.1f} % | "
+              f"{100 * (~said & (of['speed'] > FALSE_M_PER_S)).mean():.1f} % |")
     confidence, right = (np.array([row[key] for row in rows]) for key in ("confidence", "right"))
     print("\n| confidence | share of bodies | mean | right |\n|---|---|---|---|")
     for low, high in zip(BINS, BINS[1:]):
         of = (confidence >= low) & (confidence < high)
         if of.any():
-            print(f"| {low:.1f} to {min(high, 1):.1f} | {100 * of.mean():.1f} % | {confidence[of].mean():.2f} | {right[of].mean():.2f} |")
+            print(f"| {low:.1f} to {min(high, 1):.1f} | {100 * of.mean():.1f} % | {confidence[of].mean():.2f} | "
+                  f"{right[of].mean():.2f} |")
 
 
 def main(path: str, split: str, stride: str = "1", seen: str = "occupancy") -> None:
-    perceive = None
-    if seen == "lidar":
-        from occflow.perception.perceiver import Perceiver
-        perceive = Perceiver.load(Path("pretrained"))
     store = OccupancyStore.open(path)
-    source, rows, spent_s, bodies = WindowSource(store, 3, 1, perceive=perceive), [], [], []
+    source, rows, spent_s, bodies = WindowSource(store, 3, 1, perceive=perceiver()), [], [], []
     for key in source.keys(split, int(stride)):
         window = source.read(key, seen)
         boxed = tuple(store.frame(key.scene, key.start + number) for number in range(4))

@@ -12,9 +12,10 @@ from occflow.errors import InputError
 from occflow.forecasting.forecast import Forecast
 from occflow.geometry import invert
 from occflow.grid import VoxelGrid
+from occflow.occupancy.bodies import tracked_bodies, world_motions
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.motion import advanced, tracked_movers
+from occflow.occupancy.motion import advanced_bodies
 from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.true_motion import LARGEST_TURN_COS, voxels_of_boxes
 from occflow.occupancy.warp import warp
@@ -117,9 +118,10 @@ def moved_at_constant_velocity(grid: VoxelGrid, task: Task) -> Frames:
 
 def moved_as_tracked(grid: VoxelGrid, task: Task) -> Frames:
     """The same without annotations: objects are found and tracked in the history (what the networks start from)."""
-    movers = tracked_movers(task.history, grid)
-    return tuple(advanced(task.present, grid, movers, target.world_from_grid, target.stamp_s)
-                 for target in task.targets)
+    bodies = tracked_bodies(task.history, grid)
+    slots, motions = [body.slots for body in bodies], world_motions(bodies, task.seconds)
+    return tuple(advanced_bodies(task.present, grid, slots, motion, target.world_from_grid, target.stamp_s)
+                 for target, motion in zip(task.targets, motions))
 
 
 RULES = {"copy": copied, PERSISTENCE: persisted, "tracked_velocity": moved_as_tracked,

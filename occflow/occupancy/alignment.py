@@ -1,12 +1,12 @@
 """Clusters of the present laid over earlier frames: where each was then, to a fraction of a voxel.
 
 A cluster is seen from above, as the heights of its columns and of the ring of columns about it, which was free. Moved
-back to where it may have been, it is compared with the heights there: what lies on the ring says as much against a place
-as what the cluster lacks, so that a car is not lost in a row of cars. Heights are blurred by half a voxel, which makes
-of the steps of voxels a slope that Gauss and Newton can follow.
+back to where it may have been, it is compared with the heights there: what lies on the ring says as much against a
+place as what the cluster lacks, so that a car is not lost in a row of cars. Heights are blurred by half a voxel, which
+makes of the steps of voxels a slope that Gauss and Newton can follow.
 
-All is in the plane of the present's grid, whose upward axis is that of the road. A *hypothesis* is a cluster, an earlier
-frame, and the shift [2], metres, by which the cluster has moved since.
+All is in the plane of the present's grid, whose upward axis is that of the road. A *hypothesis* is a cluster, an
+earlier frame, and the shift [2], metres, by which the cluster has moved since.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LONGEST_STEP = 0.5  # voxels
 LARGEST_STEP_RAD = 0.15
 DAMPING, RELATIVE_DAMPING = 0.05, 0.02  # of the normal equations, in squared heights a squared metre
 HEIGHT_NOISE = 0.1  # squared, of a blurred column: what a turn has to explain to be believed
-USUAL_TURN_RAD_PER_S = 0.3  # of what turns at all
+USUAL_TURN_RAD_PER_S = 0.2  # of what turns at all
 
 
 @dataclass(frozen=True)
@@ -161,13 +161,13 @@ class Alignment:
         now = self.heights[columns]
         return np.where(inside, np.abs(now - heights), now / 2)
 
-    def refined(self, bodies: np.ndarray, frame: int, shifts_m: np.ndarray,
+    def refined(self, bodies: np.ndarray, frame: int, shifts_m: np.ndarray, turns: np.ndarray,
                 seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Shifts [H, 2] and turns [H], radians, near the given ones that agree best, by the least squared differences
+        """Shifts [H, 2] and turns [H], radians, near those given that agree best, by the least squared differences
         of heights; with them the similarity [H], and how much [H] of each cluster lies where the frame reached."""
         columns, which = self.columns(bodies)
-        shifts_m, turns, arm, base = shifts_m.copy(), np.zeros(len(bodies)), self.arm_m[columns], self.places[frame]
-        base, matrix, now = base[columns], self.turned[frame], self.heights[columns]
+        base, matrix = self.places[frame][columns], self.turned[frame]
+        shifts_m, arm, now = shifts_m.copy(), self.arm_m[columns], self.heights[columns]
         prior = HEIGHT_NOISE / (USUAL_TURN_RAD_PER_S * seconds) ** 2
         for step in range(STEPS + 1):
             cos, sin = np.cos(turns)[which], np.sin(turns)[which]

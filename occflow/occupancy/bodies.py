@@ -1,6 +1,7 @@
 """Bodies: what may move of a present, each with its track through the history and the motion that goes on from it.
 
-A body is a connected set of movable voxels. Nothing but the history is read.
+A body is a connected set of movable voxels, or a part of one that moves otherwise than the rest. Nothing but the
+history is read.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ LIGHT_CLASSES = (2, 6, 7)  # bicycle, motorcycle, pedestrian: too small to be se
 LARGE_VOXELS = 12  # of 0.8 m: a car
 LEAST_SIMILARITY = 0.5  # below it a cluster was not found
 LEAST_SIMILARITY_TO_TURN = 0.6
-TURN_WEIGHTS = (0.35, 0.9)  # of the turns since the near and the far frame, in that since the far one
-TURN_NOISE_RAD = 0.15  # of it
+TURN_WEIGHTS = (0.7, 0.6)  # of the turns since the near and the far frame, in that since the far one
+TURN_NOISE_RAD = 0.12  # of it
 SPEED_CHANGE_SHARE = (0.57, 0.25)  # of the change of speed between the two frames that is none of noise: large, small
 COURSE_CHANGE_SHARE = 0.25  # the same, across
 PLACE_NOISE_M = (0.4, 0.8)  # that looks like motion: of the light, of others
+CONFIDENCE = (0.56, 3.77, -1.7, 1.38, -2.08, 0.31)  # weights of `_confidence`
+ENTERED_SEEN = 0.75  # of a body, at most, lay where the far frame reached: one that came into view since
+UNKNOWN_CHANGE_M_PER_S = 1.0  # of velocity, where a single earlier frame tells none
 TURNING_M_PER_S = 0.5  # what is slower does not turn
 
 
@@ -102,7 +106,8 @@ def tracked_bodies(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list
 
 @dataclass(frozen=True)
 class Motions:
-    """How B bodies move in the plane of the present's grid: velocity [B, 2] along its axes, turn [B], confidence [B]."""
+    """How B bodies move in the plane of the present's grid: velocities [B, 2] along its axes, yaw rates [B], and how
+    sure that is, [B]."""
 
     velocity_m_per_s: np.ndarray
     yaw_rate_rad_per_s: np.ndarray
@@ -124,8 +129,9 @@ def motions_of(tracks: Tracks, ages_s: np.ndarray) -> Motions:
     sizes = np.array([len(cluster.slots) for cluster in tracks.clusters])
     people = np.isin([cluster.label for cluster in tracks.clusters], LIGHT_CLASSES)
     large = ~people & (sizes >= LARGE_VOXELS)
-    found = tracks.similarity[:, [near, far]] > LEAST_SIMILARITY
-    steady = large & (tracks.similarity[:, [near, far]].min(axis=1) > LEAST_SIMILARITY_TO_TURN)
+    similarity = tracks.similarity[:, [near, far]]
+    found = similarity > LEAST_SIMILARITY
+    steady = large & (similarity.min(axis=1) > LEAST_SIMILARITY_TO_TURN)
     turn = sum(weight * tracks.turns_rad[:, frame] for weight, frame in zip(TURN_WEIGHTS, (near, far))) / ages_s[far]
     turn = garrote(turn, TURN_NOISE_RAD / ages_s[far]) * steady
     whole, half = (turned(tracks.shifts_m[:, frame] / ages_s[frame], turn * ages_s[frame] / 2) for frame in (far, near))
@@ -133,17 +139,24 @@ def motions_of(tracks: Tracks, ages_s: np.ndarray) -> Motions:
     across, change = np.stack([-along[:, 1], along[:, 0]], axis=1), half - whole
     velocity = whole + along * (np.where(large, *SPEED_CHANGE_SHARE) * (change * along).sum(axis=1))[:, None]
     velocity += across * (COURSE_CHANGE_SHARE * (change * across).sum(axis=1))[:, None]
-    velocity = np.where(found.all(axis=1)[:, None], velocity, np.where(found[:, :1], half, 0.0))
+    entered = found[:, 0] & (tracks.seen[:, far] < ENTERED_SEEN)  # elsewhere it would have been found
+    velocity = np.where(found.all(axis=1)[:, None], velocity, np.where(entered[:, None], half, 0.0))
     baseline_s = np.where(found[:, 1], ages_s[far], ages_s[near])
     speed = np.hypot(*velocity.T)
     shrunk = garrote(speed, np.where(people, *PLACE_NOISE_M) / baseline_s)
     velocity = velocity * (shrunk / np.maximum(speed, 1e-9))[:, None]
     turn = np.where(shrunk > TURNING_M_PER_S, turn, 0.0)
-    return Motions(velocity, turn, _confidence(tracks, near, far, shrunk, np.hypot(*change.T), people, sizes))
+    differ = np.hypot(*change.T) if near != far else np.full(number, UNKNOWN_CHANGE_M_PER_S)
+    confidence = _confidence(similarity.min(axis=1), differ, shrunk, people)
+    return Motions(velocity, turn, np.where(found[:, 0], confidence, 0.0))
 
 
-def _confidence(tracks, near, far, speed, change, people, sizes):
-    return tracks.similarity[:, [near, far]].min(axis=1)
+def _confidence(similarity: np.ndarray, change: np.ndarray, speeds: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Chance [B] that a velocity is right to 0.5 m/s, or a fifth of it: logistic, of the least similarity, the change
+    of velocity between the two frames and the speed, m/s, and of what it is."""
+    terms = np.stack([np.ones(len(speeds)), similarity, np.minimum(change, 4.0), np.minimum(speeds, 10.0) / 10,
+                      speeds > 0, people])
+    return 1 / (1 + np.exp(-np.array(CONFIDENCE) @ terms))
 
 
 def garrote(values: np.ndarray, noise: np.ndarray | float) -> np.ndarray:

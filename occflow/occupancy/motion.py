@@ -1,6 +1,6 @@
-"""Objects that move: found and tracked in an occupancy history, and moved on.
+"""Objects that may move: found in an occupancy frame, matched with those of another, and moved on.
 
-Nothing but the history is read; where a log has boxes, `eval.baselines` makes the same Mover of them.
+How they are followed through a history is in `tracks`, how they go on in `bodies`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.warp import touching_offsets, voxels_at, warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
-STANDING_M_PER_S = 0.8  # a voxel's rounding looks like this speed: slower objects are left where they are
-UNSTEADY_M_PER_S, UNSTEADY_SHARE = 0.5, 0.25  # of a track's velocity, from one frame to the next
 MAX_OBJECTS = 1000  # of a frame: matching takes memory with their square and time with their cube; no street has more
 SIZE_WEIGHT_M = 2.0  # metres of distance that doubling in size counts for, when objects are matched
 NEIGHBOURS = np.array([step for step in np.ndindex(3, 3, 3) if step > (1, 1, 1)]) - 1  # one of each opposite pair
@@ -32,14 +30,6 @@ class Cluster:
     slots: np.ndarray
     label: int
     centre_m: np.ndarray
-
-
-@dataclass(frozen=True)
-class Mover:
-    """Voxels of a frame (places [N] in its arrays) and their velocity [3] in the world, m/s."""
-
-    slots: np.ndarray
-    velocity_m_per_s: np.ndarray
 
 
 def clusters(frame: OccupancyFrame, grid: VoxelGrid) -> list[Cluster]:
@@ -86,52 +76,6 @@ def match(now: list[Cluster], before: list[Cluster], seconds: float) -> dict[int
     possible = alike & (distance < MAX_SPEED_M_PER_S * seconds)
     cost = np.where(possible, distance + SIZE_WEIGHT_M * np.abs(sizes), 1e6)
     return {int(i): int(j) for i, j in zip(*linear_sum_assignment(cost)) if possible[i, j]}
-
-
-def tracked_movers(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list[Mover]:
-    """The objects of the present that move: mean velocity over as much of the history as they are followed through.
-
-    An object whose velocity differs from one frame to the next was matched to another one, or is half hidden.
-    """
-    present = history[-1]
-    now = clusters(present, grid)
-    tracks = [[(cluster.centre_m, present.stamp_s)] for cluster in now]  # back in time
-    followed = {index: index for index in range(len(now))}  # object of the present -> its cluster in `later`
-    later, later_s = now, present.stamp_s
-    for frame in reversed(history[:-1]):
-        earlier = clusters(frame, grid)
-        pairs = match(later, earlier, later_s - frame.stamp_s)
-        followed = {index: pairs[place] for index, place in followed.items() if place in pairs}
-        for index, place in followed.items():
-            tracks[index].append((earlier[place].centre_m, frame.stamp_s))
-        later, later_s = earlier, frame.stamp_s
-    movers = []
-    for cluster, track in zip(now, tracks):
-        velocity = steady_velocity(track)
-        if velocity is not None and np.linalg.norm(velocity) > STANDING_M_PER_S:
-            movers.append(Mover(cluster.slots, velocity))
-    return movers
-
-
-def steady_velocity(track: list[tuple[np.ndarray, float]]) -> np.ndarray | None:
-    """Mean velocity [3], m/s, of a track of places [3] and seconds; None of a single place, or where the velocities
-    between its places differ from their mean by more than UNSTEADY_SHARE of it and UNSTEADY_M_PER_S."""
-    if len(track) < 2:
-        return None
-    places, seconds = np.array([place for place, _ in track]), np.array([stamp for _, stamp in track])
-    mean = (places[0] - places[-1]) / (seconds[0] - seconds[-1])
-    differ = np.linalg.norm(np.diff(places, axis=0) / np.diff(seconds)[:, None] - mean, axis=1)
-    return mean if differ.max() <= max(UNSTEADY_M_PER_S, UNSTEADY_SHARE * np.linalg.norm(mean)) else None
-
-
-def advanced(frame: OccupancyFrame, grid: VoxelGrid, movers: list[Mover], world_from_target: np.ndarray,
-             stamp_s: float, candidates: np.ndarray | None = None) -> OccupancyFrame:
-    """As `advanced_bodies`, for objects that keep their velocity and do not turn."""
-    motions = np.tile(np.eye(4), (len(movers), 1, 1))
-    for motion, mover in zip(motions, movers):
-        motion[:3, 3] = mover.velocity_m_per_s * (stamp_s - frame.stamp_s)
-    return advanced_bodies(frame, grid, [mover.slots for mover in movers], motions, world_from_target, stamp_s,
-                           candidates)
 
 
 def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
@@ -17,12 +18,17 @@ MOST_PAIRS = 6  # earlier clusters that one of the present may have been
 ALIKE_OCTAVES = 0.25  # a change of size beyond which edges may say more than centres
 SHORT_COST = 0.01  # of similarity, a metre: of two places that agree as well, the nearer one
 SPEED_CHANGE_M = 0.8  # a place may lie this much before or behind the one that a constant velocity foretells
+SAME_PLACE_M = 1.2  # a cluster so near is the one that stood there
+NOBODY = -1  # in place of an earlier cluster
+SHARING_COST = 0.3  # of similarity in two frames, for having been one cluster with another
+MOST_SHARED_OUT = 200  # clusters; of more, which are noise, each takes what is best for it
 KEPT_GUESSES = 4  # of a cluster that are looked at in a second frame
 
 UNLIKE = 0.85  # similarity below which a large cluster may be several objects
 LARGE_M2, PART_M2 = 5.0, 1.9  # seen from above: a car is 8, a pedestrian 0.6; smaller is not parted
 UNEXPLAINED = 0.3  # of the height there: a part that moves otherwise
 WORTH = 0.3  # of the mismatch that must vanish for a cluster to be parted
+OVERLAP = 0.4  # of the smaller part with the other one in the frame before, at most
 MOST_PARTED = 8  # clusters that are tried, the largest ones
 SEARCHED_M = 10.0  # about a part, where frames are far apart
 LOOKED_AT = 32  # columns of a part that is searched for
@@ -72,15 +78,16 @@ def tracked(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> Tracks | No
     return _parted(tracks, alignment, history, grid, maps, ages_s)
 
 
-def _still(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The hypotheses that nothing has moved."""
-    return np.arange(number), np.zeros((number, 2))
+def _still(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The hypotheses that nothing has moved, as `_guesses`, of no cluster."""
+    return np.arange(number), np.zeros((number, 2)), np.full(number, NOBODY)
 
 
 def _guesses(shapes: Shapes, previous: list[Cluster], history: tuple[OccupancyFrame, ...],
-             grid: VoxelGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Hypotheses, clusters [H] and shifts [H, 2], since the frame before: a cluster stands, or its centre or edges,
-    where sizes differ since one of the two is merged or half hidden, were those of an earlier one."""
+             grid: VoxelGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hypotheses, clusters [H] and shifts [H, 2], since the frame before, and which cluster [H] of it they were then: a
+    cluster stands, or its centre or edges, where sizes differ since one of the two is merged or half hidden, were those
+    of an earlier one."""
     before = Shapes.of(previous, history[-2], grid, invert(history[-1].world_from_grid) @ history[-2].world_from_grid)
     reach_m = MAX_SPEED_M_PER_S * ages(history)[-1]
     gaps = shapes.middles_m[:, None, :2] - before.middles_m[None, :, :2]
@@ -93,33 +100,55 @@ def _guesses(shapes: Shapes, previous: list[Cluster], history: tuple[OccupancyFr
     if cost.shape[1] > MOST_PAIRS:
         cost[cost > np.partition(cost, MOST_PAIRS - 1, axis=1)[:, MOST_PAIRS - 1:MOST_PAIRS]] = np.inf
     one, other = np.nonzero(np.isfinite(cost))
-    found = [_still(len(shapes.sizes)), (one, gaps[one, other])]
+    still = np.where(np.isfinite(cost), distance, np.inf)
+    same = np.where(still.min(axis=1) < SAME_PLACE_M, still.argmin(axis=1), NOBODY)
+    found = [(*_still(len(shapes.sizes))[:2], same), (one, gaps[one, other], other)]
     unlike = octaves[one, other] > ALIKE_OCTAVES
     one, other = one[unlike], other[unlike]
     aligned = np.stack([gaps[one, other], shapes.low_m[one] - before.low_m[other],
                         shapes.high_m[one] - before.high_m[other]])  # [centre low high, H, 2]
-    found += [(one, np.stack([aligned[x, :, 0], aligned[y, :, 1]], axis=1))
+    found += [(one, np.stack([aligned[x, :, 0], aligned[y, :, 1]], axis=1), other)
               for x in range(3) for y in range(3) if x or y]
-    bodies, shifts_m = (np.concatenate(part) for part in zip(*found))
+    bodies, shifts_m, earlier = (np.concatenate(part) for part in zip(*found))
     possible = np.hypot(*shifts_m.T) < reach_m
-    return bodies[possible], shifts_m[possible]
+    return bodies[possible], shifts_m[possible], earlier[possible]
 
 
-def _best_guess(alignment: Alignment, bodies: np.ndarray, shifts_m: np.ndarray, ages_s: np.ndarray) -> np.ndarray:
+def _best_guess(alignment: Alignment, bodies: np.ndarray, shifts_m: np.ndarray, earlier: np.ndarray,
+                ages_s: np.ndarray) -> np.ndarray:
     """The shift [B, 2] of each cluster since the frame before that agrees best with it, and with the one before that
-    at about the same velocity."""
+    at about the same velocity; two that were one cluster then have to be better for it."""
     newest = len(ages_s) - 1
     worth = alignment.similarity(bodies, newest, shifts_m) - SHORT_COST * np.hypot(*shifts_m.T)
     order = np.lexsort((-worth, bodies))
     first = np.flatnonzero(np.diff(bodies[order], prepend=-1))
     rank = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
-    if newest == 0:
-        return shifts_m[order[rank == 0]]
     kept = order[rank < KEPT_GUESSES]
-    bodies, shifts_m, worth = bodies[kept], shifts_m[kept], worth[kept]
-    worth += _before(alignment, bodies, newest - 1, shifts_m, ages_s)[1]
+    bodies, shifts_m, worth, earlier = bodies[kept], shifts_m[kept], worth[kept], earlier[kept]
+    if newest > 0:
+        worth = worth + _before(alignment, bodies, newest - 1, shifts_m, ages_s)[1]
     order = np.lexsort((-worth, bodies))
-    return shifts_m[order[np.flatnonzero(np.diff(bodies[order], prepend=-1))]]
+    best = order[np.flatnonzero(np.diff(bodies[order], prepend=-1))]
+    claimed = earlier[best][earlier[best] != NOBODY]
+    if len(best) <= MOST_SHARED_OUT and len(np.unique(claimed)) < len(claimed):
+        best = _shared_out(bodies, earlier, worth, best)
+    return shifts_m[best]
+
+
+def _shared_out(bodies: np.ndarray, earlier: np.ndarray, worth: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Hypotheses [B], one of each cluster, that together are worth most, where two of one earlier cluster cost."""
+    number, claims = len(best), earlier != NOBODY
+    columns = earlier.max() + 1
+    value, hypothesis = np.full((number, columns + number), -np.inf), np.zeros((number, columns + number), dtype=int)
+    order = np.argsort(worth, kind="stable")  # the best one of a pair is written last
+    chosen = order[claims[order]]
+    for table, values in ((value, worth[chosen]), (hypothesis, chosen)):
+        table[bodies[chosen], earlier[chosen]] = values
+    alone = columns + np.arange(number)
+    value[np.arange(number), alone] = worth[best] - SHARING_COST * claims[best]
+    hypothesis[np.arange(number), alone] = best
+    rows, places = linear_sum_assignment(np.where(np.isfinite(value), -value, 1e6))
+    return hypothesis[rows, places]
 
 
 def _before(alignment: Alignment, bodies: np.ndarray, frame: int, shifts_m: np.ndarray,
@@ -138,14 +167,14 @@ def _aligned(now: list[Cluster], shapes: Shapes, alignment: Alignment, ages_s: n
              shifts_m: np.ndarray, earlier_m: np.ndarray | None = None) -> Tracks:
     """Tracks from shifts [B, 2] since the frame before, frame by frame back; where it is known, from those [B, 2] since
     the one before it too."""
-    bodies, found = np.arange(len(now)), []
+    bodies, turns, found = np.arange(len(now)), np.zeros(len(now)), []
     for frame in range(len(ages_s) - 1, -1, -1):
-        if frame == len(ages_s) - 2 and earlier_m is not None:
-            shifts_m = earlier_m
-        elif found:
-            shifts_m = _before(alignment, bodies, frame, shifts_m, ages_s)[0]
-        found.append(alignment.refined(bodies, frame, shifts_m, ages_s[frame]))
-        shifts_m = found[-1][0]
+        if found:
+            known = frame == len(ages_s) - 2 and earlier_m is not None
+            shifts_m = earlier_m if known else _before(alignment, bodies, frame, shifts_m, ages_s)[0]
+            turns = turns * (ages_s[frame] / ages_s[frame + 1])
+        found.append(alignment.refined(bodies, frame, shifts_m, turns, ages_s[frame]))
+        shifts_m, turns = found[-1][:2]
     return Tracks(now, shapes.middles_m, *(np.stack(part, axis=1) for part in zip(*found[::-1])))
 
 
@@ -214,7 +243,17 @@ def _cut(body: int, tracks: Tracks, alignment: Alignment, maps: HeightMaps,
         return None
     if np.minimum(left, otherwise)[own].sum() > (1 - WORTH) * left[own].sum():
         return None
+    if _overlap(alignment, columns[own & ~apart], tracks.shifts_m[body, -1], columns[apart], best[-1]) > OVERLAP:
+        return None
     return columns[apart], best
+
+
+def _overlap(alignment: Alignment, one: np.ndarray, one_m: np.ndarray, other: np.ndarray, other_m: np.ndarray) -> float:
+    """Share of the smaller of two sets of columns that lay in the other one in the frame before, by their shifts [2]:
+    two objects do not, a single one that was matched in two ways does."""
+    before = [set(map(tuple, np.rint(alignment.xy[columns] - shift_m / alignment.voxel_m).astype(int).tolist()))
+              for columns, shift_m in ((one, one_m), (other, other_m))]
+    return len(before[0] & before[1]) / min(map(len, before))
 
 
 def _all_about(reach_m: float, step_m: float) -> np.ndarray:
