@@ -13,6 +13,7 @@ from occflow.jobs.reconstruction import held_out_frames, reconstruction
 from occflow.jobs.score import evaluate_run, forecast_log
 from occflow.jobs.sources import ensure_log, ensure_store
 from occflow.jobs.train import distill_mfd, train_autoencoder, train_teacher, with_autoencoder
+from occflow.occupancy.storage.forecast_file import load_forecasts
 
 FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.patches=512", "train.mean.steps=6",
              "train.mean.windows=1",
@@ -50,7 +51,7 @@ def test_report_has_every_row(folder, figure):
     assert [row["name"] for row in report["rows"]] == ["copy", "persistence", "tracked_velocity", "constant_velocity",
                                                        "true_motion", "teacher-10", "teacher-1", "student-central",
                                                        "student-1"]
-    assert [row["nfe"] for row in report["rows"]] == [0, 0, 0, 0, 0, 10, 1, 1]
+    assert [row["nfe"] for row in report["rows"]] == [0, 0, 0, 0, 0, 10, 1, 0, 1]
     assert report["protocol"] == "occworld-strict" and report["ego"] == "G"
     for row in report["rows"]:
         assert all(0 <= value <= 1 for value in row["iou"] + row["miou"])
@@ -61,7 +62,7 @@ def test_report_has_every_row(folder, figure):
 
 
 def test_a_report_from_raw_sweeps_lies_in_a_folder_of_its_own(folder):
-    """With a row of a car that perceives nothing, and none that is told boxes."""
+    """With a row of a car that perceives nothing, and none that is told boxes but the reference."""
     seen, perceived = (json.loads((folder / "run" / place / "report.json").read_text()) for place in ("", "lidar"))
     assert [row["name"] for row in perceived["rows"]] == [
         "persistence_raw", "copy", "persistence", "tracked_velocity", "constant_velocity", "true_motion", "teacher-10",
@@ -119,10 +120,19 @@ def test_a_real_recording(folder, drive, tmp_path):
     run_dir, table = forecast_log(config)
     report = json.loads((run_dir / "report.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
-    assert "student-1" in table and report["windows"]["count"] == 8
+    assert report["windows"]["count"] == 8 and "student-1" not in table and "ensembles" not in report
     assert table.splitlines()[-1].startswith("To believe here, from input `occupancy`: ")
-    assert {"regression", "teacher-1", "student-1"} <= set(rows)
+    assert list(rows)[-2:] == ["true_motion", "student-central"]
+    record = load_forecasts(run_dir / "forecast.npz")
+    assert "student-central" in record.forecasts and not record.samples
     assert rows["persistence"]["iou"][0] > 0.7 > rows["copy"]["iou"][0]
+    sampled = {**config, "forecast": {**config["forecast"], "samples": 3}}
+    run_dir, table = forecast_log(sampled)
+    report = json.loads((run_dir / "report.json").read_text())
+    assert [row["name"] for row in report["rows"]][-3:] == ["student-central", "teacher-1", "student-1"]
+    assert report["ensembles"]["samples"] == 3 and "student-1" in table.splitlines()[-1]
+    record = load_forecasts(run_dir / "forecast.npz")
+    assert {name: len(futures) for name, futures in record.samples.items()} == {"teacher-1": 3, "student-1": 3}
 
 
 @pytest.mark.chaotic

@@ -112,6 +112,23 @@ def test_the_sampler_of_both_futures_covers_them_and_the_mean_is_near_neither(tm
     assert rows["both"]["energy_distance"] == pytest.approx(2 * (1 / 3) - 4 / 6 * 2 / 3 - 2 / 3, abs=1e-6)
 
 
+class WhatHappened:
+    """A reference that is told the truth, as true motion is."""
+
+    name, nfe = "told", 0
+
+    def of_window(self, window: Window) -> Forecast:
+        return Forecast(window.truth)
+
+
+def test_a_reference_that_is_told_one_future_covers_that_one(tmp_path):
+    write_branches(tmp_path)
+    windows = branch_windows(SOURCE, tmp_path, [WindowKey("s", 0)])
+    found = evaluate_branches(SOURCE, windows, [WhatHappened(), Sampler("both", (LEFT,), (RIGHT,))], 4, 0)
+    rows = {row.pop("name"): row for row in found["rows"]}
+    assert rows["told"] == rows[RECORDED] and rows["told"]["parting_coverage"] == 0.5 < rows["both"]["parting_coverage"]
+
+
 def test_unusable_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="no branching futures of these windows"):
         branch_windows(SOURCE, tmp_path, [WindowKey("s", 0)])
