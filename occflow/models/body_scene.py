@@ -18,6 +18,7 @@ from occflow.occupancy.frame import OccupancyFrame
 NEAR_SHAPE, NEAR_STEP_M = (28, 16), 0.5  # of a body's view of itself, along its heading and across, about its centre
 AHEAD_SHAPE, AHEAD_STEP_M = (20, 20), 1.6  # of its view of the street
 AHEAD_BEHIND_M = 6.4  # of which so much lies behind its centre
+COARSER = 2  # columns of the grid along an edge of what it is looked up in
 DRIVABLE, MOVABLE = 11, 20  # the class, and the group of all classes that move
 GROUPS = (  # channels of the view of the street; a column shows what is in it, several groups if need be
     (DRIVABLE,), tuple(label for label in FLAT_CLASSES if label != DRIVABLE), MOVABLE_CLASSES,
@@ -102,8 +103,8 @@ def body_scene(history: tuple[OccupancyFrame, ...], bodies: Sequence[Body], grid
     near = torch.stack([_seen(_columns(frame, grid, [MOVABLE_CLASSES]), grid, invert(frame.world_from_grid) @ pose,
                               _points(NEAR_SHAPE, NEAR_STEP_M, NEAR_SHAPE[0] * NEAR_STEP_M / 2))[:, 0]
                         for frame, pose in zip(history, there.swapaxes(0, 1))], dim=1)
-    street = functional.avg_pool2d(_columns(present, grid, GROUPS), 2, ceil_mode=True, count_include_pad=False)
-    ahead = _seen(street, grid, in_grid, _points(AHEAD_SHAPE, AHEAD_STEP_M, AHEAD_BEHIND_M))
+    street = functional.avg_pool2d(_columns(present, grid, GROUPS), COARSER, ceil_mode=True, count_include_pad=False)
+    ahead = _seen(street, grid, in_grid, _points(AHEAD_SHAPE, AHEAD_STEP_M, AHEAD_BEHIND_M), COARSER)
     attributes = _attributes(bodies, present, grid, place, velocity, turn, there)
     as_tensor = [torch.from_numpy(one.astype(np.float32)) for one in (attributes, place, velocity)]
     return BodyScene(near, ahead, *as_tensor, torch.zeros(count, dtype=torch.int64), 1)
@@ -124,11 +125,12 @@ def _points(shape: tuple[int, int], step_m: float, behind_m: float) -> np.ndarra
     return np.stack(np.meshgrid(along, across, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def _seen(columns: Tensor, grid: VoxelGrid, grid_from_body: np.ndarray, points: np.ndarray) -> Tensor:
-    """Columns [1, C, X', Y'], which span the grid, at points [L * W, 2] of bodies [N, 4, 4] -> [N, C, L, W]."""
+def _seen(columns: Tensor, grid: VoxelGrid, grid_from_body: np.ndarray, points: np.ndarray, coarser: int = 1) -> Tensor:
+    """Columns [1, C, X', Y'], each of so many of the grid along an edge, at points [L * W, 2] of bodies [N, 4, 4] ->
+    [N, C, L, W]."""
     shape = NEAR_SHAPE if len(points) == NEAR_SHAPE[0] * NEAR_SHAPE[1] else AHEAD_SHAPE
     places = np.einsum("nij,kj->nki", grid_from_body[:, :2, :2], points) + grid_from_body[:, None, :2, 3]
-    extent_m = np.array(grid.shape[:2]) * grid.voxel_size_m
+    extent_m = np.array(columns.shape[2:]) * coarser * grid.voxel_size_m  # of an odd grid one column more
     scaled = 2 * (places - np.array(grid.origin_m)[:2]) / extent_m - 1
     wanted = torch.from_numpy(scaled[..., ::-1].astype(np.float32))  # grid_sample's first coordinate is the last axis
     seen = functional.grid_sample(columns, wanted[None], align_corners=False)[0]  # [C, N, L * W]
@@ -190,8 +192,7 @@ def join_scenes(scenes: Sequence[BodyScene]) -> BodyScene:
 def world_motions(bodies: Sequence[Body], offsets: np.ndarray) -> np.ndarray:
     """What takes bodies from where they are to offsets [N, F, 3] (along and across their heading, metres; turn,
     radians) in the plane: [N, F, 4, 4] in the world."""
-    poses = np.stack([body.world_from_body for body in bodies])[:, None]
-    back = np.stack([invert(body.world_from_body) for body in bodies])[:, None]
+    poses, back = _places(bodies)
     moved = poses @ planar_poses(offsets) @ back
     moved[(offsets == 0).all(axis=2)] = np.eye(4)  # exactly: what stands is part of the static world
     return moved
@@ -209,15 +210,19 @@ def planar_poses(offsets: np.ndarray) -> np.ndarray:
 
 def tracked_offsets(bodies: Sequence[Body], seconds: np.ndarray) -> np.ndarray:
     """Where bodies are after some seconds [F] if they go on as tracked, [N, F, 3], as in `world_motions`."""
-    poses = arcs(np.stack([body.velocity_m_per_s for body in bodies]),
-                 np.array([body.yaw_rate_rad_per_s for body in bodies]), seconds)
-    turn = np.array([body.yaw_rate_rad_per_s for body in bodies])[:, None] * np.asarray(seconds)
-    return np.concatenate([poses[..., :2, 3], turn[..., None]], axis=-1)
+    turn = np.array([body.yaw_rate_rad_per_s for body in bodies])
+    poses = arcs(np.array([body.velocity_m_per_s for body in bodies]).reshape(-1, 2), turn, seconds)
+    return np.concatenate([poses[..., :2, 3], (turn[:, None] * np.asarray(seconds))[..., None]], axis=-1)
 
 
 def offsets_of(bodies: Sequence[Body], motions: np.ndarray) -> np.ndarray:
     """The inverse of `world_motions` for motions [N, F, 4, 4] in the world: [N, F, 3]; nan stays nan."""
-    poses = np.stack([body.world_from_body for body in bodies])[:, None]
-    back = np.stack([invert(body.world_from_body) for body in bodies])[:, None]
+    poses, back = _places(bodies)
     moved = back @ motions @ poses
     return np.concatenate([moved[..., :2, 3], np.arctan2(moved[..., 1, 0], moved[..., 0, 0])[..., None]], axis=-1)
+
+
+def _places(bodies: Sequence[Body]) -> tuple[np.ndarray, np.ndarray]:
+    """Poses [N, 1, 4, 4] of bodies in the world, and their inverses."""
+    poses = np.array([body.world_from_body for body in bodies]).reshape(-1, 1, 4, 4)
+    return poses, np.array([invert(pose) for pose in poses[:, 0]]).reshape(poses.shape)

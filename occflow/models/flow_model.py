@@ -274,8 +274,7 @@ class FlowModel(nn.Module):
         if motions is not None:
             return moved_bodies(task, grid, motions, motions.condition.forecast.mean, touched)
         bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
-        followed = world_motions(bodies, tracked_offsets(bodies, task.seconds)) if bodies else \
-            np.zeros((0, len(task.targets), 4, 4))
+        followed = world_motions(bodies, tracked_offsets(bodies, task.seconds))
         return moved_as(task, grid, bodies, followed, touched)
 
     def about(self, task: Task, observation: Observation, condition: Condition, motion: Tensor

@@ -62,8 +62,9 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, pairs: Tensor, together: Tensor) -> Tensor:
         """tokens [N, C], pairs [N, N, PAIR_FEATURES], together [N, N] -> [N, C]."""
-        queries, keys, values = self.inputs(tokens).view(len(tokens), 3, self.heads, -1).permute(1, 2, 0, 3)
-        logits = queries @ keys.transpose(1, 2) / queries.shape[-1] ** 0.5 + self.bias(pairs).permute(2, 0, 1)
+        width = tokens.shape[1] // self.heads
+        queries, keys, values = self.inputs(tokens).view(-1, 3, self.heads, width).permute(1, 2, 0, 3)
+        logits = queries @ keys.transpose(1, 2) / width ** 0.5 + self.bias(pairs).permute(2, 0, 1)
         weights = logits.masked_fill(~together, float("-inf")).softmax(dim=2)
         return self.out((weights @ values).transpose(0, 1).flatten(1))
 
@@ -237,7 +238,6 @@ class MotionModel(nn.Module):
         without = self.velocity_field(condition.without_history(everywhere))
         return lambda x, t: torch.lerp(without(x, t), velocity(x, t), guidance)
 
-
     def one_step(self, noise: Tensor, condition: MotionCondition) -> Tensor:
         """The one-step sample eps - u(eps, 0, 1) [N, 3 F]."""
         zeros = noise.new_zeros(condition.layout.num_samples)
@@ -266,12 +266,10 @@ class BodyMotions:
         """Where a motion [N, 3 F] leads: [N, F, 3], as `body_scene.world_motions` takes it."""
         beyond = motion.double().cpu().numpy().reshape(len(self.bodies), len(self.seconds), PER_INSTANT).copy()
         beyond[..., 2] /= LEVER_M
-        return beyond + tracked_offsets(self.bodies, self.seconds) if self.bodies else beyond
+        return beyond + tracked_offsets(self.bodies, self.seconds)
 
     def moved(self, offsets: np.ndarray) -> np.ndarray:
         """The motions [N, F, 4, 4] in the world that lead to offsets [N, F, 3]."""
-        if not self.bodies:
-            return np.zeros((0, len(self.seconds), 4, 4))
         return world_motions(self.bodies, np.where(still(offsets)[:, None, None], 0.0, offsets))
 
 
@@ -286,7 +284,7 @@ def motion_of(bodies: tuple[Body, ...], offsets: np.ndarray, seconds: np.ndarray
     beyond = offsets - tracked_offsets(bodies, seconds)
     beyond[..., 2] = (beyond[..., 2] + np.pi) % (2 * np.pi) - np.pi
     beyond[..., 2] *= LEVER_M
-    return beyond.reshape(len(bodies), -1)
+    return beyond.reshape(len(bodies), PER_INSTANT * len(seconds))
 
 
 def shown_bodies(task: Task, grid: VoxelGrid) -> tuple[Body, ...]:

@@ -27,8 +27,6 @@ def true_motions(window: Window, bodies: tuple[Body, ...], grid: VoxelGrid) -> n
 
 def forced_motions(window: Window, motions: BodyMotions, grid: VoxelGrid) -> np.ndarray:
     """As `true_motions`, the central ones where no box tells."""
-    offsets = motions.offsets(motions.condition.forecast.mean)
-    if motions.bodies:
-        true = offsets_of(motions.bodies, true_motions(window, motions.bodies, grid))
-        offsets = np.where(np.isfinite(true), true, offsets)
-    return motions.moved(offsets)
+    central = motions.offsets(motions.condition.forecast.mean)
+    true = offsets_of(motions.bodies, true_motions(window, motions.bodies, grid))
+    return motions.moved(np.where(np.isfinite(true), true, central))

@@ -55,8 +55,6 @@ class BodyFeed(WindowFeed):
         window = self.windows.read(self.keys[index], "lidar" if rng.random() < self.perceived_share else None)
         bodies = shown_bodies(window.task, grid)
         scene = body_scene(window.history, bodies, grid)
-        if not bodies:
-            return BodyBatch(scene, torch.zeros(0, PER_INSTANT * len(window.truth)), torch.zeros(0)), 0
         offsets = offsets_of(bodies, true_motions(window, bodies, grid))
         motion = torch.from_numpy(motion_of(bodies, offsets, window.task.seconds)).float()
         return BodyBatch(scene, motion.nan_to_num(0.0), motion.isfinite()), len(bodies)
