@@ -16,7 +16,6 @@ from occflow.models.body_scene import body_scene, tracked_offsets, world_motions
 from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts, joined_sites, move_layout
 from occflow.models.motion import BodyMotions, MotionModel, MotionSettings, shown_bodies
 from occflow.models.networks import MeanForecast, MeanNetwork, TrunkSettings, VelocityNetwork
-from occflow.occupancy.bodies import Body
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.motion import advanced_bodies
 from occflow.occupancy.tasks import Target, Task
@@ -275,7 +274,7 @@ class FlowModel(nn.Module):
             return moved_bodies(task, grid, motions, motions.condition.forecast.mean, touched)
         bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
         followed = world_motions(bodies, tracked_offsets(bodies, task.seconds))
-        return moved_as(task, grid, bodies, followed, touched)
+        return moved_as(task, grid, [body.slots for body in bodies], followed, touched)
 
     def about(self, task: Task, observation: Observation, condition: Condition, motion: Tensor
               ) -> tuple[Observation, Condition]:
@@ -353,10 +352,10 @@ def join_observations(observations: list[Observation]) -> Observation:
                        tuple(frame for observation in observations for frame in observation.moved), joined("forced"))
 
 
-def moved_as(task: Task, grid: VoxelGrid, bodies: Sequence[Body], motions: np.ndarray,
+def moved_as(task: Task, grid: VoxelGrid, slots: list[np.ndarray], motions: np.ndarray,
              touched: Sequence[np.ndarray] | None = None) -> Frames:
-    """The present of a task at its targets, bodies moved by motions [N, F, 4, 4] in the world."""
-    slots = [body.slots for body in bodies]
+    """The present of a task at its targets, bodies, given by their `slots` in it, moved by motions [N, F, 4, 4] in the
+    world."""
     return tuple(advanced_bodies(task.present, grid, slots, motions[:, index], target.world_from_grid, target.stamp_s,
                                  None if touched is None else touched[index])
                  for index, target in enumerate(task.targets))
@@ -365,4 +364,4 @@ def moved_as(task: Task, grid: VoxelGrid, bodies: Sequence[Body], motions: np.nd
 def moved_bodies(task: Task, grid: VoxelGrid, motions: BodyMotions, motion: Tensor,
                  touched: Sequence[np.ndarray] | None = None) -> Frames:
     """The same by a motion [N, 3 F] of the networks."""
-    return moved_as(task, grid, motions.bodies, motions.world_motions(motion), touched)
+    return moved_as(task, grid, [body.slots for body in motions.bodies], motions.world_motions(motion), touched)

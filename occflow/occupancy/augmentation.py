@@ -75,14 +75,19 @@ def part_of(grid: VoxelGrid, first: tuple[int, int], size: tuple[int, int]) -> V
 
 def cropped(window: Window, grid: VoxelGrid, first: tuple[int, int], part: VoxelGrid) -> Window:
     """The window's frames, each in the same part of its own grid; boxes and observation masks are left out."""
-    return map_frames(window, lambda frame: cropped_frame(frame, grid, first, part), ())
+
+    def crop(frame: OccupancyFrame) -> OccupancyFrame:
+        inside = voxels_in(frame, grid, first, part)
+        index = grid.unflatten(frame.flat[inside]) - (*first, 0)
+        return replace(frame, flat=part.flatten(index), labels=frame.labels[inside], boxes=(), observed=None)
+
+    return map_frames(window, crop, ())
 
 
-def cropped_frame(frame: OccupancyFrame, grid: VoxelGrid, first: tuple[int, int], part: VoxelGrid) -> OccupancyFrame:
-    """As `cropped`, of one frame."""
-    index = grid.unflatten(frame.flat) - (*first, 0)
-    inside = ((index[:, :2] >= 0) & (index[:, :2] < part.shape[:2])).all(axis=1)
-    return replace(frame, flat=part.flatten(index[inside]), labels=frame.labels[inside], boxes=(), observed=None)
+def voxels_in(frame: OccupancyFrame, grid: VoxelGrid, first: tuple[int, int], part: VoxelGrid) -> np.ndarray:
+    """Which voxels of a frame lie in a part of its grid that begins at column `first`, [N] bool."""
+    index = grid.unflatten(frame.flat)[:, :2] - first
+    return ((index >= 0) & (index < part.shape[:2])).all(axis=1)
 
 
 def random_corner(grid: VoxelGrid, size: tuple[int, int], step: tuple[int, int],

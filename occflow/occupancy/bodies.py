@@ -41,12 +41,14 @@ class Body:
     Args:
         slots: places [N] of its voxels in the present's arrays.
         label: its class.
-        world_from_body: pose [4, 4] at the centre of its voxels, z up, x along its heading: where it goes, and of what
-            stands its longest side.
+        world_from_body: pose [4, 4] at the centre of its voxels, z as that of the present's grid, off the road, x along
+            its heading: where it goes, and of what stands its longest side.
         velocity_m_per_s: [2] along its x and y; zero where it stands, or nobody knows.
         yaw_rate_rad_per_s: its turn.
-        confidence: of velocity and turn, 0 (seen once, or every frame says something else) to 1.
-        centres_m: [P, 3] centre in the world at every instant of the history, nan where it was not found.
+        confidence: 0 (seen once, or not found in the frame before) to 1: how probably the velocity is right to 0.5 m/s
+            or a fifth of it, as often as it was on the drives that it was fitted to.
+        centres_m: [P, 3] centre of its present shape in the world at every instant of the history, nan where it was
+            not found.
     """
 
     slots: np.ndarray

@@ -23,7 +23,7 @@ from occflow.models.flow_model import (
 from occflow.models.layout import join_layouts
 from occflow.models.networks import MeanForecast
 from occflow.models.settings import crop_step
-from occflow.occupancy.augmentation import cropped, cropped_frame, mirrored, part_of, random_corner
+from occflow.occupancy.augmentation import cropped, mirrored, part_of, random_corner, voxels_in
 from occflow.occupancy.frame import Frames
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 from occflow.training.forcing import forced_motions
@@ -147,29 +147,40 @@ class ObservationFeed(WindowFeed):
                                    "lidar" if rng.random() < self.variety.perceived_share else None)
         if rng.random() < self.variety.mirrored_share:
             window = mirrored(window, grid)
-        bases = self._bases(window)
-        return self._part(window, bases, rng) if self.variety.crop_voxels else (window, grid, bases)
+        motions = self._motions(window)
+        if not self.variety.crop_voxels:
+            return window, grid, self._bases(window, grid, motions, np.ones(len(window.present.flat), dtype=bool))
+        part, region, shown = self._part(window, rng)
+        return part, region, self._bases(part, region, motions, shown)
 
-    def _bases(self, window: Window) -> tuple[Frames, Frames] | None:
-        """The present with its bodies moved to the targets as is foreseen, and as they truly moved; None where the
-        forecaster makes its base itself."""
+    def _motions(self, window: Window) -> tuple[list[np.ndarray], np.ndarray, np.ndarray] | None:
+        """The bodies of a whole window, by their places in its present, and what moves them to the targets, as is
+        foreseen and as they truly moved; None where the forecaster makes its base itself."""
         if self.forecaster.motion is None:
             return None
-        grid, motions = self.forecaster.settings.grid, self.forecaster.motions(window.task)
+        motions = self.forecaster.motions(window.task)
         central = motions.world_motions(motions.condition.forecast.mean)
-        true = forced_motions(window, motions, grid)
-        return (moved_as(window.task, grid, motions.bodies, central),
-                moved_as(window.task, grid, motions.bodies, true if self.variety.true_motions else central))
+        true = forced_motions(window, motions, self.forecaster.settings.grid)
+        return [body.slots for body in motions.bodies], central, true if self.variety.true_motions else central
 
-    def _part(self, window: Window, bases: tuple[Frames, Frames] | None, rng: np.random.Generator
-              ) -> tuple[Window, VoxelGrid, tuple[Frames, Frames] | None]:
-        """A random part of a window and of its bases, and its grid."""
+    def _bases(self, window: Window, region: VoxelGrid,
+               motions: tuple[list[np.ndarray], np.ndarray, np.ndarray] | None, shown: np.ndarray
+               ) -> tuple[Frames, Frames] | None:
+        """A present with its bodies moved to the targets: of a part of a window what it shows of them alone, for what
+        comes into its view is to be learnt. `shown`: [N] bool, voxels of the whole present that are in the part."""
+        if motions is None:
+            return None
+        places = np.cumsum(shown) - 1
+        slots = [places[one[shown[one]]] for one in motions[0]]
+        return tuple(moved_as(window.task, region, slots, moved) for moved in motions[1:])
+
+    def _part(self, window: Window, rng: np.random.Generator) -> tuple[Window, VoxelGrid, np.ndarray]:
+        """A random part of a window, its grid, and which voxels of the whole present it shows."""
         grid = self.forecaster.settings.grid
         size = tuple(min(self.variety.crop_voxels, cells) for cells in grid.shape[:2])
         first = random_corner(grid, size, crop_step(self.forecaster.settings), rng)
         part = part_of(grid, first, size)
-        cut = bases and tuple(tuple(cropped_frame(frame, grid, first, part) for frame in frames) for frames in bases)
-        return cropped(window, grid, first, part), part, cut
+        return cropped(window, grid, first, part), part, voxels_in(window.present, grid, first, part)
 
     def next(self, windows: int) -> Observation:
         """The next batch of `windows` windows."""
