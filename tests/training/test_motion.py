@@ -1,7 +1,6 @@
 """The trainings of the motions: what they are told, what they learn of it, and students of their flow."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,9 @@ from small_bodies import (
     SETTINGS,
     STANDING,
     TURNING,
+    Windows,
     disturbed,
+    feed_of,
     forecaster,
     motion_model,
     street,
@@ -32,7 +33,6 @@ from occflow.models.body_scene import AHEAD_SHAPE, GROUPS, NEAR_SHAPE, BodyScene
 from occflow.models.motion import LEVER_M, MotionModel, shown_bodies
 from occflow.occupancy.augmentation import MIRROR
 from occflow.occupancy.bodies import arcs
-from occflow.occupancy.windows import Window
 from occflow.training.distillation import distill, method_batch
 from occflow.training.engine import step_generator
 from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
@@ -43,22 +43,6 @@ from occflow.training.run import TrainingRun
 SECONDS = np.array([0.5, 1.0, 1.5])
 OPTIMISER = {"learning_rate": 1e-2, "warmup_steps": 5, "clip_norm": 1.0, "ema_decay": 0.9, "windows": 8}
 FLOW = {**OPTIMISER, "time_mean": 0.0, "time_scale": 1.0, "history_dropout": 0.0}
-
-
-class Source:
-    """Windows of the street; notes what kind of history it is asked for."""
-
-    def __init__(self, *windows: Window) -> None:
-        self.windows, self.asked, self.history = windows, [], 2
-        self.store = SimpleNamespace(grid=GRID)
-
-    def read(self, key: int, input_kind: str | None = None) -> Window:
-        self.asked.append(input_kind)
-        return self.windows[key]
-
-
-def feed_of(*windows: Window, perceived_share: float = 0.0) -> BodyFeed:
-    return BodyFeed(Source(*windows), list(range(len(windows))), 3, perceived_share)
 
 
 def name_of(place: np.ndarray) -> str:
@@ -166,7 +150,7 @@ class Toy(BodyFeed):
     ("bend"); or each stops, or goes on, as a coin decides ("choice"). Nothing is known of every fourth."""
 
     def __init__(self, kind: str) -> None:
-        super().__init__(Source(), [0], 0, 0.0)
+        super().__init__(Windows(()), [0], 0, 0.0)
         self.kind = kind
 
     def seek(self, draws: int) -> None:
@@ -258,7 +242,7 @@ def test_the_voxels_flow_learns_about_bodies_moved_as_they_truly_moved(true, cro
     """In a crop too; or about those that are foreseen, where that is asked for."""
     model, window = disturbed(forecaster(), 0.05), street()
     variety = Variety(crop_voxels=crop, true_motions=true)
-    observations = ObservationFeed(Source(window), [0], model, 3, variety)
+    observations = ObservationFeed(Windows((window,)), [0], model, 3, variety)
     shown, region, (foreseen, forced) = observations.window(0)
     assert region.shape[:2] == ((12, 12) if crop else GRID.shape[:2])
     observation = observations.get(0)
