@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from occflow.models.motion import MotionModel, MotionSettings
 from occflow.occupancy.bodies import Body
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
+from occflow.training.motion import BodyFeed
 
 CAR, ROAD = 4, 11
 SIZE_M = (4.0, 1.6, 1.6)
@@ -57,6 +59,28 @@ def street(names: Sequence[str] = tuple(PLACES), annotated: Sequence[str] | None
         frame = frame_of(boxes_at(seconds, names), np.eye(4), seconds)
         frames.append(replace(frame, boxes=boxes_at(seconds, names if annotated is None else annotated)))
     return Window.of(WindowKey("street", 0), tuple(frames[:2]), tuple(frames[2:]))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A source of windows by hand; notes what kind of history it is asked for."""
+
+    windows: tuple[Window, ...]
+    names_truth: bool = False
+    history: int = 2
+    store: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(grid=GRID))
+    asked: list = field(default_factory=list)
+
+    def keys(self, split: str, stride: int = 1) -> list[int]:
+        return list(range(len(self.windows)))[::stride]
+
+    def read(self, key: int, input_kind: str | None = None) -> Window:
+        self.asked.append(input_kind)
+        return self.windows[key]
+
+
+def feed_of(*windows: Window, perceived_share: float = 0.0) -> BodyFeed:
+    return BodyFeed(Windows(windows), list(range(len(windows))), 3, perceived_share)
 
 
 def body(pose: np.ndarray, velocity: Sequence[float] = (0.0, 0.0), turn: float = 0.0,

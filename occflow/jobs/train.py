@@ -34,7 +34,7 @@ from occflow.resources import pretrained_folder
 from occflow.training import motion as motion_training
 from occflow.training import teacher as teacher_training
 from occflow.training.autoencoder import train_autoencoder as autoencoder_training
-from occflow.training.distillation import distill
+from occflow.training.distillation import distill, student_of
 from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
 from occflow.training.processes import join_processes, rank, rank_zero_first, wait_for_all
 from occflow.training.run import TrainingRun
@@ -184,10 +184,12 @@ def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
     if forecaster.motion is None:
         return run, store, forecaster
     values, path = config["train"], run.run_dir / "motion.safetensors"
-    feed = configured_bodies(config, values, store)
     if path.exists():
-        load_weights(path, forecaster.motion, ("motion",), forecaster.settings)
-    elif feed is None or not feed.tells():
+        try:
+            load_weights(path, forecaster.motion, ("motion",), forecaster.settings)
+        except InputError as error:
+            raise InputError(f"{error}; without {path.name} it is trained anew") from None
+    elif (feed := configured_bodies(config, values, store)) is None or not feed.tells():
         print("no boxes to learn the motions of bodies from: they go on as they were tracked, or as the weights that "
               "training starts from have it", flush=True)
     else:
@@ -195,7 +197,8 @@ def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
             motion_training.train_motion_mean(forecaster.motion, feed, values["motion"], config["seed"], run)
         with run.timed("motion_flow"):
             motions = motion_training.MotionFeed(feed, forecaster.motion, config["seed"])
-            motion_training.train_motion_flow(forecaster.motion, motions, values["motion_flow"], config["seed"], run)
+            flow = {**values["motion_flow"], "history_dropout": values["teacher"]["history_dropout"]}  # one guidance
+            motion_training.train_motion_flow(forecaster.motion, motions, flow, config["seed"], run)
         save_once(path, forecaster.motion, "motion", forecaster.settings, config)
     run.forget("motion", "motion_flow")
     forecaster.motion.eval().requires_grad_(False)
@@ -256,17 +259,19 @@ def distill_teacher(config: Mapping) -> Path:
 
 def distil_motions(forecaster: FlowModel, method: Method, config: Mapping, run: TrainingRun) -> None:
     """Put a student in the place of the flow of motions, where there is one and a body to learn from."""
-    values, store = config["distill"], open_configured_store(config)
     if forecaster.motion is None:
         return
+    values, seed = config["distill"], config["seed"]
     title = f"{values['checkpoint']}_motion"
-    bodies, parts = configured_bodies(config, values, store), {**values, **values["motion"], "checkpoint": title}
+    bodies = configured_bodies(config, values, open_configured_store(config))
+    parts = {**values, **values["motion"], "checkpoint": title}
     if bodies is None:
         print("no bodies to distil the flow of motions with: its student stays the teacher's network", flush=True)
+        forecaster.motion.velocity = student_of(forecaster.motion, method, seed)
         return
     with run.timed(title):
-        feed = motion_training.MotionFeed(bodies, forecaster.motion, config["seed"] + 1)
-        forecaster.motion = distill(forecaster.motion, feed, method, parts, config["seed"], run)
+        feed = motion_training.MotionFeed(bodies, forecaster.motion, seed + 1)
+        forecaster.motion = distill(forecaster.motion, feed, method, parts, seed, run)
     forecaster.motion.requires_grad_(False)
 
 

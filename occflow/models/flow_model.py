@@ -261,6 +261,7 @@ class FlowModel(nn.Module):
         return Observation(layout, history_latents, base, target, moved,
                            None if forced is None else self.state_of(forced, layout.support, grid), motions, touched)
 
+    @torch.no_grad()
     def motions(self, task: Task, grid: VoxelGrid | None = None) -> BodyMotions:
         """The bodies of a task's present, and the central forecast of how they move."""
         grid = grid or self.settings.grid

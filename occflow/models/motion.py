@@ -198,10 +198,11 @@ class MotionCondition:
         return self.forecast.mean + self.forecast.scale * residual
 
     def without_history(self, dropped: Tensor) -> MotionCondition:
-        """What a network is shown where the history is dropped, [B] bool."""
+        """What a network is shown where the history is dropped, [B] bool: where bodies are, not how they moved."""
         rows, seen = dropped[self.sample][:, None], self.forecast
-        return replace(self, forecast=MeanForecast(seen.mean.masked_fill(rows, 0.0), seen.scale.masked_fill(rows, 1.0),
-                                                   seen.features.masked_fill(rows, 0.0)))
+        layout = replace(self.layout, velocity=self.layout.velocity.masked_fill(rows, 0.0))
+        return MotionCondition(layout, MeanForecast(seen.mean.masked_fill(rows, 0.0), seen.scale.masked_fill(rows, 1.0),
+                                                    seen.features.masked_fill(rows, 0.0)))
 
     @property
     def weight(self) -> Tensor:

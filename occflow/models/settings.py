@@ -14,6 +14,7 @@ from occflow.records import bounded, conform, one_line
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 1e-3, 60.0  # between frames: faster than any sensor, slower than any traffic
 MAX_KEEP_WITHIN = 100.0  # of latents that are bounded by 4
+MAX_FRAMES = 1000  # of a history or a horizon: minutes
 MAX_REACH_M_PER_S = 200.0  # nothing on a road moves farther in a second
 
 
@@ -62,6 +63,8 @@ def _refuse_unusable(settings: ModelSettings) -> None:
         raise ValueError(f"model.base: {one_line(repr(settings.base))} is not known; known: {', '.join(BASES)}")
     if settings.num_history < 1 or settings.num_horizon < 1:
         raise ValueError("data.history and data.horizon must be at least 1")
+    bounded(settings.num_history, MAX_FRAMES, "data.history")
+    bounded(settings.num_horizon, MAX_FRAMES, "data.horizon")
     motion = settings.motion
     if motion.blocks < 0 or min(motion.channels, motion.heads) < 1 or motion.channels % motion.heads:
         raise ValueError("model.motion: channels must be a multiple of heads, blocks not negative")

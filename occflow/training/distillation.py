@@ -102,17 +102,26 @@ def method_batch(batch: FlowBatch | MotionBatch, with_data: bool, progress: floa
     """The method's view of a batch; the true future is in it only `with_data`."""
     condition = batch.condition
     return Batch(condition.sample, tuple(condition.forecast.mean.shape), condition.layout.num_samples,
-                 condition.weight, batch.data if with_data else None, progress)
+                 batch.weight if with_data else condition.weight, batch.data if with_data else None, progress)
+
+
+def _with_parts(teacher: FlowModel | MotionModel, parts: Mapping | None, seed: int) -> nn.Module:
+    """A copy of the teacher's velocity network with parts around it, whose weights follow from the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return around(copy.deepcopy(teacher.velocity), parts).to(teacher.device)
+
+
+def student_of(teacher: FlowModel | MotionModel, method: Method, seed: int) -> nn.Module:
+    """The student that a method begins with: the teacher itself, with the method's parts around it."""
+    return _with_parts(teacher, method.student_network, seed).eval().requires_grad_(False)
 
 
 def starting_at(teacher: FlowModel | MotionModel, parts: Mapping | None, seed: int, values: Mapping,
                 betas: tuple[float, float], **changes) -> Trainer:
     """A network that starts at the teacher's velocity network, with parts around it, and its optimiser; `steps` 0 is a
-    constant rate. The parts' weights follow from the seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = around(copy.deepcopy(teacher.velocity), parts).to(teacher.device)
-    network.train().requires_grad_(True)
+    constant rate."""
+    network = _with_parts(teacher, parts, seed).train().requires_grad_(True)
     settings = OptimiserSettings.from_config(values, betas=betas, **changes)
     return Trainer(network, settings, decay=settings.steps > 0)
 

@@ -47,6 +47,11 @@ class FlowBatch:
     condition: Condition
     data: torch.Tensor
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """Of errors against the data, [N, C]."""
+        return self.condition.weight
+
 
 class WindowFeed:
     """Items by window, made once and kept in memory up to a bound; drawn in epochs.

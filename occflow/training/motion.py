@@ -128,6 +128,11 @@ class MotionBatch:
     data: Tensor
     known: Tensor
 
+    @property
+    def weight(self) -> Tensor:
+        """The condition's, zero of what is not known [N, 3 F]: of errors against the data."""
+        return self.condition.weight * self.known
+
 
 def train_motion_flow(model: MotionModel, feed: MotionFeed, values: Mapping, seed: int, run: TrainingRun) -> None:
     """Conditional flow matching of the residual about the frozen centre."""
@@ -136,8 +141,10 @@ def train_motion_flow(model: MotionModel, feed: MotionFeed, values: Mapping, see
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         batch, generator = feed.next(values["windows"]), step_generator(seed, step)
         t = logit_normal(values["windows"], generator, values["time_mean"], values["time_scale"])
-        loss = flow_matching_loss(model.velocity_field(batch.condition), batch.data, t.to(batch.data.device),
-                                  batch.condition.sample, generator, batch.condition.weight * batch.known)
+        dropped = torch.rand(values["windows"], generator=generator) < values["history_dropout"]
+        shown = batch.condition.without_history(dropped.to(batch.data.device))
+        loss = flow_matching_loss(model.velocity_field(shown), batch.data, t.to(batch.data.device),
+                                  batch.condition.sample, generator, batch.weight)
         return loss, {}
 
     model.velocity = train(run, "motion_flow", model.velocity, OptimiserSettings.from_config(values), loss_of_step,

@@ -13,7 +13,7 @@ from occflow.occupancy.windows import Window, WindowKey
 from occflow.training.feeding import ObservationFeed, Variety
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (8, 8, 4), 1.0)
-FORECASTER = SimpleNamespace(settings=SimpleNamespace(grid=GRID))  # all that a feed asks of it here
+FORECASTER = SimpleNamespace(settings=SimpleNamespace(grid=GRID), motion=None)  # all that a feed asks of it here
 
 
 @pytest.fixture()

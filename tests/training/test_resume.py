@@ -11,6 +11,7 @@ import torch
 from fuzzing.edits import edited
 from fuzzing.judging import digest
 from safetensors import SafetensorError
+from small_bodies import disturbed, feed_of, motion_model, street
 
 from occflow import weights_file
 from occflow.distill.flow_maps import TerminalVelocityMatching
@@ -22,6 +23,7 @@ from occflow.run_record import read_seconds
 from occflow.training.distillation import distill
 from occflow.training.engine import step_generator, train
 from occflow.training.feeding import FlowFeed, WindowFeed
+from occflow.training.motion import MotionFeed, train_motion_flow, train_motion_mean
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.run import ResumeState, TrainingRun
 from occflow.training.teacher import train_flow, train_mean, train_regression
@@ -242,6 +244,25 @@ def test_the_forecasters_trainings_resume_exactly(cut, small_settings, street_wi
     whole = job("whole")
     assert cut(lambda: job("cut"), updates)
     assert_same(job("cut"), whole)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+
+
+def trained_motions(folder) -> torch.nn.Module:
+    """Centre, flow and student of the motions, of windows that differ."""
+    model, run = disturbed(motion_model()), run_of(folder)
+    feed = feed_of(street(), street(annotated=("ahead", "standing")), street(names=("turning", "leaving")))
+    train_motion_mean(model, feed, {**MEAN, "steps": 4}, 0, run)
+    train_motion_flow(model, MotionFeed(feed, model, 0), {**FLOW, "steps": 4}, 0, run)
+    values = {**DISTILL, "checkpoint": "student_motion"}
+    return distill(model, MotionFeed(feed, model, 1), MeanFlowDistillation(steps=1), values, 0, run)
+
+
+def test_the_trainings_of_the_motions_resume_exactly(cut, tmp_path):
+    """Cut off in the midst of the centre's, then of the flow's, then of the distillation."""
+    whole = trained_motions(tmp_path / "whole")
+    for updates in (2, 4, 6):
+        assert cut(lambda updates=updates: trained_motions(tmp_path / "cut"), updates)
+    assert_same(trained_motions(tmp_path / "cut"), whole)
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
 
 
