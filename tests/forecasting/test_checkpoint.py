@@ -217,6 +217,37 @@ def test_no_edit_of_the_files_changes_what_is_loaded(saved, seed):
     assert refused > 40
 
 
+LATER = ("base", "keep_within", "stays", "motion")  # settings that older checkpoints do not name
+
+
+def test_what_was_written_before_there_were_motions_still_loads(saved, small_settings):
+    forecaster, path = saved
+    record, tensors = read_weights(path)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    record["settings"] = {name: value for name, value in record["settings"].items() if name not in LATER}
+    write_weights(path, tensors, record)
+    path.with_suffix(".json").unlink()
+    loaded = load_forecaster(path, ("teacher",))
+    assert loaded.settings == small_settings and loaded.motion is None
+    load_weights(path, FlowModel(small_settings), ("teacher",), small_settings)
+    bodies = dataclasses.replace(small_settings, base="bodies")
+    with pytest.raises(InputError, match="base: checkpoint tracked, configured bodies"):
+        load_weights(path, FlowModel(bodies), ("teacher",), bodies)
+
+
+@pytest.mark.parametrize("change", [{"num_history": HUGE}, {"num_horizon": HUGE}, {"motion.channels": HUGE},
+                                    {"motion.channels": 20, "motion.heads": 3}, {"motion.blocks": HUGE},
+                                    {"motion.blocks": -1}, {"motion.heads": 0}, {"stays": "yes"}, {"motion.fancy": 1},
+                                    {"stays": True}, {"motion.blocks": 1}])
+def test_what_a_forged_record_claims_of_the_motions_is_refused_in_one_line(small_settings, tmp_path, change):
+    settings, path = dataclasses.replace(small_settings, base="bodies"), tmp_path / "teacher.safetensors"
+    save_checkpoint(path, FlowModel(settings), "teacher", settings, {})
+    forge(path, **{f"settings.{name}": value for name, value in change.items()})
+    with pytest.raises(InputError) as error:
+        load_forecaster(path, ("teacher",))
+    assert str(path) in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
 def test_what_was_written_before_records_were_in_the_header_is_refused(saved):
     forecaster, path = saved
     save_file(forecaster.state_dict(), str(path))
