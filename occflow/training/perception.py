@@ -134,8 +134,14 @@ def train_perception(network: PerceptionNetwork, store: OccupancyStore, values: 
 
     trained = train(run, "perception", network, OptimiserSettings.from_config(values), loss_of_step,
                     samples=values["batch"], unit="sighting")
-    calibrate(trained, store, keys[::max(1, len(keys) // values["calibration_frames"])])
+    calibrate(trained, store, some_of(keys, values["calibration_frames"], seed))
     return trained
+
+
+def some_of(keys: list[tuple[str, int]], count: int, seed: int) -> list[tuple[str, int]]:
+    """At most `count` of these frames, drawn: every n-th may be the first of its drive, when nothing has been seen."""
+    drawn = np.random.default_rng(seed).choice(len(keys), min(count, len(keys)), replace=False)
+    return [keys[index] for index in sorted(drawn)]
 
 
 def calibrate(network: PerceptionNetwork, store: OccupancyStore, keys: list[tuple[str, int]]) -> None:

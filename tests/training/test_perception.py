@@ -30,6 +30,7 @@ from occflow.training.perception import (
     example,
     examples,
     perception_loss,
+    some_of,
     train_perception,
     varied,
 )
@@ -158,6 +159,16 @@ def test_the_threshold_is_the_best_of_all(seed):
     assert ((probabilities > THRESHOLDS[0]) & (probabilities < THRESHOLDS[-1])).mean() > 0.05
     scores = [((probabilities > level) & true).sum() / ((probabilities > level) | true).sum() for level in THRESHOLDS]
     assert network.threshold.item() == pytest.approx(THRESHOLDS[int(np.argmax(scores))])
+
+
+def test_the_threshold_is_set_by_frames_of_all_times_of_a_drive():
+    """Also where every n-th frame of the split is the first one of a drive."""
+    keys = [(f"scene-{number}", index) for number in range(240) for index in range(31)]
+    assert len({index for _, index in keys[::len(keys) // 60]}) == 1
+    drawn = some_of(keys, 60, seed=0)
+    assert len(set(drawn)) == len(drawn) == 60 and set(drawn) <= set(keys) and drawn == some_of(keys, 60, seed=0)
+    assert len({index for _, index in drawn}) > 20 and len({scene for scene, _ in drawn}) > 40
+    assert some_of(keys[:5], 60, seed=0) == keys[:5]
 
 
 def test_a_split_without_frames_and_a_store_without_sightings_are_one_line(tmp_path):
