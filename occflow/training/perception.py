@@ -13,6 +13,7 @@ from torch.nn import functional
 from occflow.errors import InputError
 from occflow.grid import FREE, NUM_CLASSES, OTHERS, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
+from occflow.models.lovasz import lovasz_jaccard
 from occflow.occupancy.sighting import Sighting, cell_grid
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.perception.network import PerceptionNetwork
@@ -21,8 +22,8 @@ from occflow.training.engine import step_rng, train
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.run import TrainingRun
 
-OCCUPANCY_WEIGHT = 4.0  # of its loss beside that of the classes, which starts ten times as large
-RAREST = 1e-5  # share of the voxels: a class that is rarer still weighs no more
+OCCUPANCY_WEIGHT = 4.0  # of its loss beside that of the classes, which starts four times as large
+NEGLIGIBLE = 0.01  # probabilities up to it are left out of the Jaccard distances: most voxels are surely free
 THINNED, MOST_THINNED = 0.3, 0.6  # share of the sightings that lose cells, and at most what share of these
 MIRRORED, REVERSED = 0.5, 0.2  # shares of the sightings that are mirrored left for right, and front for back
 THRESHOLDS = np.linspace(0.2, 0.7, 26)
@@ -86,47 +87,61 @@ def _of_cells(sighting: Sighting, chosen: np.ndarray, cells: np.ndarray) -> Sigh
                    youngest=sighting.youngest[chosen], oldest=sighting.oldest[chosen])
 
 
-def class_weights(store: OccupancyStore, keys: list[tuple[str, int]]) -> Tensor:
-    """[NUM_CLASSES] by the root of rarity, one on average over the voxels."""
-    counts = sum(np.bincount(store.frame(*key).labels, minlength=256)[:NUM_CLASSES] for key in keys[::5])
-    share = counts / max(1, counts.sum())
-    weights = 1 / np.sqrt(share + RAREST)
-    return torch.from_numpy(weights / max(RAREST, float((weights * share).sum()))).float()
+@dataclass(frozen=True)
+class PerceptionLoss:
+    """Cross-entropies of existence over all voxels and of the class over the occupied ones, and the Lovász surrogate
+    of the classes' mean Jaccard distance; scalars."""
+
+    existence: Tensor
+    classes: Tensor
+    jaccard: Tensor
+
+    def total(self, lovasz_weight: float) -> Tensor:
+        """What is minimised."""
+        return OCCUPANCY_WEIGHT * self.existence + self.classes + lovasz_weight * self.jaccard
 
 
-def perception_loss(logits: Tensor, classes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropies of existence over all voxels and of the class over the occupied ones.
+def perception_loss(logits: Tensor, classes: Tensor) -> PerceptionLoss:
+    """The loss; a class's Jaccard distance is that of the probability that a voxel is occupied by it, so that what is
+    wrongly filled or missed counts against the class.
 
     Args:
         logits: [B, X, Y, Z, NUM_CLASSES + 1]; classes: [B, X, Y, Z] int64, as in PerceptionExample.
-        weights: [NUM_CLASSES] of the classes.
     """
-    occupied = classes < NUM_CLASSES
+    labelled = classes < NUM_CLASSES
     existence = functional.binary_cross_entropy_with_logits(logits[..., FREE], (classes != FREE).float())
-    chosen, true = logits[..., :FREE][occupied], classes[occupied]
-    if not len(true):
-        return existence, logits.sum() * 0
-    return existence, functional.cross_entropy(chosen, true, weights, reduction="sum") / len(true)
+    if not labelled.any():
+        return PerceptionLoss(existence, logits.sum() * 0, logits.sum() * 0)
+    kinds = functional.cross_entropy(logits[..., :FREE][labelled], classes[labelled])
+    probability = logits[..., FREE].sigmoid()
+    doubted = labelled | ((classes == FREE) & (probability.detach() > NEGLIGIBLE))
+    joint = probability[doubted][:, None] * logits[..., :FREE][doubted].softmax(1)
+    return PerceptionLoss(existence, kinds, lovasz_jaccard(joint, classes[doubted], NEGLIGIBLE))
 
 
 def train_perception(network: PerceptionNetwork, store: OccupancyStore, values: Mapping, seed: int,
                      run: TrainingRun) -> PerceptionNetwork:
     """Fit the network to the training scenes' sightings; the moving average, with its threshold set, is returned."""
     keys, grid = examples(store, values["split"]), store.grid
-    weights = class_weights(store, keys).to(network.device)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = step_rng(seed, step)
         drawn = [varied(example(store, *keys[rng.integers(len(keys))]), grid, rng) for _ in range(values["batch"])]
         logits = network(as_input([one.sighting for one in drawn], grid).to(network.device)).float()
         classes = torch.from_numpy(np.stack([one.classes for one in drawn])).long().to(network.device)
-        existence, kinds = perception_loss(logits, classes, weights)
-        return OCCUPANCY_WEIGHT * existence + kinds, {"existence": existence.item(), "classes": kinds.item()}
+        loss = perception_loss(logits, classes)
+        return loss.total(values["lovasz_weight"]), {name: part.item() for name, part in vars(loss).items()}
 
     trained = train(run, "perception", network, OptimiserSettings.from_config(values), loss_of_step,
                     samples=values["batch"], unit="sighting")
-    calibrate(trained, store, keys[::max(1, len(keys) // values["calibration_frames"])])
+    calibrate(trained, store, some_of(keys, values["calibration_frames"], seed))
     return trained
+
+
+def some_of(keys: list[tuple[str, int]], count: int, seed: int) -> list[tuple[str, int]]:
+    """At most `count` of these frames, drawn: every n-th may be the first of its drive, when nothing has been seen."""
+    drawn = np.random.default_rng(seed).choice(len(keys), min(count, len(keys)), replace=False)
+    return [keys[index] for index in sorted(drawn)]
 
 
 def calibrate(network: PerceptionNetwork, store: OccupancyStore, keys: list[tuple[str, int]]) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from occflow.flow.solvers import sample_flow
 from occflow.logs.protocol import UNLABELLED
-from occflow.models.autoencoder import at_sites, lovasz_softmax
+from occflow.models.autoencoder import at_sites
 from occflow.models.flow_model import EMPTY, FlowModel, Voxels, corrected, join_observations
 from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.networks import MeanForecast, mean_loss
@@ -268,22 +268,6 @@ def test_no_patches(small_forecaster):
         sites, latents = small_forecaster.autoencoder.encode_repeating(nothing, nothing.keys)
         voxels, labels = small_forecaster.autoencoder.decode_repeating(sites, latents, nothing.shape)
     assert len(sites) == len(latents) == len(voxels) == len(labels) == 0
-
-
-def test_certain_predictions_cost_their_mean_jaccard_distance():
-    labels = torch.tensor([0, 0, 0, 2, 2, 2])
-    guessed = torch.tensor([0, 0, 2, 2, 2, 1])
-    logits = 100.0 * torch.nn.functional.one_hot(guessed, 3)
-    assert lovasz_softmax(logits, labels).item() == pytest.approx(((1 - 2 / 3) + (1 - 2 / 4)) / 2)
-
-
-def test_it_descends_along_its_gradient_as_the_gradient_says():
-    torch.manual_seed(0)
-    logits, labels = torch.randn(50, 4, requires_grad=True), torch.randint(4, (50,))
-    loss = lovasz_softmax(logits, labels)
-    loss.backward()
-    descent = (loss - lovasz_softmax(logits - logits.grad, labels)).item()
-    assert descent == pytest.approx(logits.grad.pow(2).sum().item(), rel=0.05) and descent > 0
 
 
 def voxels(**labels: int) -> Voxels:

@@ -10,11 +10,13 @@ from small_perception import SightedStreet, small_perception
 from small_sightings import random_sighting
 
 from occflow.errors import InputError
+from occflow.eval.iou import IoUCounts
 from occflow.eval.perceived import quality
-from occflow.grid import FREE, NUM_CLASSES, OTHERS, VoxelGrid
+from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.logs.nuscenes import NuScenesLog
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.building.build import build_store
+from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.sighting import CELLS
 from occflow.perception.network import OUTPUTS, PerceptionNetwork, PerceptionSettings
@@ -25,17 +27,17 @@ from occflow.training.perception import (
     THRESHOLDS,
     PerceptionExample,
     calibrate,
-    class_weights,
     example,
     examples,
     perception_loss,
+    some_of,
     train_perception,
     varied,
 )
 from occflow.training.run import TrainingRun
 
 VALUES = {"split": "train", "steps": 6, "batch": 2, "learning_rate": 3e-3, "warmup_steps": 2, "clip_norm": 5.0,
-          "ema_decay": 0.9, "calibration_frames": 3}
+          "ema_decay": 0.9, "lovasz_weight": 1.0, "calibration_frames": 3}
 GRID = VoxelGrid((-2.0, -2.0, -1.0), (6, 5, 3), 0.8)
 CAR, ROAD = 4, 11
 
@@ -95,19 +97,40 @@ def test_an_example_is_the_same_for_the_same_numbers(seen):
 
 def test_the_loss_in_closed_form():
     """Four voxels: a car, a road, free, and one whose class nobody knows."""
-    logits, weights = torch.zeros(1, 4, 1, 1, OUTPUTS), torch.ones(NUM_CLASSES)
+    logits = torch.zeros(1, 4, 1, 1, OUTPUTS)
     classes = torch.tensor([CAR, ROAD, FREE, UNLABELLED]).view(1, 4, 1, 1)
-    existence, kinds = perception_loss(logits, classes, weights)
-    assert existence.item() == pytest.approx(math.log(2)) and kinds.item() == pytest.approx(math.log(NUM_CLASSES))
+    loss = perception_loss(logits, classes)
+    assert loss.existence.item() == pytest.approx(math.log(2)) and loss.classes.item() == pytest.approx(
+        math.log(NUM_CLASSES))
     logits[0, :, 0, 0, FREE] = torch.tensor([2.0, -1.0, 0.5, 3.0])  # of being occupied
     logits[0, 0, 0, 0, CAR], logits[0, 1, 0, 0, CAR] = 5.0, 5.0
-    weights[CAR], weights[ROAD] = 3.0, 0.5
-    existence, kinds = perception_loss(logits, classes, weights)
+    loss = perception_loss(logits, classes)
     wanted = [math.log1p(math.exp(-2.0)), math.log1p(math.exp(1.0)), math.log1p(math.exp(0.5)),
               math.log1p(math.exp(-3.0))]
-    assert existence.item() == pytest.approx(sum(wanted) / 4)
+    assert loss.existence.item() == pytest.approx(sum(wanted) / 4)
     normaliser = math.log(math.exp(5.0) + NUM_CLASSES - 1)
-    assert kinds.item() == pytest.approx((3.0 * (normaliser - 5.0) + 0.5 * normaliser) / 2)
+    assert loss.classes.item() == pytest.approx(((normaliser - 5.0) + normaliser) / 2)
+    assert loss.total(2.0).item() == pytest.approx(
+        training.OCCUPANCY_WEIGHT * loss.existence.item() + loss.classes.item() + 2 * loss.jaccard.item())
+
+
+def test_where_it_is_certain_the_loss_is_the_mean_jaccard_distance_of_the_frame():
+    """As the evaluation counts it: what is filled where nothing is and what is missed count against their class; a
+    voxel whose class nobody knows counts for none."""
+    rng = np.random.default_rng(0)
+    said, true = (np.where(rng.random(300) < 0.5, FREE, rng.choice([CAR, ROAD, 16], 300)) for _ in range(2))
+    said = np.where(rng.random(300) < 0.6, true, said)
+    logits = torch.zeros(1, 300, 1, 1, OUTPUTS)
+    logits[0, :, 0, 0, FREE] = torch.from_numpy(np.where(said == FREE, -50.0, 50.0))
+    logits[0, np.arange(300), 0, 0, np.minimum(said, FREE - 1)] = 100.0
+    counts = IoUCounts(1)
+    frames = [OccupancyFrame.from_dense(one.reshape(300, 1, 1), np.eye(4)) for one in (said, true)]
+    counts.add(0, *frames)
+    wanted = 1 - counts.miou(released_rule=False)[0]
+    classes = torch.from_numpy(true).view(1, 300, 1, 1)
+    assert 0.2 < wanted < 0.8 and perception_loss(logits, classes).jaccard.item() == pytest.approx(wanted, abs=1e-5)
+    unknown = torch.cat([classes, torch.full_like(classes, UNLABELLED)], dim=1)
+    assert perception_loss(logits.repeat(1, 2, 1, 1, 1), unknown).jaccard.item() == pytest.approx(wanted, abs=1e-5)
 
 
 def test_where_nobody_knows_the_class_existence_alone_is_learnt():
@@ -115,23 +138,12 @@ def test_where_nobody_knows_the_class_existence_alone_is_learnt():
     one = example(store, "street", 0)
     assert set(np.unique(one.classes)) == {FREE, UNLABELLED}
     logits = torch.zeros(1, *store.grid.shape, OUTPUTS, requires_grad=True)
-    existence, kinds = perception_loss(logits, torch.from_numpy(one.classes).long()[None], torch.ones(NUM_CLASSES))
-    (existence + kinds).backward()
-    assert kinds.item() == 0 and not logits.grad[..., :FREE].any() and logits.grad[..., FREE].all()
+    loss = perception_loss(logits, torch.from_numpy(one.classes).long()[None])
+    loss.total(1.0).backward()
+    assert loss.classes.item() == loss.jaccard.item() == 0
+    assert not logits.grad[..., :FREE].any() and logits.grad[..., FREE].all()
     labelled = example(SightedStreet(), "street", 0)
     assert {CAR, ROAD} < set(np.unique(labelled.classes)) and UNLABELLED not in labelled.classes
-
-
-def test_class_weights_are_one_on_average_and_rare_classes_weigh_more():
-    store = SightedStreet(num=11)
-    keys = examples(store, "train")
-    weights = class_weights(store, keys).numpy()
-    counts = sum(np.bincount(store.frame(*key).labels, minlength=NUM_CLASSES) for key in keys[::5])
-    assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
-    assert weights[CAR] > weights[ROAD] and np.isfinite(weights).all()
-    assert weights[CAR] / weights[ROAD] == pytest.approx(math.sqrt(counts[ROAD] / counts[CAR]), rel=1e-2)
-    unlabelled = class_weights(SightedStreet(labelled=False), keys[:1]).numpy()
-    assert np.isfinite(unlabelled).all() and unlabelled[OTHERS] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -147,6 +159,16 @@ def test_the_threshold_is_the_best_of_all(seed):
     assert ((probabilities > THRESHOLDS[0]) & (probabilities < THRESHOLDS[-1])).mean() > 0.05
     scores = [((probabilities > level) & true).sum() / ((probabilities > level) | true).sum() for level in THRESHOLDS]
     assert network.threshold.item() == pytest.approx(THRESHOLDS[int(np.argmax(scores))])
+
+
+def test_the_threshold_is_set_by_frames_of_all_times_of_a_drive():
+    """Also where every n-th frame of the split is the first one of a drive."""
+    keys = [(f"scene-{number}", index) for number in range(240) for index in range(31)]
+    assert len({index for _, index in keys[::len(keys) // 60]}) == 1
+    drawn = some_of(keys, 60, seed=0)
+    assert len(set(drawn)) == len(drawn) == 60 and set(drawn) <= set(keys) and drawn == some_of(keys, 60, seed=0)
+    assert len({index for _, index in drawn}) > 20 and len({scene for scene, _ in drawn}) > 40
+    assert some_of(keys[:5], 60, seed=0) == keys[:5]
 
 
 def test_a_split_without_frames_and_a_store_without_sightings_are_one_line(tmp_path):
@@ -172,7 +194,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(cut, tmp_path, updates):
     assert not any(torch.equal(start[name], whole[name]) for name in ("stem.1.running_mean", "head.2.weight"))
     figures = [[{name: value for name, value in json.loads(line).items() if "second" not in name}
                 for line in (tmp_path / name / "stats.jsonl").read_text().splitlines()] for name in ("whole", "cut")]
-    assert figures[0] == figures[1] and {"loss", "existence", "classes"} < set(figures[0][-1])
+    assert figures[0] == figures[1] and {"loss", "existence", "classes", "jaccard"} < set(figures[0][-1])
 
 
 TOWN = {"train_scenes": 5, "val_scenes": 3, "duration_s": 5.0, "keyframe_hz": 2, "sweep_hz": 4, "beams": 16,
