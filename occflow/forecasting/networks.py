@@ -137,7 +137,11 @@ class NetworkForecaster:
         condition, start = encoded.condition, self.encoder.now_ms()
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(condition.forecast.mean.shape, generator=generator).to(self.model.device)
-        observation, condition = self._moved(encoded, generator)
+        observation = encoded.observation
+        if self.nfe:  # a centre has the central motions
+            observation, condition = self.model.drawn(
+                encoded.task, observation, condition,
+                lambda drawn, motions: self._residual(drawn, motions, self.model.motion), generator)
         state = self._state(noise, condition)
         flowed = self.encoder.now_ms()
         decode, base_ms = (encoded.decode, encoded.base_ms) if observation is encoded.observation else \
@@ -145,15 +149,6 @@ class NetworkForecaster:
         frames = decode(state)
         decode_ms = base_ms + self.encoder.now_ms() - flowed  # the base too: one sample alone takes it
         return Forecast(frames, {"encode": encoded.encode_ms, "flow": flowed - start, "decode": decode_ms})
-
-    def _moved(self, encoded: EncodedTask, generator: torch.Generator) -> tuple[Observation, Condition]:
-        """The observation and condition of one sample of how bodies move; the central ones where none is drawn."""
-        motions = encoded.observation.motions
-        if not self.nfe or motions is None or not motions.bodies:
-            return encoded.observation, encoded.condition
-        noise = torch.randn(motions.condition.forecast.mean.shape, generator=generator).to(self.model.device)
-        motion = motions.condition.state(self._residual(noise, motions.condition, self.model.motion))
-        return self.model.about(encoded.task, encoded.observation, encoded.condition, motion)
 
     def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The state that is made of `noise` [N, S]."""

@@ -189,7 +189,7 @@ def join_scenes(scenes: Sequence[BodyScene]) -> BodyScene:
     return BodyScene(**joined, sample=sample, num_samples=int(before[-1]))
 
 
-def world_motions(bodies: Sequence[Body], offsets: np.ndarray) -> np.ndarray:
+def motions_to(bodies: Sequence[Body], offsets: np.ndarray) -> np.ndarray:
     """What takes bodies from where they are to offsets [N, F, 3] (along and across their heading, metres; turn,
     radians) in the plane: [N, F, 4, 4] in the world."""
     poses, back = _places(bodies)
@@ -209,14 +209,14 @@ def planar_poses(offsets: np.ndarray) -> np.ndarray:
 
 
 def tracked_offsets(bodies: Sequence[Body], seconds: np.ndarray) -> np.ndarray:
-    """Where bodies are after some seconds [F] if they go on as tracked, [N, F, 3], as in `world_motions`."""
+    """Where bodies are after some seconds [F] if they go on as tracked, [N, F, 3], as in `motions_to`."""
     turn = np.array([body.yaw_rate_rad_per_s for body in bodies])
     poses = arcs(np.array([body.velocity_m_per_s for body in bodies]).reshape(-1, 2), turn, seconds)
     return np.concatenate([poses[..., :2, 3], (turn[:, None] * np.asarray(seconds))[..., None]], axis=-1)
 
 
 def offsets_of(bodies: Sequence[Body], motions: np.ndarray) -> np.ndarray:
-    """The inverse of `world_motions` for motions [N, F, 4, 4] in the world: [N, F, 3]; nan stays nan."""
+    """The inverse of `motions_to` for motions [N, F, 4, 4] in the world: [N, F, 3]; nan stays nan."""
     poses, back = _places(bodies)
     moved = back @ motions @ poses
     return np.concatenate([moved[..., :2, 3], np.arctan2(moved[..., 1, 0], moved[..., 0, 0])[..., None]], axis=-1)

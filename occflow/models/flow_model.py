@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, AutoencoderSettings, at_sites
-from occflow.models.body_scene import body_scene, tracked_offsets, world_motions
+from occflow.models.body_scene import body_scene
 from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts, joined_sites, move_layout
-from occflow.models.motion import BodyMotions, MotionModel, MotionSettings, shown_bodies
+from occflow.models.motion import BodyMotions, MotionCondition, MotionModel, MotionSettings, shown_bodies
 from occflow.models.networks import MeanForecast, MeanNetwork, TrunkSettings, VelocityNetwork
+from occflow.occupancy.bodies import world_motions
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.motion import advanced_bodies
 from occflow.occupancy.tasks import Target, Task
@@ -274,8 +275,23 @@ class FlowModel(nn.Module):
         if motions is not None:
             return moved_bodies(task, grid, motions, motions.condition.forecast.mean, touched)
         bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
-        followed = world_motions(bodies, tracked_offsets(bodies, task.seconds))
+        followed = world_motions(bodies, task.seconds).swapaxes(0, 1)
         return moved_as(task, grid, [body.slots for body in bodies], followed, touched)
+
+    def drawn(self, task: Task, observation: Observation, condition: Condition,
+              draw: Callable[[Tensor, MotionCondition], Tensor], generator: torch.Generator
+              ) -> tuple[Observation, Condition]:
+        """An observed window and its condition for one sample of how its bodies move; itself where it has none.
+
+        Args:
+            draw: makes standardised motions [N, 3 F] of noise.
+        """
+        motions = observation.motions
+        if motions is None or not motions.bodies:
+            return observation, condition
+        noise = torch.randn(motions.condition.forecast.mean.shape, generator=generator).to(self.device)
+        motion = motions.condition.state(draw(noise, motions.condition))
+        return self.about(task, observation, condition, motion)
 
     def about(self, task: Task, observation: Observation, condition: Condition, motion: Tensor
               ) -> tuple[Observation, Condition]:

@@ -24,8 +24,8 @@ from occflow.models.body_scene import (
     PAIR_FEATURES,
     BodyScene,
     attribute_names,
+    motions_to,
     tracked_offsets,
-    world_motions,
 )
 from occflow.models.networks import EMBEDDING_CHANNELS, MeanForecast
 from occflow.occupancy.bodies import Body, tracked_bodies
@@ -265,14 +265,14 @@ class BodyMotions:
         return self.moved(self.offsets(motion))
 
     def offsets(self, motion: Tensor) -> np.ndarray:
-        """Where a motion [N, 3 F] leads: [N, F, 3], as `body_scene.world_motions` takes it."""
+        """Where a motion [N, 3 F] leads: [N, F, 3], as `body_scene.motions_to` takes it."""
         beyond = motion.double().cpu().numpy().reshape(len(self.bodies), len(self.seconds), PER_INSTANT).copy()
         beyond[..., 2] /= LEVER_M
         return beyond + tracked_offsets(self.bodies, self.seconds)
 
     def moved(self, offsets: np.ndarray) -> np.ndarray:
         """The motions [N, F, 4, 4] in the world that lead to offsets [N, F, 3]."""
-        return world_motions(self.bodies, np.where(still(offsets)[:, None, None], 0.0, offsets))
+        return motions_to(self.bodies, np.where(still(offsets)[:, None, None], 0.0, offsets))
 
 
 def still(offsets: np.ndarray) -> np.ndarray:

@@ -160,11 +160,8 @@ class StreamNetwork:
             return condition.state(torch.zeros_like(mean)), observation
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(mean.shape, generator=generator).to(self.model.device)
-        motions = observation.motions
-        if motions is not None and motions.bodies:
-            drawn = torch.randn(motions.condition.forecast.mean.shape, generator=generator).to(self.model.device)
-            motion = motions.condition.state(self.model.motion.one_step(drawn, motions.condition))
-            observation, condition = self.model.about(task, observation, condition, motion)
+        observation, condition = self.model.drawn(
+            task, observation, condition, lambda *drawn: self.model.motion.one_step(*drawn), generator)
         return condition.state(self.model.one_step(noise, condition)), observation
 
     def _finish(self) -> None:

@@ -24,9 +24,9 @@ from occflow.models.body_scene import (
     body_scene,
     join_scenes,
     mirrored_scene,
+    motions_to,
     offsets_of,
     tracked_offsets,
-    world_motions,
 )
 from occflow.models.motion import BodyMotions, motion_of
 from occflow.occupancy.augmentation import MIRROR, mirrored
@@ -56,10 +56,10 @@ AHEAD_PLACES = view_places(AHEAD_SHAPE, AHEAD_STEP_M, AHEAD_BEHIND_M)
 
 
 @given(st.lists(st.tuples(angles, st.floats(-30, 30), st.floats(-30, 30), angles), min_size=1, max_size=4), angles)
-def test_world_motions_and_offsets_are_inverse(cases, turn):
+def test_motions_to_and_offsets_are_inverse(cases, turn):
     bodies = [body(planar_pose(x, y, yaw, 0.7)) for yaw, x, y, _ in cases]
     offsets = np.array([[(x, -y, angle), (y, x, turn)] for _, x, y, angle in cases])
-    motions = world_motions(bodies, offsets)
+    motions = motions_to(bodies, offsets)
     assert np.allclose(offsets_of(bodies, motions), offsets, atol=1e-9)
     for one, motion, (along, across, angle) in zip(bodies, motions[:, 1], offsets[:, 1]):
         assert np.allclose(motion @ one.world_from_body, one.world_from_body @ planar_pose(along, across, angle))
@@ -67,7 +67,7 @@ def test_world_motions_and_offsets_are_inverse(cases, turn):
 
 def test_what_stands_has_exactly_the_identity_and_the_unknown_stays_so():
     bodies = [body(planar_pose(3.3, 100.1, 0.7))]
-    motions = world_motions(bodies, np.array([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]]))
+    motions = motions_to(bodies, np.array([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]]))
     assert np.array_equal(motions[0, 0], np.eye(4)) and not np.array_equal(motions[0, 1], np.eye(4))
     motions[0, 1] = np.nan
     assert np.isnan(offsets_of(bodies, motions)[0, 1]).all() and np.isfinite(offsets_of(bodies, motions)[0, 0]).all()
@@ -81,7 +81,7 @@ def test_a_track_goes_on_as_the_ego_does(speed, sideways, turn, yaw):
     expected = extrapolated_poses(past, np.array([-0.5, 0.0]), SECONDS)
     one = body(now, (speed, sideways), turn)
     assert np.allclose(one.poses(SECONDS), expected, atol=1e-6)
-    motions = world_motions([one], tracked_offsets([one], SECONDS))[0]
+    motions = motions_to([one], tracked_offsets([one], SECONDS))[0]
     assert np.allclose(motions @ now, expected, atol=1e-6)
 
 
@@ -228,6 +228,6 @@ def test_nothing_that_moves_is_no_special_case():
     assert mirrored_scene(scene, torch.tensor([True]), 2).pairs().shape == (0, 0, 6)
     motions = BodyMotions((), SECONDS, condition)
     assert motions.world_motions(noise).shape == (0, 3, 4, 4)
-    assert world_motions([], np.zeros((0, 3, 3))).shape == (0, 3, 4, 4)
+    assert motions_to([], np.zeros((0, 3, 3))).shape == (0, 3, 4, 4)
     assert tracked_offsets([], SECONDS).shape == offsets_of([], np.zeros((0, 3, 4, 4))).shape == (0, 3, 3)
     assert motion_of((), np.zeros((0, 3, 3)), SECONDS).shape == (0, 9)
