@@ -36,7 +36,6 @@ PER_INSTANT = 3  # numbers of a motion at an instant
 LEVER_M = 2.0  # a turn is told as metres at so far from the centre, about half a car
 MIN_SCALE_M, MAX_SCALE_M = 0.03, 12.0
 FIRST_SCALE_M_PER_S = 0.3  # standard deviation of an untrained network, a second ahead
-NEAR_M = 0.5  # about a voxel: beyond it being farther off counts less and less
 SOFTENING_M = 0.05  # below which a distance is squared, so that it has a slope
 STILL_M = 0.4  # a body that never moves farther stays exactly where it is
 MOST_BODIES = 256  # of a window are shown to the networks, the largest; all others go on as tracked
@@ -304,14 +303,14 @@ def motion_loss(forecast: MeanForecast, motion: Tensor, known: Tensor, scale_wei
     Args:
         motion: [N, 3 F] true ones; known: [N, 3 F] bool where they are.
 
-    A distance counts by its logarithm from NEAR_M on: a body that is a length off is as wrong as one that is two, and
-    between two futures the minimum is at one of them, where the mean would go in between (cf. `networks.mean_loss`).
+    The distance at an instant is not squared: its minimum is the spatial median of what is possible, which stays at one
+    of two futures where the mean goes in between (as `networks.mean_loss`). Its logarithm, which would stay there the
+    more, does not get away from the track (docs/motions.md).
     """
     known = known.to(forecast.mean)
     error = torch.where(known > 0, forecast.mean - motion, 0.0)
     likelihood = (error.detach() ** 2 / (2 * forecast.scale**2) + forecast.scale.log()) * known
     squares = error.view(len(error), -1, PER_INSTANT).square().sum(dim=2)
     instants = known.view(len(error), -1, PER_INSTANT)[..., 0]
-    distance = (squares + SOFTENING_M**2).sqrt()
-    off = (NEAR_M * (distance / NEAR_M).log1p() * instants).sum() / instants.sum().clamp(min=1)
+    off = ((squares + SOFTENING_M**2).sqrt() * instants).sum() / instants.sum().clamp(min=1)
     return off + scale_weight * likelihood.sum() / known.sum().clamp(min=1)
