@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,24 +13,33 @@ from fuzzing.judging import Kind
 from small_forecaster import SMALL_SETTINGS
 from small_perception import small_perception
 
-from occflow.forecasting.checkpoint import load_forecaster, load_perception, load_weights, save_checkpoint
+from occflow.forecasting.checkpoint import (
+    PART_SETTINGS,
+    load_forecaster,
+    load_perception,
+    load_weights,
+    save_checkpoint,
+)
 from occflow.forecasting.rows import rows_of
 from occflow.models.flow_model import FlowModel
+from occflow.models.motion import MotionSettings
 from occflow.models.student_networks import PosteriorNetwork
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.run import ResumeState, TrainingRun
 
 STEPS = 30  # of the interrupted training
+SETTINGS = replace(SMALL_SETTINGS, base="bodies", stays=True, motion=MotionSettings(8, 1, 2))
 
 
 def _checkpoint(kind: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         torch.manual_seed(0)
-        forecaster, path = FlowModel(SMALL_SETTINGS), folder / f"{kind}.safetensors"
+        forecaster, path = FlowModel(SETTINGS), folder / f"{kind}.safetensors"
         if kind == "student":
             forecaster.velocity = PosteriorNetwork(forecaster.velocity)
-        module = forecaster.autoencoder if kind == "autoencoder" else forecaster
-        save_checkpoint(path, module, kind, SMALL_SETTINGS, {"seed": 0, "distill": {"method": "mfd"}})
+            forecaster.motion.velocity = PosteriorNetwork(forecaster.motion.velocity)
+        module = getattr(forecaster, kind) if kind in PART_SETTINGS else forecaster
+        save_checkpoint(path, module, kind, SETTINGS, {"seed": 0, "distill": {"method": "mfd"}})
         return path
     return write
 
@@ -53,14 +63,15 @@ def _read_forecaster(path: Path) -> object:
     """A forecaster as tools load it, and the rows of an evaluation."""
     path = path.with_suffix(".safetensors")
     model = load_forecaster(path, ("teacher", "student"))
-    rows = rows_of(path, SMALL_SETTINGS, (), (1, 2))
+    rows = rows_of(path, SETTINGS, (), (1, 2))
     return model.settings, model.state_dict(), str(model.velocity), [(row.name, row.nfe) for row in rows]
 
 
-def _read_autoencoder(path: Path) -> object:
-    autoencoder = FlowModel(SMALL_SETTINGS).autoencoder
-    load_weights(path.with_suffix(".safetensors"), autoencoder, ("autoencoder",), SMALL_SETTINGS)
-    return autoencoder.state_dict()
+def _read_part(path: Path) -> object:
+    path = path.with_suffix(".safetensors")
+    part = getattr(FlowModel(SETTINGS), path.stem)
+    load_weights(path, part, (path.stem,), SETTINGS)
+    return part.state_dict()
 
 
 def _training(run_dir: Path) -> tuple[ResumeState, Trainer]:
@@ -115,7 +126,9 @@ KINDS = (
          told=("bytes", "safetensors")),
     Kind("student record", _record_of("student"), _read_forecaster, ("json", "text", "bytes"),
          told=("json", "text", "bytes")),
-    Kind("autoencoder weights", _checkpoint("autoencoder"), _read_autoencoder, ("bytes", "safetensors"),
+    Kind("autoencoder weights", _checkpoint("autoencoder"), _read_part, ("bytes", "safetensors"),
+         told=("bytes", "safetensors")),
+    Kind("motion weights", _checkpoint("motion"), _read_part, ("bytes", "safetensors"),
          told=("bytes", "safetensors")),
     Kind("perception weights", _write_perception, _read_perception, ("bytes", "safetensors"),
          told=("bytes", "safetensors")),
