@@ -222,8 +222,8 @@ def test_a_short_training_sees_more_than_the_raw_voxels(town, tmp_path, figure):
     frames = examples(town, "val")
     found = quality(trained, town, frames)
     raw, perceived = found["raw"], found["perceived"]
-    figure("IoU beyond the raw voxels'", perceived["iou"] - raw["iou"], above=0.0)  # 0.22 to 0.32 over eight seeds
-    figure("mIoU beyond the raw voxels'", perceived["miou"] - raw["miou"], above=0.0)  # 0.15 to 0.23
+    figure("IoU beyond the raw voxels'", perceived["iou"] - raw["iou"], above=0.0)  # 0.22 to 0.33 over four seeds
+    figure("mIoU beyond the raw voxels'", perceived["miou"] - raw["miou"], above=0.0)  # 0.22 to 0.30
     figure("expected calibration error", found["ece"], below=0.12)  # 0.01 to 0.04
     assert raw["movable_iou"] == 0 and raw["miou"] < 0.1 and found["frames"] == len(frames) == 33
     assert sum(count for _, _, count in found["reliability"]) <= len(frames) * PLACE.num_voxels
