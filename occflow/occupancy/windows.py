@@ -142,11 +142,12 @@ class WindowSource:
             InputError: an unknown kind, or a store without causal frames.
         """
         future = key.start + self.history
-        seen = stored_frames(self.store, key.scene, range(key.start, future), input_kind or self.input_kind,
-                             self.perceive)
+        kind = input_kind or self.input_kind
+        seen = stored_frames(self.store, key.scene, range(key.start, future), kind, self.perceive)
         truth = stored_frames(self.store, key.scene, range(future, future + self.horizon),
                               perceive=self.perceive if self.names_truth else None)
-        window = Window.of(key, seen, truth, self.store.frame(key.scene, future - 1).boxes)
+        boxes = None if kind == "occupancy" else self.store.frame(key.scene, future - 1).boxes  # sweeps tell of none
+        window = Window.of(key, seen, truth, boxes)
         return anchored(window, self.store.grid) if self.grid_pose == "anchored" else window
 
 
