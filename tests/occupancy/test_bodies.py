@@ -54,8 +54,8 @@ def velocity(body: Body) -> np.ndarray:
 
 
 def test_a_car_that_drives_is_tracked_to_a_fraction_of_a_voxel():
-    """A voxel a second is 0.8 m/s: what one frame's rounding makes. At random phases: edges that lie exactly on those of
-    voxels may look like anything, one in a hundred is parted."""
+    """A voxel a second is 0.8 m/s: what one frame's rounding makes. At random phases: edges that lie exactly on those
+    of voxels may look like anything, one in a hundred is parted."""
     rng, errors, turns, confidences = np.random.default_rng(0), [], [], []
     for _ in range(60):
         heading, speed = rng.uniform(-np.pi, np.pi), rng.uniform(3, 12)
