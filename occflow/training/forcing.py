@@ -26,7 +26,12 @@ def true_motions(window: Window, bodies: tuple[Body, ...], grid: VoxelGrid) -> n
 
 
 def forced_motions(window: Window, motions: BodyMotions, grid: VoxelGrid) -> np.ndarray:
-    """As `true_motions`, the central ones where no box tells."""
+    """As `true_motions`; where no box tells the central ones, from where a box was seen last on."""
     central = motions.offsets(motions.condition.forecast.mean)
     true = offsets_of(motions.bodies, true_motions(window, motions.bodies, grid))
-    return motions.moved(np.where(np.isfinite(true), true, central))
+    beyond = np.zeros_like(central[:, 0])  # of a body's last known place, and turn, beyond the central ones
+    for instant in range(central.shape[1]):
+        known = np.isfinite(true[:, instant])
+        beyond = np.where(known, true[:, instant] - central[:, instant], beyond)
+        central[:, instant] += beyond
+    return motions.moved(central)

@@ -60,7 +60,7 @@ class TwinFeed(ObservationFeed):
 
     def make(self, index: int) -> tuple[tuple[Observation, TrueFuture], int]:
         window, region, bases = self.window(index)
-        observation = self.forecaster.observe(window.task, region=region, bases=bases)
+        observation = self.forecaster.observe(window.task, region=region, bases=bases and (bases[0], None))
         return (observation, TrueFuture.of(self.forecaster, window.truth, region)), len(observation.layout.support)
 
 
