@@ -140,8 +140,8 @@ class NetworkForecaster:
         observation = encoded.observation
         if self.nfe:  # a centre has the central motions
             observation, condition = self.model.drawn(
-                encoded.task, observation, condition,
-                lambda drawn, motions: self._residual(drawn, motions, self.model.motion), generator)
+                observation, condition, lambda drawn, motions: self._residual(drawn, motions, self.model.motion),
+                generator)
         state = self._state(noise, condition)
         flowed = self.encoder.now_ms()
         decode, base_ms = (encoded.decode, encoded.base_ms) if observation is encoded.observation else \

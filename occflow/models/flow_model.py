@@ -13,12 +13,21 @@ from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, AutoencoderSettings, at_sites
 from occflow.models.body_scene import body_scene
-from occflow.models.layout import Layout, SupportSettings, build_layout, join_layouts, joined_sites, move_layout
+from occflow.models.layout import (
+    Layout,
+    SupportSettings,
+    build_layout,
+    cell_of_voxel,
+    cells_that_differ,
+    join_layouts,
+    joined_sites,
+    move_layout,
+)
 from occflow.models.motion import BodyMotions, MotionCondition, MotionModel, MotionSettings, shown_bodies
 from occflow.models.networks import MeanForecast, MeanNetwork, TrunkSettings, VelocityNetwork
 from occflow.occupancy.bodies import world_motions
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.motion import advanced_bodies
+from occflow.occupancy.motion import BodiesApart, advanced_bodies
 from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.warp import touched_voxels
 from occflow.sparse.sites import Sites, sites_from_keys
@@ -108,7 +117,7 @@ class Observation:
         moved: the voxels that `base` encodes, F frames a window.
         forced: [N, S] the base of bodies moved as they truly moved, which the flow learns about; None: about `base`.
         motions: of the bodies of one window; None where the base does not come from them.
-        touched: voxels that the moved present touches in each horizon frame of one window.
+        apart: the present of one window and its bodies, taken apart for samples of their motions.
     """
 
     layout: Layout
@@ -118,7 +127,7 @@ class Observation:
     moved: tuple[OccupancyFrame, ...] = ()
     forced: Tensor | None = None
     motions: BodyMotions | None = None
-    touched: tuple[np.ndarray, ...] = ()
+    apart: BodiesApart | None = None
 
 
 def restated(state: Tensor, base: Tensor) -> Tensor:
@@ -260,7 +269,9 @@ class FlowModel(nn.Module):
         if target is not None and settings.stays:
             target = restated(target, base)
         return Observation(layout, history_latents, base, target, moved,
-                           None if forced is None else self.state_of(forced, layout.support, grid), motions, touched)
+                           None if forced is None else self.state_of(forced, layout.support, grid), motions,
+                           motions and BodiesApart(task.present, grid, [body.slots for body in motions.bodies],
+                                                   task.poses, [target.stamp_s for target in task.targets], touched))
 
     @torch.no_grad()
     def motions(self, task: Task, grid: VoxelGrid | None = None) -> BodyMotions:
@@ -273,14 +284,14 @@ class FlowModel(nn.Module):
     def _base(self, task: Task, grid: VoxelGrid, motions: BodyMotions | None, touched: Sequence[np.ndarray]) -> Frames:
         """The present at a task's targets, its bodies moved as `settings.base` says."""
         if motions is not None:
-            return moved_bodies(task, grid, motions, motions.condition.forecast.mean, touched)
+            central = motions.world_motions(motions.condition.forecast.mean)
+            return moved_as(task, grid, [body.slots for body in motions.bodies], central, touched)
         bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
         followed = world_motions(bodies, task.seconds).swapaxes(0, 1)
         return moved_as(task, grid, [body.slots for body in bodies], followed, touched)
 
-    def drawn(self, task: Task, observation: Observation, condition: Condition,
-              draw: Callable[[Tensor, MotionCondition], Tensor], generator: torch.Generator
-              ) -> tuple[Observation, Condition]:
+    def drawn(self, observation: Observation, condition: Condition, draw: Callable[[Tensor, MotionCondition], Tensor],
+              generator: torch.Generator) -> tuple[Observation, Condition]:
         """An observed window and its condition for one sample of how its bodies move; itself where it has none.
 
         Args:
@@ -290,15 +301,20 @@ class FlowModel(nn.Module):
         if motions is None or not motions.bodies:
             return observation, condition
         noise = torch.randn(motions.condition.forecast.mean.shape, generator=generator).to(self.device)
-        motion = motions.condition.state(draw(noise, motions.condition))
-        return self.about(task, observation, condition, motion)
+        return self.about(observation, condition, motions.condition.state(draw(noise, motions.condition)))
 
-    def about(self, task: Task, observation: Observation, condition: Condition, motion: Tensor
-              ) -> tuple[Observation, Condition]:
-        """An observed window and its condition for one sample of how its bodies move, [N, 3 F]."""
-        grid = self.settings.grid
-        moved = moved_bodies(task, grid, observation.motions, motion, observation.touched)
-        base = self.state_of(moved, observation.layout.support, grid)
+    @torch.no_grad()
+    def about(self, observation: Observation, condition: Condition, motion: Tensor) -> tuple[Observation, Condition]:
+        """An observed window and its condition for one sample of how its bodies move, [N, 3 F]: what is another patch
+        than in the central base is encoded."""
+        grid, stride = self.settings.grid, self.settings.autoencoder.total_stride
+        moved, support = observation.apart.moved(observation.motions.world_motions(motion)), observation.layout.support
+        other = [cells_that_differ(one, central, grid, stride) for one, central in zip(moved, observation.moved)]
+        rows = torch.from_numpy(np.concatenate(other)).to(self.device)[support.keys]
+        sites = sites_from_keys(support.keys[rows], support.shape, support.num_blocks)
+        shown = tuple(frame.within(cells[cell_of_voxel(grid, stride)]) for frame, cells in zip(moved, other))
+        base = observation.base.clone()
+        base[rows] = self.state_of(shown, sites, grid)
         return replace(observation, base=base, moved=moved), condition.about(base)
 
     def condition(self, observation: Observation) -> Condition:
@@ -376,9 +392,3 @@ def moved_as(task: Task, grid: VoxelGrid, slots: list[np.ndarray], motions: np.n
     return tuple(advanced_bodies(task.present, grid, slots, motions[:, index], target.world_from_grid, target.stamp_s,
                                  None if touched is None else touched[index])
                  for index, target in enumerate(task.targets))
-
-
-def moved_bodies(task: Task, grid: VoxelGrid, motions: BodyMotions, motion: Tensor,
-                 touched: Sequence[np.ndarray] | None = None) -> Frames:
-    """The same by a motion [N, 3 F] of the networks."""
-    return moved_as(task, grid, [body.slots for body in motions.bodies], motions.world_motions(motion), touched)

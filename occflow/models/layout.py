@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from occflow.geometry import invert, transform
-from occflow.grid import MOVABLE_CLASSES, VoxelGrid
+from occflow.grid import FREE, MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.sparse.sites import Pooling, Shape, Sites, pool, sites_from_keys
 from occflow.sparse.tables import CellGrid, index_volume, motion_compensated_table
@@ -94,7 +94,7 @@ def cell_grid(grid: VoxelGrid, stride: Shape) -> CellGrid:
 
 
 @lru_cache(maxsize=4)
-def _cell_of_voxel(grid: VoxelGrid, stride: Shape) -> np.ndarray:
+def cell_of_voxel(grid: VoxelGrid, stride: Shape) -> np.ndarray:
     """[V] int32: flat key of the coarse cell that holds each voxel."""
     voxels = grid.unflatten(np.arange(grid.num_voxels))
     return cell_grid(grid, stride).keys(voxels // np.asarray(stride)).astype(np.int32)
@@ -103,8 +103,19 @@ def _cell_of_voxel(grid: VoxelGrid, stride: Shape) -> np.ndarray:
 def coarse_keys(flat: np.ndarray, grid: VoxelGrid, stride: Shape, cells: CellGrid) -> np.ndarray:
     """Unique coarse cells [M] (flat keys) that hold the voxels `flat` [N]."""
     held = np.zeros(int(np.prod(cells.shape)), dtype=bool)
-    held[_cell_of_voxel(grid, stride)[flat]] = True
+    held[cell_of_voxel(grid, stride)[flat]] = True
     return np.flatnonzero(held)
+
+
+def cells_that_differ(one: OccupancyFrame, other: OccupancyFrame, grid: VoxelGrid, stride: Shape) -> np.ndarray:
+    """[X * Y * Z] bool: coarse cells in which two frames in one grid are not the same."""
+    volume = one.dense(grid).reshape(-1)
+    differ = volume[other.flat] != other.labels
+    volume[other.flat] = FREE
+    voxels = np.concatenate([np.flatnonzero(volume != FREE), other.flat[differ]])
+    found = np.zeros(int(np.prod(cell_grid(grid, stride).shape)), dtype=bool)
+    found[cell_of_voxel(grid, stride)[voxels]] = True
+    return found
 
 
 def all_cells(cells: CellGrid) -> np.ndarray:

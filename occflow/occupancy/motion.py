@@ -5,7 +5,9 @@ How they are followed through a history is in `tracks`, how they go on in `bodie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -14,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
-from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.warp import touching_offsets, voxels_at, warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
@@ -106,6 +108,45 @@ def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarr
                                  world_from_target)
         volume.reshape(-1)[flat[::-1]] = labels[::-1]  # of voxels written twice the last one stays: the first body's
     return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
+
+
+class BodiesApart:
+    """A present taken apart for many samples: the world without its bodies as later grids show it, found once.
+
+    Args:
+        slots: places [N] in the frame's arrays of the voxels of each of B bodies.
+        poses: [F, 4, 4] world_from_target of the later grids; stamps_s: [F] their times, seconds.
+        candidates: the frame's `warp.touched_voxels` in each of them.
+    """
+
+    def __init__(self, frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], poses: np.ndarray,
+                 stamps_s: Sequence[float], candidates: Sequence[np.ndarray]) -> None:
+        self.frame, self.grid, self.slots = frame, grid, slots
+        self.poses, self.stamps_s, self.candidates = poses, stamps_s, candidates
+
+    @cached_property
+    def _without(self) -> list[np.ndarray]:
+        static = np.ones(len(self.frame.flat), dtype=bool)
+        for one in self.slots:
+            static[one] = False
+        rest = OccupancyFrame(self.frame.flat[static], self.frame.labels[static], self.frame.world_from_grid,
+                              self.frame.stamp_s)
+        return [warp(rest, self.grid, pose, candidates=touched).dense(self.grid)
+                for pose, touched in zip(self.poses, self.candidates)]
+
+    def moved(self, world_motions: np.ndarray) -> Frames:
+        """As `advanced_bodies` in every later grid, for motions [B, F, 4, 4]."""
+        return tuple(self._at(index, world_motions[:, index]) for index in range(len(self.poses)))
+
+    def _at(self, index: int, motions: np.ndarray) -> OccupancyFrame:
+        volume = self._without[index].copy()
+        moving = (motions != np.eye(4)).any(axis=(1, 2))
+        order = [body for body in np.argsort(~moving, kind="stable") if len(self.slots[body])]  # what moves is seen
+        if order:
+            flat, labels = _moved_on(self.frame, self.grid, [self.slots[body] for body in order], motions[order],
+                                     self.poses[index])
+            volume.reshape(-1)[flat[::-1]] = labels[::-1]
+        return OccupancyFrame.from_dense(volume, self.poses[index], self.stamps_s[index])
 
 
 def _moved_on(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,

@@ -137,7 +137,7 @@ class StreamNetwork:
             self._finish()
         with self._record.stage("network"):
             condition = self.model.condition(observation)
-            state, seen = self._state(self._delivers, task, observation, condition, seed)
+            state, seen = self._state(self._delivers, observation, condition, seed)
             self._finish()
         with self._record.stage("decode"):
             frames = self.model.decoder(seen, task.targets)(state)
@@ -145,13 +145,13 @@ class StreamNetwork:
         @torch.inference_mode()
         def other(horizon: Sequence[int]) -> Frames:
             with self._record.stage("other"):
-                found, seen = self._state(self._other, task, observation, condition, seed)
+                found, seen = self._state(self._other, observation, condition, seed)
                 channels = self.model.settings.autoencoder.latent_channels
                 return self.model.decoder(seen, task.targets)(_only(found, channels, seen.layout.support, horizon))
 
         return Futures(frames, other)
 
-    def _state(self, kind: str, task: Task, observation: Observation, condition: Condition, seed: int
+    def _state(self, kind: str, observation: Observation, condition: Condition, seed: int
                ) -> tuple[Tensor, Observation]:
         """The state [N, S] of the centre, which needs no flow, or of a sample; and the observation about whose base it
         is."""
@@ -161,7 +161,7 @@ class StreamNetwork:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(mean.shape, generator=generator).to(self.model.device)
         observation, condition = self.model.drawn(
-            task, observation, condition, lambda *drawn: self.model.motion.one_step(*drawn), generator)
+            observation, condition, lambda *drawn: self.model.motion.one_step(*drawn), generator)
         return condition.state(self.model.one_step(noise, condition)), observation
 
     def _finish(self) -> None:

@@ -80,7 +80,8 @@ class SparseJobs:
     def _true_state(self) -> Tensor:
         """The true existence on the support with random latents."""
         state, support = self.noise.clone(), self.observation.layout.support
-        state[:, -1] = self.observation.target[:, -1]
+        existence = self.settings.autoencoder.latent_channels
+        state[:, existence] = self.observation.target[:, existence]
         voxels, _ = self.forecaster.voxel_sites(self.window.truth)
         index = torch.arange(len(voxels), device=state.device)
         for pooling in self.forecaster.autoencoder.pyramid(voxels):
@@ -143,8 +144,8 @@ class DenseJobs:
         self.mean = DenseMean(forecaster.mean, shape, strides, settings.num_history, settings.num_horizon)
         self.velocity = DenseVelocity(forecaster.velocity, shape, strides, settings.num_horizon)
         self.num_cells, channels = int(np.prod(shape)), settings.state_channels
-        rows = settings.num_horizon * self.num_cells
-        self.history_latents = torch.randn(settings.num_history * self.num_cells, channels - 1, device=device)
+        self.latents, rows = settings.autoencoder.latent_channels, settings.num_horizon * self.num_cells
+        self.history_latents = torch.randn(settings.num_history * self.num_cells, self.latents, device=device)
         self.base, self.target, self.noise = torch.randn(3, rows, channels, device=device).unbind()
         self.place = torch.randn(rows, 3 + settings.num_horizon + 1 + 4 * settings.num_history, device=device)
         self.classes = torch.from_numpy(window.present.dense(grid).reshape(-1).astype(np.int64)).to(device)
@@ -162,7 +163,7 @@ class DenseJobs:
             "mean": lambda: self.mean(self.history_latents, self.base, self.place),
             "velocity": lambda: self.velocity(self.noise, zeros, self.ones, self.forecast),
             "decode": lambda: [self.autoencoder.decode(latents) for latents in
-                               self.noise[:, :-1].split(self.num_cells)],
+                               self.noise[:, :self.latents].split(self.num_cells)],
         }
 
     def steps(self) -> Jobs:
@@ -195,4 +196,4 @@ def site_counts(jobs: SparseJobs) -> dict[str, int]:
             "horizon_voxels": settings.num_horizon * settings.grid.num_voxels,
             "support_sites": len(layout.support), "unseen_sites": int(layout.unseen.sum()),
             "horizon_cells": settings.num_horizon * coarse,
-            "true_sites": int((jobs.observation.target[:, -1] > 0).sum())}
+            "true_sites": int((jobs.observation.target[:, settings.autoencoder.latent_channels] > 0).sum())}

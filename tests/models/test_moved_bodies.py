@@ -13,7 +13,7 @@ from occflow.forecasting.networks import (
     TaskEncoder,
     TeacherForecaster,
 )
-from occflow.models.flow_model import ABOUT, CHANGES, SAME, STAYS, Condition, FlowModel, moved_bodies, restated
+from occflow.models.flow_model import ABOUT, CHANGES, SAME, STAYS, Condition, FlowModel, moved_as, restated
 from occflow.models.motion import MIN_SCALE_M
 from occflow.models.networks import MeanForecast
 from occflow.occupancy.frame import Frames
@@ -81,12 +81,14 @@ def test_where_all_stays_a_sample_is_its_moved_bodies_exactly(model):
         encoded = TaskEncoder(model).encode(task)
         motions = encoded.observation.motions
         motion = motions.condition.state(3 * torch.randn_like(motions.condition.forecast.mean))
-        observation, condition = model.about(task, encoded.observation, encoded.condition, motion)
+        observation, condition = model.about(encoded.observation, encoded.condition, motion)
         state = condition.state(torch.cat([torch.randn_like(condition.base[:, 1:]) * 0.1,
                                            torch.full_like(condition.base[:, :1], 100.0)], dim=1))
         frames = model.decoder(observation, task.targets)(state)
-    expected = moved_bodies(task, GRID, motions, motion)
+        whole = model.state_of(observation.moved, observation.layout.support, GRID)
+    expected = moved_as(task, GRID, [body.slots for body in motions.bodies], motions.world_motions(motion))
     assert equal(frames, expected) and equal(observation.moved, expected)
+    assert torch.allclose(observation.base, whole, atol=1e-5)  # of which what is other was encoded alone
     assert not equal(expected, encoded.observation.moved)
 
 
@@ -121,7 +123,7 @@ def test_what_cannot_be_off_stands_in_every_sample(model):
         assert (encoded.observation.motions.condition.forecast.scale == MIN_SCALE_M).all()
         for seed in range(5):
             noise = torch.randn(1, 9, generator=torch.Generator().manual_seed(seed))
-            observation, _ = model.about(task, encoded.observation, encoded.condition,
+            observation, _ = model.about(encoded.observation, encoded.condition,
                                          encoded.observation.motions.condition.state(noise))
             assert equal(observation.moved, encoded.observation.moved)
 
