@@ -56,10 +56,10 @@ def test_unknown_parts_and_keys_and_missing_networks_are_refused(tmp_path):
         run_study(config_for(tmp_path, "study.parts=[inputs]"))
 
 
-def test_every_ablation_of_the_configuration_changes_the_networks(tmp_path):
+def test_every_ablation_of_the_configuration_changes_the_networks_or_their_training(tmp_path):
     config = config_for(tmp_path)
     same = [name for name, values in named(config, "ablations").items()
-            if changed(config, values.get("change", {}))["model"] == config["model"]]
+            if all(changed(config, values.get("change", {}))[group] == config[group] for group in ("model", "train"))]
     assert same == ["nothing"]  # what the others are compared with
 
 
