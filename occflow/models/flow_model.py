@@ -115,7 +115,8 @@ class Observation:
         base: [N, S] on the support, the state that the mean starts from.
         target: [N, S] true state on the support; None where the future is not known.
         moved: the voxels that `base` encodes, F frames a window.
-        forced: [N, S] the base of bodies moved as they truly moved, which the flow learns about; None: about `base`.
+        forced, forced_target: [N, S] the base that the flow learns about, that of bodies moved as they truly moved,
+            and the state that it learns; None: about `base`, and `target`.
         motions: of the bodies of one window; None where the base does not come from them.
         apart: the present of one window and its bodies, taken apart for samples of their motions.
     """
@@ -126,8 +127,23 @@ class Observation:
     target: Tensor | None
     moved: tuple[OccupancyFrame, ...] = ()
     forced: Tensor | None = None
+    forced_target: Tensor | None = None
     motions: BodyMotions | None = None
     apart: BodiesApart | None = None
+
+
+@dataclass(frozen=True)
+class Bases:
+    """What a training makes of a window's present itself: F frames each at the targets.
+
+    Args:
+        central: what the mean starts from.
+        forced, truth: what the flow learns about, and the future that it learns then; None: about `central`.
+    """
+
+    central: Frames
+    forced: Frames | None = None
+    truth: Frames | None = None
 
 
 def restated(state: Tensor, base: Tensor) -> Tensor:
@@ -243,19 +259,20 @@ class FlowModel(nn.Module):
     @torch.no_grad()
     def observe(self, task: Task, truth: tuple[OccupancyFrame, ...] | None = None,
                 encoded: Sequence[Encoding] | None = None, region: VoxelGrid | None = None,
-                bases: tuple[Frames, Frames | None] | None = None) -> Observation:
+                bases: Bases | None = None) -> Observation:
         """Lay out and encode a task, and for trainings the F true frames at its targets.
 
         Args:
             encoded: the encodings of the history's frames one by one, where a stream has kept them.
             region: the grid of the task's frames where they show a part of the forecaster's grid only (crops).
-            bases: in that grid, what the mean starts from and what the flow learns about, where they are made already.
+            bases: in that grid, where they are made already.
         """
         settings, grid = self.settings, region or self.settings.grid
         touched = tuple(touched_voxels(task.present, grid, pose) for pose in task.poses)
         motions = self.motions(task, grid) if bases is None and self.motion is not None else None
-        moved, forced = bases or (self._base(task, grid, motions, touched), None)
-        proposed = [np.concatenate([voxels, *(frames[index].flat for frames in (moved, forced) if frames)])
+        bases = bases or Bases(self._base(task, grid, motions, touched))
+        moved = bases.central
+        proposed = [np.concatenate([voxels, *(frames[index].flat for frames in (moved, bases.forced) if frames)])
                     for index, voxels in enumerate(touched)]
         layout = build_layout(task.history, task.poses, task.seconds, proposed, grid, settings.autoencoder.total_stride,
                               settings.support, settings.grid)
@@ -268,8 +285,11 @@ class FlowModel(nn.Module):
         target = None if truth is None else self.state_of(truth, layout.support, grid)
         if target is not None and settings.stays:
             target = restated(target, base)
-        return Observation(layout, history_latents, base, target, moved,
-                           None if forced is None else self.state_of(forced, layout.support, grid), motions,
+        forced, forced_target = (None if frames is None else self.state_of(frames, layout.support, grid)
+                                 for frames in (bases.forced, bases.truth))
+        if forced_target is not None and settings.stays:
+            forced_target = restated(forced_target, forced)
+        return Observation(layout, history_latents, base, target, moved, forced, forced_target, motions,
                            motions and BodiesApart(task.present, grid, [body.slots for body in motions.bodies],
                                                    task.poses, [target.stamp_s for target in task.targets], touched))
 
@@ -382,7 +402,8 @@ def join_observations(observations: list[Observation]) -> Observation:
 
     return Observation(join_layouts([observation.layout for observation in observations]), joined("history_latents"),
                        joined("base"), joined("target"),
-                       tuple(frame for observation in observations for frame in observation.moved), joined("forced"))
+                       tuple(frame for observation in observations for frame in observation.moved), joined("forced"),
+                       joined("forced_target"))
 
 
 def moved_as(task: Task, grid: VoxelGrid, slots: list[np.ndarray], motions: np.ndarray,

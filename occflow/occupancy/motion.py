@@ -104,7 +104,7 @@ def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarr
     rest = OccupancyFrame(frame.flat[static], frame.labels[static], frame.world_from_grid, frame.stamp_s)
     volume = warp(rest, grid, world_from_target, candidates=candidates).dense(grid)
     if moving:
-        flat, labels = _moved_on(frame, grid, [slots[body] for body in moving], world_motions[moving],
+        flat, labels = moved_voxels(frame, grid, [slots[body] for body in moving], world_motions[moving],
                                  world_from_target)
         volume.reshape(-1)[flat[::-1]] = labels[::-1]  # of voxels written twice the last one stays: the first body's
     return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
@@ -143,15 +143,16 @@ class BodiesApart:
         moving = (motions != np.eye(4)).any(axis=(1, 2))
         order = [body for body in np.argsort(~moving, kind="stable") if len(self.slots[body])]  # what moves is seen
         if order:
-            flat, labels = _moved_on(self.frame, self.grid, [self.slots[body] for body in order], motions[order],
+            flat, labels = moved_voxels(self.frame, self.grid, [self.slots[body] for body in order], motions[order],
                                      self.poses[index])
             volume.reshape(-1)[flat[::-1]] = labels[::-1]
         return OccupancyFrame.from_dense(volume, self.poses[index], self.stamps_s[index])
 
 
-def _moved_on(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,
+def moved_voxels(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,
               world_from_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Target voxels [M] of the bodies, one body after the other, and their labels [M]: `warp` for each, all at once."""
+    """Target voxels [M] of moved bodies, one after the other, and their labels [M]: `warp` for each, all at once;
+    arguments as in `advanced_bodies`, at least one body."""
     number = np.repeat(np.arange(len(slots)), [len(part) for part in slots])
     slots = np.concatenate(slots)
     target_from_source = invert(world_from_target) @ world_motions @ frame.world_from_grid  # [B, 4, 4]

@@ -13,12 +13,12 @@ import torch
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.models.flow_model import (
+    Bases,
     Condition,
     FlowModel,
     Observation,
     join_observations,
     moved_as,
-    restated,
 )
 from occflow.models.layout import join_layouts
 from occflow.models.networks import MeanForecast
@@ -26,7 +26,7 @@ from occflow.models.settings import crop_step
 from occflow.occupancy.augmentation import cropped, mirrored, part_of, random_corner, voxels_in
 from occflow.occupancy.frame import Frames
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
-from occflow.training.forcing import forced_motions
+from occflow.training.forcing import forced_motions, rigid_truth
 from occflow.training.processes import rank, world_size
 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
@@ -132,6 +132,33 @@ class Variety:
                    values["mirrored_share"], values["true_motions"])
 
 
+@dataclass(frozen=True)
+class MovedWindow:
+    """How the bodies of a whole window move to its targets.
+
+    Args:
+        slots: places of each body's voxels in the present's arrays.
+        central, forced: [N, F, 4, 4] in the world, as is foreseen, and what the flow of the voxels learns about.
+        truth: the F frames that it learns then.
+    """
+
+    slots: list[np.ndarray]
+    central: np.ndarray
+    forced: np.ndarray
+    truth: Frames
+
+    def bases(self, window: Window, region: VoxelGrid, shown: np.ndarray, truth: Frames) -> Bases:
+        """A present with its bodies moved to the targets: of a part of a window what it shows of them alone, for what
+        comes into its view is to be learnt.
+
+        Args:
+            shown: [N] bool, voxels of the whole present that are in the part; truth: what the part shows of it.
+        """
+        places = np.cumsum(shown) - 1
+        slots = [places[one[shown[one]]] for one in self.slots]
+        return Bases(*(moved_as(window.task, region, slots, moved) for moved in (self.central, self.forced)), truth)
+
+
 class ObservationFeed(WindowFeed):
     """Batches of observed windows (or parts of them) with targets."""
 
@@ -145,47 +172,44 @@ class ObservationFeed(WindowFeed):
         observation = self.forecaster.observe(window.task, window.truth, region=region, bases=bases)
         return observation, len(observation.layout.support)
 
-    def window(self, index: int) -> tuple[Window, VoxelGrid, tuple[Frames, Frames] | None]:
+    def window(self, index: int) -> tuple[Window, VoxelGrid, Bases | None]:
         """The window (or part of it) of an item, the grid of its frames, and in that grid its `bases`."""
         rng, grid = np.random.default_rng((self.seed, index)), self.forecaster.settings.grid
-        window = self.windows.read(self.keys[index // self.variety.a_window],
-                                   "lidar" if rng.random() < self.variety.perceived_share else None)
+        kind = "lidar" if rng.random() < self.variety.perceived_share else None
+        window = self.windows.read(self.keys[index // self.variety.a_window], kind)
         if rng.random() < self.variety.mirrored_share:
             window = mirrored(window, grid)
-        motions = self._motions(window)
+        moved = self._moved(window, kind is None)
         if not self.variety.crop_voxels:
-            return window, grid, self._bases(window, grid, motions, np.ones(len(window.present.flat), dtype=bool))
-        part, region, shown = self._part(window, rng)
-        return part, region, self._bases(part, region, motions, shown)
+            return window, grid, moved and moved.bases(window, grid, np.ones(len(window.present.flat), dtype=bool),
+                                                       moved.truth)
+        first, region = self._part(rng)
+        part = cropped(window, grid, first, region)
+        if moved is None:
+            return part, region, None
+        truth = cropped(replace(window, truth=moved.truth), grid, first, region).truth
+        return part, region, moved.bases(part, region, voxels_in(window.present, grid, first, region), truth)
 
-    def _motions(self, window: Window) -> tuple[list[np.ndarray], np.ndarray, np.ndarray] | None:
-        """The bodies of a whole window, by their places in its present, and what moves them to the targets, as is
-        foreseen and as they truly moved; None where the forecaster makes its base itself."""
+    def _moved(self, window: Window, in_hindsight: bool) -> MovedWindow | None:
+        """How the bodies of a whole window move; None where the forecaster makes its base itself."""
         if self.forecaster.motion is None:
             return None
-        motions = self.forecaster.motions(window.task)
+        grid, motions = self.forecaster.settings.grid, self.forecaster.motions(window.task)
+        slots = [body.slots for body in motions.bodies]
         central = motions.world_motions(motions.condition.forecast.mean)
-        true = forced_motions(window, motions, self.forecaster.settings.grid)
-        return [body.slots for body in motions.bodies], central, true if self.variety.true_motions else central
+        if not self.variety.true_motions:
+            return MovedWindow(slots, central, central, window.truth)
+        forced = forced_motions(window, motions, grid)
+        # what is perceived of a body is to be completed, what was seen whole keeps its voxels
+        truth = rigid_truth(window, motions.bodies, forced, grid) if in_hindsight else window.truth
+        return MovedWindow(slots, central, forced, truth)
 
-    def _bases(self, window: Window, region: VoxelGrid,
-               motions: tuple[list[np.ndarray], np.ndarray, np.ndarray] | None, shown: np.ndarray
-               ) -> tuple[Frames, Frames] | None:
-        """A present with its bodies moved to the targets: of a part of a window what it shows of them alone, for what
-        comes into its view is to be learnt. `shown`: [N] bool, voxels of the whole present that are in the part."""
-        if motions is None:
-            return None
-        places = np.cumsum(shown) - 1
-        slots = [places[one[shown[one]]] for one in motions[0]]
-        return tuple(moved_as(window.task, region, slots, moved) for moved in motions[1:])
-
-    def _part(self, window: Window, rng: np.random.Generator) -> tuple[Window, VoxelGrid, np.ndarray]:
-        """A random part of a window, its grid, and which voxels of the whole present it shows."""
+    def _part(self, rng: np.random.Generator) -> tuple[tuple[int, int], VoxelGrid]:
+        """First column and grid of a random part of a window."""
         grid = self.forecaster.settings.grid
         size = tuple(min(self.variety.crop_voxels, cells) for cells in grid.shape[:2])
         first = random_corner(grid, size, crop_step(self.forecaster.settings), rng)
-        part = part_of(grid, first, size)
-        return cropped(window, grid, first, part), part, voxels_in(window.present, grid, first, part)
+        return first, part_of(grid, first, size)
 
     def next(self, windows: int) -> Observation:
         """The next batch of `windows` windows."""
@@ -204,8 +228,7 @@ class FlowFeed(WindowFeed):
         observation = self.source.get(index)
         condition, target = self.forecaster.condition(observation), observation.target
         if observation.forced is not None:
-            condition = condition.about(observation.forced)
-            target = restated(target, observation.forced) if condition.stays else target
+            condition, target = condition.about(observation.forced), observation.forced_target
         data = condition.residual(target)
         return FlowBatch(replace(condition, base=None), data), len(observation.layout.support)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from occflow.flow.path import flow_matching_loss
 from occflow.flow.times import logit_normal
-from occflow.models.flow_model import FlowModel, Observation
+from occflow.models.flow_model import Bases, FlowModel, Observation
 from occflow.models.networks import mean_loss
 from occflow.models.regression import TrueFuture, twin_loss
 from occflow.training.engine import step_generator, train
@@ -60,7 +60,7 @@ class TwinFeed(ObservationFeed):
 
     def make(self, index: int) -> tuple[tuple[Observation, TrueFuture], int]:
         window, region, bases = self.window(index)
-        observation = self.forecaster.observe(window.task, region=region, bases=bases and (bases[0], None))
+        observation = self.forecaster.observe(window.task, region=region, bases=bases and Bases(bases.central))
         return (observation, TrueFuture.of(self.forecaster, window.truth, region)), len(observation.layout.support)
 
 
