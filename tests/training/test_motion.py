@@ -1,6 +1,7 @@
 """The trainings of the motions: what they are told, what they learn of it, and students of their flow."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,13 +39,15 @@ from occflow.models.body_scene import (
     offsets_of,
     planar_poses,
 )
+from occflow.models.flow_model import moved_as
 from occflow.models.motion import LEVER_M, MotionModel, shown_bodies
 from occflow.occupancy.augmentation import MIRROR
 from occflow.occupancy.bodies import arcs
+from occflow.occupancy.true_motion import voxels_of_boxes
 from occflow.training.distillation import distill, method_batch
 from occflow.training.engine import step_generator
 from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
-from occflow.training.forcing import forced_motions, true_motions
+from occflow.training.forcing import forced_motions, rigid_truth, true_motions
 from occflow.training.motion import BodyBatch, BodyFeed, MotionFeed, train_motion_flow, train_motion_mean
 from occflow.training.run import TrainingRun
 
@@ -256,7 +259,8 @@ def test_the_voxels_flow_learns_about_bodies_moved_as_they_truly_moved(true, cro
     model, window = disturbed(forecaster(), 0.05), street()
     variety = Variety(crop_voxels=crop, true_motions=true)
     observations = ObservationFeed(Windows((window,)), [0], model, 3, variety)
-    shown, region, (foreseen, forced) = observations.window(0)
+    shown, region, bases = observations.window(0)
+    foreseen, forced = bases.central, bases.forced
     assert region.shape[:2] == ((12, 12) if crop else GRID.shape[:2])
     observation = observations.get(0)
     support = observation.layout.support
@@ -268,8 +272,29 @@ def test_the_voxels_flow_learns_about_bodies_moved_as_they_truly_moved(true, cro
         other = [np.isin(one.flat, other.flat[other.labels == 4]).sum() for one, other in zip(foreseen, shown.truth)]
         assert all(a > b for a, b in zip(known, other))
     batch = FlowFeed(observations, 1).next(1)
-    state = batch.condition.residual(observation.target)
-    exact = (observation.forced - observation.target)[:, :-1].abs().amax(dim=1) < 1e-3
+    assert torch.equal(observation.forced_target[:, :-1], model.state_of(bases.truth, support, region)[:, :-1])
+    state = batch.condition.residual(observation.forced_target)
+    exact = (observation.forced - observation.forced_target)[:, :-1].abs().amax(dim=1) < 1e-3
     stays = batch.condition.forecast.mean[:, -1] + batch.condition.forecast.scale[:, -1] * batch.data[:, -1]
     assert torch.allclose(stays, torch.where(exact, 1.0, -1.0), atol=1e-4) and exact.any() and (crop or not exact.all())
     assert torch.allclose(state[:, :-1], batch.data[:, :-1]) and SETTINGS.stays
+
+
+def test_bodies_keep_their_voxels_in_what_is_learnt():
+    """Where a box holds a body that was seen whole the moved body is, all else is as it was."""
+    model, window = forecaster(), street(annotated=(STANDING, TURNING))
+    motions = model.motions(window.task)
+    forced = forced_motions(window, motions, GRID)
+    learnt = rigid_truth(window, motions.bodies, forced, GRID)
+    bodies = moved_as(window.task, GRID, [one.slots for one in motions.bodies], forced)
+    for true, found, base in zip(window.truth, learnt, bodies):
+        places = [frame.flat[np.concatenate(voxels_of_boxes(frame, GRID, true.boxes))] for frame in (true, base)]
+        volumes = [frame.dense(GRID).reshape(-1) for frame in (true, found, base)]
+        boxes = np.isin(np.arange(GRID.num_voxels), np.concatenate(places))
+        assert np.array_equal(volumes[1][boxes] == 4, volumes[2][boxes] == 4)
+        elsewhere = ~boxes & (volumes[2] != 4)
+        assert np.array_equal(volumes[1][elsewhere], volumes[0][elsewhere])
+    assert any(not np.array_equal(true.flat, found.flat) for true, found in zip(window.truth, learnt))
+    edge = planar_pose(*GRID.origin_m[:2], 0.0)  # half of it lies outside of the grid: the rest is still to come
+    leaning = replace(window, boxes=tuple(replace(box, world_from_box=edge) for box in window.boxes))
+    assert all(one is other for one, other in zip(rigid_truth(leaning, motions.bodies, forced, GRID), leaning.truth))
