@@ -7,6 +7,7 @@ sample index, so that flow/ and distill/ take them as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,7 @@ LEVER_M = 2.0  # a turn is told as metres at so far from the centre, about half 
 MIN_SCALE_M, MAX_SCALE_M = 0.03, 12.0
 FIRST_SCALE_M_PER_S = 0.3  # standard deviation of an untrained network, a second ahead
 SOFTENING_M = 0.05  # below which a distance is squared, so that it has a slope
+FADING = 0.2  # of the speed that training has shown: so far beyond it networks are believed ever less
 STILL_M = 0.4  # a body that never moves farther stays exactly where it is
 MOST_BODIES = 256  # of a window are shown to the networks, the largest; all others go on as tracked
 
@@ -218,14 +220,23 @@ class MotionModel(nn.Module):
         self.settings = settings
         self.mean = MotionMean(settings, num_history, num_horizon)
         self.velocity = MotionVelocity(settings, num_horizon)
+        self.register_buffer("fastest_m_per_s", torch.tensor(math.inf))  # that training has shown (training.motion)
 
     @property
     def device(self) -> torch.device:
         return self.mean.first_scale.device
 
     def condition(self, scene: BodyScene) -> MotionCondition:
-        """The central forecast of bodies."""
-        return MotionCondition(scene, self.mean(scene))
+        """The central forecast of bodies; of those that are faster than any that training has shown, the track.
+
+        Networks know nothing of such bodies, and say something all the same: of simulated towns' traffic they learnt
+        that everything of 15 m/s is about to stop.
+        """
+        forecast, speed = self.mean(scene), scene.velocity.norm(dim=1, keepdim=True)
+        beyond = ((speed / self.fastest_m_per_s - 1) / FADING).clamp(0, 1)
+        return MotionCondition(scene, replace(
+            forecast, mean=forecast.mean * (1 - beyond),
+            scale=torch.lerp(forecast.scale, self.mean.first_scale.expand_as(forecast.scale), beyond)))
 
     def velocity_field(self, condition: MotionCondition, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
         """v(x [N, 3 F], t [B]) with the condition bound; `guidance` as in FlowModel.velocity_field."""

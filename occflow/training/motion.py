@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from occflow.training.run import TrainingRun
 
 BYTES_A_BODY = 14_000  # of its views
 MIRRORED = 0.5  # share of the windows
+MOVING_M_PER_S, FASTER = 1.0, 0.01  # what moves, and the share of it that is too rare to be learnt from
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class BodyFeed(WindowFeed):
         """Whether some window tells how a body truly moved."""
         return any(bool(self._made(index)[0].known.any()) for index in range(self.count))
 
+    def fastest(self) -> float:
+        """The speed, m/s, that FASTER of the moving bodies that are kept surpass; infinite where none moves."""
+        speeds = torch.cat([item.scene.velocity.norm(dim=1) for item, _ in self.kept.values()] or [torch.zeros(0)])
+        moving = speeds[speeds > MOVING_M_PER_S]
+        return float(moving.quantile(1 - FASTER)) if len(moving) else math.inf
+
     def next(self, windows: int, generator: torch.Generator) -> BodyBatch:
         """The next batch of `windows` windows, mirrored as the generator has it."""
         items = self.draw(windows)
@@ -88,6 +96,7 @@ def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed:
 
     model.mean = train(run, "motion", model.mean, OptimiserSettings.from_config(values), loss_of_step, model, feed,
                        values["windows"])
+    model.fastest_m_per_s.fill_(feed.fastest())
 
 
 def errors(centre: Tensor, batch: BodyBatch) -> dict[str, float]:

@@ -238,3 +238,16 @@ def test_of_too_many_bodies_the_largest_are_shown(monkeypatch):
     monkeypatch.setattr(motion_module, "MOST_BODIES", 4)
     shown = shown_bodies(specked, GRID)
     assert [one.slots.tolist() for one in shown] == [one.slots.tolist() for one in everyone if len(one.slots) > 1]
+
+
+def test_what_is_faster_than_training_has_shown_goes_on_as_tracked():
+    """In between the networks are believed ever less; slower bodies are as they were."""
+    model = disturbed(motion_model())
+    bodies = [body(planar_pose(8.0 * place, 0.0, 0.3), (speed, 0.0)) for place, speed in enumerate((5.0, 11.0, 15.0))]
+    scene = body_scene(street().task.history, bodies, GRID)
+    free = model.condition(scene).forecast
+    model.fastest_m_per_s.fill_(10.0)
+    bound = model.condition(scene).forecast
+    assert torch.equal(bound.mean[0], free.mean[0]) and torch.equal(bound.scale[0], free.scale[0])
+    assert torch.allclose(bound.mean[1], free.mean[1] / 2, atol=1e-6)  # half way through the fading
+    assert (bound.mean[2] == 0).all() and torch.allclose(bound.scale[2], model.mean.first_scale)

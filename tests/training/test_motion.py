@@ -298,3 +298,15 @@ def test_bodies_keep_their_voxels_in_what_is_learnt():
     edge = planar_pose(*GRID.origin_m[:2], 0.0)  # half of it lies outside of the grid: the rest is still to come
     leaning = replace(window, boxes=tuple(replace(box, world_from_box=edge) for box in window.boxes))
     assert all(one is other for one, other in zip(rigid_truth(leaning, motions.bodies, forced, GRID), leaning.truth))
+
+
+def test_the_speed_that_training_has_shown_is_kept_with_the_networks(tmp_path):
+    """It is in what a checkpoint holds; where nothing moves there is none."""
+    model, feed = motion_model(), feed_of(street())
+    assert torch.isinf(model.state_dict()["fastest_m_per_s"])
+    train_motion_mean(model, feed, {**FLOW, "steps": 1, "scale_weight": 0.1}, 0, TrainingRun(tmp_path))
+    speeds = feed.get(0).scene.velocity.norm(dim=1)
+    assert 1 < model.fastest_m_per_s <= speeds.max() and len(speeds) > 1
+    still = feed_of(street(names=(STANDING,)))
+    still.get(0)
+    assert still.fastest() == float("inf")
