@@ -7,7 +7,6 @@ sample index, so that flow/ and distill/ take them as they are.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -38,6 +37,7 @@ LEVER_M = 2.0  # a turn is told as metres at so far from the centre, about half 
 MIN_SCALE_M, MAX_SCALE_M = 0.03, 12.0
 FIRST_SCALE_M_PER_S = 0.3  # standard deviation of an untrained network, a second ahead
 SOFTENING_M = 0.05  # below which a distance is squared, so that it has a slope
+UNBOUNDED_M_PER_S = 1000.0  # nothing is as fast
 FADING = 0.2  # of the speed that training has shown: so far beyond it networks are believed ever less
 STILL_M = 0.4  # a body that never moves farther stays exactly where it is
 MOST_BODIES = 256  # of a window are shown to the networks, the largest; all others go on as tracked
@@ -220,7 +220,7 @@ class MotionModel(nn.Module):
         self.settings = settings
         self.mean = MotionMean(settings, num_history, num_horizon)
         self.velocity = MotionVelocity(settings, num_horizon)
-        self.register_buffer("fastest_m_per_s", torch.tensor(math.inf))  # that training has shown (training.motion)
+        self.register_buffer("fastest_m_per_s", torch.tensor(UNBOUNDED_M_PER_S))  # that training has shown
 
     @property
     def device(self) -> torch.device:

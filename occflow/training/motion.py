@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from occflow.flow.times import logit_normal
 from occflow.models.body_scene import BodyScene, body_scene, join_scenes, mirrored_scene, offsets_of
 from occflow.models.motion import (
     PER_INSTANT,
+    UNBOUNDED_M_PER_S,
     MotionCondition,
     MotionModel,
     motion_loss,
@@ -70,10 +70,10 @@ class BodyFeed(WindowFeed):
         return any(bool(self._made(index)[0].known.any()) for index in range(self.count))
 
     def fastest(self) -> float:
-        """The speed, m/s, that FASTER of the moving bodies that are kept surpass; infinite where none moves."""
+        """The speed, m/s, that FASTER of the moving bodies kept surpass; UNBOUNDED_M_PER_S where none moves."""
         speeds = torch.cat([item.scene.velocity.norm(dim=1) for item, _ in self.kept.values()] or [torch.zeros(0)])
         moving = speeds[speeds > MOVING_M_PER_S]
-        return float(moving.quantile(1 - FASTER)) if len(moving) else math.inf
+        return float(moving.quantile(1 - FASTER)) if len(moving) else UNBOUNDED_M_PER_S
 
     def next(self, windows: int, generator: torch.Generator) -> BodyBatch:
         """The next batch of `windows` windows, mirrored as the generator has it."""
@@ -96,7 +96,8 @@ def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed:
 
     model.mean = train(run, "motion", model.mean, OptimiserSettings.from_config(values), loss_of_step, model, feed,
                        values["windows"])
-    model.fastest_m_per_s.fill_(feed.fastest())
+    before, shown = float(model.fastest_m_per_s), feed.fastest()
+    model.fastest_m_per_s.fill_(shown if before == UNBOUNDED_M_PER_S else max(before, shown))
 
 
 def errors(centre: Tensor, batch: BodyBatch) -> dict[str, float]:

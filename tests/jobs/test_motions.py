@@ -120,5 +120,5 @@ def test_trainings_go_on_from_the_motions_that_they_start_from(config, on, tmp_p
     assert same(with_motions(config(changes))[2].motion, start.motion) and NONE_KNOWN in capsys.readouterr().out
     on(street())
     weights, before = with_motions(config(changes))[2].motion.state_dict(), start.motion.state_dict()
-    away = max(float((weights[name] - before[name]).abs().max()) for name in before)
+    away = max(float((weights[name] - before[name]).abs().max()) for name in before if name != "fastest_m_per_s")
     assert 0 < away < 0.1  # two short steps from there

@@ -40,7 +40,7 @@ from occflow.models.body_scene import (
     planar_poses,
 )
 from occflow.models.flow_model import moved_as
-from occflow.models.motion import LEVER_M, MotionModel, shown_bodies
+from occflow.models.motion import LEVER_M, UNBOUNDED_M_PER_S, MotionModel, shown_bodies
 from occflow.occupancy.augmentation import MIRROR
 from occflow.occupancy.bodies import arcs
 from occflow.occupancy.true_motion import voxels_of_boxes
@@ -303,10 +303,10 @@ def test_bodies_keep_their_voxels_in_what_is_learnt():
 def test_the_speed_that_training_has_shown_is_kept_with_the_networks(tmp_path):
     """It is in what a checkpoint holds; where nothing moves there is none."""
     model, feed = motion_model(), feed_of(street())
-    assert torch.isinf(model.state_dict()["fastest_m_per_s"])
+    assert model.state_dict()["fastest_m_per_s"] == UNBOUNDED_M_PER_S
     train_motion_mean(model, feed, {**FLOW, "steps": 1, "scale_weight": 0.1}, 0, TrainingRun(tmp_path))
     speeds = feed.get(0).scene.velocity.norm(dim=1)
     assert 1 < model.fastest_m_per_s <= speeds.max() and len(speeds) > 1
     still = feed_of(street(names=(STANDING,)))
     still.get(0)
-    assert still.fastest() == float("inf")
+    assert still.fastest() == UNBOUNDED_M_PER_S
