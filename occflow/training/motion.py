@@ -30,6 +30,7 @@ from occflow.training.run import TrainingRun
 
 BYTES_A_BODY = 14_000  # of its views
 MIRRORED = 0.5  # share of the windows
+LOOKED_AT = 200  # windows, by which it is told how fast bodies are
 MOVING_M_PER_S, FASTER = 1.0, 0.01  # what moves, and the share of it that is too rare to be learnt from
 
 
@@ -70,8 +71,10 @@ class BodyFeed(WindowFeed):
         return any(bool(self._made(index)[0].known.any()) for index in range(self.count))
 
     def fastest(self) -> float:
-        """The speed, m/s, that FASTER of the moving bodies kept surpass; UNBOUNDED_M_PER_S where none moves."""
-        speeds = torch.cat([item.scene.velocity.norm(dim=1) for item, _ in self.kept.values()] or [torch.zeros(0)])
+        """The speed, m/s, that FASTER of the moving bodies surpass, in some LOOKED_AT windows; UNBOUNDED_M_PER_S where
+        none moves."""
+        looked_at = range(0, self.count, -(-self.count // LOOKED_AT))
+        speeds = torch.cat([self._made(index)[0].scene.velocity.norm(dim=1) for index in looked_at])
         moving = speeds[speeds > MOVING_M_PER_S]
         return float(moving.quantile(1 - FASTER)) if len(moving) else UNBOUNDED_M_PER_S
 

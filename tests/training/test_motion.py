@@ -172,6 +172,9 @@ class Toy(BodyFeed):
     def seek(self, draws: int) -> None:
         pass
 
+    def fastest(self) -> float:
+        return UNBOUNDED_M_PER_S
+
     def next(self, windows: int, generator: torch.Generator) -> BodyBatch:
         count = 2 * windows
         left, stops = torch.randint(0, 2, (2, count), generator=generator).float()
