@@ -24,6 +24,16 @@ def planar_pose(x_m: float, y_m: float, yaw_rad: float, z_m: float = 0.0) -> np.
     return np.array([[cos, -sin, 0, x_m], [sin, cos, 0, y_m], [0, 0, 1, z_m], [0, 0, 0, 1]], dtype=np.float64)
 
 
+def planar_poses(offsets: np.ndarray) -> np.ndarray:
+    """Poses [..., 4, 4] of frames at x, y (metres) turned by an angle about z, [..., 3]."""
+    cos, sin = np.cos(offsets[..., 2]), np.sin(offsets[..., 2])
+    poses = np.zeros((*offsets.shape[:-1], 4, 4))
+    poses[..., 0, 0], poses[..., 0, 1], poses[..., 1, 0], poses[..., 1, 1] = cos, -sin, sin, cos
+    poses[..., 2, 2] = poses[..., 3, 3] = 1
+    poses[..., :2, 3] = offsets[..., :2]
+    return poses
+
+
 def quaternion_wxyz(pose: np.ndarray) -> np.ndarray:
     """Rotation of a pose [4, 4] as a quaternion [4] with w first."""
     x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat()

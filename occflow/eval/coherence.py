@@ -9,6 +9,7 @@ import numpy as np
 
 from occflow.eval.counts import MeanCounts, SceneCounts
 from occflow.eval.intervals import mean_row
+from occflow.eval.sections import COHERENCE
 from occflow.forecasting.forecast import Forecast
 from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
@@ -19,7 +20,7 @@ from occflow.occupancy.windows import Window, WindowKey
 
 LEAST_VOXELS = 4  # a smaller object comes and goes with the rounding of voxels
 MARGIN_M = 4.0  # an object this near the border of the next grid may have left it
-SCORES = ("background_iou", "size_change", "flicker", "present_size_change", "lost", "specks")
+SCORES = tuple(COHERENCE)
 TRUTH = "truth"  # row of what really happened: the floor of the measures
 
 

@@ -10,7 +10,7 @@ from occflow.errors import InputError
 from occflow.eval.intervals import UNKNOWN, percentiles, resampled_scores
 from occflow.eval.protocols import PROTOCOLS
 from occflow.eval.report_record import REMEDY, SCORES, read_counters, read_report, read_section
-from occflow.eval.sections import TITLES, table
+from occflow.eval.sections import COHERENCE, TITLES, table
 from occflow.records import one_line
 
 SAME = ("protocol", "ego", "horizon_s", "windows")  # what two reports must share to be compared
@@ -20,7 +20,7 @@ FURTHER = {  # section of a report -> what is compared in it, by separate interv
     "ensembles": tuple(f"{part}{score}" for part in ("", "movable_") for score in ("energy", "brier", "nll", "ece")),
     "branches": tuple(f"{part}{score}" for part in ("", "parting_")
                       for score in ("coverage", "precision", "energy_distance")),
-    "coherence": ("background_iou", "size_change", "flicker", "present_size_change", "lost", "specks"),
+    "coherence": tuple(COHERENCE),
 }
 SETTING = ("windows", "samples", "branches", "frames", "rays")  # what a section's figures rest on
 

@@ -26,11 +26,10 @@ class TrueMotion:
     ego = GIVEN  # under every setting: the truth has its own grids
 
     def __init__(self, source: WindowSource) -> None:
-        self.store, self.num_history = source.store, source.history
+        self.grid = source.store.grid
 
     def of_window(self, window: Window) -> Forecast:
-        boxes = self.store.frame(window.key.scene, window.key.start + self.num_history - 1).boxes
-        present, grid = window.present.with_classes(), self.store.grid
+        boxes, present, grid = window.boxes, window.present.with_classes(), self.grid
         motions = _last_known(true_world_motions(boxes, [frame.boxes for frame in window.truth]))
         return Forecast(moved_objects(present, grid, voxels_of_boxes(present, grid, boxes), motions,
                                       window.task.targets))

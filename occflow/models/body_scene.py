@@ -19,7 +19,7 @@ NEAR_SHAPE, NEAR_STEP_M = (28, 16), 0.5  # of a body's view of itself, along its
 AHEAD_SHAPE, AHEAD_STEP_M = (20, 20), 1.6  # of its view of the street
 AHEAD_BEHIND_M = 6.4  # of which so much lies behind its centre
 COARSER = 2  # columns of the grid along an edge of what it is looked up in
-DRIVABLE, MOVABLE = 11, 20  # the class, and the group of all classes that move
+DRIVABLE = 11  # the class of roads
 GROUPS = (  # channels of the view of the street; a column shows what is in it, several groups if need be
     (DRIVABLE,), tuple(label for label in FLAT_CLASSES if label != DRIVABLE), MOVABLE_CLASSES,
     tuple(label for label in range(NUM_CLASSES) if label not in (*FLAT_CLASSES, *MOVABLE_CLASSES)))
@@ -83,7 +83,7 @@ def attribute_names(num_history: int) -> list[str]:
     return [*(f"class {label}" for label in MOVABLE_CLASSES), "voxels", "length", "width", "height", "speed",
             f"speed {SIDEWAYS}", f"turn {SIDEWAYS}", "confidence", "distance", "to the border",
             *(f"seen {i}" for i in range(num_history)),
-            *(f"{name} {i}{end}" for i in range(num_history) for name in ("off",) for end in ("", f" {SIDEWAYS}"))]
+            *(f"off {i}{end}" for i in range(num_history) for end in ("", f" {SIDEWAYS}"))]
 
 
 def body_scene(history: tuple[OccupancyFrame, ...], bodies: Sequence[Body], grid: VoxelGrid) -> BodyScene:
@@ -187,42 +187,3 @@ def join_scenes(scenes: Sequence[BodyScene]) -> BodyScene:
     before = np.cumsum([0, *(scene.num_samples for scene in scenes)])
     sample = torch.cat([scene.sample + int(first) for scene, first in zip(scenes, before)])
     return BodyScene(**joined, sample=sample, num_samples=int(before[-1]))
-
-
-def motions_to(bodies: Sequence[Body], offsets: np.ndarray) -> np.ndarray:
-    """What takes bodies from where they are to offsets [N, F, 3] (along and across their heading, metres; turn,
-    radians) in the plane: [N, F, 4, 4] in the world."""
-    poses, back = _places(bodies)
-    moved = poses @ planar_poses(offsets) @ back
-    moved[(offsets == 0).all(axis=2)] = np.eye(4)  # exactly: what stands is part of the static world
-    return moved
-
-
-def planar_poses(offsets: np.ndarray) -> np.ndarray:
-    """Poses [..., 4, 4] of frames at x, y (metres) turned by an angle about z, [..., 3]."""
-    cos, sin = np.cos(offsets[..., 2]), np.sin(offsets[..., 2])
-    poses = np.zeros((*offsets.shape[:-1], 4, 4))
-    poses[..., 0, 0], poses[..., 0, 1], poses[..., 1, 0], poses[..., 1, 1] = cos, -sin, sin, cos
-    poses[..., 2, 2] = poses[..., 3, 3] = 1
-    poses[..., :2, 3] = offsets[..., :2]
-    return poses
-
-
-def tracked_offsets(bodies: Sequence[Body], seconds: np.ndarray) -> np.ndarray:
-    """Where bodies are after some seconds [F] if they go on as tracked, [N, F, 3], as in `motions_to`."""
-    turn = np.array([body.yaw_rate_rad_per_s for body in bodies])
-    poses = arcs(np.array([body.velocity_m_per_s for body in bodies]).reshape(-1, 2), turn, seconds)
-    return np.concatenate([poses[..., :2, 3], (turn[:, None] * np.asarray(seconds))[..., None]], axis=-1)
-
-
-def offsets_of(bodies: Sequence[Body], motions: np.ndarray) -> np.ndarray:
-    """The inverse of `motions_to` for motions [N, F, 4, 4] in the world: [N, F, 3]; nan stays nan."""
-    poses, back = _places(bodies)
-    moved = back @ motions @ poses
-    return np.concatenate([moved[..., :2, 3], np.arctan2(moved[..., 1, 0], moved[..., 0, 0])[..., None]], axis=-1)
-
-
-def _places(bodies: Sequence[Body]) -> tuple[np.ndarray, np.ndarray]:
-    """Poses [N, 1, 4, 4] of bodies in the world, and their inverses."""
-    poses = np.array([body.world_from_body for body in bodies]).reshape(-1, 1, 4, 4)
-    return poses, np.array([invert(pose) for pose in poses[:, 0]]).reshape(poses.shape)

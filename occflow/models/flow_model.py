@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
@@ -24,7 +24,7 @@ from occflow.models.layout import (
     move_layout,
 )
 from occflow.models.motion import BodyMotions, MotionCondition, MotionModel, MotionSettings, shown_bodies
-from occflow.models.networks import MeanForecast, MeanNetwork, TrunkSettings, VelocityNetwork
+from occflow.models.networks import ConditionalFlow, MeanForecast, MeanNetwork, TrunkSettings, VelocityNetwork
 from occflow.occupancy.bodies import world_motions
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.motion import BodiesApart, advanced_bodies
@@ -205,16 +205,11 @@ class Condition:
         return replace(self, forecast=moved, base=base)
 
     def without_history(self, dropped: Tensor) -> Condition:
-        """What a network is shown where the history is dropped, [B] bool: neither mean, scale nor features.
-
-        The features are normalised otherwise, so zeros cannot be mistaken for them.
-        """
-        rows, seen = dropped[self.sample][:, None], self.forecast
-        return replace(self, forecast=MeanForecast(seen.mean.masked_fill(rows, 0.0), seen.scale.masked_fill(rows, 1.0),
-                                                   seen.features.masked_fill(rows, 0.0)))
+        """What a network is shown where the history is dropped, [B] bool."""
+        return replace(self, forecast=self.forecast.hidden(dropped[self.sample][:, None]))
 
 
-class FlowModel(nn.Module):
+class FlowModel(ConditionalFlow):
     """Autoencoder, mean network and velocity network, with the steps that join them."""
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -290,7 +285,7 @@ class FlowModel(nn.Module):
         if forced_target is not None and settings.stays:
             forced_target = restated(forced_target, forced)
         return Observation(layout, history_latents, base, target, moved, forced, forced_target, motions,
-                           motions and BodiesApart(task.present, grid, [body.slots for body in motions.bodies],
+                           motions and BodiesApart(task.present, grid, motions.slots,
                                                    task.poses, [target.stamp_s for target in task.targets], touched))
 
     @torch.no_grad()
@@ -305,7 +300,7 @@ class FlowModel(nn.Module):
         """The present at a task's targets, its bodies moved as `settings.base` says."""
         if motions is not None:
             central = motions.world_motions(motions.condition.forecast.mean)
-            return moved_as(task, grid, [body.slots for body in motions.bodies], central, touched)
+            return moved_as(task, grid, motions.slots, central, touched)
         bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
         followed = world_motions(bodies, task.seconds).swapaxes(0, 1)
         return moved_as(task, grid, [body.slots for body in bodies], followed, touched)
@@ -342,24 +337,6 @@ class FlowModel(nn.Module):
         forecast = self.mean(observation.history_latents, observation.base, observation.layout)
         return Condition(observation.layout, forecast, observation.base, self.settings.keep_within,
                          self.settings.stays)
-
-    def velocity_field(self, condition: Condition, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
-        """v(x [N, C], t [B]) with the condition bound; at another `guidance` than 1, classifier-free guidance
-        v_without + guidance (v - v_without) (Ho and Salimans, arXiv 2207.12598)."""
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return self.velocity(x, t, t, condition.forecast, condition.layout)
-
-        if guidance == 1:
-            return velocity
-        blind = condition.without_history(torch.ones(condition.layout.num_samples, dtype=torch.bool,
-                                                     device=self.device))
-        without = self.velocity_field(blind)
-        return lambda x, t: torch.lerp(without(x, t), velocity(x, t), guidance)
-
-    def one_step(self, noise: Tensor, condition: Condition) -> Tensor:
-        """The one-step sample eps - u(eps, 0, 1) [N, C]."""
-        zeros = noise.new_zeros(condition.layout.num_samples)
-        return noise - self.velocity(noise, zeros, zeros + 1, condition.forecast, condition.layout)
 
     @torch.no_grad()
     def decode_state(self, state: Tensor, support: Sites, repeating: bool = False) -> Voxels:

@@ -7,15 +7,12 @@ sample index, so that flow/ and distill/ take them as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from occflow.flow.closed_form import unit_gaussian_factor
-from occflow.flow.path import per_row
 from occflow.grid import VoxelGrid
 from occflow.models.body_scene import (
     AHEAD_SHAPE,
@@ -24,11 +21,9 @@ from occflow.models.body_scene import (
     PAIR_FEATURES,
     BodyScene,
     attribute_names,
-    motions_to,
-    tracked_offsets,
 )
-from occflow.models.networks import EMBEDDING_CHANNELS, MeanForecast
-from occflow.occupancy.bodies import Body, tracked_bodies
+from occflow.models.networks import EMBEDDING_CHANNELS, AverageVelocityNetwork, ConditionalFlow, MeanForecast
+from occflow.occupancy.bodies import Body, motions_to, tracked_bodies, tracked_offsets
 from occflow.occupancy.tasks import Task
 from occflow.sparse.layers import FourierEmbedding, LayerNorm, zero_initialised
 
@@ -93,6 +88,14 @@ class MotionBlock(nn.Module):
         return tokens + self.own(normed)
 
 
+def _through(blocks: nn.ModuleList, tokens: Tensor, embedding: Tensor | None, scene: BodyScene) -> Tensor:
+    """Tokens [N, C] through blocks, which share what each body sees of the others."""
+    pairs = scene.pairs()
+    for block in blocks:
+        tokens = block(tokens, scene, pairs, embedding)
+    return tokens
+
+
 def _view(in_channels: int, shape: tuple[int, int], out_channels: int) -> nn.Sequential:
     """A small convolutional network over a view [N, C, L, W] -> [N, out_channels]."""
     halved = [-(-cells // 4) for cells in shape]
@@ -122,21 +125,13 @@ class MotionMean(nn.Module):
     def forward(self, scene: BodyScene) -> MeanForecast:
         """Centre and standard deviation [N, 3 F], metres; features [N, C]."""
         tokens = self.near(scene.near) + self.ahead(scene.ahead) + self.attributes(scene.attributes)
-        pairs = scene.pairs()
-        for block in self.blocks:
-            tokens = block(tokens, scene, pairs)
-        features = self.norm(tokens)
+        features = self.norm(_through(self.blocks, tokens, None, scene))
         scale = (self.scale_head(features).exp() * self.first_scale).clamp(MIN_SCALE_M, MAX_SCALE_M)
         return MeanForecast(self.mean_head(features), scale, features)
 
 
-class MotionVelocity(nn.Module):
-    """The flow's network: average velocity u(x, r, t | centre, scale, features); r = t gives the velocity v(x, t).
-
-    As `networks.VelocityNetwork`: untrained, it samples the centre's own Gaussian, and a student starts at its teacher.
-    """
-
-    embedding_channels = EMBEDDING_CHANNELS
+class MotionVelocity(AverageVelocityNetwork):
+    """That of the flow of motions, on bodies: numbers of a row are the 3 F of its motion."""
 
     def __init__(self, settings: MotionSettings, num_horizon: int) -> None:
         super().__init__()
@@ -149,22 +144,9 @@ class MotionVelocity(nn.Module):
         self.norm = LayerNorm(settings.channels)
         self.out = zero_initialised(nn.Linear(settings.channels, self.state_channels))
 
-    def forward(self, x: Tensor, r: Tensor, t: Tensor, forecast: MeanForecast, layout: BodyScene) -> Tensor:
-        """x [N, 3 F] (standardised residual), r and t [B] -> u(x, r, t) [N, 3 F]."""
-        features = self.features(x, r, t, forecast, layout)
-        return per_row(unit_gaussian_factor(r, t), layout.sample) * x + self.out(features)
-
-    def features(self, x: Tensor, r: Tensor, t: Tensor, forecast: MeanForecast, layout: BodyScene,
-                 shown: Tensor | None = None) -> Tensor:
-        """What the last layer `out` reads, [N, W]; `shown` [N, W] is added to the embedded inputs."""
-        inputs = torch.cat([x, forecast.mean, forecast.scale.log(), forecast.features], dim=1)
-        tokens = self.embed_in(inputs)
-        return self.norm(self.run_blocks(self.blocks, tokens if shown is None else tokens + shown,
-                                         self.time(t) + self.interval(t - r), forecast, layout))
-
-    def sample_of(self, x: Tensor, forecast: MeanForecast, layout: BodyScene) -> Tensor:
-        """Sample index [N]."""
-        return layout.sample
+    def mixed(self, embedded: Tensor, embedding: Tensor, layout: BodyScene) -> Tensor:
+        """By attention among the bodies of a window."""
+        return _through(self.blocks, embedded, embedding, layout)
 
     def new_blocks(self, count: int) -> nn.ModuleList:
         """Blocks that are shown times."""
@@ -174,10 +156,7 @@ class MotionVelocity(nn.Module):
     def run_blocks(self, blocks: nn.ModuleList, features: Tensor, embedding: Tensor, forecast: MeanForecast,
                    layout: BodyScene) -> Tensor:
         """Features [N, W] through blocks; embedding [B, E]."""
-        pairs = layout.pairs()
-        for block in blocks:
-            features = block(features, layout, pairs, embedding)
-        return features
+        return _through(blocks, features, embedding, layout)
 
 
 @dataclass(frozen=True)
@@ -201,10 +180,9 @@ class MotionCondition:
 
     def without_history(self, dropped: Tensor) -> MotionCondition:
         """What a network is shown where the history is dropped, [B] bool: where bodies are, not how they moved."""
-        rows, seen = dropped[self.sample][:, None], self.forecast
+        rows = dropped[self.sample][:, None]
         layout = replace(self.layout, velocity=self.layout.velocity.masked_fill(rows, 0.0))
-        return MotionCondition(layout, MeanForecast(seen.mean.masked_fill(rows, 0.0), seen.scale.masked_fill(rows, 1.0),
-                                                    seen.features.masked_fill(rows, 0.0)))
+        return MotionCondition(layout, self.forecast.hidden(rows))
 
     @property
     def weight(self) -> Tensor:
@@ -212,7 +190,7 @@ class MotionCondition:
         return self.forecast.scale / self.forecast.scale.mean().clamp(min=MIN_SCALE_M)
 
 
-class MotionModel(nn.Module):
+class MotionModel(ConditionalFlow):
     """The two networks of the motions, with the interface that flows and distillations know (as FlowModel)."""
 
     def __init__(self, settings: MotionSettings, num_history: int, num_horizon: int) -> None:
@@ -238,23 +216,6 @@ class MotionModel(nn.Module):
             forecast, mean=forecast.mean * (1 - beyond),
             scale=torch.lerp(forecast.scale, self.mean.first_scale.expand_as(forecast.scale), beyond)))
 
-    def velocity_field(self, condition: MotionCondition, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
-        """v(x [N, 3 F], t [B]) with the condition bound; `guidance` as in FlowModel.velocity_field."""
-
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return self.velocity(x, t, t, condition.forecast, condition.layout)
-
-        if guidance == 1:
-            return velocity
-        everywhere = torch.ones(condition.layout.num_samples, dtype=torch.bool, device=self.device)
-        without = self.velocity_field(condition.without_history(everywhere))
-        return lambda x, t: torch.lerp(without(x, t), velocity(x, t), guidance)
-
-    def one_step(self, noise: Tensor, condition: MotionCondition) -> Tensor:
-        """The one-step sample eps - u(eps, 0, 1) [N, 3 F]."""
-        zeros = noise.new_zeros(condition.layout.num_samples)
-        return noise - self.velocity(noise, zeros, zeros + 1, condition.forecast, condition.layout)
-
 
 @dataclass(frozen=True)
 class BodyMotions:
@@ -269,13 +230,18 @@ class BodyMotions:
     seconds: np.ndarray
     condition: MotionCondition
 
+    @property
+    def slots(self) -> list[np.ndarray]:
+        """Places of each body's voxels in the present's arrays."""
+        return [body.slots for body in self.bodies]
+
     def world_motions(self, motion: Tensor) -> np.ndarray:
         """What takes each body from its place now to those of a motion [N, 3 F]: [N, F, 4, 4] in the world; the
         identity for those that hardly move."""
         return self.moved(self.offsets(motion))
 
     def offsets(self, motion: Tensor) -> np.ndarray:
-        """Where a motion [N, 3 F] leads: [N, F, 3], as `body_scene.motions_to` takes it."""
+        """Where a motion [N, 3 F] leads: [N, F, 3], as `bodies.motions_to` takes it."""
         beyond = motion.double().cpu().numpy().reshape(len(self.bodies), len(self.seconds), PER_INSTANT).copy()
         beyond[..., 2] /= LEVER_M
         return beyond + tracked_offsets(self.bodies, self.seconds)
@@ -292,7 +258,7 @@ def still(offsets: np.ndarray) -> np.ndarray:
 
 
 def motion_of(bodies: tuple[Body, ...], offsets: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """The motion [N, 3 F] that leads to offsets [N, F, 3] (`body_scene.offsets_of`); nan stays nan."""
+    """The motion [N, 3 F] that leads to offsets [N, F, 3] (`bodies.offsets_of`); nan stays nan."""
     beyond = offsets - tracked_offsets(bodies, seconds)
     beyond[..., 2] = (beyond[..., 2] + np.pi) % (2 * np.pi) - np.pi
     beyond[..., 2] *= LEVER_M

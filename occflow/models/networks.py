@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from torch.nn import functional
 from occflow.errors import InputError
 from occflow.flow.closed_form import unit_gaussian_factor
 from occflow.flow.path import per_row
+from occflow.models.body_scene import BodyScene
 from occflow.models.layout import Layout
 from occflow.sparse.layers import (
     FourierEmbedding,
@@ -119,6 +122,14 @@ class MeanForecast:
     scale: Tensor
     features: Tensor
 
+    def hidden(self, rows: Tensor) -> MeanForecast:
+        """Without what is told of `rows` [N, 1] bool: neither mean, scale nor features.
+
+        The features are normalised otherwise, so zeros cannot be mistaken for them.
+        """
+        return MeanForecast(self.mean.masked_fill(rows, 0.0), self.scale.masked_fill(rows, 1.0),
+                            self.features.masked_fill(rows, 0.0))
+
 
 class MeanNetwork(nn.Module):
     """The mean of the future state, and how far it may be off: "what stays, then what is likely" (docs/design.md 5).
@@ -181,15 +192,47 @@ def mean_loss(forecast: MeanForecast, target: Tensor, scale_weight: float, centr
     return off + scale_weight * likelihood.mean()
 
 
-class VelocityNetwork(nn.Module):
-    """The network of the flow: average velocity u(x, r, t | mean, scale, features); r = t gives the velocity v(x, t).
+class AverageVelocityNetwork(nn.Module):
+    """The network of a flow: average velocity u(x, r, t | mean, scale, features); r = t gives the velocity v(x, t).
 
     The output is the exact average velocity of unit Gaussian data plus a zero-initialised correction: an
     untrained network samples the mean forecast's own Gaussian, at any number of steps. The interval's
     embedding is zero-initialised too, so that a student starts at its teacher.
+
+    Attributes, made by those that it is a base of:
+        embed_in, time, interval, norm, out: layers around what is in between, `mixed`.
+        state_channels, width: numbers of a row of the data, and of its features.
     """
 
     embedding_channels = EMBEDDING_CHANNELS
+
+    def forward(self, x: Tensor, r: Tensor, t: Tensor, forecast: MeanForecast, layout: Layout | BodyScene) -> Tensor:
+        """x [N, C] (standardised residual), r and t [B] -> u(x, r, t) [N, C]; the layout knows the sample of a row."""
+        features = self.features(x, r, t, forecast, layout)
+        return per_row(unit_gaussian_factor(r, t), layout.sample) * x + self.out(features)
+
+    def features(self, x: Tensor, r: Tensor, t: Tensor, forecast: MeanForecast, layout: Layout | BodyScene,
+                 shown: Tensor | None = None) -> Tensor:
+        """What the last layer `out` reads, [N, W]; `shown` [N, W] is added to the embedded inputs."""
+        inputs = torch.cat([x, forecast.mean, forecast.scale.log(), forecast.features], dim=1)
+        embedded = self.embed_in(inputs)
+        return self.norm(self.mixed(embedded if shown is None else embedded + shown,
+                                    self.time(t) + self.interval(t - r), layout))
+
+    def mixed(self, embedded: Tensor, embedding: Tensor, layout: Layout | BodyScene) -> Tensor:
+        """Embedded inputs [N, W] mixed among the rows, shown times by their embedding [B, E]: [N, W]."""
+        raise NotImplementedError
+
+    # with `new_blocks` and `run_blocks` what student networks with parts of their own are built of
+    # (models.student_networks)
+
+    def sample_of(self, x: Tensor, forecast: MeanForecast, layout: Layout | BodyScene) -> Tensor:
+        """Sample index [N]."""
+        return layout.sample
+
+
+class VelocityNetwork(AverageVelocityNetwork):
+    """That of the voxels' flow, on the sites of a layout."""
 
     def __init__(self, state_channels: int, feature_channels: int, num_horizon: int, trunk: TrunkSettings,
                  num_slots: list[int]) -> None:
@@ -204,24 +247,9 @@ class VelocityNetwork(nn.Module):
         self.norm = LayerNorm(width)
         self.out = zero_initialised(nn.Linear(width, state_channels))
 
-    def forward(self, x: Tensor, r: Tensor, t: Tensor, forecast: MeanForecast, layout: Layout) -> Tensor:
-        """x [N, C] (standardised residual), r and t [B] -> u(x, r, t) [N, C]."""
-        features = self.features(x, r, t, forecast, layout)
-        return per_row(unit_gaussian_factor(r, t), layout.sample) * x + self.out(features)
-
-    def features(self, x: Tensor, r: Tensor, t: Tensor, forecast: MeanForecast, layout: Layout,
-                 shown: Tensor | None = None) -> Tensor:
-        """What the last layer `out` reads, [N, W]; `shown` [N, W] is added to the embedded inputs."""
-        inputs = torch.cat([x, forecast.mean, forecast.scale.log(), forecast.features], dim=1)
-        embedded = self.embed_in(inputs)
-        return self.norm(self.trunk(embedded if shown is None else embedded + shown, layout,
-                                    self.time(t) + self.interval(t - r)))
-
-    # what student networks with parts of their own are built of (models.student_networks)
-
-    def sample_of(self, x: Tensor, forecast: MeanForecast, layout: Layout) -> Tensor:
-        """Sample index [N]."""
-        return layout.sample
+    def mixed(self, embedded: Tensor, embedding: Tensor, layout: Layout) -> Tensor:
+        """By the U-Net."""
+        return self.trunk(embedded, layout, embedding)
 
     def new_blocks(self, count: int) -> nn.ModuleList:
         """Blocks of the finest level that are shown times."""
@@ -231,3 +259,29 @@ class VelocityNetwork(nn.Module):
                    layout: Layout) -> Tensor:
         """Features [N, W] through blocks of the finest level; embedding [B, E]."""
         return self.trunk.run_blocks(blocks, features, layout, 0, embedding)
+
+
+class ConditionalFlow(nn.Module):
+    """A flow about the mean forecast of a condition, by its `velocity` network: that of the voxels, that of motions.
+
+    Conditions have a `forecast`, a `layout`, and can be had `without_history`.
+    """
+
+    velocity: nn.Module
+
+    def velocity_field(self, condition: Any, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+        """v(x [N, C], t [B]) with the condition bound; at another `guidance` than 1, classifier-free guidance
+        v_without + guidance (v - v_without) (Ho and Salimans, arXiv 2207.12598)."""
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return self.velocity(x, t, t, condition.forecast, condition.layout)
+
+        if guidance == 1:
+            return velocity
+        everywhere = torch.ones(condition.layout.num_samples, dtype=torch.bool, device=condition.forecast.mean.device)
+        without = self.velocity_field(condition.without_history(everywhere))
+        return lambda x, t: torch.lerp(without(x, t), velocity(x, t), guidance)
+
+    def one_step(self, noise: Tensor, condition: Any) -> Tensor:
+        """The one-step sample eps - u(eps, 0, 1) [N, C]."""
+        zeros = noise.new_zeros(condition.layout.num_samples)
+        return noise - self.velocity(noise, zeros, zeros + 1, condition.forecast, condition.layout)

@@ -31,7 +31,7 @@ def mirrored(window: Window, grid: VoxelGrid) -> Window:
     if abs(2 * grid.origin_m[1] + grid.shape[1] * grid.voxel_size_m) > 1e-6 * grid.voxel_size_m:
         raise InputError(f"a grid from y = {grid.origin_m[1]} m with {grid.shape[1]} voxels is not symmetric about "
                          "y = 0 and cannot be mirrored; switch the mirroring off")
-    return map_frames(window, lambda frame: mirrored_frame(frame, grid), _mirrored_boxes(window.boxes))
+    return map_frames(window, lambda frame: _mirrored_frame(frame, grid), _mirrored_boxes(window.boxes))
 
 
 def turned(window: Window, grid: VoxelGrid, angle_rad: float) -> Window:
@@ -45,8 +45,7 @@ def turned(window: Window, grid: VoxelGrid, angle_rad: float) -> Window:
     return map_frames(window, lambda frame: regridded(frame, grid, frame.world_from_grid @ turn))
 
 
-def mirrored_frame(frame: OccupancyFrame, grid: VoxelGrid) -> OccupancyFrame:
-    """As `mirrored`, of one frame."""
+def _mirrored_frame(frame: OccupancyFrame, grid: VoxelGrid) -> OccupancyFrame:
     index = grid.unflatten(frame.flat)
     index[:, 1] = grid.shape[1] - 1 - index[:, 1]
     flat = grid.flatten(index)

@@ -6,11 +6,12 @@ history is read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from occflow.geometry import invert, planar_pose, transform
+from occflow.geometry import invert, planar_pose, planar_poses, transform
 from occflow.grid import VoxelGrid
 from occflow.occupancy.ego_motion import STRAIGHT_RAD
 from occflow.occupancy.frame import OccupancyFrame
@@ -67,21 +68,19 @@ class Body:
 def arcs(velocity_m_per_s: np.ndarray, yaw_rate_rad_per_s: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Poses [N, F, 4, 4], each in the frame that its body has now, after some seconds [F] at a constant velocity [N, 2]
     in its own frame and turn [N]."""
+    return planar_poses(arc_offsets(velocity_m_per_s, yaw_rate_rad_per_s, seconds))
+
+
+def arc_offsets(velocity_m_per_s: np.ndarray, yaw_rate_rad_per_s: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Where `arcs` lead: along and across the heading, metres, and turn, radians, [N, F, 3]."""
     seconds = np.asarray(seconds, dtype=np.float64)
     turn = yaw_rate_rad_per_s[:, None] * seconds
     small = np.abs(turn) < STRAIGHT_RAD
     angle = np.where(small, 1.0, turn)
     sine, versine = (np.where(small, straight, value / angle)
                      for straight, value in ((1.0, np.sin(turn)), (0.0, 1 - np.cos(turn))))
-    moved = velocity_m_per_s[:, None] * seconds[:, None]
-    poses = np.zeros((*turn.shape, 4, 4))
-    poses[..., 0, 0] = poses[..., 1, 1] = np.cos(turn)
-    poses[..., 1, 0] = np.sin(turn)
-    poses[..., 0, 1] = -poses[..., 1, 0]
-    poses[..., 2, 2] = poses[..., 3, 3] = 1
-    poses[..., 0, 3] = sine * moved[..., 0] - versine * moved[..., 1]
-    poses[..., 1, 3] = versine * moved[..., 0] + sine * moved[..., 1]
-    return poses
+    x, y = np.moveaxis(velocity_m_per_s[:, None] * seconds[:, None], -1, 0)
+    return np.stack([sine * x - versine * y, versine * x + sine * y, turn], axis=-1)
 
 
 def tracked_bodies(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list[Body]:
@@ -183,13 +182,37 @@ def longest_sides(clusters: list[Cluster], frame: OccupancyFrame, grid: VoxelGri
     return np.arctan2(tilt, spread) / 2
 
 
-def world_motions(bodies: list[Body], seconds: np.ndarray) -> np.ndarray:
+def world_motions(bodies: Sequence[Body], seconds: np.ndarray) -> np.ndarray:
     """What takes each body from its place now to that after some seconds [F] (`Body.poses`): [F, B, 4, 4], world.
 
     Exactly the identity for bodies that stand.
     """
-    motions = np.tile(np.eye(4), (len(seconds), len(bodies), 1, 1))
-    for number, body in enumerate(bodies):
-        if body.yaw_rate_rad_per_s or body.velocity_m_per_s.any():
-            motions[:, number] = body.poses(seconds) @ invert(body.world_from_body)
-    return motions
+    return motions_to(bodies, tracked_offsets(bodies, seconds)).swapaxes(0, 1)
+
+
+def motions_to(bodies: Sequence[Body], offsets: np.ndarray) -> np.ndarray:
+    """What takes bodies from where they are to offsets [N, F, 3] (along and across their heading, metres; turn,
+    radians) in the plane: [N, F, 4, 4] in the world."""
+    poses, back = _places(bodies)
+    moved = poses @ planar_poses(offsets) @ back
+    moved[(offsets == 0).all(axis=2)] = np.eye(4)  # exactly: what stands is part of the static world
+    return moved
+
+
+def tracked_offsets(bodies: Sequence[Body], seconds: np.ndarray) -> np.ndarray:
+    """Where bodies are after some seconds [F] if they go on as tracked, [N, F, 3], as in `motions_to`."""
+    velocity = np.array([body.velocity_m_per_s for body in bodies]).reshape(-1, 2)
+    return arc_offsets(velocity, np.array([body.yaw_rate_rad_per_s for body in bodies]), seconds)
+
+
+def offsets_of(bodies: Sequence[Body], motions: np.ndarray) -> np.ndarray:
+    """The inverse of `motions_to` for motions [N, F, 4, 4] in the world: [N, F, 3]; nan stays nan."""
+    poses, back = _places(bodies)
+    moved = back @ motions @ poses
+    return np.concatenate([moved[..., :2, 3], np.arctan2(moved[..., 1, 0], moved[..., 0, 0])[..., None]], axis=-1)
+
+
+def _places(bodies: Sequence[Body]) -> tuple[np.ndarray, np.ndarray]:
+    """Poses [N, 1, 4, 4] of bodies in the world, and their inverses."""
+    poses = np.array([body.world_from_body for body in bodies]).reshape(-1, 1, 4, 4)
+    return poses, np.array([invert(pose) for pose in poses[:, 0]]).reshape(poses.shape)

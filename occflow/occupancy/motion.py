@@ -97,16 +97,9 @@ def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarr
     """
     world_motions = np.asarray(world_motions, dtype=np.float64).reshape(-1, 4, 4)
     moving = np.flatnonzero((world_motions != np.eye(4)).any(axis=(1, 2)))
-    moving = [body for body in moving if len(slots[body])]
-    static = np.ones(len(frame.flat), dtype=bool)
-    for body in moving:
-        static[slots[body]] = False
-    rest = OccupancyFrame(frame.flat[static], frame.labels[static], frame.world_from_grid, frame.stamp_s)
-    volume = warp(rest, grid, world_from_target, candidates=candidates).dense(grid)
-    if moving:
-        flat, labels = moved_voxels(frame, grid, [slots[body] for body in moving], world_motions[moving],
-                                 world_from_target)
-        volume.reshape(-1)[flat[::-1]] = labels[::-1]  # of voxels written twice the last one stays: the first body's
+    own = [slots[body] for body in moving]
+    volume = warp(without(frame, own), grid, world_from_target, candidates=candidates).dense(grid)
+    lay_bodies(volume, frame, grid, own, world_motions[moving], world_from_target)
     return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
 
 
@@ -126,11 +119,7 @@ class BodiesApart:
 
     @cached_property
     def _without(self) -> list[np.ndarray]:
-        static = np.ones(len(self.frame.flat), dtype=bool)
-        for one in self.slots:
-            static[one] = False
-        rest = OccupancyFrame(self.frame.flat[static], self.frame.labels[static], self.frame.world_from_grid,
-                              self.frame.stamp_s)
+        rest = without(self.frame, self.slots)
         return [warp(rest, self.grid, pose, candidates=touched).dense(self.grid)
                 for pose, touched in zip(self.poses, self.candidates)]
 
@@ -141,18 +130,35 @@ class BodiesApart:
     def _at(self, index: int, motions: np.ndarray) -> OccupancyFrame:
         volume = self._without[index].copy()
         moving = (motions != np.eye(4)).any(axis=(1, 2))
-        order = [body for body in np.argsort(~moving, kind="stable") if len(self.slots[body])]  # what moves is seen
-        if order:
-            flat, labels = moved_voxels(self.frame, self.grid, [self.slots[body] for body in order], motions[order],
-                                     self.poses[index])
-            volume.reshape(-1)[flat[::-1]] = labels[::-1]
+        order = np.argsort(~moving, kind="stable")  # what moves is seen
+        lay_bodies(volume, self.frame, self.grid, [self.slots[body] for body in order], motions[order],
+                   self.poses[index])
         return OccupancyFrame.from_dense(volume, self.poses[index], self.stamps_s[index])
 
 
-def moved_voxels(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,
-              world_from_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Target voxels [M] of moved bodies, one after the other, and their labels [M]: `warp` for each, all at once;
-    arguments as in `advanced_bodies`, at least one body."""
+def without(frame: OccupancyFrame, slots: Sequence[np.ndarray]) -> OccupancyFrame:
+    """A frame without the voxels of some bodies, by their places in its arrays."""
+    static = np.ones(len(frame.flat), dtype=bool)
+    for own in slots:
+        static[own] = False
+    return OccupancyFrame(frame.flat[static], frame.labels[static], frame.world_from_grid, frame.stamp_s)
+
+
+def lay_bodies(volume: np.ndarray, frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray],
+               world_motions: np.ndarray, world_from_target: np.ndarray) -> None:
+    """Write the moved bodies of a frame into a class volume [X, Y, Z] of a later grid; where two meet, the first one is
+    seen. Arguments as in `advanced_bodies`."""
+    filled = [body for body, own in enumerate(slots) if len(own)]
+    if filled:
+        flat, labels = _moved_voxels(frame, grid, [slots[body] for body in filled], world_motions[filled],
+                                     world_from_target)
+        volume.reshape(-1)[flat[::-1]] = labels[::-1]  # of voxels written twice the last one stays: the first body's
+
+
+def _moved_voxels(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,
+                  world_from_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Target voxels [M] of one or more bodies, one after the other, and their labels [M]: `warp` for each, all at
+    once."""
     number = np.repeat(np.arange(len(slots)), [len(part) for part in slots])
     slots = np.concatenate(slots)
     target_from_source = invert(world_from_target) @ world_motions @ frame.world_from_grid  # [B, 4, 4]

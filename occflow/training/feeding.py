@@ -195,7 +195,7 @@ class ObservationFeed(WindowFeed):
         if self.forecaster.motion is None:
             return None
         grid, motions = self.forecaster.settings.grid, self.forecaster.motions(window.task)
-        slots = [body.slots for body in motions.bodies]
+        slots = motions.slots
         central = motions.world_motions(motions.condition.forecast.mean)
         if not self.variety.true_motions:
             return MovedWindow(slots, central, central, window.truth)

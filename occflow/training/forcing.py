@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from occflow.geometry import invert, transform
-from occflow.grid import FREE, MOVABLE_CLASSES, VoxelGrid
+from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.logs.protocol import Box
-from occflow.models.body_scene import offsets_of
 from occflow.models.motion import BodyMotions
-from occflow.occupancy.bodies import Body
+from occflow.occupancy.bodies import Body, offsets_of
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.motion import moved_voxels
+from occflow.occupancy.motion import lay_bodies, without
 from occflow.occupancy.true_motion import boxes_of_bodies, true_world_motions, voxels_of_boxes
 from occflow.occupancy.windows import Window
 
@@ -76,12 +75,10 @@ def _with_bodies(truth: OccupancyFrame, present: OccupancyFrame, owned: list[tup
     there = [(body, later[box.track]) for body, box in owned if box.track in later and len(slots[body])]
     if not there:
         return truth
-    volume, movable = truth.dense(grid).reshape(-1), np.isin(truth.labels, MOVABLE_CLASSES)
-    for places in voxels_of_boxes(truth, grid, [box for _, box in there]):
-        volume[truth.flat[places[movable[places]]]] = FREE
+    movable = np.isin(truth.labels, MOVABLE_CLASSES)
+    volume = without(truth, [places[movable[places]] for places in
+                             voxels_of_boxes(truth, grid, [box for _, box in there])]).dense(grid)
     chosen = [body for body, _ in there]
-    flat, labels = moved_voxels(present, grid, [slots[body] for body in chosen], motions[chosen],
-                                truth.world_from_grid)
-    volume[flat[::-1]] = labels[::-1]
-    occupied = np.flatnonzero(volume != FREE)
-    return replace(truth, flat=occupied, labels=volume[occupied])
+    lay_bodies(volume, present, grid, [slots[body] for body in chosen], motions[chosen], truth.world_from_grid)
+    learnt = OccupancyFrame.from_dense(volume, truth.world_from_grid)
+    return replace(truth, flat=learnt.flat, labels=learnt.labels)

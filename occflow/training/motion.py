@@ -11,7 +11,7 @@ from torch import Tensor
 
 from occflow.flow.path import flow_matching_loss
 from occflow.flow.times import logit_normal
-from occflow.models.body_scene import BodyScene, body_scene, join_scenes, mirrored_scene, offsets_of
+from occflow.models.body_scene import BodyScene, body_scene, join_scenes, mirrored_scene
 from occflow.models.motion import (
     PER_INSTANT,
     UNBOUNDED_M_PER_S,
@@ -21,6 +21,7 @@ from occflow.models.motion import (
     motion_of,
     shown_bodies,
 )
+from occflow.occupancy.bodies import offsets_of
 from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.training.engine import step_generator, train
 from occflow.training.feeding import WindowFeed

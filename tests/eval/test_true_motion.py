@@ -43,7 +43,7 @@ class Drive:
         return self.frames[number]
 
     def read(self, key: WindowKey) -> Window:
-        return Window.of(key, tuple(self.seen), tuple(self.frames[2:]))
+        return Window.of(key, tuple(self.seen), tuple(self.frames[2:]), self.frames[1].boxes)
 
 
 def ious(source: Drive, *rows) -> dict[str, np.ndarray]:

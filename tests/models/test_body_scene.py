@@ -24,13 +24,10 @@ from occflow.models.body_scene import (
     body_scene,
     join_scenes,
     mirrored_scene,
-    motions_to,
-    offsets_of,
-    tracked_offsets,
 )
 from occflow.models.motion import BodyMotions, motion_of
 from occflow.occupancy.augmentation import MIRROR, mirrored
-from occflow.occupancy.bodies import Body, arcs
+from occflow.occupancy.bodies import Body, arcs, motions_to, offsets_of, tracked_offsets
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey

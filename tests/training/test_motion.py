@@ -29,20 +29,18 @@ from occflow.distill.meta_flow_map import MetaFlowMap
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.transition import TransitionMatching
 from occflow.flow.solvers import sample_flow
-from occflow.geometry import planar_pose
+from occflow.geometry import planar_pose, planar_poses
 from occflow.models.body_scene import (
     AHEAD_SHAPE,
     GROUPS,
     NEAR_SHAPE,
     BodyScene,
     attribute_names,
-    offsets_of,
-    planar_poses,
 )
 from occflow.models.flow_model import moved_as
 from occflow.models.motion import LEVER_M, UNBOUNDED_M_PER_S, MotionModel, shown_bodies
 from occflow.occupancy.augmentation import MIRROR
-from occflow.occupancy.bodies import arcs
+from occflow.occupancy.bodies import arcs, offsets_of
 from occflow.occupancy.true_motion import voxels_of_boxes
 from occflow.training.distillation import distill, method_batch
 from occflow.training.engine import step_generator
