@@ -43,7 +43,7 @@ def each(job: Callable[[Item], Result], items: Sequence[Item], workers: int, rem
                 result = job(item)
             yield item, result
         return
-    context = multiprocessing.get_context("spawn")  # safe beside threads (Open3D's do not survive a fork)
+    context = multiprocessing.get_context("spawn")  # safe beside threads, which do not survive a fork
     pool = ProcessPoolExecutor(min(workers, len(items)), context, _begin, (job,))
     try:
         tasks = {pool.submit(_work, item): item for item in items}

@@ -1,4 +1,4 @@
-"""The sensor: a spinning LiDAR by ray casting (Open3D's RaycastingScene).
+"""The sensor: a spinning LiDAR by ray casting (Embree, through embreex).
 
 Like an HDL-32E it turns clockwise, beginning and ending behind the vehicle, and its stamp is the end of the
 revolution. With motion during the revolution a point is written where the sensor saw it, in the sensor frame of the
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -47,23 +48,31 @@ class _Caster:
 
     def __init__(self, triangles: Triangles) -> None:
         try:
-            import open3d
+            from embreex.mesh_construction import TriangleMesh
+            from embreex.rtcore_scene import EmbreeScene
         except ImportError as error:
-            raise InputError(f"the simulator casts its rays with Open3D ({one_line(error)}): "
+            raise InputError(f"the simulator casts its rays with embreex ({one_line(error)}): "
                              "pip install 'occflow[simulation]'") from None
 
-        self.triangles, self.core = triangles, open3d.core
-        self.scene = open3d.t.geometry.RaycastingScene(nthreads=1)
+        self.triangles, self.scene = triangles, EmbreeScene(_device())
         if len(triangles.faces):
-            self.scene.add_triangles(self.core.Tensor(triangles.vertices), self.core.Tensor(triangles.faces))
+            TriangleMesh(self.scene, triangles.vertices, triangles.faces.astype(np.int32))
 
     def cast(self, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rays [N, 6] float32 -> range [N] (inf: nothing) and face [N] (meaningless for nothing)."""
         if not len(self.triangles.faces):
             return np.full(len(rays), np.inf, dtype=np.float32), np.zeros(len(rays), dtype=np.int64)
-        hits = self.scene.cast_rays(self.core.Tensor(rays), nthreads=1)
-        faces = hits["primitive_ids"].numpy()
-        return hits["t_hit"].numpy(), np.where(faces < len(self.triangles.faces), faces, 0)
+        hits = self.scene.run(rays[:, :3], rays[:, 3:], output=True)
+        met = hits["primID"] >= 0
+        return np.where(met, hits["tfar"], np.float32(np.inf)), np.where(met, hits["primID"], 0)
+
+
+@cache
+def _device() -> object:
+    """Embree's, one a process."""
+    from embreex.rtcore import EmbreeDevice
+
+    return EmbreeDevice()
 
 
 class Lidar:

@@ -41,7 +41,7 @@ def speeds(config: Mapping, root: Path) -> dict:
 
 def simulated(config: Mapping) -> dict:
     """Sweeps a second of one scene, with and without exact occupancy, the world's making included."""
-    _simulate(config, True, SECONDS_BEFORE)  # a process loads Open3D once
+    _simulate(config, True, SECONDS_BEFORE)  # a process loads its libraries once
     return {name: _simulate(config, exact, SECONDS_SIMULATED)
             for name, exact in (("with_exact_occupancy", True), ("without", False))}
 
