@@ -39,8 +39,8 @@ ONES, ZEROS = [1, 1, 1], [0, 0, 0]
 
 
 class KernelWeight(nn.Module):
-    """The holder of a kernel: `weight` [C_out, 3, 3, 3, C_in], spconv's layout and initialisation (Kaiming's for 27 C_in
-    inputs, as torch's convolutions have it)."""
+    """The holder of a kernel: `weight` [C_out, 3, 3, 3, C_in], its layout and initialisation spconv's (Kaiming's
+    for 27 C_in inputs, as torch's convolutions have it)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
