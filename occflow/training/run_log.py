@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 from typing_extensions import TypedDict
@@ -73,9 +74,13 @@ class RunLog:
             self._tick()
 
     def _sum_up(self) -> None:
+        """All figures of the latest steps are fetched at once."""
+        scalars = [value.double() for figures in self.latest for value in figures.values() if isinstance(value, Tensor)]
+        fetched = iter(torch.stack(scalars).tolist() if scalars else [])
         for figures in self.latest:
             for name, value in figures.items():
-                self.sums[name] = self.sums.get(name, 0.0) + float(value)
+                number = next(fetched) if isinstance(value, Tensor) else value
+                self.sums[name] = self.sums.get(name, 0.0) + number
                 self.counts[name] = self.counts.get(name, 0) + 1
         self.latest = []
 

@@ -5,15 +5,13 @@ import sys
 
 import pytest
 import torch
+from convolution_cases import SHAPE, everything_of, random_case, random_sites
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.func import jvp
 
 from occflow.sparse import convolution, gathered, reference
 from occflow.sparse.convolution import KernelWeight, submanifold_convolution
 from occflow.sparse.sites import Sites, sites_from_keys
-
-SHAPE = (6, 5, 3)
 
 
 @pytest.fixture()
@@ -21,28 +19,6 @@ def without_spconv(monkeypatch):
     """As where no spconv is installed."""
     monkeypatch.setattr(convolution, "SPCONV_ON", ())
     monkeypatch.setattr(convolution, "ops", None)
-
-
-def random_sites(shape=SHAPE, num_blocks: int = 2, share: float = 0.5, seed: int = 1) -> Sites:
-    cells = num_blocks * shape[0] * shape[1] * shape[2]
-    volume = torch.rand(cells, generator=torch.Generator().manual_seed(seed)) < share
-    return sites_from_keys(volume.nonzero()[:, 0], shape, num_blocks)
-
-
-def random_case(sites: Sites, dtype=torch.float64):
-    """Features and weight, and a tangent of each."""
-    features, features_tangent = torch.randn(2, len(sites), 4, dtype=dtype).unbind()
-    weight, weight_tangent = torch.randn(2, 5, 3, 3, 3, 4, dtype=dtype).unbind()
-    return (features, weight), (features_tangent, weight_tangent)
-
-
-def everything_of(convolve, sites: Sites, inputs, tangents) -> list[torch.Tensor]:
-    """Value and gradients of a convolution, its forward-mode derivative along both, and the gradients of that."""
-    inputs = [one.clone().requires_grad_() for one in inputs]
-    value = convolve(*inputs, sites)
-    plain = torch.autograd.grad(value.sin().sum(), inputs)
-    _, derivative = jvp(lambda x, w: convolve(x, w, sites).tanh(), tuple(inputs), tangents)
-    return [value.detach(), *plain, derivative.detach(), *torch.autograd.grad(derivative.square().sum(), inputs)]
 
 
 @settings(max_examples=30)
@@ -62,6 +38,8 @@ def test_the_table_is_that_of_its_definition_also_of_sites_in_any_order(shape, n
 @pytest.mark.parametrize("twin", [reference.gather_matmul_scatter, submanifold_convolution])
 def test_values_and_all_derivatives_equal_the_twins_and_spconvs(monkeypatch, twin, bound):
     """With all rows at once, seven (the last part is smaller) and one at a time."""
+    if twin is submanifold_convolution and not convolution.SPCONV_ON:
+        pytest.skip("no spconv that computes on CPUs is installed")
     torch.manual_seed(0)
     sites = random_sites()
     inputs, tangents = random_case(sites)
