@@ -26,6 +26,15 @@ hypothesis.settings.load_profile("untimed")
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `cuda` are skipped where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device is visible to torch: needs an NVIDIA GPU and a "
+                                                        "CUDA build of torch"))
+
+
 @pytest.fixture(autouse=True)
 def same_start() -> None:
     """Threads and torch's seed, whatever ran before: trainings set both for the whole process."""

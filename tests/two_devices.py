@@ -4,6 +4,9 @@ Inside `TwoDevices` an operation on tensors of both fails as it would with a rea
 `device` of a factory move between them. What passes here mixes no devices.
 """
 
+import sys
+from collections import Counter
+
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
@@ -67,6 +70,33 @@ class TwoDevices(TorchFunctionMode):
             raise Mixed(f"{name} of tensors of both devices")
 
 
+WAITING = {"item", "tolist", "numpy", "__array__", "cpu", "__bool__", "__float__", "__int__", "__index__", "nonzero",
+           "is_nonzero", "unique", "masked_select", "equal", "allclose", "repeat_interleave"}
+UNCOUNTED = ("sending.py", "clip_grad.py")  # copies: torch's clipping takes a gradient's device for the host's here
+
+
+class Waits(TwoDevices):
+    """Counts, by name, the calls for which the host's thread waits for a GPU: those that need a value or a size which
+    the device alone knows, and copies between the two that are not `sent`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "")
+        on_device = [one for one in args if isinstance(one, torch.Tensor) and not isinstance(one, Host)]
+        masks = name in ("__getitem__", "__setitem__") and any(
+            one.dtype == torch.bool and not isinstance(one, Host) and one.dim() for one in _tensors(args[1:2]))
+        if on_device and args[0] is on_device[0] and (name in WAITING or masks):
+            self.found[name] += 1
+        result = super().__torch_function__(function, types, args, kwargs)
+        if name in ("to", "type_as", "copy_") and isinstance(args[0], Host) != isinstance(result, Host) and (
+                not sys._getframe(1).f_code.co_filename.endswith(UNCOUNTED)):
+            self.found["to the device" if isinstance(args[0], Host) else "to the host"] += 1
+        return result
+
+
 def moved_when_registered(monkeypatch) -> None:
     """Parameters and buffers are on the networks' device from the start: whoever makes a network moves it."""
     modules = torch.nn.Module
@@ -95,7 +125,7 @@ def libraries_of_one_device(monkeypatch) -> None:
 
         monkeypatch.setattr(convolution.ops, name, call)
 
-    for name in ("get_indice_pairs", "indice_conv", "indice_conv_backward"):
+    for name in ("get_indice_pairs", "indice_conv", "indice_conv_backward") if convolution.SPCONV_ON else ():
         on_one(name)
 
 

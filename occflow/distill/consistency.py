@@ -12,6 +12,7 @@ from occflow.distill.losses import regression_loss, sample_mean
 from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
 from occflow.flow.identities import eulerian_target
 from occflow.flow.path import noised, per_row
+from occflow.flow.sending import sent
 from occflow.flow.solvers import integrate
 from occflow.flow.times import uniform
 
@@ -35,8 +36,8 @@ class DiscreteConsistency(WithoutAuxiliary):
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """E d(f(x_t, t), sg f(x_r, r)) / (t - r), f(x, t) = x - t u(x, 0, t), t = i / N, r = (i - 1) / N."""
         index = torch.randint(1, self.intervals + 1, (batch.num_samples,), generator=generator)
-        t = (index / self.intervals).to(batch.data)
-        r = ((index - 1) / self.intervals).to(batch.data)
+        t = sent(index / self.intervals, batch.data)
+        r = sent((index - 1) / self.intervals, batch.data)
         x_t = noised(batch.data, batch.noise(generator), t, batch.sample).x_t
         with torch.no_grad():
             target = self.target(networks, batch, x_t, r, t)
@@ -66,7 +67,7 @@ class ContinuousConsistency(WithoutAuxiliary):
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """E || u(x_t, 0, t) - sg(v_Q - t d/dt u(x_t, 0, t)) ||^2."""
-        t = uniform(batch.num_samples, generator).to(batch.data)
+        t = sent(uniform(batch.num_samples, generator), batch.data)
         r = torch.zeros_like(t)
         x_t = noised(batch.data, batch.noise(generator), t, batch.sample).x_t
         with torch.no_grad():

@@ -13,6 +13,7 @@ from occflow.distill.losses import MAX_TIME, MIN_TIME, auxiliary_loss_of
 from occflow.distill.protocol import Batch, Networks
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.flow.path import noised
+from occflow.flow.sending import sent
 from occflow.flow.times import uniform
 
 
@@ -58,5 +59,5 @@ class DistributionMatching(VariationalScoreDistillation):
 
     def logits(self, points: Tensor, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """The critic at the noised points, [N]."""
-        t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME).to(points.device)
+        t = sent(uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME), points.device)
         return networks.critic(noised(points, batch.noise(generator), t, batch.sample).x_t, t)

@@ -15,6 +15,7 @@ from occflow.distill.losses import regression_loss
 from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
 from occflow.flow.identities import lagrangian_target, semigroup_target, terminal_velocity
 from occflow.flow.path import noised
+from occflow.flow.sending import sent
 from occflow.flow.solvers import MIN_INTERVAL
 from occflow.flow.times import between, intervals
 
@@ -97,12 +98,12 @@ class TerminalVelocityMatching(WithoutAuxiliary):
 
     def diagonal_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """Flow matching of u(x, s, s)."""
-        s = torch.rand(batch.num_samples, generator=generator).to(batch.data)
+        s = sent(torch.rand(batch.num_samples, generator=generator), batch.data)
         point = noised(batch.data, batch.noise(generator), s, batch.sample)
         return regression_loss(networks.average(point.x_t, s, s), point.velocity, batch)
 
 
 def drawn(batch: Batch, generator: torch.Generator, equal_share: float) -> tuple[Tensor, Tensor, Tensor]:
     """A noised data point x_t [N, C] and r <= t [B], the sorted pair of two uniforms."""
-    r, t = (times.to(batch.data) for times in intervals(batch.num_samples, generator, equal_share=equal_share))
+    r, t = (sent(times, batch.data) for times in intervals(batch.num_samples, generator, equal_share=equal_share))
     return noised(batch.data, batch.noise(generator), t, batch.sample).x_t, r, t

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from occflow.distill.protocol import Batch, Networks, PlainNetworks
 from occflow.flow.path import flow_matching_loss, noised, per_row
+from occflow.flow.sending import sent
 from occflow.flow.times import uniform
 
 MIN_TIME, MAX_TIME = 0.02, 0.999  # docs/methods.md 14: velocities are ill-conditioned at the very ends
 
 Direction = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(x_t [N, C], r [B], t [B]) -> the teacher's and the auxiliary's (average) velocity there, [N, C] each."""
+"""(x_t [N, C], r [B], t [B]) -> the teacher's and the auxiliary's (average) velocity there, [N, C] each. The times are
+in the host's memory, where it costs nothing to look at them."""
 
 
 def sample_mean(values: Tensor, batch: Batch) -> Tensor:
@@ -51,7 +53,7 @@ class WithAuxiliary(PlainNetworks):
 
 def auxiliary_loss_of(samples: Tensor, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
     """Flow matching of the auxiliary on given samples [N, C]."""
-    t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME).to(samples.device)
+    t = sent(uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME), samples.device)
     return flow_matching_loss(networks.auxiliary, samples, t, batch.sample, generator, batch.weight)
 
 
@@ -62,10 +64,11 @@ def surrogate(samples: Tensor, batch: Batch, generator: torch.Generator,
     (u_Q - u_P) (1 - t). `times` draws r and t [B]."""
     total = samples.new_zeros(())
     for _ in range(draws):
-        r, t = (values.to(samples.device) for values in times())
+        drawn = times()
+        t = sent(drawn[1], samples.device)
         x_t = noised(samples, batch.noise(generator), t, batch.sample).x_t
         with torch.no_grad():
-            teacher, auxiliary = velocities(x_t.detach(), r, t)
+            teacher, auxiliary = velocities(x_t.detach(), *drawn)
             direction = weighted(teacher, auxiliary, x_t, samples, t, batch, normalise)
         total = total + (direction * x_t).mean()
     return total / draws

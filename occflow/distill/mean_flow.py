@@ -13,6 +13,7 @@ from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.flow.identities import eulerian_target
 from occflow.flow.path import noised
+from occflow.flow.sending import sent
 from occflow.flow.solvers import mean_velocity
 from occflow.flow.times import logit_normal_pairs
 
@@ -51,7 +52,7 @@ class MeanFlow(WithoutAuxiliary):
     def times(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """r and t [B]."""
         r, t = logit_normal_pairs(batch.num_samples, generator, self.time_mean, self.time_scale, self.equal_share)
-        return r.to(batch.data), t.to(batch.data)
+        return sent(r, batch.data), sent(t, batch.data)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from occflow.distill.flow_maps import LagrangianMap
 from occflow.distill.protocol import Batch, Networks
 from occflow.flow.path import noised
 from occflow.flow.posterior import MIN_TIME, posterior_velocity
+from occflow.flow.sending import sent
 from occflow.flow.times import uniform
 
 
@@ -45,4 +46,4 @@ class MetaFlowMap(LagrangianMap):
         nothing_decided = torch.rand(batch.num_samples, generator=generator) < self.open_share
         if batch.progress < self.warmup:
             nothing_decided = torch.ones_like(nothing_decided)
-        return t.masked_fill(nothing_decided, 1.0).to(batch.data)
+        return sent(t.masked_fill(nothing_decided, 1.0), batch.data)

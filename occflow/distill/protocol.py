@@ -15,6 +15,7 @@ from torch import Tensor
 
 from occflow.flow.path import AverageVelocity, Velocity
 from occflow.flow.posterior import PosteriorVelocity, Transition
+from occflow.flow.sending import sent
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Batch:
 
     def noise(self, generator: torch.Generator) -> Tensor:
         """Unit noise [N, C]."""
-        return torch.randn(self.shape, generator=generator).to(self.sample.device)
+        return sent(torch.randn(self.shape, generator=generator), self.sample.device)
 
 
 FEW_STEPS = ("none", "jumps", "renoised", "resampled", "inner")

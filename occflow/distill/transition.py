@@ -57,7 +57,7 @@ class TransitionMatching(WithAuxiliary):
     def head_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """MeanFlow on w_s = (1 - s) v + s n with x_1 = eps given."""
         noise, sample = batch.noise(generator).to(batch.data), batch.sample
-        t = torch.ones(batch.num_samples).to(batch.data)
+        t = batch.data.new_ones(batch.num_samples)
         inner = Networks(lambda w, s: transition_velocity(networks.teacher, w, s, noise, t, sample), None, None,
                          networks.transition(noise, t))
         objective = MeanFlow(self.from_data, self.equal_share, self.time_mean, self.time_scale, self.power,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from occflow.distill.losses import MAX_TIME, MIN_TIME, WithAuxiliary, surrogate
 from occflow.distill.protocol import Batch, Networks
+from occflow.flow.sending import sent
 from occflow.flow.times import uniform
 
 
@@ -37,6 +38,8 @@ class VariationalScoreDistillation(WithAuxiliary):
             t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME)
             return t, t
 
+        def velocities(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+            return networks.teacher(x_t, t), networks.auxiliary(x_t, t)
+
         return surrogate(samples, batch, generator, times,
-                         lambda x_t, r, t: (networks.teacher(x_t, t), networks.auxiliary(x_t, t)), self.normalise,
-                         self.draws)
+                         lambda x_t, r, t: velocities(x_t, sent(t, x_t.device)), self.normalise, self.draws)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from occflow.flow.sending import sent
+
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """v(x [N, C], t [B]) -> [N, C]: a velocity field with its condition and sample index bound."""
 
@@ -47,7 +49,7 @@ def flow_matching_loss(velocity: Velocity, data: Tensor, t: Tensor, sample: Tens
     Args:
         data: [N, C]; t: [B]; sample: [N]; weight: [N, C] or None, multiplies the squared error.
     """
-    noise = torch.randn(data.shape, generator=generator, dtype=data.dtype).to(data.device)
+    noise = sent(torch.randn(data.shape, generator=generator, dtype=data.dtype), data.device)
     point = noised(data, noise, t, sample)
     error = (velocity(point.x_t, t) - point.velocity) ** 2
     return error.mean() if weight is None else (weight * error).mean()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from occflow.flow.path import AverageVelocity, Velocity, per_row
 from occflow.flow.posterior import PosteriorVelocity
+from occflow.flow.sending import sent
 
 METHODS = {"euler": 1, "heun": 2}  # velocity evaluations a step; also the order of the error
 MIN_INTERVAL = 1e-3  # below it (x_t - x_r) / (t - r) loses its digits in float32: u is taken as v(x_t, t)
@@ -39,13 +40,18 @@ def integrate(velocity: Velocity, x: Tensor, r: Tensor, t: Tensor, sample: Tenso
 
 def mean_velocity(velocity: Velocity, x_t: Tensor, r: Tensor, t: Tensor, sample: Tensor, steps: int,
                   method: str = "euler") -> Tensor:
-    """u(x_t, r, t) = (x_t - x_r) / (t - r) [N, C], with x_r by `steps` solver steps; v(x_t, t) where r = t."""
-    row_r, row_t = per_row(r, sample), per_row(t, sample)
-    if bool((t - r < MIN_INTERVAL).all()):
+    """u(x_t, r, t) = (x_t - x_r) / (t - r) [N, C], with x_r by `steps` solver steps; v(x_t, t) where r = t.
+
+    Of a GPU the call waits where r and t are in its memory, and not where they are in the host's.
+    """
+    short = (t - r < MIN_INTERVAL).cpu()
+    r, t = sent(r, x_t.device), sent(t, x_t.device)
+    if short.all():
         return velocity(x_t, t)
+    row_r, row_t = per_row(r, sample), per_row(t, sample)
     x_r = integrate(velocity, x_t, r, t, sample, steps, method)
     average = (x_t - x_r) / (row_t - row_r).clamp(min=MIN_INTERVAL)
-    if bool((t - r < MIN_INTERVAL).any()):
+    if short.any():
         average = torch.where(row_t - row_r < MIN_INTERVAL, velocity(x_t, t), average)
     return average
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from occflow.flow.sending import sent
+
 
 def logit_normal(count: int, generator: torch.Generator, mean: float = 0.0, scale: float = 1.0) -> Tensor:
     """[count] times sigmoid(N(mean, scale^2)) (Esser et al., arXiv 2403.03206; OccFM's choice)."""
@@ -40,4 +42,4 @@ def logit_normal_pairs(count: int, generator: torch.Generator, mean: float, scal
 
 def between(r: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
     """A uniform time q of each interval [r, t]."""
-    return t - torch.rand(t.shape, generator=generator).to(t) * (t - r)
+    return t - sent(torch.rand(t.shape, generator=generator), t) * (t - r)

@@ -39,7 +39,7 @@ def train_perception(config: Mapping) -> tuple[Path, str]:
     keys = judged_frames(store, config["eval"]["split"])  # nobody trains for an hour to be told that there are none
 
     def make() -> PerceptionNetwork:
-        prepare_torch(config)
+        prepare_torch(config, training=True)
         network = configured_network(config).to(training_device(config))
         if values["start"]:
             _start_from(Path(values["start"]), network)

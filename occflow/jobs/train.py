@@ -156,7 +156,7 @@ def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, Flow
     untrained forecaster with RUN_DIR/autoencoder.safetensors, trained first where it is missing. Autoencoders are
     frozen."""
     device = training_device(config)
-    prepare_torch(config)
+    prepare_torch(config, training=True)
     run, store = training_run(config, "train"), open_configured_store(config)
     settings, path = settings_from_config(config["data"], config["model"]), run.run_dir / "autoencoder.safetensors"
     forecaster = FlowModel(settings).to(device)
@@ -241,7 +241,7 @@ def distill_teacher(config: Mapping) -> Path:
             that it may be replaced.
     """
     config, device = perceiving(config, "distill"), training_device(config)
-    prepare_torch(config)
+    prepare_torch(config, training=True)
     run, values = training_run(config, "distill"), config["distill"]
     settings = settings_from_config(config["data"], config["model"])
     method, title, forecaster = method_from_config(values), values["checkpoint"], FlowModel(settings).to(device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from occflow.flow.sending import sent
 from occflow.geometry import invert
 from occflow.grid import FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.bodies import Body, arcs
@@ -55,7 +56,7 @@ class BodyScene:
         return len(self.sample)
 
     def to(self, device: torch.device) -> BodyScene:
-        return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
+        return replace(self, **{name: sent(getattr(self, name), device) for name in TENSORS})
 
     def pairs(self) -> Tensor:
         """What each body sees of every other, [N, N, PAIR_FEATURES]: place in its frame, heading, velocity."""

@@ -1,1 +1,1 @@
-"""Sparse tensors and layers over spconv. Imports nothing else of occflow."""
+"""Sparse tensors and layers, over spconv where it computes. Imports nothing else of occflow."""

@@ -1,7 +1,8 @@
-"""The submanifold convolution over spconv, with both derivatives.
+"""The submanifold convolution, by spconv on CPUs and as one matrix product on GPUs, with both derivatives.
 
 The only file where spconv is imported: `spconv` (any build), or `spconv_triton`, which has the same interface and runs
-on GPUs only. `ConvAlgo.Native` is the algorithm that runs on CPU and CUDA alike.
+on GPUs only. Without either all runs by sparse.gathered. `ConvAlgo.Native` is the algorithm that runs on CPU and CUDA
+alike.
 """
 
 from __future__ import annotations
@@ -11,36 +12,40 @@ import math
 import warnings
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from occflow.sparse.reference import gather_matmul_scatter
+from occflow.sparse import gathered
 from occflow.sparse.sites import Rulebook, Sites
 
 with warnings.catch_warnings():  # spconv 2.3.6 uses torch.cuda.amp.custom_fwd, deprecated but working
     warnings.simplefilter("ignore", FutureWarning)
     try:
         from spconv.core import ConvAlgo
-        from spconv.pytorch import SubMConv3d, ops
-        RUNS_ON_CPU = True
+        from spconv.pytorch import ops
+        SPCONV_ON = ("cpu",)  # types of devices where spconv computes; by one product GPUs are faster
     except ModuleNotFoundError:
+        SPCONV_ON = ()
         try:
             from spconv_triton.core import ConvAlgo
-            from spconv_triton.pytorch import SubMConv3d, ops
-            RUNS_ON_CPU = False
+            from spconv_triton.pytorch import ops
         except ModuleNotFoundError:
-            raise ModuleNotFoundError("occflow needs spconv: pip install spconv-cu120 (Python 3.10 and 3.11), "
-                                      "or spconv-triton on newer stacks with a GPU") from None
+            ConvAlgo = ops = None
 
 KERNEL = [3, 3, 3]
 ONES, ZEROS = [1, 1, 1], [0, 0, 0]
 
 
-def weight_holder(in_channels: int, out_channels: int) -> SubMConv3d:
-    """spconv's module as the holder of a kernel, `weight` [C_out, 3, 3, 3, C_in] in its layout and initialisation."""
-    return SubMConv3d(in_channels, out_channels, 3, bias=False, algo=ConvAlgo.Native)
+class KernelWeight(nn.Module):
+    """The holder of a kernel: `weight` [C_out, 3, 3, 3, C_in], its layout and initialisation spconv's (Kaiming's
+    for 27 C_in inputs, as torch's convolutions have it)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(out_channels, *KERNEL, in_channels))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
 
 def rulebook_of(sites: Sites) -> Rulebook:
@@ -56,17 +61,23 @@ def submanifold_convolution(features: Tensor, weight: Tensor, sites: Sites) -> T
     """Features [N, C_in] on `sites`, weight [C_out, 3, 3, 3, C_in] -> [N, C_out].
 
     Differentiable once in reverse (features and weight), in forward mode (torch.func.jvp, torch.autograd.forward_ad),
-    and in reverse through a forward-mode derivative. Computed in the weight's precision, also under autocast: spconv
-    knows no bfloat16.
+    and in reverse through a forward-mode derivative. Computed in the weight's precision, by a product under autocast in
+    that of autocast; spconv knows no bfloat16.
     """
     if len(sites) == 0:  # spconv refuses; the product keeps both derivatives
         return features @ weight[:, 1, 1, 1].t()
     if torch.is_inference_mode_enabled() and not features.is_cuda and fills_its_volume(sites):
         return convolution_of_volume(features, weight, sites)
-    if not RUNS_ON_CPU and not features.is_cuda:
-        return gather_matmul_scatter(features, weight, sites)
-    with torch.autocast(features.device.type, enabled=False):
-        return _Submanifold.apply(features.to(weight.dtype), weight, sites)
+    device = features.device.type
+    halved = not by_spconv(features) and weight.dtype == torch.float32 and torch.is_autocast_enabled(device)
+    with torch.autocast(device, enabled=False):
+        return _Submanifold.apply(features.to(torch.get_autocast_dtype(device) if halved else weight.dtype), weight,
+                                  sites)
+
+
+def by_spconv(features: Tensor) -> bool:
+    """Whether spconv computes the convolution of these."""
+    return features.device.type in SPCONV_ON
 
 
 def fills_its_volume(sites: Sites) -> bool:
@@ -91,14 +102,16 @@ def convolution_of_volume(features: Tensor, weight: Tensor, sites: Sites) -> Ten
 
 
 class _Submanifold(Function):
-    """spconv's call. It is bilinear in features and weight, so its derivative along a tangent is the same call.
+    """The convolution. It is bilinear in features and weight, so its derivative along a tangent is the same call.
 
-    The rulebook is fetched in here and not by the caller: under torch.func's transforms the caller's tensors are
+    Rulebook and table are fetched in here and not by the caller: under torch.func's transforms the caller's tensors are
     wrapped, and a library behind a pointer cannot fill wrapped ones.
     """
 
     @staticmethod
     def forward(features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
+        if not by_spconv(features):
+            return gathered.convolved(features, weight, gathered.neighbour_table(sites))
         book = rulebook_of(sites)
         return ops.indice_conv(features.contiguous(), weight.contiguous(), book.pairs, book.counts, len(features),
                                False, True, algo=ConvAlgo.Native)
@@ -113,6 +126,10 @@ class _Submanifold(Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple:
         features, weight = ctx.saved_tensors
+        if not by_spconv(features):
+            table, (for_features, for_weight, _) = gathered.neighbour_table(ctx.sites), ctx.needs_input_grad
+            return (gathered.gradient_in_features(gradient, weight, table) if for_features else None,
+                    gathered.gradient_in_weight(features, gradient, weight, table) if for_weight else None, None)
         book = rulebook_of(ctx.sites)
         of_features, of_weight = ops.indice_conv_backward(features.contiguous(), weight.contiguous(),
                                                           gradient.contiguous(), book.pairs, book.counts, False, True,

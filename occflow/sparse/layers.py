@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from occflow.sparse.convolution import submanifold_convolution, weight_holder
+from occflow.sparse.convolution import KernelWeight, submanifold_convolution
 from occflow.sparse.reference import layer_norm_by_definition
 from occflow.sparse.sites import Pooling, Sites
 
@@ -18,7 +18,7 @@ class SubmanifoldConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = weight_holder(in_channels, out_channels)
+        self.conv = KernelWeight(in_channels, out_channels)
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, features: Tensor, sites: Sites) -> Tensor:

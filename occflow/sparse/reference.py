@@ -1,7 +1,7 @@
 """Plain-torch twins of the sparse layers: short enough to be read, differentiable in every mode.
 
-The fast layers are tested against these; `gather_matmul_scatter` also stands in for spconv-triton on a CPU,
-and `layer_norm_by_definition` for torch's where a forward-mode derivative passes.
+The fast layers are tested against these; `layer_norm_by_definition` also stands in for torch's where a forward-mode
+derivative passes.
 """
 
 from __future__ import annotations

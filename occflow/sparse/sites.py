@@ -28,13 +28,15 @@ class Sites:
         coords: [N, 4] int32 (block, x, y, z), unique, sorted by `keys`.
         shape: cells along x, y, z.
         num_blocks: number of frames in the batch.
-        rulebook: built by the first convolution and shared by all later ones (networks, ODE steps).
+        rulebook, neighbours: built by the first convolution and shared by all later ones (networks, ODE steps);
+            spconv's, or the table that stands in for it (sparse.gathered).
     """
 
     coords: Tensor
     shape: Shape
     num_blocks: int
     rulebook: Rulebook | None = None
+    neighbours: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.coords)
@@ -45,7 +47,7 @@ class Sites:
         return site_keys(self.coords, self.shape)
 
     def to(self, device: torch.device | str) -> Sites:
-        """The same sites on another device; its rulebook is built anew there."""
+        """The same sites on another device; its neighbours are looked up anew there."""
         return Sites(self.coords.to(device), self.shape, self.num_blocks)
 
 

@@ -18,6 +18,7 @@ from occflow.sparse.sites import Shape, Sites, pool_shape, sites_from_keys
 from occflow.training.engine import step_generator, step_rng, train
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.run import TrainingRun
+from occflow.training.run_log import Figures
 
 CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are measured on
 
@@ -93,10 +94,10 @@ def train_autoencoder(forecaster: FlowModel, store: OccupancyStore, values: Mapp
         sites, labels = patches.draw(values["patches"], rng)
         return sites.to(forecaster.device), labels.to(forecaster.device)
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         loss = autoencoder.loss(*draw(step_rng(seed, step)), values["latent_noise"], step_generator(seed, step),
                                 values["unlabelled_share"], values["lovasz_weight"])
-        return loss.existence + loss.classes, {"existence": loss.existence.item(), "classes": loss.classes.item()}
+        return loss.existence + loss.classes, {"existence": loss.existence.detach(), "classes": loss.classes.detach()}
 
     forecaster.autoencoder = train(run, "autoencoder", autoencoder, OptimiserSettings.from_config(values), loss_of_step,
                                    samples=values["patches"], unit="patch")

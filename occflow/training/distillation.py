@@ -24,6 +24,7 @@ from occflow.training.motion import MotionBatch, MotionFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.processes import averaging
 from occflow.training.run import TrainingRun
+from occflow.training.run_log import Figures
 from occflow.training.stability import StabilitySettings, StabilityWatch
 
 UNWATCHED = {"every": 0}
@@ -156,14 +157,14 @@ def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, value
     watched = StabilityWatch(StabilitySettings(**values.get("stability", UNWATCHED)), forecaster,
                              feed.next(values["windows"]), method.few_steps, guidance)
 
-    def update(network: Trainer, loss_of_batch, *drawn) -> tuple[float, float]:
+    def update(network: Trainer, loss_of_batch, *drawn) -> tuple[Tensor, Tensor]:
         """The loss, and the gradient's norm."""
         with run.autocast(device):
             loss = loss_of_batch(*drawn)
         norm = network.step(loss)
-        return loss.item(), norm
+        return loss.detach().double(), norm
 
-    def make_step(step: int) -> dict[str, float]:
+    def make_step(step: int) -> Figures:
         # one batch a step: its layout, rulebooks and mean are built once for all networks and updates
         progress = max(0, step - warmup) / max(1, student.settings.steps)
         drawn = feed.next(values["windows"]), progress, step_generator(seed, step)

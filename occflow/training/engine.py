@@ -12,11 +12,11 @@ from occflow.training.feeding import WindowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.processes import averaging, rank
 from occflow.training.run import Resumable, ResumeState, TrainingRun
-from occflow.training.run_log import RunLog
+from occflow.training.run_log import Figures, RunLog
 
 
 def train(run: TrainingRun, title: str, module: nn.Module, settings: OptimiserSettings,
-          loss_of_step: Callable[[int], tuple[Tensor, dict[str, float]]], start: nn.Module | None = None,
+          loss_of_step: Callable[[int], tuple[Tensor, Figures]], start: nn.Module | None = None,
           feed: WindowFeed | None = None, samples: int = 1, unit: str = "window") -> nn.Module:
     """Minimise `loss_of_step(step)` over the module's parameters; returns the moving average of the weights.
 
@@ -32,18 +32,18 @@ def train(run: TrainingRun, title: str, module: nn.Module, settings: OptimiserSe
     loss_of_step = averaging(module, loss_of_step)  # first: all processes then start from rank 0's weights
     trainer = Trainer(module, settings)
 
-    def make_step(step: int) -> dict[str, float]:
+    def make_step(step: int) -> Figures:
         with run.autocast(device):
             loss, figures = loss_of_step(step)
         norm = trainer.step(loss)
-        return {"loss": loss.item(), **figures, "gradient_norm": norm}
+        return {"loss": loss.detach(), **figures, "gradient_norm": norm}
 
     make_steps(run, log, {"network": trainer}, start or module, make_step, feed)
     return trainer.average.eval()
 
 
 def make_steps(run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable], start: nn.Module,
-               make_step: Callable[[int], dict[str, float]], feed: WindowFeed | None = None,
+               make_step: Callable[[int], Figures], feed: WindowFeed | None = None,
                over: Callable[[], bool] = lambda: False) -> None:
     """Make the steps of a training that are left to make. However it ends, the state that was saved last stands.
 

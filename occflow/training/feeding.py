@@ -27,6 +27,7 @@ from occflow.occupancy.augmentation import cropped, mirrored, part_of, random_co
 from occflow.occupancy.frame import Frames
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 from occflow.training.forcing import forced_motions, rigid_truth
+from occflow.training.precision import in_full_precision
 from occflow.training.processes import rank, world_size
 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
@@ -89,6 +90,7 @@ class WindowFeed:
         raise InputError("no training window has a site where anything is or may come; build data.store from a log "
                          "that shows something")
 
+    @in_full_precision
     def _made(self, index: int) -> tuple[object, int]:
         """As `make`, once."""
         if index not in self.kept:

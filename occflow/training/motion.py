@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from occflow.flow.path import flow_matching_loss
+from occflow.flow.sending import sent
 from occflow.flow.times import logit_normal
 from occflow.models.body_scene import BodyScene, body_scene, join_scenes, mirrored_scene
 from occflow.models.motion import (
@@ -27,7 +28,9 @@ from occflow.training.engine import step_generator, train
 from occflow.training.feeding import WindowFeed
 from occflow.training.forcing import true_motions
 from occflow.training.optimiser import OptimiserSettings
+from occflow.training.precision import in_full_precision
 from occflow.training.run import TrainingRun
+from occflow.training.run_log import Figures
 
 BYTES_A_BODY = 14_000  # of its views
 MIRRORED = 0.5  # share of the windows
@@ -44,7 +47,7 @@ class BodyBatch:
     known: Tensor
 
     def to(self, device: torch.device) -> BodyBatch:
-        return BodyBatch(self.scene.to(device), self.motion.to(device), self.known.to(device))
+        return BodyBatch(self.scene.to(device), sent(self.motion, device), sent(self.known, device))
 
 
 class BodyFeed(WindowFeed):
@@ -93,7 +96,7 @@ class BodyFeed(WindowFeed):
 def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed: int, run: TrainingRun) -> None:
     """Fit the central motions and how far they may be off."""
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         batch = feed.next(values["windows"], step_generator(seed, step)).to(model.device)
         forecast = model.condition(batch.scene).forecast
         return motion_loss(forecast, batch.motion, batch.known, values["scale_weight"]), errors(forecast.mean, batch)
@@ -104,13 +107,13 @@ def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed:
     model.fastest_m_per_s.fill_(shown if before == UNBOUNDED_M_PER_S else max(before, shown))
 
 
-def errors(centre: Tensor, batch: BodyBatch) -> dict[str, float]:
-    """How far the centres and the tracks are off in the mean, metres, at the last instant."""
+def errors(centre: Tensor, batch: BodyBatch) -> Figures:
+    """How far the centres and the tracks are off in the mean, metres, at the last instant; 0 where none is known."""
     known = batch.known[:, -1]
     found = {}
     for name, value in (("off_m", centre - batch.motion), ("track_off_m", batch.motion)):
-        last = value.detach()[:, -PER_INSTANT:-1][known]
-        found[name] = float(last.norm(dim=1).mean()) if len(last) else 0.0
+        distance = value.detach()[:, -PER_INSTANT:-1].norm(dim=1)
+        found[name] = torch.where(known, distance, 0.0).sum() / known.sum().clamp(min=1)
     return found
 
 
@@ -126,6 +129,7 @@ class MotionFeed:
         self.source.seek(draws)
 
     @torch.no_grad()
+    @in_full_precision
     def next(self, windows: int) -> MotionBatch:
         """The next batch; of what is not known the data are the centre's."""
         batch = self.source.next(windows, step_generator(self.seed, self.drawn)).to(self.model.device)
@@ -152,12 +156,12 @@ def train_motion_flow(model: MotionModel, feed: MotionFeed, values: Mapping, see
     """Conditional flow matching of the residual about the frozen centre."""
     model.mean.eval().requires_grad_(False)
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         batch, generator = feed.next(values["windows"]), step_generator(seed, step)
         t = logit_normal(values["windows"], generator, values["time_mean"], values["time_scale"])
         dropped = torch.rand(values["windows"], generator=generator) < values["history_dropout"]
-        shown = batch.condition.without_history(dropped.to(batch.data.device))
-        loss = flow_matching_loss(model.velocity_field(shown), batch.data, t.to(batch.data.device),
+        shown = batch.condition.without_history(sent(dropped, batch.data.device))
+        loss = flow_matching_loss(model.velocity_field(shown), batch.data, sent(t, batch.data.device),
                                   batch.condition.sample, generator, batch.weight)
         return loss, {}
 

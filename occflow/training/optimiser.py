@@ -41,8 +41,9 @@ class Trainer:
         self.module, self.settings, self.decay = module, settings, decay
         self.average = copy.deepcopy(module).requires_grad_(False)
         parameters = [p for p in module.parameters() if p.requires_grad]
+        on_gpu = bool(parameters) and parameters[0].is_cuda
         self.optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=settings.betas,
-                                           weight_decay=1e-4)
+                                           weight_decay=1e-4, fused=on_gpu or None)
         self.parameters, self.count = parameters, 0
 
     def learning_rate(self) -> float:
@@ -55,31 +56,32 @@ class Trainer:
         progress = (self.count - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
         return settings.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, progress))))
 
-    def step(self, loss: Tensor) -> float:
+    def step(self, loss: Tensor) -> Tensor:
         """Update by the gradient of `loss`; returns the gradient's norm before clipping.
+
+        Loss and norm are looked at together: only here the step waits for its device.
 
         Raises:
             NonFiniteLoss: before anything is updated.
         """
-        if not torch.isfinite(loss):
-            raise NonFiniteLoss(f"loss is {loss.item()} at step {self.count}; lower the learning rate")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm, error_if_nonfinite=False)
-        if not torch.isfinite(norm):
-            raise NonFiniteLoss(f"gradient is not finite at step {self.count}; lower the learning rate")
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm, error_if_nonfinite=False).detach()
+        if not torch.isfinite(loss.detach() + norm):
+            wrong = "gradient is not finite" if loss.isfinite() else f"loss is {loss.item()}"
+            raise NonFiniteLoss(f"{wrong} at step {self.count}; lower the learning rate")
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         self.optimiser.step()
         self.count += 1
         self._average()
-        return float(norm)
+        return norm
 
     @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.settings.ema_decay, self.count / (self.count + 10))
-        for averaged, current in zip(self.average.parameters(), self.module.parameters()):
-            averaged.lerp_(current, 1 - decay)
+        averaged, current = (list(network.parameters()) for network in (self.average, self.module))
+        torch._foreach_lerp_(averaged, current, 1 - decay)
         for averaged, current in zip(self.average.buffers(), self.module.buffers()):
             averaged.copy_(current)
 

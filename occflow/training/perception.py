@@ -21,6 +21,7 @@ from occflow.perception.perceive import Perceiver, as_input
 from occflow.training.engine import step_rng, train
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.run import TrainingRun
+from occflow.training.run_log import Figures
 
 OCCUPANCY_WEIGHT = 4.0  # of its loss beside that of the classes, which starts four times as large
 NEGLIGIBLE = 0.01  # probabilities up to it are left out of the Jaccard distances: most voxels are surely free
@@ -124,13 +125,13 @@ def train_perception(network: PerceptionNetwork, store: OccupancyStore, values: 
     """Fit the network to the training scenes' sightings; the moving average, with its threshold set, is returned."""
     keys, grid = examples(store, values["split"]), store.grid
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         rng = step_rng(seed, step)
         drawn = [varied(example(store, *keys[rng.integers(len(keys))]), grid, rng) for _ in range(values["batch"])]
         logits = network(as_input([one.sighting for one in drawn], grid).to(network.device)).float()
         classes = torch.from_numpy(np.stack([one.classes for one in drawn])).long().to(network.device)
         loss = perception_loss(logits, classes)
-        return loss.total(values["lovasz_weight"]), {name: part.item() for name, part in vars(loss).items()}
+        return loss.total(values["lovasz_weight"]), {name: part.detach() for name, part in vars(loss).items()}
 
     trained = train(run, "perception", network, OptimiserSettings.from_config(values), loss_of_step,
                     samples=values["batch"], unit="sighting")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -54,13 +54,13 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
-def from_rank_zero(value: float, device: torch.device) -> float:
+def from_rank_zero(value: Tensor) -> Tensor:
     """Rank 0's value, in every process: what all must decide alike."""
     if not distributed.is_initialized():
         return value
-    shared = torch.tensor(value, dtype=torch.float64, device=device)
+    shared = value.clone()
     distributed.broadcast(shared, 0)
-    return float(shared)
+    return shared
 
 
 class Loss(nn.Module):

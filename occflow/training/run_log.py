@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+from torch import Tensor
 from tqdm import tqdm
 from typing_extensions import TypedDict
 
@@ -14,6 +17,9 @@ from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.records import conform
 from occflow.training.processes import rank, world_size
+
+Figures = Mapping[str, float | Tensor]
+"""Figures of a step by name; scalars on a device stay there until they are written, so that steps wait for none."""
 
 TICK_STEPS = 25  # a line of stats.jsonl every so many steps
 
@@ -54,21 +60,32 @@ class RunLog:
                         mininterval=0.5, disable=not self.writes)
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}  # steps since the tick that had the figure
+        self.latest: list[Figures] = []  # of steps that are not summed yet
         self.steps, self.since_tick, self.start = 0, 0, time.perf_counter()
         self.first_byte = path.stat().st_size if path.exists() else 0  # of this training's lines
         self.board = tensorboard_writer(path.parent / "tensorboard") if tensorboard and self.writes else None
 
-    def add(self, figures: dict[str, float]) -> None:
+    def add(self, figures: Figures) -> None:
         """Note the figures of one step."""
         self.steps, self.since_tick = self.steps + 1, self.since_tick + 1
-        for name, value in figures.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-            self.counts[name] = self.counts.get(name, 0) + 1
+        self.latest.append(figures)
         self.bar.update(self.samples_a_step)
         if self.since_tick == TICK_STEPS:
             self._tick()
 
+    def _sum_up(self) -> None:
+        """All figures of the latest steps are fetched at once."""
+        scalars = [value.double() for figures in self.latest for value in figures.values() if isinstance(value, Tensor)]
+        fetched = iter(torch.stack(scalars).tolist() if scalars else [])
+        for figures in self.latest:
+            for name, value in figures.items():
+                number = next(fetched) if isinstance(value, Tensor) else value
+                self.sums[name] = self.sums.get(name, 0.0) + number
+                self.counts[name] = self.counts.get(name, 0) + 1
+        self.latest = []
+
     def _tick(self) -> None:
+        self._sum_up()
         means = {name: value / self.counts[name] for name, value in self.sums.items()}
         seconds = time.perf_counter() - self.start
         line = {"training": self.title, "step": self.steps, "seconds": round(seconds, 2),
@@ -83,6 +100,7 @@ class RunLog:
 
     def record(self) -> LogRecord:
         """What `resume` needs, as plain JSON values."""
+        self._sum_up()
         sums = {name: value if math.isfinite(value) else None for name, value in self.sums.items()}
         return {"steps": self.steps, "since_tick": self.since_tick, "sums": sums,
                 "counts": self.counts, "first_byte": self.first_byte, "seconds": time.perf_counter() - self.start}

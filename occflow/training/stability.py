@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from occflow.training.feeding import FlowBatch
 from occflow.training.motion import MotionBatch
 from occflow.training.optimiser import NonFiniteLoss
 from occflow.training.processes import from_rank_zero
+from occflow.training.run_log import Figures
 
 SMOOTHING = 0.9  # of the auxiliary's loss: the mean of some ten updates
 SEED = 20_240  # of the noises that are compared
@@ -59,8 +61,9 @@ class StabilityWatch:
                  batch: FlowBatch | MotionBatch, few_steps: str, guidance: float = 1.0) -> None:
         self.settings, self.condition, self.few_steps = settings, batch.condition, few_steps
         self.context = (batch.condition.forecast, batch.condition.layout)
-        self.smoothed, self.lowest_loss, self.lowest_energy = (torch.tensor(math.inf, dtype=torch.float64)
-                                                               for _ in range(3))
+        infinite = partial(torch.tensor, math.inf, dtype=torch.float64)
+        self.smoothed, self.lowest_loss = (infinite(device=batch.condition.forecast.mean.device) for _ in range(2))
+        self.lowest_energy = infinite()
         self.best: dict[str, Tensor] = {}
         self.count = 0  # comparisons since the lowest energy
         generator, like = torch.Generator().manual_seed(SEED), batch.condition.forecast.mean
@@ -73,16 +76,15 @@ class StabilityWatch:
         return [sample_flow(velocity, noise, layout.sample, layout.num_samples, self.settings.teacher_steps)
                 for noise in self.noises[self.settings.samples:]]
 
-    def follow(self, loss: float) -> dict[str, float]:
-        """The auxiliary's smoothed loss relative to its lowest: a blow-up begins here."""
-        loss = from_rank_zero(loss, self.condition.forecast.mean.device)
-        self.smoothed = torch.lerp(self.smoothed.new_tensor(loss), self.smoothed, SMOOTHING) \
-            if self.smoothed.isfinite() else self.smoothed.new_tensor(loss)
+    def follow(self, loss: Tensor) -> Figures:
+        """The auxiliary's smoothed loss, of a loss (scalar, float64), relative to its lowest: a blow-up begins here."""
+        loss = from_rank_zero(loss)
+        self.smoothed = torch.where(self.smoothed.isfinite(), torch.lerp(loss, self.smoothed, SMOOTHING), loss)
         self.lowest_loss = torch.minimum(self.lowest_loss, self.smoothed)
-        return {"auxiliary_ratio": float(self.smoothed / self.lowest_loss)}
+        return {"auxiliary_ratio": self.smoothed / self.lowest_loss}
 
     @torch.no_grad()
-    def compare(self, updates: int, student: nn.Module) -> dict[str, float]:
+    def compare(self, updates: int, student: nn.Module) -> Figures:
         """Every so many updates: the energy distance to the teacher's samples (root mean square distances of whole
         residuals), and how varied the samples are, relative to the teacher's.
 
@@ -94,7 +96,8 @@ class StabilityWatch:
         own = [sample_student(student, noise, self.condition.layout.num_samples, 1, self.few_steps, *self.context)
                for noise in self.noises[:self.settings.samples]]
         between, among, teachers = distances(own, self.truth), distances(own, own), distances(self.truth, self.truth)
-        energy = from_rank_zero(2 * between - among - teachers, own[0].device)
+        own_energy = torch.tensor(2 * between - among - teachers, dtype=torch.float64, device=own[0].device)
+        energy = float(from_rank_zero(own_energy))
         if not math.isfinite(energy):
             raise NonFiniteLoss(f"the student's samples are not finite after {updates} updates (distance to the "
                                 f"teacher: {energy}); lower distill.student.learning_rate")
@@ -130,7 +133,7 @@ class StabilityWatch:
     def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
         """Go on from `tensors()`."""
         for name in ("smoothed", "lowest_loss", "lowest_energy"):
-            setattr(self, name, tensors[name])
+            setattr(self, name, tensors[name].to(getattr(self, name).device))
         self.best = {name[len("best."):]: tensor for name, tensor in tensors.items() if name.startswith("best.")}
         self.count = count
 

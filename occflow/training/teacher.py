@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from occflow.flow.path import flow_matching_loss
+from occflow.flow.sending import sent
 from occflow.flow.times import logit_normal
 from occflow.models.flow_model import Bases, FlowModel, Observation
 from occflow.models.networks import mean_loss
@@ -17,16 +18,17 @@ from occflow.training.engine import step_generator, train
 from occflow.training.feeding import FlowFeed, ObservationFeed
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.run import TrainingRun
+from occflow.training.run_log import Figures
 
 
 def train_mean(forecaster: FlowModel, feed: ObservationFeed, values: Mapping, run: TrainingRun) -> None:
     """Regress the future state; the autoencoder is frozen."""
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         observation = feed.next(values["windows"])
         condition = forecaster.condition(observation)
-        base_error = ((observation.base - observation.target) ** 2).mean().item()
-        error = ((condition.forecast.mean - observation.target) ** 2).mean().item()
+        base_error = ((observation.base - observation.target) ** 2).mean()
+        error = ((condition.forecast.mean.detach() - observation.target) ** 2).mean()
         return (mean_loss(condition.forecast, observation.target, values["scale_weight"], values["centre"]),
                 {"error": error, "base_error": base_error})
 
@@ -40,13 +42,13 @@ def train_flow(forecaster: FlowModel, observations: ObservationFeed, values: Map
     forecaster.mean.eval().requires_grad_(False)
     feed = FlowFeed(observations, seed)
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         batch, generator = feed.next(values["windows"]), step_generator(seed, step)
         t = logit_normal(values["windows"], generator, values["time_mean"], values["time_scale"])
         dropped = torch.rand(values["windows"], generator=generator) < values["history_dropout"]
-        shown = batch.condition.without_history(dropped.to(batch.data.device)) if dropped.any() else batch.condition
+        shown = batch.condition.without_history(sent(dropped, batch.data.device)) if dropped.any() else batch.condition
         velocity = forecaster.velocity_field(shown)
-        loss = flow_matching_loss(velocity, batch.data, t.to(batch.data.device), batch.condition.sample, generator,
+        loss = flow_matching_loss(velocity, batch.data, sent(t, batch.data.device), batch.condition.sample, generator,
                                   batch.condition.weight)
         return loss, {}
 
@@ -73,7 +75,7 @@ def train_regression(forecaster: FlowModel, feed: TwinFeed, values: Mapping, run
     trained.requires_grad_(True)
     twin.mean.scale_head.requires_grad_(False)  # a regression has no spread
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         [(observation, truth)] = feed.draw(1)
         state = twin.condition(observation).forecast.mean
         return twin_loss(twin, state, observation.layout.support, truth), {}

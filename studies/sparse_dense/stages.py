@@ -53,7 +53,7 @@ def teach_existence(autoencoder: Autoencoder, voxels: Sites) -> None:
 def without_rulebooks(layout: Layout) -> Layout:
     """The layout as a new window has it: the first convolution of each level builds a rulebook."""
     for sites in (layout.history, *(level.sites for level in layout.levels)):
-        sites.rulebook = None
+        sites.rulebook = sites.neighbours = None
     return layout
 
 

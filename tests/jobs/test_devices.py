@@ -1,12 +1,16 @@
 """Networks on another device than the host's: every tensor of forecasts, samples and losses is made there, or moved."""
 
+import copy
 import math
+import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from one_window import VALUES, OneWindow
-from two_devices import DEVICE, Host, Mixed, TwoDevices, libraries_of_one_device, moved_when_registered
+from small_bodies import feed_of, motion_model, street
+from two_devices import DEVICE, Host, Mixed, Waits, libraries_of_one_device, moved_when_registered
 
 from occflow.distill.methods import METHODS, method_from_config
 from occflow.forecasting.checkpoint import load_forecaster, save_checkpoint
@@ -16,6 +20,7 @@ from occflow.forecasting.rows import rows_of
 from occflow.jobs.reconstruction import reconstruction
 from occflow.jobs.resample import FutureResampler
 from occflow.models.flow_model import FlowModel
+from occflow.models.motion import MotionModel
 from occflow.models.regression import TrueFuture
 from occflow.models.student_networks import around
 from occflow.stream.clock import SystemClock
@@ -25,6 +30,7 @@ from occflow.stream.settings import DELIVERS
 from occflow.training.autoencoder import PatchSet, train_autoencoder
 from occflow.training.distillation import distill
 from occflow.training.feeding import WindowFeed
+from occflow.training.motion import MotionFeed, train_motion_flow, train_motion_mean
 from occflow.training.run import TrainingRun
 from occflow.training.teacher import train_flow, train_mean, train_regression
 
@@ -33,14 +39,24 @@ ONE_STEP = {"steps": 1, "learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1
 
 @pytest.fixture()
 def two_devices(monkeypatch):
-    """As if the networks were on a device of their own."""
+    """As if the networks were on a device of their own; its waits are counted."""
     from_numpy = torch.from_numpy
     monkeypatch.setattr(torch, "from_numpy", lambda array: from_numpy(array).as_subclass(Host))
     monkeypatch.setattr(FlowModel, "device", DEVICE)
     moved_when_registered(monkeypatch)
     libraries_of_one_device(monkeypatch)
-    with TwoDevices():
-        yield
+    with Waits() as waits:
+        yield waits
+
+
+def of_a_step(found: Counter, job) -> dict[str, float]:
+    """What a step of a training waits for: what `job(steps)` has found after five steps, less after two."""
+    counts = []
+    for steps in (2, 5):
+        found.clear()
+        job(steps)
+        counts.append(found.copy())
+    return {name: number / 3 for name, number in (counts[1] - counts[0]).items()}
 
 
 class Windows(WindowFeed):
@@ -142,3 +158,80 @@ def test_a_distillation(two_devices, small_forecaster, street_window, tmp_path, 
               "stability": {"every": 1, "teacher_steps": 1}}
     one = method_from_config({"method": method, "steps_a_mean_velocity": 1})
     distill(small_forecaster, OneWindow(small_forecaster, street_window), one, values, 0, TrainingRun(tmp_path))
+
+
+def trainings_of(forecaster: FlowModel, model: MotionModel, window, run: TrainingRun) -> dict:
+    """train(steps) by the name of a training, on one window that is laid out once."""
+    windows, batches, motions = Windows(forecaster, window), OneWindow(forecaster, window), Motions()
+    windows.next(1)
+
+    def voxels(train, *seed, **values):
+        return lambda steps: train(copy.deepcopy(forecaster), windows, {**ONE_STEP, "steps": steps, **values},
+                                   *seed, run)
+
+    def bodies(train, feed_of_model, **values):
+        def job(steps: int) -> None:
+            trained = copy.deepcopy(model)
+            train(trained, feed_of_model(trained), {**ONE_STEP, "steps": steps, **values}, 0, run)
+        return job
+
+    def mfd(steps: int) -> None:
+        student = {**VALUES["student"], "steps": steps}
+        distill(copy.deepcopy(forecaster), batches, method_from_config({"method": "mfd", "equal_share": 0.5}),
+                {**VALUES, "student": student}, 0, run)
+
+    flow = {"time_mean": 0.0, "time_scale": 1.0, "history_dropout": 0.5}
+    return {"mean": voxels(train_mean, centre="median", scale_weight=0.1), "flow": voxels(train_flow, 0, **flow),
+            "motion mean": bodies(train_motion_mean, lambda trained: motions, scale_weight=0.1),
+            "motion flow": bodies(train_motion_flow, lambda trained: MotionFeed(motions, trained, 0), **flow),
+            "mfd": mfd}
+
+
+class Motions:
+    """A feed of the bodies of one street, as on the host."""
+
+    def __init__(self) -> None:
+        self.batch, _ = feed_of(street()).make(0)
+
+    def seek(self, draws: int) -> None:
+        pass
+
+    def fastest(self) -> float:
+        return 20.0
+
+    def next(self, windows: int, generator: torch.Generator):
+        return self.batch
+
+
+each_training = pytest.mark.parametrize("training, updates", [("mean", 1), ("flow", 1), ("motion mean", 1),
+                                                              ("motion flow", 1), ("mfd", 2)])
+
+
+@each_training
+def test_a_step_waits_for_its_device_once_an_update(two_devices, small_forecaster, street_window, tmp_path, training,
+                                                    updates):
+    """There it is asked whether loss and gradient are finite, before weights are changed."""
+    train = trainings_of(small_forecaster, motion_model(), street_window, TrainingRun(tmp_path))[training]
+    assert of_a_step(two_devices.found, train) == {"__bool__": updates}
+
+
+@pytest.mark.cuda
+@each_training
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_waits_for_a_gpu_once_an_update(small_forecaster, street_window, tmp_path, training, updates, precision):
+    """As torch itself tells it."""
+    run, found = TrainingRun(tmp_path, precision=precision), Counter()
+    train = trainings_of(small_forecaster.cuda(), motion_model().cuda(), street_window, run)[training]
+
+    def watched(steps: int) -> None:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                train(steps)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        found.update(f"{one.filename}:{one.lineno}" for one in told if "synchronizing" in str(one.message))
+
+    waits = of_a_step(found, watched)
+    assert sum(waits.values()) == updates, waits

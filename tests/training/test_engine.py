@@ -35,6 +35,31 @@ def test_non_finite_loss_leaves_the_weights(bad):
     assert torch.equal(net.weight, before)
 
 
+def test_a_gradient_that_is_not_finite_leaves_the_weights():
+    net = torch.nn.Linear(1, 1)
+    before = net.weight.clone()
+    with pytest.raises(NonFiniteLoss, match="gradient"):
+        Trainer(net, SETTINGS).step((net.weight - net.weight.detach()).abs().pow(0.5).sum())  # 0, its slope is not
+    assert torch.equal(net.weight, before)
+
+
+def test_figures_on_a_device_are_told_as_those_of_the_host(tmp_path):
+    for name, kind in (("host", float), ("device", torch.tensor)):
+        log = TrainingRun(tmp_path / name).log("toy", 27, 1)
+        for step in range(27):
+            log.add({"loss": kind(step / 7), **({"rare": kind(0.1 * step)} if step % 4 == 0 else {}), "plain": 1.0})
+        sums = log.record()["sums"]
+        assert sums["plain"] == 2.0 and sums["loss"] == pytest.approx(51 / 7)
+        log.finish()
+        log.close()
+    one, other = ([json.loads(line) for line in (tmp_path / name / "stats.jsonl").read_text().splitlines()]
+                  for name in ("host", "device"))
+    assert [line["step"] for line in one] == [25, 27] and "rare" in one[0]
+    for line, like in zip(one, other, strict=True):
+        assert {key: line[key] for key in ("loss", "rare", "plain") if key in line} == pytest.approx(
+            {key: like[key] for key in ("loss", "rare", "plain") if key in like})
+
+
 def test_learning_rate_warms_up_and_decays():
     trainer = Trainer(torch.nn.Linear(1, 1), SETTINGS)
     rates = []

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
 from occflow.occupancy.augmentation import mirrored
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
-from occflow.training.feeding import ObservationFeed, Variety
+from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (8, 8, 4), 1.0)
 FORECASTER = SimpleNamespace(settings=SimpleNamespace(grid=GRID), motion=None)  # all that a feed asks of it here
@@ -65,3 +66,22 @@ def test_a_share_of_the_windows_has_a_perceived_history(window):
 def test_an_item_is_the_same_whenever_it_is_made(window):
     windows = feed(window, mirrored_share=0.5)
     assert all(same(windows.window(index)[0], windows.window(index)[0]) for index in range(10))
+
+
+def test_what_a_step_draws_inside_of_autocast_is_not_rounded(small_forecaster, street_window):
+    """Latents, targets and the mean's forecast are those of a feed that is asked outside of it."""
+    def drawn():
+        observations = ObservationFeed(OneWindow(street_window), [WindowKey("street", 0)], small_forecaster, 3)
+        observation, batch = observations.next(1), FlowFeed(observations, 3).next(1)
+        return (observation.history_latents, observation.base, observation.target, batch.data,
+                batch.condition.forecast.mean, batch.condition.forecast.features)
+
+    expected = drawn()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            found = drawn()
+            assert torch.is_autocast_enabled("cpu") and torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

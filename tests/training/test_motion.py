@@ -152,7 +152,8 @@ def test_a_feed_goes_on_where_it_is_put():
     flow = MotionFeed(feed_of(*windows), model, 7)
     batches = [flow.next(2) for _ in range(4)]
     flow.seek(6)
-    again = flow.next(2)
+    with torch.autocast("cpu", torch.bfloat16):  # inside of which data are not rounded
+        again = flow.next(2)
     assert torch.equal(again.data, batches[3].data) and torch.equal(again.known, batches[3].known)
     assert (again.data[~again.known] == 0).all() and (again.weight[~again.known] == 0).all()
     assert torch.equal(method_batch(again, True, 0.0).weight, again.weight)

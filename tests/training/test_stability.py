@@ -41,9 +41,9 @@ def test_energy_and_spread_tell_a_student_that_collapses_or_strays(watch_of, sma
 
 def test_a_blow_up_of_the_auxiliary_is_told_and_stops_where_asked(watch_of):
     watch = watch_of(auxiliary_limit=2.0)
-    quiet = [watch.follow(loss)["auxiliary_ratio"] for loss in (1.0, 0.8, 0.7)]
+    quiet = [watch.follow(torch.tensor(loss).double())["auxiliary_ratio"] for loss in (1.0, 0.8, 0.7)]
     assert max(quiet) == 1 and not watch.over
-    while watch.follow(3.0)["auxiliary_ratio"] < 2:
+    while watch.follow(torch.tensor(3.0).double())["auxiliary_ratio"] < 2:
         assert not watch.over
     assert watch.over and not watch_of().over
 
