@@ -104,8 +104,9 @@ class Kind:
     cruise_m_per_s: tuple[float, float]
     shape: str
 
-    def scaled(self, rng: np.random.Generator) -> tuple[float, float, float]:
-        return tuple(float(value * rng.uniform(0.94, 1.06)) for value in self.size_m)
+    def scaled(self, rng: np.random.Generator, spread: float = 0.06) -> tuple[float, float, float]:
+        """A size of its own, each measure off by `spread` at most."""
+        return tuple(float(value * rng.uniform(1 - spread, 1 + spread)) for value in self.size_m)
 
 
 KINDS = {
@@ -120,6 +121,23 @@ KINDS = {
     "digger": Kind("vehicle.construction", (5.2, 2.2, 2.8), (0.0, 0.0), "digger"),
     "motorcycle": Kind("vehicle.motorcycle", (2.1, 0.8, 1.6), (5.0, 11.0), "cycle"),
     "bicycle": Kind("vehicle.bicycle", (1.8, 0.65, 1.75), (2.5, 5.5), "cycle"),
+    "saloon": Kind("vehicle.car", (4.7, 1.85, 1.47), (6.0, 32.0), "saloon"),
+    "small_car": Kind("vehicle.car", (3.7, 1.68, 1.5), (6.0, 28.0), "hatch"),
+    "estate": Kind("vehicle.car", (4.7, 1.85, 1.55), (6.0, 32.0), "estate"),
+    "suv": Kind("vehicle.car", (4.75, 1.95, 1.75), (6.0, 32.0), "estate"),
+    "minivan": Kind("vehicle.car", (4.9, 1.95, 1.85), (6.0, 30.0), "minivan"),
+    "delivery_van": Kind("vehicle.car", (5.8, 2.05, 2.5), (6.0, 28.0), "minivan"),
+    "crew_pickup": Kind("vehicle.truck", (5.7, 2.0, 1.9), (6.0, 30.0), "crew_pickup"),
+    "box_truck": Kind("vehicle.truck", (7.2, 2.4, 3.1), (5.0, 24.0), "box_truck"),
+    "flatbed": Kind("vehicle.truck", (8.0, 2.5, 2.7), (5.0, 23.0), "flatbed"),
+    "tractor": Kind("vehicle.truck", (6.2, 2.5, 3.6), (5.0, 23.0), "tractor"),
+    "semitrailer": Kind("vehicle.trailer", (11.0, 2.5, 3.8), (0.0, 0.0), "semitrailer"),
+    "tanker": Kind("vehicle.trailer", (10.0, 2.5, 3.4), (0.0, 0.0), "tanker"),
+    "small_trailer": Kind("vehicle.trailer", (3.2, 1.7, 1.2), (0.0, 0.0), "small_trailer"),
+    "minibus": Kind("vehicle.bus.rigid", (7.2, 2.2, 2.7), (5.0, 26.0), "bus"),
+    "city_bus": Kind("vehicle.bus.rigid", (12.0, 2.55, 3.1), (5.0, 22.0), "bus"),
+    "motorbike": Kind("vehicle.motorcycle", (2.1, 0.8, 1.65), (6.0, 30.0), "motorbike"),
+    "cyclist": Kind("vehicle.bicycle", (1.75, 0.6, 1.75), (2.5, 8.0), "cyclist"),
     "adult": Kind("human.pedestrian.adult", (0.6, 0.65, 1.75), (0.9, 1.8), "person"),
     "child": Kind("human.pedestrian.child", (0.45, 0.45, 1.2), (0.8, 1.6), "person"),
     "worker": Kind("human.pedestrian.construction_worker", (0.6, 0.65, 1.75), (0.0, 0.0), "person"),
@@ -129,11 +147,47 @@ KINDS = {
 DRIVEN = {"hatchback": 0.2, "sedan": 0.28, "offroader": 0.14, "van": 0.08, "pickup": 0.04, "truck": 0.08, "bus": 0.05,
           "motorcycle": 0.06, "bicycle": 0.07}  # shares
 PARKED = {"hatchback": 0.28, "sedan": 0.34, "offroader": 0.2, "van": 0.1, "pickup": 0.06, "trailer": 0.02}
+VARIED_DRIVEN = {"saloon": 0.24, "small_car": 0.14, "estate": 0.1, "suv": 0.16, "minivan": 0.06, "delivery_van": 0.05,
+                 "crew_pickup": 0.06, "box_truck": 0.04, "flatbed": 0.02, "tractor": 0.03, "minibus": 0.02,
+                 "city_bus": 0.03, "motorbike": 0.04, "cyclist": 0.05}
+VARIED_PARKED = {"saloon": 0.3, "small_car": 0.22, "estate": 0.1, "suv": 0.2, "minivan": 0.06, "delivery_van": 0.04,
+                 "crew_pickup": 0.05, "small_trailer": 0.01, "motorbike": 0.02}
+TRAILERS = {"tractor": (("semitrailer", 0.6), ("tanker", 0.3)), "crew_pickup": (("small_trailer", 0.15),),
+            "estate": (("small_trailer", 0.05),)}  # what kinds may tow, and how often they do
 
 # Boxes of a shape in shares of the size: x, y of the centre, length, width, bottom, top.
 SHAPES = {
     "car": ((0, 0, 1.0, 1.0, 0.18, 0.58), (-0.06, 0, 0.55, 0.88, 0.58, 1.0),
             (0.3, 0, 0.14, 0.94, 0.0, 0.18), (-0.3, 0, 0.14, 0.94, 0.0, 0.18)),
+    "saloon": ((0, 0, 1.0, 0.96, 0.14, 0.36), (0, 0, 0.99, 1.0, 0.36, 0.52), (0.3, 0, 0.36, 0.92, 0.52, 0.62),
+               (-0.4, 0, 0.18, 0.92, 0.52, 0.68), (-0.05, 0, 0.52, 0.9, 0.52, 0.72),
+               (-0.07, 0, 0.42, 0.84, 0.72, 0.88), (-0.09, 0, 0.3, 0.76, 0.88, 1.0),
+               (0.3, 0, 0.13, 0.94, 0.0, 0.18), (-0.3, 0, 0.13, 0.94, 0.0, 0.18)),
+    "hatch": ((0, 0, 1.0, 0.97, 0.14, 0.38), (0, 0, 0.98, 1.0, 0.38, 0.52), (0.34, 0, 0.3, 0.9, 0.52, 0.64),
+              (-0.14, 0, 0.68, 0.9, 0.52, 0.74), (-0.16, 0, 0.58, 0.84, 0.74, 0.9), (-0.18, 0, 0.44, 0.76, 0.9, 1.0),
+              (0.31, 0, 0.15, 0.94, 0.0, 0.18), (-0.32, 0, 0.15, 0.94, 0.0, 0.18)),
+    "estate": ((0, 0, 1.0, 0.97, 0.15, 0.38), (0, 0, 0.98, 1.0, 0.38, 0.54), (0.33, 0, 0.3, 0.92, 0.54, 0.64),
+               (-0.14, 0, 0.68, 0.9, 0.54, 0.78), (-0.18, 0, 0.58, 0.84, 0.78, 0.94), (-0.2, 0, 0.5, 0.78, 0.94, 1.0),
+               (0.3, 0, 0.14, 0.94, 0.0, 0.18), (-0.3, 0, 0.14, 0.94, 0.0, 0.18)),
+    "minivan": ((0, 0, 1.0, 1.0, 0.12, 0.46), (-0.04, 0, 0.92, 0.98, 0.46, 0.58), (-0.09, 0, 0.82, 0.95, 0.58, 0.8),
+                (-0.12, 0, 0.75, 0.9, 0.8, 1.0), (0.32, 0, 0.13, 0.94, 0.0, 0.14), (-0.3, 0, 0.13, 0.94, 0.0, 0.14)),
+    "crew_pickup": ((0, 0, 1.0, 0.96, 0.2, 0.42), (0.33, 0, 0.34, 1.0, 0.42, 0.62), (0.04, 0, 0.4, 1.0, 0.42, 0.7),
+                    (0.03, 0, 0.3, 0.84, 0.7, 1.0), (-0.33, 0.47, 0.33, 0.05, 0.42, 0.64),
+                    (-0.33, -0.47, 0.33, 0.05, 0.42, 0.64), (-0.485, 0, 0.03, 0.96, 0.42, 0.64),
+                    (0.31, 0, 0.14, 0.94, 0.0, 0.22), (-0.3, 0, 0.14, 0.94, 0.0, 0.22)),
+    "box_truck": ((0.39, 0, 0.22, 0.88, 0.18, 0.5), (0.35, 0, 0.14, 0.86, 0.5, 0.72), (-0.11, 0, 0.78, 1.0, 0.26, 1.0),
+                  (0.34, 0, 0.12, 0.9, 0.0, 0.2), (-0.28, 0, 0.14, 0.9, 0.0, 0.28)),
+    "flatbed": ((0.38, 0, 0.24, 0.95, 0.2, 1.0), (-0.13, 0, 0.74, 1.0, 0.36, 0.46), (-0.1, 0.05, 0.4, 0.7, 0.46, 0.75),
+                (0.32, 0, 0.12, 0.9, 0.0, 0.22), (-0.3, 0, 0.25, 0.9, 0.0, 0.36)),
+    "tractor": ((0.3, 0, 0.4, 1.0, 0.15, 0.9), (0.26, 0, 0.3, 0.94, 0.9, 1.0), (-0.2, 0, 0.6, 0.4, 0.22, 0.34),
+                (0.3, 0, 0.17, 0.96, 0.0, 0.2), (-0.28, 0, 0.34, 1.0, 0.0, 0.28)),
+    "semitrailer": ((0, 0, 1.0, 1.0, 0.3, 1.0), (-0.32, 0, 0.3, 0.95, 0.0, 0.3), (0.3, 0, 0.02, 0.6, 0.05, 0.3)),
+    "tanker": ((0, 0, 1.0, 0.66, 0.32, 1.0), (0, 0, 0.98, 1.0, 0.46, 0.86), (-0.3, 0, 0.32, 0.95, 0.0, 0.33)),
+    "small_trailer": ((-0.1, 0, 0.8, 1.0, 0.35, 1.0), (-0.1, 0, 0.2, 1.0, 0.0, 0.4), (0.38, 0, 0.24, 0.1, 0.3, 0.45)),
+    "motorbike": ((0.33, 0, 0.3, 0.14, 0.0, 0.38), (-0.34, 0, 0.3, 0.18, 0.0, 0.38), (0, 0, 0.7, 0.4, 0.2, 0.55),
+                  (0.2, 0, 0.1, 1.0, 0.5, 0.62), (-0.1, 0, 0.24, 0.6, 0.5, 0.84), (-0.06, 0, 0.14, 0.3, 0.84, 1.0)),
+    "cyclist": ((0.32, 0, 0.36, 0.08, 0.0, 0.38), (-0.32, 0, 0.36, 0.08, 0.0, 0.38), (0, 0, 0.6, 0.12, 0.25, 0.5),
+                (0.24, 0, 0.08, 1.0, 0.5, 0.58), (-0.06, 0, 0.26, 0.7, 0.35, 0.84), (0.02, 0, 0.14, 0.3, 0.84, 1.0)),
     "van": ((0, 0, 1.0, 1.0, 0.14, 0.5), (-0.1, 0, 0.8, 0.95, 0.5, 1.0),
             (0.3, 0, 0.14, 0.94, 0.0, 0.14), (-0.3, 0, 0.14, 0.94, 0.0, 0.14)),
     "pickup": ((0, 0, 1.0, 1.0, 0.22, 0.6), (0.06, 0, 0.34, 0.9, 0.6, 1.0),

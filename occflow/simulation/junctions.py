@@ -10,6 +10,7 @@ from occflow.simulation.agents import STEP_M, Agent, Crossing, resampled
 from occflow.simulation.streets import Streets
 
 DECISION_M, DECISION_S, DECISION_BRAKING = 4.0, 1.0, 3.0  # a turn is decided when it is time to brake for it
+FAST_M_PER_S, FAST_DECISION_S = 15.0, 6.0  # above this speed it is decided so much earlier
 ASKS_S, ASKS_M = 3.0, 8.0  # it asks for the way when it is this near in time and distance
 CLEARANCE_M = 0.7  # between the sides of vehicles whose ways do not conflict
 LONG_M, LONG_CLEARANCE_M = 6.0, 0.8  # long vehicles swing out
@@ -19,11 +20,17 @@ PATIENCE_M_PER_S = 5.0  # a second of waiting counts like this much less distanc
 TURN_SHARES = {-1: 0.28, 0: 0.44, 1: 0.28}
 
 
-def decides_now(agent: Agent) -> bool:
-    """Whether a driver is so near to the next stop line that it must know where to go."""
+def decision_m(agent: Agent) -> float:
+    """How far before the stop line a driver must know where to go."""
     speed = agent.speed_m_per_s
     needed = DECISION_M + DECISION_S * speed + speed**2 / (2 * DECISION_BRAKING)
-    return agent.route.crossing is None and agent.path.end_m - agent.front_m < needed
+    needed += FAST_DECISION_S * max(0.0, speed - FAST_M_PER_S)
+    return needed
+
+
+def decides_now(agent: Agent) -> bool:
+    """Whether a driver is so near to the next stop line that it must know where to go."""
+    return agent.route.crossing is None and agent.path.end_m - agent.front_m < decision_m(agent)
 
 
 def choose_turn(streets: Streets, agent: Agent, rng: np.random.Generator) -> None:
@@ -31,7 +38,7 @@ def choose_turn(streets: Streets, agent: Agent, rng: np.random.Generator) -> Non
     lane, script = agent.route.lane, agent.script
     built = streets.turns(lane)
     taken = len(agent.route.turns_taken)
-    shares = np.array([TURN_SHARES[turn] for turn in built])
+    shares = np.array([TURN_SHARES[turn] * (1.0 if turn else streets.straight) for turn in built])
     drawn = built[int(rng.choice(len(built), p=shares / shares.sum()))]
     turn = script.turns[taken] if script is not None and taken < len(script.turns) else drawn
     following, through = streets.following(lane, turn), streets.crossing(lane, turn)
