@@ -87,6 +87,7 @@ class Crossing:
     Args:
         lane: where it comes from; turn: -1 right, 0 straight, 1 left.
         entry_m, exit_m: distances along the driver's path; points: [K, 2] the way through, metres.
+        has_way: it comes from a faster street than the one it meets there, which lets it go first.
     """
 
     lane: Lane
@@ -94,6 +95,7 @@ class Crossing:
     entry_m: float
     exit_m: float
     points: np.ndarray
+    has_way: bool = False
 
     def __deepcopy__(self, memo: dict) -> Crossing:
         return self  # never changes

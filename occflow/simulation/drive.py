@@ -40,6 +40,7 @@ REPLACE = "simulation.replace=true replaces it"
 RECORD = "simulation.json"  # beside the log: what it was made with
 BRANCHES = "branches"  # folder in the log that branch_futures writes
 WORLD = 3  # number of the procedural world; counted up when the same settings make another log
+VARIED_WORLD = 4  # and that of the varied one
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,8 @@ def _refuse_names(version: str, seed: int) -> None:
 
 def record_of(version: str, settings: SimulationSettings, seed: int) -> dict:
     """What a log is made with; the same record means the same log."""
-    return {"world": WORLD, "version": version, "seed": seed, "settings": settings.to_dict()}
+    world = VARIED_WORLD if settings.varied else WORLD
+    return {"world": world, "version": version, "seed": seed, "settings": settings.to_dict()}
 
 
 def run_scenes(job: Callable[[int], Any], numbers: Sequence[int], workers: int, title: str) -> list:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.simulation.boxes import BoxList
+from occflow.simulation.boxes import Boxes, BoxList
 from occflow.simulation.ground import Ground
 
 FOUNDATION_M = 0.8  # what stands on a slope goes this far into it
@@ -21,6 +21,10 @@ class Builder:
         """A box with bottom and top above the ground at its centre."""
         height = float(self.ground.height(x, y))
         self.items.add(category, x, y, length, width, height + bottom, height + top, yaw)
+
+    def boxes(self) -> Boxes:
+        """All that was placed."""
+        return self.items.boxes()
 
     def tree(self, x: float, y: float, scale: float = 1.0) -> None:
         """A trunk and a crown of three boxes."""
@@ -73,6 +77,16 @@ class Builder:
 class FineBuilder(Builder):
     """Many small parts: what beams meet is irregular, and some go through."""
 
+    def stand(self, category: str, x: float, y: float, length: float, width: float, top: float, yaw: float = 0.0,
+              bottom: float = -FOUNDATION_M) -> None:
+        self.items.add(category, x, y, length, width, bottom, top, yaw)
+
+    def boxes(self) -> Boxes:
+        """All that was placed, on the ground."""
+        boxes = self.items.boxes()
+        boxes.centres[:, 2] += self.ground.height(*boxes.centres[:, :2].T)
+        return boxes
+
     def blobs(self, x: float, y: float, bottom: float, top: float, radius: float, count: int) -> None:
         """Leaves: small boxes at random in an upright ellipsoid."""
         rng, high = self.rng, (top - bottom) / 2
@@ -115,6 +129,7 @@ class FineBuilder(Builder):
         """As the plain one, uneven in height and width from metre to metre."""
         rng, aside = self.rng, np.array([-np.sin(yaw), np.cos(yaw)])
         pieces = max(1, round(length / rng.uniform(1.0, 2.5)))
+        top = top * rng.uniform(0.8, 2.0)
         for share in (np.arange(pieces) + 0.5) / pieces - 0.5:
             px, py = np.array([x, y]) + aside * share * length
             self.stand("static.vegetation", px, py, thick * rng.uniform(0.7, 1.3), length / pieces * 1.05,

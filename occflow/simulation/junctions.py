@@ -11,6 +11,7 @@ from occflow.simulation.streets import Streets
 
 DECISION_M, DECISION_S, DECISION_BRAKING = 4.0, 1.0, 3.0  # a turn is decided when it is time to brake for it
 FAST_M_PER_S, FAST_DECISION_S = 15.0, 6.0  # above this speed it is decided so much earlier
+ASKS_EARLY_S = 6.0  # on a street that has the right of way, which is not to brake for nothing
 ASKS_S, ASKS_M = 3.0, 8.0  # it asks for the way when it is this near in time and distance
 CLEARANCE_M = 0.7  # between the sides of vehicles whose ways do not conflict
 LONG_M, LONG_CLEARANCE_M = 6.0, 0.8  # long vehicles swing out
@@ -46,7 +47,9 @@ def choose_turn(streets: Streets, agent: Agent, rng: np.random.Generator) -> Non
     entry = agent.path.end_m
     agent.path = agent.path.continued(np.concatenate([through[1:], streets.ends(following)[1][None]]),
                                       agent.distance_m)
-    agent.route.crossing = Crossing(lane, turn, entry, entry + STEP_M * len(dense), dense)
+    has_way = (streets.street(lane.i, lane.j, lane.direction).limit_m_per_s
+               > streets.street(lane.i, lane.j, lane.direction + 1).limit_m_per_s)
+    agent.route.crossing = Crossing(lane, turn, entry, entry + STEP_M * len(dense), dense, has_way)
     agent.route.granted, agent.route.waited_s = False, 0.0
     agent.route.lane = following
     agent.route.turns_taken.append(turn)
@@ -68,9 +71,10 @@ def grant_crossings(drivers: list[Agent], places: np.ndarray, rooms: np.ndarray,
             route.crossing, route.granted = None, False
         elif route.granted:
             held[route.crossing.lane.i, route.crossing.lane.j].append(agent)
-        elif route.crossing.entry_m - agent.front_m < ASKS_S * agent.speed_m_per_s + ASKS_M:
+        elif route.crossing.entry_m - agent.front_m < _asks_s(agent) * agent.speed_m_per_s + ASKS_M:
             asking.append(agent)
-    asking.sort(key=lambda agent: (agent.script is None, agent.route.crossing.entry_m - agent.front_m
+    asking.sort(key=lambda agent: (agent.script is None, not agent.route.crossing.has_way,
+                                   agent.route.crossing.entry_m - agent.front_m
                                    - PATIENCE_M_PER_S * agent.route.waited_s))
     blocked = set()
     for agent in asking:
@@ -84,6 +88,10 @@ def grant_crossings(drivers: list[Agent], places: np.ndarray, rooms: np.ndarray,
                 holders.append(agent)  # the way is kept free for it
             blocked.add(crossing.lane)
             agent.route.waited_s += seconds if agent.speed_m_per_s < 0.5 else 0.0
+
+
+def _asks_s(agent: Agent) -> float:
+    return ASKS_EARLY_S if agent.route.crossing.has_way else ASKS_S
 
 
 def _conflict(agent: Agent, other: Agent) -> bool:

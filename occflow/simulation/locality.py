@@ -36,6 +36,8 @@ class Locality:
         straight: how much more often than in the plain place drivers go straight on.
         verge_m: green strip between kerb and sidewalk; storeys_m, depths_m, widths_m: of houses.
         built, parks: shares of house plots with a house, and of blocks without any; setbacks_m: houses from sidewalks.
+        paved: share of the blocks whose ground is paved; lots: share that are parking lots; lots_filled: of the places
+            there and before houses.
         green: trees and bushes, 1 is plain; clutter: what else stands at the kerb, 1 is plain.
         vehicles, pedestrians: their number, 1 is that of the settings; parked_share: None is that of the settings.
         driven, parked: shares of the kinds of vehicles; spread: of their sizes.
@@ -60,6 +62,8 @@ class Locality:
     parks: float = 0.12
     setbacks_m: tuple[float, float] = (0.5, 7.0)
     paved: float = 0.25
+    lots: float = 0.0
+    lots_filled: float = 0.0
     green: float = 1.0
     clutter: float = 1.0
     vehicles: float = 1.0
@@ -109,15 +113,16 @@ CHARACTERS = {
     "old town": _Character(0.15, (6, 11), (1, 1), (58, 90), (0, 0), (0, 3), (6, 18), (0.8, 1.0), (0.1, 0.8),
                            (0.4, 0.75), (0.8, 2.5), (0.7, 1.5)),
     "city": _Character(0.3, (9, 17), (2, 3), (85, 150), (0, 2), (0, 8), (6, 30), (0.6, 1.0), (0.3, 1.6), (0.4, 0.75),
-                       (0.6, 2.0), (1.0, 4.0)),
-    "suburb": _Character(0.25, (8, 15), (1, 2), (75, 140), (0, 4), (3, 15), (3, 9), (0.4, 0.9), (1.0, 3.5), (0.3, 0.7),
-                         (0.1, 0.8), (1.0, 3.0)),
+                       (0.8, 3.0), (1.0, 4.0)),
+    "suburb": _Character(0.25, (8, 15), (1, 2), (75, 140), (0, 4), (3, 15), (3, 9), (0.4, 0.9), (1.5, 4.5), (0.3, 0.7),
+                         (0.2, 1.5), (1.0, 3.0)),
     "arterial": _Character(0.2, (14, 25), (2, 3), (150, 280), (0, 6), (4, 30), (4, 16), (0.3, 0.8), (0.6, 2.5),
                            (0.05, 0.35), (0.05, 0.5), (3.0, 12.0)),
-    "country": _Character(0.1, (15, 28), (1, 2), (170, 300), (2, 6), (6, 35), (3, 8), (0.02, 0.35), (1.5, 4.0),
+    "country": _Character(0.1, (15, 28), (1, 2), (170, 300), (2, 6), (6, 35), (3, 8), (0.02, 0.35), (2.0, 6.0),
                           (0.0, 0.15), (0.0, 0.2), (4.0, 12.0)),
 }
 MINOR_LIMITS = (0.5, 0.9)  # of the main streets' speed: what side streets allow
+PARKED_BESIDE_M_PER_S = 16.0  # beside faster streets few park
 MEDIANS_M = (0, 1, 2, 3, 4, 6)
 
 
@@ -135,10 +140,11 @@ def drawn(rng: np.random.Generator) -> Locality:
         storeys_m=tuple(sorted(rng.uniform(*kind.storeys_m, 3))), storey_shares=tuple(rng.dirichlet(2 * np.ones(3))),
         widths_m=(7.0, rng.uniform(14, 45)), depths_m=(7.0, rng.uniform(10, 25)), built=rng.uniform(*kind.built),
         parks=rng.uniform(0.02, 0.25), setbacks_m=(kind.setbacks_m[0], rng.uniform(*kind.setbacks_m) + 1),
-        paved=rng.uniform(0.0, 0.2), green=rng.uniform(*kind.green), clutter=np.exp(rng.uniform(-0.3, 0.9)),
-        vehicles=rng.uniform(0.5, 1.5), pedestrians=rng.uniform(*kind.pedestrians),
+        paved=rng.uniform(0.0, 0.2), lots=rng.uniform(0.0, 0.3),
+        lots_filled=rng.uniform(0.2, 0.95), green=rng.uniform(*kind.green), clutter=np.exp(rng.uniform(-0.2, 1.2)),
+        vehicles=rng.uniform(0.6, 1.7), pedestrians=rng.uniform(*kind.pedestrians),
         parked_share=rng.uniform(*kind.parked), driven=_mixed(VARIED_DRIVEN, rng), parked=_mixed(VARIED_PARKED, rng),
-        spread=rng.uniform(0.05, 0.16), fine=True, keenness=(0.7, rng.uniform(0.95, 1.15)),
+        spread=rng.uniform(0.05, 0.16), fine=True, keenness=(0.8, rng.uniform(1.0, 1.2)),
         accelerations=(1.0, rng.uniform(1.6, 3.2)), brakings=(1.4, rng.uniform(2.0, 3.5)),
         headways_s=(0.8, rng.uniform(1.2, 2.0)), restless_hz=rng.uniform(0.0, 0.05), changes_hz=rng.uniform(0.0, 0.1),
         grass_m=rng.uniform(0.02, 0.3), foliage_m=rng.uniform(0.05, 0.4))
@@ -146,11 +152,11 @@ def drawn(rng: np.random.Generator) -> Locality:
 
 def _profiles(kind: _Character, rng: np.random.Generator) -> tuple[Profile, ...]:
     """Main streets and side streets, some with parking, some with a strip in the middle."""
-    limit, main = rng.uniform(*kind.limits_m_per_s), rng.uniform(0.25, 0.6)
+    limit, main = rng.uniform(*kind.limits_m_per_s), rng.uniform(0.35, 0.7)
     slow = limit * rng.uniform(*MINOR_LIMITS)
     broad = int(rng.integers(kind.lanes[0], kind.lanes[1] + 1))
     median = float(rng.choice(MEDIANS_M)) if broad > 1 and rng.random() < 0.6 else 0.0
-    return (Profile(broad, bool(rng.random() < 0.6), main, median, limit),
+    return (Profile(broad, bool(rng.random() < (0.75 if limit < PARKED_BESIDE_M_PER_S else 0.25)), main, median, limit),
             Profile(1, True, (1 - main) * 0.6, 0.0, slow), Profile(1, False, (1 - main) * 0.4, 0.0, slow))
 
 

@@ -15,11 +15,13 @@ from occflow.simulation.walking import walk_on, walkway_point
 
 MAX_PLACINGS = 20  # tries to find a free place; a crowded town gets fewer agents
 NEAR_M = 140.0  # agents begin within this distance of the ego
+LOTS_M = 160.0  # vehicles are parked beside streets within this distance of the ego
 SLOT_M = 6.3  # length of a parking place
 FREE_CROSSING_M = 5.0  # no parking about the middle of a street, where people cross
 SITE_SHARE = 0.22  # of the parking strips: a construction site
 SITE_SLOTS = 3
 WARM_UP_S = 4.0  # driven before a scene begins, so that queues have formed
+FASTEST_M_PER_S = 35.0  # the ego where speeds are allowed: it goes by these
 EGO_SIZE_M, EGO_CRUISE_M_PER_S = (4.6, 1.9, 1.6), (7.0, 13.0)
 WALKER_GAP_M = 1.5  # between people when a scene begins
 OUTER_LANE = ("bus", "truck", "bicycle", "cyclist", "city_bus", "tractor")
@@ -36,6 +38,8 @@ def populate(town: Town, settings: SimulationSettings, rng: np.random.Generator)
     ego.size_m = EGO_SIZE_M
     if locality.keenness is None:
         ego.cruise_m_per_s = float(rng.uniform(*EGO_CRUISE_M_PER_S))
+    else:
+        ego.cruise_m_per_s = FASTEST_M_PER_S
     here = np.array(ego.place()[:2])
     reach = NEAR_M if locality.keenness is None else max(NEAR_M, BLOCKS * np.mean(locality.gaps_m))
     near = [lane for lane in lanes if np.linalg.norm(_middle(streets, lane) - here) < reach]
@@ -49,9 +53,10 @@ def populate(town: Town, settings: SimulationSettings, rng: np.random.Generator)
         agents += [agent] if agent is not None else []
     agents += [agent.tows for agent in agents if agent.tows is not None]
     agents += _roadside(streets, near, num_parked, locality, rng)
+    agents += _on_lots(town, here, rng)
     walkers: list[Agent] = []
     for _ in range(round(settings.pedestrians * locality.pedestrians)):
-        walker = _walker(streets, near, walkers, rng)
+        walker = _walker(town, near, walkers, rng)
         walkers += [walker] if walker is not None else []
     agents += walkers
     traffic = Traffic(town, agents)
@@ -149,6 +154,17 @@ def _roadside(streets: Streets, lanes: list[Lane], num_parked: int, locality: Lo
     return agents
 
 
+def _on_lots(town: Town, here: np.ndarray, rng: np.random.Generator) -> list[Agent]:
+    """Vehicles parked on lots and before houses near a place [2]."""
+    agents, locality = [], town.locality
+    for x, y, yaw in town.lots[np.linalg.norm(town.lots[:, :2] - here, axis=1) < LOTS_M]:
+        if rng.random() < locality.lots_filled:
+            name = str(rng.choice(list(locality.parked), p=_shares(locality.parked)))
+            agents.append(Agent(name, KINDS[name].scaled(rng, locality.spread), parked=(
+                x + float(rng.normal(0, 0.1)), y + float(rng.normal(0, 0.1)), yaw + float(rng.normal(0, 0.03)))))
+    return agents
+
+
 def _slots(streets: Streets, lane: Lane) -> list[tuple[float, float, float]]:
     """Parking places (x, y, heading) beside a lane: not at junctions, not where people cross."""
     start, end = streets.ends(lane)
@@ -179,10 +195,11 @@ def _site(slots: list[tuple[float, float, float]], rng: np.random.Generator) -> 
                      for along in np.arange(0.6, length, rng.uniform(2.0, 3.5))]
 
 
-def _walker(streets: Streets, lanes: list[Lane], others: list[Agent], rng: np.random.Generator) -> Agent | None:
+def _walker(town: Town, lanes: list[Lane], others: list[Agent], rng: np.random.Generator) -> Agent | None:
     """Somebody on a sidewalk, None where no free place is found."""
-    name = "child" if rng.random() < 0.15 else "adult"
-    size, cruise = KINDS[name].scaled(rng), float(rng.uniform(*KINDS[name].cruise_m_per_s))
+    streets, locality = town.streets, town.locality
+    name = "child" if rng.random() < 0.15 else "passer" if locality.fine else "adult"
+    size, cruise = KINDS[name].scaled(rng, locality.spread), float(rng.uniform(*KINDS[name].cruise_m_per_s))
     places = np.array([other.place()[:2] for other in others]).reshape(-1, 2)
     for _ in range(MAX_PLACINGS):
         lane = lanes[int(rng.integers(len(lanes)))]

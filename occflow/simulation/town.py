@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,18 +15,22 @@ from occflow.simulation.streets import CORNER_M, LINES, Lane, Streets, random_st
 SIDEWALK_M = 4.0
 KERB_M, GARDEN_M = 0.15, 0.18  # above the road
 FURNITURE_M = 0.6  # from the kerb to trees and poles
+FURNISHED_M = 330.0  # of the middle of a large town
+LOT_ROW_M, DRIVE_M = 8.5, 7.0  # between rows of a parking lot; length of a place before a house
 GREEN_MEDIAN_M = 3.0  # strips between directions are green from this width on
 FREE_CROSSING_M = 2.0  # about the middle of a street nothing stands in the way of people who cross
 
 
 @dataclass(frozen=True)
 class Town:
-    """Where one can drive, what lies on the ground, and what stands on it."""
+    """Where one can drive, what lies on the ground, and what stands on it; where one may park beside streets: places
+    [P, 3] x, y, heading on lots and before houses."""
 
     streets: Streets
     ground: Ground
     boxes: Boxes
     locality: Locality = PLAIN
+    lots: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
 
     def __deepcopy__(self, memo: dict) -> Town:
         return self  # never changes
@@ -44,6 +48,8 @@ def build_town(rng: np.random.Generator, locality: Locality = PLAIN) -> Town:
             patches += _rims(*_shrunk((west, south, east, north), streets.verge_m), "flat.sidewalk")
             inner = _shrunk((west, south, east, north), streets.verge_m + SIDEWALK_M)
             category = "flat.terrain" if rng.random() < 1 - locality.paved else "flat.other"
+            if locality.lots and rng.random() < locality.lots:
+                category = "flat.driveable_surface"
             gardens.append(Patch(*inner, category, GARDEN_M))
     patches += gardens
     parks = _closed_streets(streets, spans)
@@ -53,14 +59,22 @@ def build_town(rng: np.random.Generator, locality: Locality = PLAIN) -> Town:
     medians = _medians(streets)
     patches += [Patch(*sides, "flat.terrain" if green else "flat.other", KERB_M) for sides, green in medians]
     builder = (FineBuilder if locality.fine else Builder)(Ground(random_relief(rng), patches), rng)
+    lots, middle = [], np.array(streets.extent_m) / 2
     for garden in gardens:
-        _fill_block(builder, (garden.west, garden.south, garden.east, garden.north), locality)
+        sides = (garden.west, garden.south, garden.east, garden.north)
+        nearest = np.clip(middle, sides[:2], sides[2:])
+        if locality.fine and np.linalg.norm(nearest - middle) > FURNISHED_M:
+            continue
+        if garden.category == "flat.driveable_surface":
+            lots += _fill_lot(builder, sides)
+        else:
+            lots += _fill_block(builder, sides, locality)
     for patch in parks:
         _plant(builder, _shrunk(patch, SIDEWALK_M), 0.02 * locality.green)
     for sides, green in medians:
         if green:
             _plant_median(builder, sides, locality.green)
-    return Town(streets, builder.ground, builder.items.boxes(), locality)
+    return Town(streets, builder.ground, builder.boxes(), locality, np.array(lots).reshape(-1, 3))
 
 
 def _span(streets: Streets, axis: int, k: int) -> tuple[float, float]:
@@ -139,21 +153,39 @@ def _plant(builder: Builder, sides: tuple[float, ...], trees_a_square_metre: flo
             builder.bush(x, y)
 
 
-def _fill_block(builder: Builder, sides: tuple[float, ...], locality: Locality) -> None:
-    """Houses about a yard, or a park; trees and poles along the kerbs."""
+def _fill_lot(builder: Builder, sides: tuple[float, ...]) -> list[tuple[float, float, float]]:
+    """A parking lot: its places (x, y, heading) in rows on both sides of aisles, with lamps and trees between them."""
+    rng, (west, south, east, north) = builder.rng, sides
+    wide, places, forwards = rng.uniform(2.5, 3.0), [], rng.random()
+    for number, y in enumerate(np.arange(south + 5.0, north - 4.0, LOT_ROW_M)):
+        for x in np.arange(west + 3.0, east - 2.0, wide):
+            if rng.random() < 0.04:
+                (builder.tree if rng.random() < 0.6 else builder.bush)(x, y)
+            elif rng.random() < 0.02:
+                builder.pole(x, y, 0.0)
+            else:
+                backwards = rng.random() > forwards
+                places.append((x, y, (np.pi / 2 if number % 2 else -np.pi / 2) + np.pi * backwards))
+    return places
+
+
+def _fill_block(builder: Builder, sides: tuple[float, ...], locality: Locality) -> list[tuple[float, float, float]]:
+    """Houses about a yard, or a park; trees and poles along the kerbs. Returns parking places before houses."""
     rng, (west, south, east, north) = builder.rng, sides
     centre, half = ((west + east) / 2, (south + north) / 2), ((east - west) / 2, (north - south) / 2)
     storeys, park, trees = (rng.choice(locality.storeys_m, p=locality.storey_shares), rng.random() < locality.parks,
                             rng.random())
+    drives: list[tuple[float, float, float]] = []
     if park:
         _plant(builder, sides, 0.012 * locality.green)
     for side in range(4):  # east, north, west, south
         yaw, out, along = side * np.pi / 2, half[side % 2], half[1 - side % 2]
         place = _Side(centre, out, along, yaw)
         if not park:
-            _add_houses(builder, place, storeys, locality)
+            drives += _add_houses(builder, place, storeys, locality)
         _add_boundary(builder, place, park)
         _add_furniture(builder, place, trees, locality)
+    return drives
 
 
 @dataclass(frozen=True)
@@ -176,10 +208,14 @@ class _Side:
         return (*corners.min(axis=0), *corners.max(axis=0))
 
 
-def _add_houses(builder: Builder, side: _Side, storeys_m: float, locality: Locality) -> None:
+def _add_houses(builder: Builder, side: _Side, storeys_m: float, locality: Locality
+                ) -> list[tuple[float, float, float]]:
+    """A row of houses and trees along a side. Returns places (x, y, heading) before them that cars may park on."""
+    drives: list[tuple[float, float, float]] = []
     rng, along = builder.rng, -side.along_m + builder.rng.uniform(0, 5)
     setback = rng.uniform(*locality.setbacks_m)
     if locality.fine:
+        drives_share = rng.uniform(0.0, 0.8) * (setback > DRIVE_M)
         setback = min(setback, max(0.5, side.out_m - 10))
         _plant(builder, side.strip(setback), 0.01 * locality.green)
     while along < side.along_m - 8:
@@ -191,7 +227,11 @@ def _add_houses(builder: Builder, side: _Side, storeys_m: float, locality: Local
                           side.yaw)
         elif rng.random() < 0.5:
             builder.tree(*side.at(along + width / 2, -setback - 3), rng.uniform(0.9, 1.6))
+        if locality.fine and setback > DRIVE_M and rng.random() < drives_share:
+            out = side.yaw + np.pi * int(rng.integers(2))
+            drives.append((*side.at(along + rng.uniform(2, width - 2), -DRIVE_M / 2 - 0.2), out))
         along += width + rng.choice([0.0, 1.5, 4.0, 9.0])
+    return drives
 
 
 def _add_boundary(builder: Builder, side: _Side, park: bool) -> None:

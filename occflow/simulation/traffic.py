@@ -45,6 +45,8 @@ class Traffic:
             [(agents[index].manner.acceleration, agents[index].manner.braking, agents[index].manner.headway_s,
               agents[index].manner.keenness) for index in self.drivers]).reshape(-1, 4).T
         self.sizes_m = np.array([agent.size_m for agent in agents]).reshape(-1, 3)
+        self.parked = np.array([agent.parked for agent in agents], dtype=np.float64).reshape(-1, 3)
+        self.mobile = [index for index, agent in enumerate(agents) if agent.moves]
         self.upright = np.array([agent.category.startswith("human") for agent in agents])
         self.movers, self.standers = ([index for index, agent in enumerate(agents) if index and agent.moves == moves]
                                       for moves in (True, False))
@@ -57,8 +59,12 @@ class Traffic:
 
     def places(self, seconds: float = 0.0, chosen: list[int] | None = None) -> np.ndarray:
         """[N, 3] x, y, heading of all or chosen agents, `seconds` after (at most a tick before) the last step."""
-        agents = self.agents if chosen is None else [self.agents[index] for index in chosen]
-        return np.array([agent.place(seconds) for agent in agents]).reshape(-1, 3)
+        if chosen is not None:
+            return np.array([self.agents[index].place(seconds) for index in chosen]).reshape(-1, 3)
+        places = self.parked.copy()
+        for index in self.mobile:
+            places[index] = self.agents[index].place(seconds)
+        return places
 
     def poses(self, seconds: float = 0.0, chosen: list[int] | None = None) -> np.ndarray:
         """[N, 4, 4] world <- agent; origins on the ground, below the middle of the agent."""
