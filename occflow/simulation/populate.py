@@ -21,6 +21,7 @@ FREE_CROSSING_M = 5.0  # no parking about the middle of a street, where people c
 SITE_SHARE = 0.22  # of the parking strips: a construction site
 SITE_SLOTS = 3
 WARM_UP_S = 4.0  # driven before a scene begins, so that queues have formed
+ON_MAIN_SHARE, EGO_LANES = 0.7, 24  # the ego begins on one of the fastest of so many lanes about the middle
 FASTEST_M_PER_S = 35.0  # the ego where speeds are allowed: it goes by these
 EGO_SIZE_M, EGO_CRUISE_M_PER_S = (4.6, 1.9, 1.6), (7.0, 13.0)
 WALKER_GAP_M = 1.5  # between people when a scene begins
@@ -34,7 +35,11 @@ def populate(town: Town, settings: SimulationSettings, rng: np.random.Generator)
     middle = np.array(streets.extent_m) / 2
     by_distance = sorted(lanes, key=lambda lane: float(np.linalg.norm(_middle(streets, lane) - middle)))
     taken: dict[Lane, list[tuple[float, float]]] = {}
-    ego = _driver(town, by_distance[:8], "sedan", taken, rng)
+    central = by_distance[:8]
+    if locality.keenness is not None and rng.random() < ON_MAIN_SHARE:
+        central = sorted(by_distance[:EGO_LANES], key=lambda lane: -streets.street(
+            lane.i, lane.j, lane.direction).limit_m_per_s)[:EGO_LANES // 3]
+    ego = _driver(town, central, "sedan", taken, rng)
     ego.size_m = EGO_SIZE_M
     if locality.keenness is None:
         ego.cruise_m_per_s = float(rng.uniform(*EGO_CRUISE_M_PER_S))

@@ -132,8 +132,10 @@ def random_streets(rng: np.random.Generator, locality: Locality = PLAIN) -> Stre
         gaps = np.round(rng.uniform(*locality.gaps_m, LINES - 1) * 2) / 2
         places = MARGIN_M + np.concatenate([[0.0], np.cumsum(gaps)])
         kinds = rng.choice(len(profiles), LINES, p=[profile.share for profile in profiles])
+        factors = rng.uniform(0.85, 1.15, LINES) if locality.fine else np.ones(LINES)  # no two streets are alike
         lines.append(tuple(Line(float(at), profiles[kind].lanes, profiles[kind].parking, profiles[kind].median_m,
-                                profiles[kind].limit_m_per_s) for at, kind in zip(places, kinds)))
+                                profiles[kind].limit_m_per_s * factor)
+                           for at, kind, factor in zip(places, kinds, factors)))
     links = {(i, j, axis) for i in range(LINES) for j in range(LINES) for axis in (0, 1)
              if (i, j)[axis] < LINES - 1}
     degree = np.array([[sum((0 < i, i < LINES - 1, 0 < j, j < LINES - 1)) for j in range(LINES)]

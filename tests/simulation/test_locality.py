@@ -20,7 +20,7 @@ PLACES = [drawn(np.random.default_rng((seed, 0, 3))) for seed in range(200)]
 
 @pytest.fixture(scope="module")
 def drives() -> list[list[Traffic]]:
-    """Three busy places, each stepped on for six seconds; speeds are told to change lanes often."""
+    """Three busy places, each stepped on for six seconds, where lanes are changed often."""
     found = []
     for number, seed in enumerate(np.flatnonzero([place.fine for place in PLACES])[:3]):
         place = Locality(**{**vars(PLACES[seed]), "changes_hz": 0.3})
