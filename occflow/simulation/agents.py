@@ -10,6 +10,9 @@ from occflow.simulation.boxes import KINDS
 from occflow.simulation.streets import Lane
 
 STEP_M = 0.5  # distance between the points of a path
+MAX_ACCELERATION, COMFORT_BRAKING = 1.6, 2.0  # m/s^2
+HEADWAY_S = 1.2
+HITCH_M = 0.6  # between a vehicle and its trailer
 KEPT_M = 15.0  # of what lies behind, when a path goes on
 
 
@@ -55,6 +58,12 @@ class Path:
         return _with_headings(np.concatenate([self.points[first:-1], whole.points]), self.start_m + first * STEP_M,
                               self.headings[first])
 
+    def redirected(self, distance_m: float, points: np.ndarray) -> Path:
+        """This path up to its last point before a distance, then a polyline [K, 2] that begins beyond it."""
+        last = min(max(0, int((distance_m - self.start_m) / STEP_M)), len(self.points) - 1)
+        kept = Path(self.points[:last + 1], self.headings[:last + 1], self.start_m)
+        return kept.continued(points, distance_m)
+
 
 def _with_headings(points: np.ndarray, start_m: float, near_heading: float = 0.0) -> Path:
     steps = np.diff(points, axis=0)
@@ -78,6 +87,7 @@ class Crossing:
     Args:
         lane: where it comes from; turn: -1 right, 0 straight, 1 left.
         entry_m, exit_m: distances along the driver's path; points: [K, 2] the way through, metres.
+        has_way: it comes from a faster street than the one it meets there, which lets it go first.
     """
 
     lane: Lane
@@ -85,6 +95,7 @@ class Crossing:
     entry_m: float
     exit_m: float
     points: np.ndarray
+    has_way: bool = False
 
     def __deepcopy__(self, memo: dict) -> Crossing:
         return self  # never changes
@@ -123,6 +134,20 @@ class Script:
     turns: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How somebody drives: accelerations in m/s^2, the time kept to who is ahead, the share of the allowed speed that
+    it likes."""
+
+    acceleration: float = MAX_ACCELERATION
+    braking: float = COMFORT_BRAKING
+    headway_s: float = HEADWAY_S
+    keenness: float = 1.0
+
+    def __deepcopy__(self, memo: dict) -> Manner:
+        return self  # never changes
+
+
 @dataclass
 class Agent:
     """One mover or standing object.
@@ -134,6 +159,7 @@ class Agent:
         cruise_m_per_s: what it would like to go; mood: share of that which it likes just now; braking_s: seconds that
             it goes on braking.
         route: of a driver; walk: of a walker; script: of a driver that repeats what it did before.
+        manner: of a driver; tows: the trailer behind it, which is where its path was.
     """
 
     kind: str
@@ -149,6 +175,8 @@ class Agent:
     route: Route | None = None
     walk: Walk | None = None
     script: Script | None = None
+    manner: Manner = Manner()
+    tows: Agent | None = None
 
     @property
     def category(self) -> str:
@@ -164,7 +192,15 @@ class Agent:
 
     @property
     def rear_m(self) -> float:
-        return self.distance_m - self.size_m[0] / 2
+        trailer = 0.0 if self.tows is None else HITCH_M + self.tows.size_m[0]
+        return self.distance_m - self.size_m[0] / 2 - trailer
+
+    def tow(self) -> None:
+        """Bring the trailer to where it is behind this agent."""
+        if self.tows is not None:
+            self.tows.path, self.tows.speed_m_per_s = self.path, self.speed_m_per_s
+            self.tows.arrived_m_per_s = self.arrived_m_per_s
+            self.tows.distance_m = self.distance_m - (self.size_m[0] + self.tows.size_m[0]) / 2 - HITCH_M
 
     def place(self, seconds: float = 0.0) -> tuple[float, float, float]:
         """x, y (metres) and heading (radians) in the world, `seconds` after (or before) the last tick."""

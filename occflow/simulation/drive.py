@@ -25,7 +25,8 @@ from occflow.geometry import invert
 from occflow.records import first_difference, read_json
 from occflow.simulation.boxes import Triangles
 from occflow.simulation.exact import fill_boxes, static_occupancy, write_occ3d
-from occflow.simulation.lidar import Lidar
+from occflow.simulation.lidar import Lidar, softened
+from occflow.simulation.locality import PLAIN, Locality, drawn
 from occflow.simulation.nuscenes_writer import TABLES, SceneWriter, lidar_mount, make_folders, write_log
 from occflow.simulation.populate import populate
 from occflow.simulation.sensors import KEPT_SHARE, varied
@@ -39,6 +40,7 @@ REPLACE = "simulation.replace=true replaces it"
 RECORD = "simulation.json"  # beside the log: what it was made with
 BRANCHES = "branches"  # folder in the log that branch_futures writes
 WORLD = 3  # number of the procedural world; counted up when the same settings make another log
+VARIED_WORLD = 4  # and that of the varied one
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,18 @@ def log_names(record: Mapping) -> re.Pattern:
 LOG = Output("log", RECORD, log_names, "name another log.root")
 
 
+def locality_of(settings: SimulationSettings, seed: int, number: int) -> Locality:
+    """What the place of a scene is like: its own where `varied` asks for it."""
+    return drawn(np.random.default_rng((seed, number, 3))) if settings.varied else PLAIN
+
+
 class Scene:
     """The world of scene `number` and its time; everything in it comes from (seed, number)."""
 
     def __init__(self, settings: SimulationSettings, seed: int, number: int) -> None:
         town_rng, self.traffic_rng, self.sensor_rng = (np.random.default_rng((seed, number, part))
                                                        for part in range(3))
-        self.town: Town = build_town(town_rng)
+        self.town: Town = build_town(town_rng, locality_of(settings, seed, number))
         self.traffic: Traffic = populate(self.town, settings, self.traffic_rng)
         self.first_tick = self.traffic.tick
 
@@ -165,6 +172,7 @@ def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed:
                               lambda after, rest=rest: traffic.ego_pose(rest + after) @ mount, scene.sensor_rng)
         world_from_ego = traffic.ego_pose(rest)
         lifted = terrain.pose(world_from_ego)
+        returns = softened(returns, town.locality, scene.sensor_rng)
         returns = replace(returns, points=terrain.seen(returns.points, world_from_ego @ mount, lifted @ mount))
         if not between:
             writer.add_keyframe(sample, seconds, traffic, rest, returns)
@@ -215,7 +223,8 @@ def _refuse_names(version: str, seed: int) -> None:
 
 def record_of(version: str, settings: SimulationSettings, seed: int) -> dict:
     """What a log is made with; the same record means the same log."""
-    return {"world": WORLD, "version": version, "seed": seed, "settings": settings.to_dict()}
+    world = VARIED_WORLD if settings.varied else WORLD
+    return {"world": world, "version": version, "seed": seed, "settings": settings.to_dict()}
 
 
 def run_scenes(job: Callable[[int], Any], numbers: Sequence[int], workers: int, title: str) -> list:

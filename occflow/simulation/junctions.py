@@ -10,6 +10,8 @@ from occflow.simulation.agents import STEP_M, Agent, Crossing, resampled
 from occflow.simulation.streets import Streets
 
 DECISION_M, DECISION_S, DECISION_BRAKING = 4.0, 1.0, 3.0  # a turn is decided when it is time to brake for it
+FAST_M_PER_S, FAST_DECISION_S = 15.0, 6.0  # above this speed it is decided so much earlier
+ASKS_EARLY_S = 6.0  # on a street that has the right of way, which is not to brake for nothing
 ASKS_S, ASKS_M = 3.0, 8.0  # it asks for the way when it is this near in time and distance
 CLEARANCE_M = 0.7  # between the sides of vehicles whose ways do not conflict
 LONG_M, LONG_CLEARANCE_M = 6.0, 0.8  # long vehicles swing out
@@ -19,11 +21,17 @@ PATIENCE_M_PER_S = 5.0  # a second of waiting counts like this much less distanc
 TURN_SHARES = {-1: 0.28, 0: 0.44, 1: 0.28}
 
 
-def decides_now(agent: Agent) -> bool:
-    """Whether a driver is so near to the next stop line that it must know where to go."""
+def decision_m(agent: Agent) -> float:
+    """How far before the stop line a driver must know where to go."""
     speed = agent.speed_m_per_s
     needed = DECISION_M + DECISION_S * speed + speed**2 / (2 * DECISION_BRAKING)
-    return agent.route.crossing is None and agent.path.end_m - agent.front_m < needed
+    needed += FAST_DECISION_S * max(0.0, speed - FAST_M_PER_S)
+    return needed
+
+
+def decides_now(agent: Agent) -> bool:
+    """Whether a driver is so near to the next stop line that it must know where to go."""
+    return agent.route.crossing is None and agent.path.end_m - agent.front_m < decision_m(agent)
 
 
 def choose_turn(streets: Streets, agent: Agent, rng: np.random.Generator) -> None:
@@ -31,7 +39,7 @@ def choose_turn(streets: Streets, agent: Agent, rng: np.random.Generator) -> Non
     lane, script = agent.route.lane, agent.script
     built = streets.turns(lane)
     taken = len(agent.route.turns_taken)
-    shares = np.array([TURN_SHARES[turn] for turn in built])
+    shares = np.array([TURN_SHARES[turn] * (1.0 if turn else streets.straight) for turn in built])
     drawn = built[int(rng.choice(len(built), p=shares / shares.sum()))]
     turn = script.turns[taken] if script is not None and taken < len(script.turns) else drawn
     following, through = streets.following(lane, turn), streets.crossing(lane, turn)
@@ -39,7 +47,9 @@ def choose_turn(streets: Streets, agent: Agent, rng: np.random.Generator) -> Non
     entry = agent.path.end_m
     agent.path = agent.path.continued(np.concatenate([through[1:], streets.ends(following)[1][None]]),
                                       agent.distance_m)
-    agent.route.crossing = Crossing(lane, turn, entry, entry + STEP_M * len(dense), dense)
+    has_way = (streets.street(lane.i, lane.j, lane.direction).limit_m_per_s
+               > streets.street(lane.i, lane.j, lane.direction + 1).limit_m_per_s)
+    agent.route.crossing = Crossing(lane, turn, entry, entry + STEP_M * len(dense), dense, has_way)
     agent.route.granted, agent.route.waited_s = False, 0.0
     agent.route.lane = following
     agent.route.turns_taken.append(turn)
@@ -61,9 +71,10 @@ def grant_crossings(drivers: list[Agent], places: np.ndarray, rooms: np.ndarray,
             route.crossing, route.granted = None, False
         elif route.granted:
             held[route.crossing.lane.i, route.crossing.lane.j].append(agent)
-        elif route.crossing.entry_m - agent.front_m < ASKS_S * agent.speed_m_per_s + ASKS_M:
+        elif route.crossing.entry_m - agent.front_m < _asks_s(agent) * agent.speed_m_per_s + ASKS_M:
             asking.append(agent)
-    asking.sort(key=lambda agent: (agent.script is None, agent.route.crossing.entry_m - agent.front_m
+    asking.sort(key=lambda agent: (agent.script is None, not agent.route.crossing.has_way,
+                                   agent.route.crossing.entry_m - agent.front_m
                                    - PATIENCE_M_PER_S * agent.route.waited_s))
     blocked = set()
     for agent in asking:
@@ -77,6 +88,10 @@ def grant_crossings(drivers: list[Agent], places: np.ndarray, rooms: np.ndarray,
                 holders.append(agent)  # the way is kept free for it
             blocked.add(crossing.lane)
             agent.route.waited_s += seconds if agent.speed_m_per_s < 0.5 else 0.0
+
+
+def _asks_s(agent: Agent) -> float:
+    return ASKS_EARLY_S if agent.route.crossing.has_way else ASKS_S
 
 
 def _conflict(agent: Agent, other: Agent) -> bool:

@@ -10,17 +10,20 @@ where the turned share is (-90 degrees - azimuth) mod 360 degrees over 360, azim
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from occflow.errors import InputError
 from occflow.records import one_line
-from occflow.simulation.boxes import Boxes, Triangles
+from occflow.simulation.boxes import CATEGORIES, Boxes, Triangles
+from occflow.simulation.locality import Locality
 from occflow.simulation.settings import SimulationSettings
 
 MIN_RANGE_M = 1.0
+GRASS, LEAVES = CATEGORIES.index("flat.terrain"), CATEGORIES.index("static.vegetation")
+DEEPEST_M = 1.0  # no beam goes further into leaves
 REVOLUTION_S = 0.05  # 20 revolutions a second, whatever share of them is kept
 SCENES_A_REVOLUTION = 4  # instants at which the movers are placed during a revolution
 
@@ -41,6 +44,18 @@ def ray_directions(settings: SimulationSettings) -> np.ndarray:
     azimuth = (-np.pi / 2 - np.linspace(0, 2 * np.pi, settings.azimuths, endpoint=False))[:, None]
     return np.stack(np.broadcast_arrays(np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth),
                                         np.sin(elevation)), axis=-1)
+
+
+def softened(returns: Returns, locality: Locality, rng: np.random.Generator) -> Returns:
+    """Returns of grass as high as its blades, and of leaves as deep in them as beams go; the rest as it is."""
+    if not locality.grass_m and not locality.foliage_m:
+        return returns
+    points, grass, leaves = returns.points.copy(), returns.categories == GRASS, returns.categories == LEAVES
+    points[grass, 2] += rng.uniform(0, 1, int(grass.sum())).astype(np.float32)**2 * np.float32(locality.grass_m)
+    ranges = np.linalg.norm(points[leaves], axis=1, keepdims=True)
+    deeper = np.minimum(rng.exponential(locality.foliage_m, ranges.shape), DEEPEST_M).astype(np.float32)
+    points[leaves] *= (ranges + deeper) / ranges
+    return replace(returns, points=points)
 
 
 class _Caster:

@@ -4,46 +4,64 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.simulation.agents import Agent, Route, Walk, resampled
-from occflow.simulation.boxes import DRIVEN, KINDS, PARKED
+from occflow.simulation.agents import HITCH_M, Agent, Manner, Route, Walk, resampled
+from occflow.simulation.boxes import KINDS, TRAILERS
+from occflow.simulation.locality import Locality
 from occflow.simulation.settings import SimulationSettings
-from occflow.simulation.streets import DIRECTIONS, LANE_M, Lane, Streets, right_of
+from occflow.simulation.streets import DIRECTIONS, Lane, Streets, right_of
 from occflow.simulation.town import Town
 from occflow.simulation.traffic import TICK_S, Traffic
 from occflow.simulation.walking import walk_on, walkway_point
 
 MAX_PLACINGS = 20  # tries to find a free place; a crowded town gets fewer agents
 NEAR_M = 140.0  # agents begin within this distance of the ego
+LOTS_M = 160.0  # vehicles are parked beside streets within this distance of the ego
 SLOT_M = 6.3  # length of a parking place
 FREE_CROSSING_M = 5.0  # no parking about the middle of a street, where people cross
 SITE_SHARE = 0.22  # of the parking strips: a construction site
 SITE_SLOTS = 3
 WARM_UP_S = 4.0  # driven before a scene begins, so that queues have formed
+ON_MAIN_SHARE, EGO_LANES = 0.7, 24  # the ego begins on one of the fastest of so many lanes about the middle
+FASTEST_M_PER_S = 35.0  # the ego where speeds are allowed: it goes by these
 EGO_SIZE_M, EGO_CRUISE_M_PER_S = (4.6, 1.9, 1.6), (7.0, 13.0)
 WALKER_GAP_M = 1.5  # between people when a scene begins
-OUTER_LANE = ("bus", "truck", "bicycle")
+OUTER_LANE = ("bus", "truck", "bicycle", "cyclist", "city_bus", "tractor")
+BLOCKS = 1.5  # or within so many blocks, where these are large
 
 
 def populate(town: Town, settings: SimulationSettings, rng: np.random.Generator) -> Traffic:
     """Traffic at the beginning of a scene."""
-    streets, lanes = town.streets, _lanes(town.streets)
+    streets, lanes, locality = town.streets, _lanes(town.streets), town.locality
     middle = np.array(streets.extent_m) / 2
     by_distance = sorted(lanes, key=lambda lane: float(np.linalg.norm(_middle(streets, lane) - middle)))
     taken: dict[Lane, list[tuple[float, float]]] = {}
-    ego = _driver(streets, by_distance[:8], "sedan", taken, rng)
-    ego.size_m, ego.cruise_m_per_s = EGO_SIZE_M, float(rng.uniform(*EGO_CRUISE_M_PER_S))
+    central = by_distance[:8]
+    if locality.keenness is not None and rng.random() < ON_MAIN_SHARE:
+        central = sorted(by_distance[:EGO_LANES], key=lambda lane: -streets.street(
+            lane.i, lane.j, lane.direction).limit_m_per_s)[:EGO_LANES // 3]
+    ego = _driver(town, central, "sedan", taken, rng)
+    ego.size_m = EGO_SIZE_M
+    if locality.keenness is None:
+        ego.cruise_m_per_s = float(rng.uniform(*EGO_CRUISE_M_PER_S))
+    else:
+        ego.cruise_m_per_s = FASTEST_M_PER_S
     here = np.array(ego.place()[:2])
-    near = [lane for lane in lanes if np.linalg.norm(_middle(streets, lane) - here) < NEAR_M]
-    num_parked = int(rng.binomial(settings.vehicles, settings.parked_share))
+    reach = NEAR_M if locality.keenness is None else max(NEAR_M, BLOCKS * np.mean(locality.gaps_m))
+    near = [lane for lane in lanes if np.linalg.norm(_middle(streets, lane) - here) < reach]
+    vehicles = round(settings.vehicles * locality.vehicles)
+    parked_share = settings.parked_share if locality.parked_share is None else locality.parked_share
+    num_parked = int(rng.binomial(vehicles, parked_share))
     agents = [ego]
-    for _ in range(settings.vehicles - num_parked):
-        kind = str(rng.choice(list(DRIVEN), p=_shares(DRIVEN)))
-        agent = _driver(streets, near, kind, taken, rng)
+    for _ in range(vehicles - num_parked):
+        kind = str(rng.choice(list(locality.driven), p=_shares(locality.driven)))
+        agent = _driver(town, near, kind, taken, rng)
         agents += [agent] if agent is not None else []
-    agents += _roadside(streets, near, num_parked, rng)
+    agents += [agent.tows for agent in agents if agent.tows is not None]
+    agents += _roadside(streets, near, num_parked, locality, rng)
+    agents += _on_lots(town, here, rng)
     walkers: list[Agent] = []
-    for _ in range(settings.pedestrians):
-        walker = _walker(streets, near, walkers, rng)
+    for _ in range(round(settings.pedestrians * locality.pedestrians)):
+        walker = _walker(town, near, walkers, rng)
         walkers += [walker] if walker is not None else []
     agents += walkers
     traffic = Traffic(town, agents)
@@ -69,27 +87,54 @@ def _middle(streets: Streets, lane: Lane) -> np.ndarray:
     return np.mean(streets.ends(lane), axis=0)
 
 
-def _driver(streets: Streets, lanes: list[Lane], name: str, taken: dict, rng: np.random.Generator) -> Agent | None:
+def _driver(town: Town, lanes: list[Lane], name: str, taken: dict, rng: np.random.Generator) -> Agent | None:
     """A vehicle on one of the lanes, None where no free place is found; `taken` collects centre and half length."""
-    kind = KINDS[name]
-    size = kind.scaled(rng)
+    kind, streets, locality = KINDS[name], town.streets, town.locality
+    size = kind.scaled(rng, locality.spread)
+    trailer = _trailer(name, locality, rng) if locality.fine else None
+    whole_m = size[0] + (HITCH_M + trailer.size_m[0] if trailer else 0.0)
     for _ in range(MAX_PLACINGS):
         lane = lanes[int(rng.integers(len(lanes)))]
         if name in OUTER_LANE:
             lane = Lane(lane.i, lane.j, lane.direction, streets.street(lane.i, lane.j, lane.direction).lanes - 1)
         start, end = streets.ends(lane)
         length = float(np.linalg.norm(end - start))
-        at = float(rng.uniform(size[0] / 2, length - size[0] / 2))
-        if all(abs(at - other) > half + size[0] / 2 + 5.0 for other, half in taken.get(lane, ())):
-            taken.setdefault(lane, []).append((at, size[0] / 2))
-            cruise = float(rng.uniform(*kind.cruise_m_per_s))
+        middle = float(rng.uniform(whole_m / 2, length - whole_m / 2))
+        if all(abs(middle - other) > half + whole_m / 2 + 5.0 for other, half in taken.get(lane, ())):
+            taken.setdefault(lane, []).append((middle, whole_m / 2))
+            at = middle + (whole_m - size[0]) / 2
+            manner, cruise = _manner(locality, rng), float(rng.uniform(*kind.cruise_m_per_s))
+            if locality.keenness is not None and kind.category != "vehicle.bicycle":
+                cruise = max(cruise, 0.85 * kind.cruise_m_per_s[1])  # what is allowed is less, but for the slowest
+            allowed = manner.keenness * streets.street(lane.i, lane.j, lane.direction).limit_m_per_s
             path = resampled(np.stack([start, end]))
-            speed = min(cruise, 0.3 * (length - at))  # slow where the junction is near
-            return Agent(name, size, path, at, speed, speed, cruise, route=Route(lane))
+            speed = min(cruise, 0.3 * (length - at), allowed)  # slow where the junction is near
+            agent = Agent(name, size, path, at, speed, speed, cruise, route=Route(lane), manner=manner, tows=trailer)
+            agent.tow()
+            return agent
     return None
 
 
-def _roadside(streets: Streets, lanes: list[Lane], num_parked: int, rng: np.random.Generator) -> list[Agent]:
+def _trailer(name: str, locality: Locality, rng: np.random.Generator) -> Agent | None:
+    """What a vehicle of a kind tows, None where that is nothing."""
+    draw = rng.random()
+    for kind, share in TRAILERS.get(name, ()):
+        if draw < share:
+            return Agent(kind, KINDS[kind].scaled(rng, locality.spread))
+        draw -= share
+    return None
+
+
+def _manner(locality: Locality, rng: np.random.Generator) -> Manner:
+    """How a driver of a place drives."""
+    if locality.keenness is None:
+        return Manner()
+    return Manner(*(float(rng.uniform(*limits)) for limits in (locality.accelerations, locality.brakings,
+                                                               locality.headways_s, locality.keenness)))
+
+
+def _roadside(streets: Streets, lanes: list[Lane], num_parked: int, locality: Locality, rng: np.random.Generator
+              ) -> list[Agent]:
     """Parked vehicles, and construction sites on some of the parking strips."""
     agents, free = [], []
     for lane in lanes:
@@ -107,10 +152,21 @@ def _roadside(streets: Streets, lanes: list[Lane], num_parked: int, rng: np.rand
         free += slots
     for index in rng.permutation(len(free))[:num_parked]:
         x, y, yaw = free[index]
-        name = str(rng.choice(list(PARKED), p=_shares(PARKED)))
+        name = str(rng.choice(list(locality.parked), p=_shares(locality.parked)))
         shift = rng.uniform(-0.3, 0.3) * np.array([np.cos(yaw), np.sin(yaw)])
-        agents.append(Agent(name, KINDS[name].scaled(rng), parked=(x + shift[0], y + shift[1],
+        agents.append(Agent(name, KINDS[name].scaled(rng, locality.spread), parked=(x + shift[0], y + shift[1],
                                                                    yaw + float(rng.normal(0, 0.02)))))
+    return agents
+
+
+def _on_lots(town: Town, here: np.ndarray, rng: np.random.Generator) -> list[Agent]:
+    """Vehicles parked on lots and before houses near a place [2]."""
+    agents, locality = [], town.locality
+    for x, y, yaw in town.lots[np.linalg.norm(town.lots[:, :2] - here, axis=1) < LOTS_M]:
+        if rng.random() < locality.lots_filled:
+            name = str(rng.choice(list(locality.parked), p=_shares(locality.parked)))
+            agents.append(Agent(name, KINDS[name].scaled(rng, locality.spread), parked=(
+                x + float(rng.normal(0, 0.1)), y + float(rng.normal(0, 0.1)), yaw + float(rng.normal(0, 0.03)))))
     return agents
 
 
@@ -118,7 +174,7 @@ def _slots(streets: Streets, lane: Lane) -> list[tuple[float, float, float]]:
     """Parking places (x, y, heading) beside a lane: not at junctions, not where people cross."""
     start, end = streets.ends(lane)
     line, heading = streets.street(lane.i, lane.j, lane.direction), DIRECTIONS[lane.direction]
-    aside = right_of(lane.direction) * (line.parking_offset_m - LANE_M * (lane.lane + 0.5))
+    aside = right_of(lane.direction) * (line.parking_offset_m - line.lane_offset_m(lane.lane))
     length = float(np.linalg.norm(end - start))
     behind = streets.node(*streets.neighbour(lane.i, lane.j, lane.direction + 2))
     crossing = float(((streets.node(lane.i, lane.j) + behind) / 2 - start) @ heading)
@@ -144,10 +200,11 @@ def _site(slots: list[tuple[float, float, float]], rng: np.random.Generator) -> 
                      for along in np.arange(0.6, length, rng.uniform(2.0, 3.5))]
 
 
-def _walker(streets: Streets, lanes: list[Lane], others: list[Agent], rng: np.random.Generator) -> Agent | None:
+def _walker(town: Town, lanes: list[Lane], others: list[Agent], rng: np.random.Generator) -> Agent | None:
     """Somebody on a sidewalk, None where no free place is found."""
-    name = "child" if rng.random() < 0.15 else "adult"
-    size, cruise = KINDS[name].scaled(rng), float(rng.uniform(*KINDS[name].cruise_m_per_s))
+    streets, locality = town.streets, town.locality
+    name = "child" if rng.random() < 0.15 else "passer" if locality.fine else "adult"
+    size, cruise = KINDS[name].scaled(rng, locality.spread), float(rng.uniform(*KINDS[name].cruise_m_per_s))
     places = np.array([other.place()[:2] for other in others]).reshape(-1, 2)
     for _ in range(MAX_PLACINGS):
         lane = lanes[int(rng.integers(len(lanes)))]

@@ -13,7 +13,8 @@ from occflow.errors import InputError
 class SimulationSettings:
     """How many scenes, how long, what sensor, how much traffic (see configs/simulation/demo.yaml).
 
-    With `varied` most scenes have a sensor and hills of their own (occflow.simulation.sensors, .terrain).
+    With `varied` most scenes have a sensor, hills and a place of their own (occflow.simulation.sensors, .terrain,
+    .locality).
 
     Raises:
         InputError: a value that no world can be made of.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from occflow.simulation.locality import PLAIN, Locality
+
 LANE_M = 3.5
 PARKING_M = 2.5  # width of a parking strip
 CORNER_M = 2.5  # junctions are this much larger than the crossing streets: their corners are cut
@@ -13,7 +15,6 @@ DIRECTIONS = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])  # eas
 STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 LINES = 5  # streets in each direction
 MARGIN_M = 45.0  # of land about the outermost streets
-LOST_LINKS = 0.18  # share of the links that are not built: T-junctions, parks
 
 
 def right_of(direction: int) -> np.ndarray:
@@ -22,19 +23,26 @@ def right_of(direction: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Line:
-    """A street's centre line at x or y = `at_m`, with `lanes` a direction and maybe parking strips."""
+    """A street's centre line at x or y = `at_m`, with `lanes` a direction, maybe parking strips, maybe a strip of
+    `median_m` between the directions; drivers take `limit_m_per_s` for allowed."""
 
     at_m: float
     lanes: int
     parking: bool
+    median_m: float = 0.0
+    limit_m_per_s: float = np.inf
 
     @property
     def half_m(self) -> float:
-        return LANE_M * self.lanes + PARKING_M * self.parking
+        return self.median_m / 2 + LANE_M * self.lanes + PARKING_M * self.parking
+
+    def lane_offset_m(self, lane: int) -> float:
+        """From the street's middle to the middle of a lane."""
+        return LANE_M * (lane + 0.5) + self.median_m / 2
 
     @property
     def parking_offset_m(self) -> float:
-        return LANE_M * self.lanes + PARKING_M / 2
+        return self.median_m / 2 + LANE_M * self.lanes + PARKING_M / 2
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,16 @@ class Lane:
 
 @dataclass(frozen=True)
 class Streets:
-    """Lines along y (`lines[0]`, at x) and along x (`lines[1]`, at y); a link is (i, j, 0: east or 1: north)."""
+    """Lines along y (`lines[0]`, at x) and along x (`lines[1]`, at y); a link is (i, j, 0: east or 1: north).
+
+    Between kerbs and sidewalks are `verge_m`; drivers go straight on `straight` times as often as in the plain place.
+    """
 
     lines: tuple[tuple[Line, ...], tuple[Line, ...]]
     links: frozenset[tuple[int, int, int]]
     extent_m: tuple[float, float]
+    verge_m: float = 0.0
+    straight: float = 1.0
 
     def __deepcopy__(self, memo: dict) -> Streets:
         return self  # never changes
@@ -78,7 +91,8 @@ class Streets:
 
     def ends(self, lane: Lane) -> tuple[np.ndarray, np.ndarray]:
         """Where a lane begins and ends [2], between its junctions."""
-        heading, aside = DIRECTIONS[lane.direction], right_of(lane.direction) * LANE_M * (lane.lane + 0.5)
+        heading, aside = DIRECTIONS[lane.direction], right_of(lane.direction) * self.street(
+            lane.i, lane.j, lane.direction).lane_offset_m(lane.lane)
         i, j = self.neighbour(lane.i, lane.j, lane.direction + 2)
         return (self.node(i, j) + aside + heading * self.reach_m(i, j, lane.direction),
                 self.node(lane.i, lane.j) + aside - heading * self.reach_m(lane.i, lane.j, lane.direction))
@@ -111,23 +125,26 @@ class Streets:
         return np.concatenate([entry[None], arc, leave[None]])
 
 
-def random_streets(rng: np.random.Generator) -> Streets:
+def random_streets(rng: np.random.Generator, locality: Locality = PLAIN) -> Streets:
     """Five by five streets; every junction keeps at least two links."""
-    lines = []
+    lines, profiles = [], locality.profiles
     for _ in range(2):
-        gaps = np.round(rng.uniform(58, 112, LINES - 1) * 2) / 2
+        gaps = np.round(rng.uniform(*locality.gaps_m, LINES - 1) * 2) / 2
         places = MARGIN_M + np.concatenate([[0.0], np.cumsum(gaps)])
-        kinds = rng.choice(3, LINES, p=(0.4, 0.35, 0.25))
-        lines.append(tuple(Line(float(at), *((2, True), (1, True), (1, False))[kind])
-                           for at, kind in zip(places, kinds)))
+        kinds = rng.choice(len(profiles), LINES, p=[profile.share for profile in profiles])
+        factors = rng.uniform(0.85, 1.15, LINES) if locality.fine else np.ones(LINES)  # no two streets are alike
+        lines.append(tuple(Line(float(at), profiles[kind].lanes, profiles[kind].parking, profiles[kind].median_m,
+                                profiles[kind].limit_m_per_s * factor)
+                           for at, kind, factor in zip(places, kinds, factors)))
     links = {(i, j, axis) for i in range(LINES) for j in range(LINES) for axis in (0, 1)
              if (i, j)[axis] < LINES - 1}
     degree = np.array([[sum((0 < i, i < LINES - 1, 0 < j, j < LINES - 1)) for j in range(LINES)]
                        for i in range(LINES)])
-    for link in [sorted(links)[k] for k in rng.permutation(len(links))[:round(LOST_LINKS * len(links))]]:
+    for link in [sorted(links)[k] for k in rng.permutation(len(links))[:round(locality.lost_links * len(links))]]:
         ends = (link[:2], (link[0] + (link[2] == 0), link[1] + (link[2] == 1)))
         if all(degree[end] > 2 for end in ends):
             links.remove(link)
             for end in ends:
                 degree[end] -= 1
-    return Streets(tuple(lines), frozenset(links), tuple(line[-1].at_m + MARGIN_M for line in lines))
+    return Streets(tuple(lines), frozenset(links), tuple(line[-1].at_m + MARGIN_M for line in lines), locality.verge_m,
+                   locality.straight)

@@ -2,101 +2,79 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from occflow.simulation.boxes import Boxes, BoxList
-from occflow.simulation.ground import Ground, Patch, random_relief
-from occflow.simulation.streets import CORNER_M, LINES, Streets, random_streets
+from occflow.simulation.boxes import Boxes
+from occflow.simulation.furnishing import Builder, FineBuilder
+from occflow.simulation.ground import CELL_M, Ground, Patch, random_relief
+from occflow.simulation.locality import PLAIN, Locality
+from occflow.simulation.streets import CORNER_M, LINES, Lane, Streets, random_streets
 
 SIDEWALK_M = 4.0
 KERB_M, GARDEN_M = 0.15, 0.18  # above the road
-FOUNDATION_M = 0.8  # what stands on a slope goes this far into it
 FURNITURE_M = 0.6  # from the kerb to trees and poles
+FURNISHED_M = 330.0  # of the middle of a large town
+LOT_ROW_M, DRIVE_M = 8.5, 7.0  # between rows of a parking lot; length of a place before a house
+GREEN_MEDIAN_M = 3.0  # strips between directions are green from this width on
 FREE_CROSSING_M = 2.0  # about the middle of a street nothing stands in the way of people who cross
 
 
 @dataclass(frozen=True)
 class Town:
-    """Where one can drive, what lies on the ground, and what stands on it."""
+    """Where one can drive, what lies on the ground, and what stands on it; where one may park beside streets: places
+    [P, 3] x, y, heading on lots and before houses."""
 
     streets: Streets
     ground: Ground
     boxes: Boxes
+    locality: Locality = PLAIN
+    lots: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
 
     def __deepcopy__(self, memo: dict) -> Town:
         return self  # never changes
 
 
-class _Builder:
-    """Places upright boxes on the ground."""
-
-    def __init__(self, ground: Ground, rng: np.random.Generator) -> None:
-        self.ground, self.rng, self.items = ground, rng, BoxList()
-
-    def stand(self, category: str, x: float, y: float, length: float, width: float, top: float, yaw: float = 0.0,
-              bottom: float = -FOUNDATION_M) -> None:
-        """A box with bottom and top above the ground at its centre."""
-        height = float(self.ground.height(x, y))
-        self.items.add(category, x, y, length, width, height + bottom, height + top, yaw)
-
-    def tree(self, x: float, y: float, scale: float = 1.0) -> None:
-        """A trunk and a crown of three boxes."""
-        rng = self.rng
-        crown, trunk, thick = rng.uniform(2.0, 3.6) * scale, rng.uniform(1.9, 2.8) * scale, rng.uniform(0.25, 0.45)
-        self.stand("static.vegetation", x, y, thick, thick, trunk + 0.3, rng.uniform(0, np.pi))
-        for size, bottom, top in ((1.0, 0.15, 0.75), (0.75, 0.0, 1.0), (0.6, 0.6, 1.25)):
-            dx, dy = rng.uniform(-0.12, 0.12, 2) * crown
-            self.stand("static.vegetation", x + dx, y + dy, size * crown, size * crown * rng.uniform(0.8, 1.0),
-                       trunk + top * crown, rng.uniform(0, np.pi), trunk + bottom * crown)
-
-    def pole(self, x: float, y: float, yaw: float) -> None:
-        """A lamp, a sign or a bin; `yaw` points away from the street."""
-        kind, out = self.rng.random(), np.array([np.cos(yaw), np.sin(yaw)])
-        if kind < 0.5:
-            self.stand("static.manmade", x, y, 0.22, 0.22, 6.5)
-            self.stand("static.manmade", *(np.array([x, y]) - 0.9 * out), 2.0, 0.15, 6.5, yaw, 6.3)
-        elif kind < 0.8:
-            self.stand("static.manmade", x, y, 0.1, 0.1, 2.8)
-            self.stand("static.manmade", x, y, 0.06, 0.7, 2.8, yaw + self.rng.uniform(0, np.pi), 2.1)
-        else:
-            self.stand("static.other", x, y, 0.5, 0.5, 1.1, yaw)
-
-    def house(self, x: float, y: float, depth: float, width: float, height: float, yaw: float) -> None:
-        """A body, maybe an upper floor set back, maybe a wing."""
-        rng = self.rng
-        self.stand("static.manmade", x, y, depth, width, height, yaw)
-        if rng.random() < 0.5:
-            self.stand("static.manmade", x, y, rng.uniform(0.4, 0.8) * depth, rng.uniform(0.5, 0.95) * width,
-                       height + rng.uniform(1.5, 3.5), yaw, height - 0.1)
-        if rng.random() < 0.35:
-            back, side = 0.5 * depth + 1.5, rng.uniform(-0.25, 0.25) * width
-            self.stand("static.manmade", x - np.cos(yaw) * back - np.sin(yaw) * side,
-                       y - np.sin(yaw) * back + np.cos(yaw) * side, 5.0, 0.45 * width, 0.6 * height, yaw)
-
-
-def build_town(rng: np.random.Generator) -> Town:
+def build_town(rng: np.random.Generator, locality: Locality = PLAIN) -> Town:
     """A town of its own for every generator state."""
-    streets = random_streets(rng)
+    streets = random_streets(rng, locality)
     patches, gardens = [Patch(0.0, 0.0, *streets.extent_m, "flat.driveable_surface", 0.0)], []
     spans = [[_span(streets, axis, k) for k in range(-1, LINES)] for axis in (0, 1)]
     for west, east in spans[0]:
         for south, north in spans[1]:
-            patches += _sidewalks(west, south, east, north)
-            inner = (west + SIDEWALK_M, south + SIDEWALK_M, east - SIDEWALK_M, north - SIDEWALK_M)
-            category = "flat.terrain" if rng.random() < 0.75 else "flat.other"
+            if streets.verge_m:
+                patches += _rims(west, south, east, north, "flat.terrain")
+            patches += _rims(*_shrunk((west, south, east, north), streets.verge_m), "flat.sidewalk")
+            inner = _shrunk((west, south, east, north), streets.verge_m + SIDEWALK_M)
+            category = "flat.terrain" if rng.random() < 1 - locality.paved else "flat.other"
+            if locality.lots and rng.random() < locality.lots:
+                category = "flat.driveable_surface"
             gardens.append(Patch(*inner, category, GARDEN_M))
     patches += gardens
     parks = _closed_streets(streets, spans)
     for patch in parks:
-        patches += [Patch(*patch, "flat.sidewalk", KERB_M), Patch(*_shrunk(patch), "flat.terrain", GARDEN_M)]
-    builder = _Builder(Ground(random_relief(rng), patches), rng)
+        patches += [Patch(*patch, "flat.sidewalk", KERB_M),
+                    Patch(*_shrunk(patch, SIDEWALK_M), "flat.terrain", GARDEN_M)]
+    medians = _medians(streets)
+    patches += [Patch(*sides, "flat.terrain" if green else "flat.other", KERB_M) for sides, green in medians]
+    builder = (FineBuilder if locality.fine else Builder)(Ground(random_relief(rng), patches), rng)
+    lots, middle = [], np.array(streets.extent_m) / 2
     for garden in gardens:
-        _fill_block(builder, (garden.west, garden.south, garden.east, garden.north))
+        sides = (garden.west, garden.south, garden.east, garden.north)
+        nearest = np.clip(middle, sides[:2], sides[2:])
+        if locality.fine and np.linalg.norm(nearest - middle) > FURNISHED_M:
+            continue
+        if garden.category == "flat.driveable_surface":
+            lots += _fill_lot(builder, sides)
+        else:
+            lots += _fill_block(builder, sides, locality)
     for patch in parks:
-        _plant(builder, _shrunk(patch), 0.02)
-    return Town(streets, builder.ground, builder.items.boxes())
+        _plant(builder, _shrunk(patch, SIDEWALK_M), 0.02 * locality.green)
+    for sides, green in medians:
+        if green:
+            _plant_median(builder, sides, locality.green)
+    return Town(streets, builder.ground, builder.boxes(), locality, np.array(lots).reshape(-1, 3))
 
 
 def _span(streets: Streets, axis: int, k: int) -> tuple[float, float]:
@@ -106,10 +84,10 @@ def _span(streets: Streets, axis: int, k: int) -> tuple[float, float]:
             lines[k + 1].at_m - lines[k + 1].half_m if k + 1 < LINES else streets.extent_m[axis])
 
 
-def _sidewalks(west: float, south: float, east: float, north: float) -> list[Patch]:
+def _rims(west: float, south: float, east: float, north: float, category: str) -> list[Patch]:
     """A block with its four corners cut, so that vehicles can turn."""
     cut = CORNER_M
-    return [Patch(*sides, "flat.sidewalk", KERB_M) for sides in
+    return [Patch(*sides, category, KERB_M) for sides in
             ((west + cut, south, east - cut, north), (west, south + cut, west + cut, north - cut),
              (east - cut, south + cut, east, north - cut))]
 
@@ -127,12 +105,42 @@ def _closed_streets(streets: Streets, spans: list[list[tuple[float, float]]]) ->
     return closed
 
 
-def _shrunk(sides: tuple[float, ...]) -> tuple[float, ...]:
+def _medians(streets: Streets) -> list[tuple[tuple[float, ...], bool]]:
+    """West, south, east, north of the strips between directions, and whether they are green: the broad ones."""
+    strips = []
+    for i, j, axis in sorted(streets.links):
+        line = streets.street(i, j, axis)
+        (low, high), half = sorted(streets.ends(Lane(*streets.neighbour(i, j, axis), axis, 0))[k][axis]
+                                    for k in (0, 1)), line.median_m / 2
+        low, high = (round(value / CELL_M) * CELL_M for value in (low + 1.0, high - 1.0))
+        if half:
+            sides = (low, line.at_m - half, high, line.at_m + half)
+            strips.append((sides if axis == 0 else (sides[1], low, sides[3], high), line.median_m >= GREEN_MEDIAN_M))
+    return strips
+
+
+def _plant_median(builder: Builder, sides: tuple[float, ...], green: float) -> None:
+    """A row of trees and hedges, but for the middle, where people may cross."""
     west, south, east, north = sides
-    return west + SIDEWALK_M, south + SIDEWALK_M, east - SIDEWALK_M, north - SIDEWALK_M
+    along = east - west > north - south
+    low, high, across = (west, east, (south + north) / 2) if along else (south, north, (west + east) / 2)
+    kind = builder.rng.random()
+    for at in np.arange(low + 5, high - 5, builder.rng.uniform(6, 14) / max(0.3, min(green, 2.0))):
+        x, y = (at, across) if along else (across, at)
+        if abs(at - (low + high) / 2) < FREE_CROSSING_M + 1:
+            continue
+        if kind < 0.5:
+            builder.tree(x, y, builder.rng.uniform(0.7, 1.1))
+        elif kind < 0.8:
+            builder.hedge(x, y, 0.9, 5.0, builder.rng.uniform(0.6, 1.2), 0.0 if not along else np.pi / 2)
 
 
-def _plant(builder: _Builder, sides: tuple[float, ...], trees_a_square_metre: float) -> None:
+def _shrunk(sides: tuple[float, ...], by_m: float) -> tuple[float, ...]:
+    west, south, east, north = sides
+    return west + by_m, south + by_m, east - by_m, north - by_m
+
+
+def _plant(builder: Builder, sides: tuple[float, ...], trees_a_square_metre: float) -> None:
     """Trees and bushes at random."""
     west, south, east, north = sides
     if east - west < 2 or north - south < 2:
@@ -142,24 +150,42 @@ def _plant(builder: _Builder, sides: tuple[float, ...], trees_a_square_metre: fl
         if builder.rng.random() < 0.7:
             builder.tree(x, y, builder.rng.uniform(0.8, 1.5))
         else:
-            builder.stand("static.vegetation", x, y, *builder.rng.uniform(0.8, 2.2, 2),
-                          builder.rng.uniform(0.5, 1.6), builder.rng.uniform(0, np.pi))
+            builder.bush(x, y)
 
 
-def _fill_block(builder: _Builder, sides: tuple[float, ...]) -> None:
-    """Houses about a yard, or a park; trees and poles along the kerbs."""
+def _fill_lot(builder: Builder, sides: tuple[float, ...]) -> list[tuple[float, float, float]]:
+    """A parking lot: its places (x, y, heading) in rows on both sides of aisles, with lamps and trees between them."""
+    rng, (west, south, east, north) = builder.rng, sides
+    wide, places, forwards = rng.uniform(2.5, 3.0), [], rng.random()
+    for number, y in enumerate(np.arange(south + 5.0, north - 4.0, LOT_ROW_M)):
+        for x in np.arange(west + 3.0, east - 2.0, wide):
+            if rng.random() < 0.04:
+                (builder.tree if rng.random() < 0.6 else builder.bush)(x, y)
+            elif rng.random() < 0.02:
+                builder.pole(x, y, 0.0)
+            else:
+                backwards = rng.random() > forwards
+                places.append((x, y, (np.pi / 2 if number % 2 else -np.pi / 2) + np.pi * backwards))
+    return places
+
+
+def _fill_block(builder: Builder, sides: tuple[float, ...], locality: Locality) -> list[tuple[float, float, float]]:
+    """Houses about a yard, or a park; trees and poles along the kerbs. Returns parking places before houses."""
     rng, (west, south, east, north) = builder.rng, sides
     centre, half = ((west + east) / 2, (south + north) / 2), ((east - west) / 2, (north - south) / 2)
-    storeys, park, trees = rng.choice([4.0, 7.0, 13.0], p=(0.45, 0.35, 0.2)), rng.random() < 0.12, rng.random()
+    storeys, park, trees = (rng.choice(locality.storeys_m, p=locality.storey_shares), rng.random() < locality.parks,
+                            rng.random())
+    drives: list[tuple[float, float, float]] = []
     if park:
-        _plant(builder, sides, 0.012)
+        _plant(builder, sides, 0.012 * locality.green)
     for side in range(4):  # east, north, west, south
         yaw, out, along = side * np.pi / 2, half[side % 2], half[1 - side % 2]
         place = _Side(centre, out, along, yaw)
         if not park:
-            _add_houses(builder, place, storeys)
+            drives += _add_houses(builder, place, storeys, locality)
         _add_boundary(builder, place, park)
-        _add_furniture(builder, place, trees)
+        _add_furniture(builder, place, trees, locality)
+    return drives
 
 
 @dataclass(frozen=True)
@@ -176,42 +202,62 @@ class _Side:
         cos, sin, out = np.cos(self.yaw), np.sin(self.yaw), self.out_m + out
         return self.centre[0] + cos * out - sin * along, self.centre[1] + sin * out + cos * along
 
+    def strip(self, deep_m: float) -> tuple[float, ...]:
+        """West, south, east, north of the side's outermost metres."""
+        corners = np.array([self.at(-self.along_m, -0.5), self.at(self.along_m, -deep_m)])
+        return (*corners.min(axis=0), *corners.max(axis=0))
 
-def _add_houses(builder: _Builder, side: _Side, storeys_m: float) -> None:
-    rng, along, setback = builder.rng, -side.along_m + builder.rng.uniform(0, 5), builder.rng.uniform(0.5, 7.0)
+
+def _add_houses(builder: Builder, side: _Side, storeys_m: float, locality: Locality
+                ) -> list[tuple[float, float, float]]:
+    """A row of houses and trees along a side. Returns places (x, y, heading) before them that cars may park on."""
+    drives: list[tuple[float, float, float]] = []
+    rng, along = builder.rng, -side.along_m + builder.rng.uniform(0, 5)
+    setback = rng.uniform(*locality.setbacks_m)
+    if locality.fine:
+        drives_share = rng.uniform(0.0, 0.8) * (setback > DRIVE_M)
+        setback = min(setback, max(0.5, side.out_m - 10))
+        _plant(builder, side.strip(setback), 0.01 * locality.green)
     while along < side.along_m - 8:
-        width, depth = min(rng.uniform(7, 22), side.along_m - along), min(rng.uniform(7, 13), 0.8 * side.out_m)
-        if rng.random() < 0.8:
+        width = min(rng.uniform(*locality.widths_m), side.along_m - along)
+        depth = min(rng.uniform(*locality.depths_m), 0.8 * side.out_m)
+        if rng.random() < locality.built:
             back = setback + depth / 2 + rng.uniform(0, 2.0)
             builder.house(*side.at(along + width / 2, -back), depth, width - 0.5, storeys_m * rng.uniform(0.7, 1.3),
                           side.yaw)
         elif rng.random() < 0.5:
             builder.tree(*side.at(along + width / 2, -setback - 3), rng.uniform(0.9, 1.6))
+        if locality.fine and setback > DRIVE_M and rng.random() < drives_share:
+            out = side.yaw + np.pi * int(rng.integers(2))
+            drives.append((*side.at(along + rng.uniform(2, width - 2), -DRIVE_M / 2 - 0.2), out))
         along += width + rng.choice([0.0, 1.5, 4.0, 9.0])
+    return drives
 
 
-def _add_boundary(builder: _Builder, side: _Side, park: bool) -> None:
+def _add_boundary(builder: Builder, side: _Side, park: bool) -> None:
     """Fences, walls or hedges along the sidewalk, with gaps."""
     rng, along = builder.rng, -side.along_m + 1
     if rng.random() < (0.3 if park else 0.5):
         return
     category, thick, top = (("static.manmade", 0.12, rng.uniform(0.9, 1.6)), ("static.manmade", 0.3, 1.0),
                             ("static.vegetation", 0.8, rng.uniform(0.8, 1.8)))[rng.integers(3)]
+    stand = builder.hedge if category == "static.vegetation" else builder.fence
     while along < side.along_m - 4:
         length = min(rng.uniform(4, 14), side.along_m - 1 - along)
         if rng.random() < 0.7:
-            builder.stand(category, *side.at(along + length / 2, -0.6), thick, length, top, side.yaw)
+            stand(*side.at(along + length / 2, -0.6), thick, length, top, side.yaw)
         along += length + rng.uniform(1.0, 4.0)
 
 
-def _add_furniture(builder: _Builder, side: _Side, trees: float) -> None:
-    rng, reach = builder.rng, side.along_m + SIDEWALK_M - CORNER_M - 1
-    for along in np.arange(-reach, reach, rng.uniform(7, 15)):
+def _add_furniture(builder: Builder, side: _Side, trees: float, locality: Locality) -> None:
+    rng, kerb = builder.rng, SIDEWALK_M + locality.verge_m
+    reach = side.along_m + kerb - CORNER_M - 1
+    for along in np.arange(-reach, reach, rng.uniform(7, 15) / locality.clutter):
         along += rng.uniform(-1, 1)
         if abs(along) < FREE_CROSSING_M or along < -reach:
             continue
-        x, y = side.at(along, SIDEWALK_M - FURNITURE_M)
-        if rng.random() < 0.7 * trees:
+        x, y = side.at(along, kerb - FURNITURE_M)
+        if rng.random() < 0.7 * trees * locality.green:
             builder.tree(x, y)
         elif rng.random() < 0.5:
             builder.pole(x, y, side.yaw + np.pi)

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.simulation.agents import Agent
+from occflow.simulation.agents import COMFORT_BRAKING, Agent
 from occflow.simulation.boxes import Bodies, Boxes
 from occflow.simulation.junctions import choose_turn, decides_now, grant_crossings
+from occflow.simulation.locality import Locality
+from occflow.simulation.overtaking import change_lanes
 from occflow.simulation.town import Town
 from occflow.simulation.walking import street_is_free, walk_on, walking_speeds
 
 TICK_S = 0.1  # decisions are made ten times a second; between them everybody keeps its speed
-MAX_ACCELERATION, COMFORT_BRAKING, MAX_BRAKING = 1.6, 2.0, 7.0  # m/s^2
+MAX_BRAKING = 7.0  # m/s^2
 BEND_ACCELERATION = 2.0  # sideways, m/s^2
-HEADWAY_S, STANDSTILL_GAP_M = 1.2, 2.0
+STANDSTILL_GAP_M = 2.0
 AHEAD_M = np.arange(0.0, 37.0, 2.0)  # places ahead on the own path that a driver looks at
+FAR_AHEAD_M = np.arange(40.0, 221.0, 5.0)  # and these where one drives fast
+SLOWEST_FAST_M_PER_S, STOPPING_DECELERATION = 13.0, 1.6  # as far ahead as it takes to stop so gently
 LOOKS_M, LOOKS_S = 10.0, 3.5  # it looks this far, and as far as it comes in this time
 SIDE_ROOM_M, CROSSER_ROOM_M = 0.2, 3.5  # beside the own body: of anybody, and of those who cross the street
-BRAKING_RATE_HZ, BRAKING_S = 0.02, 3.0  # a driver brakes now and then, for no visible reason
+BRAKING_S = 3.0  # a driver brakes now and then, for no visible reason
 MOOD_RATE_HZ, MOODS = 0.25, (0.65, 1.1)  # now and then everybody likes another share of its cruise speed
 FAR_M = 1e3
 
@@ -31,9 +35,18 @@ class Traffic:
 
     def __init__(self, town: Town, agents: list[Agent]) -> None:
         self.streets, self.ground, self.agents, self.tick = town.streets, town.ground, agents, 0
+        locality = town.locality
         self.drivers = [index for index, agent in enumerate(agents) if agent.route is not None]
+        self.towing = [index for index, agent in enumerate(agents) if agent.tows is not None]
         self.walkers = [index for index, agent in enumerate(agents) if agent.walk is not None]
+        self.restless_hz, self.changes_hz = locality.restless_hz, locality.changes_hz
+        self.ahead_m = _looked_at(locality)
+        self.accelerations, self.brakings, self.headways_s, self.keenness = np.array(
+            [(agents[index].manner.acceleration, agents[index].manner.braking, agents[index].manner.headway_s,
+              agents[index].manner.keenness) for index in self.drivers]).reshape(-1, 4).T
         self.sizes_m = np.array([agent.size_m for agent in agents]).reshape(-1, 3)
+        self.parked = np.array([agent.parked for agent in agents], dtype=np.float64).reshape(-1, 3)
+        self.mobile = [index for index, agent in enumerate(agents) if agent.moves]
         self.upright = np.array([agent.category.startswith("human") for agent in agents])
         self.movers, self.standers = ([index for index, agent in enumerate(agents) if index and agent.moves == moves]
                                       for moves in (True, False))
@@ -46,8 +59,12 @@ class Traffic:
 
     def places(self, seconds: float = 0.0, chosen: list[int] | None = None) -> np.ndarray:
         """[N, 3] x, y, heading of all or chosen agents, `seconds` after (at most a tick before) the last step."""
-        agents = self.agents if chosen is None else [self.agents[index] for index in chosen]
-        return np.array([agent.place(seconds) for agent in agents]).reshape(-1, 3)
+        if chosen is not None:
+            return np.array([self.agents[index].place(seconds) for index in chosen]).reshape(-1, 3)
+        places = self.parked.copy()
+        for index in self.mobile:
+            places[index] = self.agents[index].place(seconds)
+        return places
 
     def poses(self, seconds: float = 0.0, chosen: list[int] | None = None) -> np.ndarray:
         """[N, 4, 4] world <- agent; origins on the ground, below the middle of the agent."""
@@ -76,6 +93,8 @@ class Traffic:
             if agent.moves:
                 agent.distance_m += TICK_S * agent.speed_m_per_s
                 agent.arrived_m_per_s = agent.speed_m_per_s
+        for index in self.towing:
+            self.agents[index].tow()
         self.tick += 1
         self.decide(rng)
 
@@ -88,14 +107,18 @@ class Traffic:
         for agent in drivers:
             if decides_now(agent):
                 choose_turn(self.streets, agent, rng)
+        if self.changes_hz:
+            change_lanes(self.streets, drivers, self.changes_hz * TICK_S, rng)
         places = self.places()
         speeds = np.array([agent.speed_m_per_s for agent in self.agents])
         grant_crossings(drivers, places[:, :2], np.where(speeds < 1.5, self.sizes_m[:, 0] / 2, -np.inf), TICK_S)
-        indices = np.array([agent.path.indices(agent.distance_m + AHEAD_M) for agent in drivers])
+        indices = np.array([agent.path.indices(agent.distance_m + self.ahead_m) for agent in drivers])
         ways = np.stack([agent.path.points[index] for agent, index in zip(drivers, indices)])  # [D, K, 2]
         headings = np.stack([agent.path.headings[index] for agent, index in zip(drivers, indices)])
         gaps, ahead_speeds = self._obstacles(places, speeds, ways, headings)
         self._drive(drivers, gaps, ahead_speeds, headings, rng)
+        for index in self.towing:
+            self.agents[index].tow()
         self._walk(places, ways, rng)
 
     def _obstacles(self, places: np.ndarray, speeds: np.ndarray, ways: np.ndarray, headings: np.ndarray
@@ -103,7 +126,7 @@ class Traffic:
         """Gap [D] from each driver's front to what is in its way, and the speed [D] of that along the way."""
         points, owners = self._outlines(places)
         east, north = (points[None, :, k] - ways[:, :1, k] for k in (0, 1))  # [D, Q]
-        reach = np.minimum(AHEAD_M[-1], LOOKS_M + LOOKS_S * speeds[self.drivers])[:, None]
+        reach = np.minimum(self.ahead_m[-1], LOOKS_M + LOOKS_S * speeds[self.drivers])[:, None]
         near = (east**2 + north**2 < reach**2) & (np.cos(headings[:, :1]) * east + np.sin(headings[:, :1]) * north > 0)
         near &= owners[None, :] != np.array(self.drivers)[:, None]
         driver, point = np.nonzero(near)
@@ -111,7 +134,7 @@ class Traffic:
         nearest = (offset[..., 0]**2 + offset[..., 1]**2).argmin(axis=1)
         offset, heading = offset[np.arange(len(point)), nearest], headings[driver, nearest]
         cos, sin = np.cos(heading), np.sin(heading)
-        ahead = AHEAD_M[nearest] + cos * offset[:, 0] + sin * offset[:, 1]
+        ahead = self.ahead_m[nearest] + cos * offset[:, 0] + sin * offset[:, 1]
         aside = np.abs(cos * offset[:, 1] - sin * offset[:, 0])
         owner, own = owners[point], np.array(self.drivers)[driver]
         room = SIDE_ROOM_M + self.sizes_m[owner, 1] / 2
@@ -138,7 +161,7 @@ class Traffic:
                rng: np.random.Generator) -> None:
         """The intelligent driver model (Treiber et al., 2000, eqs. 2 and 3), towards obstacles and stop lines."""
         speeds = np.array([agent.speed_m_per_s for agent in drivers])
-        brakes = rng.random(len(drivers)) < BRAKING_RATE_HZ * TICK_S
+        brakes = rng.random(len(drivers)) < self.restless_hz * TICK_S
         stops = np.full(len(drivers), FAR_M)
         for k, agent in enumerate(drivers):
             agent.braking_s = BRAKING_S if brakes[k] and agent.braking_s <= 0 else agent.braking_s - TICK_S
@@ -146,17 +169,35 @@ class Traffic:
                 stops[k] = agent.route.crossing.entry_m - agent.front_m
         cruise = np.array([agent.cruise_m_per_s * agent.mood * (0.3 if agent.braking_s > 0 else 1.0)
                            for agent in drivers])
-        bends = np.abs(np.diff(headings, axis=1)) / np.diff(AHEAD_M)  # radians a metre
-        safe = np.sqrt(BEND_ACCELERATION / np.maximum(bends, 1e-3) + 2 * COMFORT_BRAKING * 0.7 * AHEAD_M[:-1])
+        cruise = np.minimum(cruise, self.keenness * self._limits(drivers))
+        bends = np.abs(np.diff(headings, axis=1)) / np.diff(self.ahead_m)  # radians a metre
+        safe = np.sqrt(BEND_ACCELERATION / np.maximum(bends, 1e-3) + 2 * COMFORT_BRAKING * 0.7 * self.ahead_m[:-1])
         wanted = np.minimum(cruise, safe.min(axis=1))
-        free = np.maximum(1 - (speeds / wanted) ** 4, -COMFORT_BRAKING / MAX_ACCELERATION)
-        pressure = np.maximum(_pressure(speeds, speeds - ahead_speeds, gaps), _pressure(speeds, speeds, stops))
-        drive = np.clip(MAX_ACCELERATION * (free - pressure), -MAX_BRAKING, MAX_ACCELERATION)
+        free = np.maximum(1 - (speeds / wanted) ** 4, -self.brakings / self.accelerations)
+        pressure = np.maximum(self._pressure(speeds, speeds - ahead_speeds, gaps),
+                              self._pressure(speeds, speeds, stops))
+        drive = np.clip(self.accelerations * (free - pressure), -MAX_BRAKING, self.accelerations)
         reached = np.maximum(0.0, speeds + TICK_S * drive)
         for agent, speed in zip(drivers, reached):
             script, tick = agent.script, self.tick - (agent.script.first_tick if agent.script else 0)
             scripted = script is not None and tick < len(script.speeds_m_per_s)
             agent.speed_m_per_s = script.speeds_m_per_s[tick] if scripted else float(speed)
+
+    def _limits(self, drivers: list[Agent]) -> np.ndarray:
+        """Speeds [D] that drivers take for allowed: before a junction those of both streets, m/s."""
+        lanes = [agent.route.lane for agent in drivers]
+        limits = [self.streets.street(lane.i, lane.j, lane.direction).limit_m_per_s for lane in lanes]
+        for k, agent in enumerate(drivers):
+            if agent.route.crossing is not None:
+                lane = agent.route.crossing.lane
+                limits[k] = min(limits[k], self.streets.street(lane.i, lane.j, lane.direction).limit_m_per_s)
+        return np.array(limits)
+
+    def _pressure(self, speeds: np.ndarray, closing: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+        """The interaction term of the model: (wanted gap / gap) squared."""
+        wanted = STANDSTILL_GAP_M + np.maximum(
+            0.0, speeds * self.headways_s + speeds * closing / (2 * (self.accelerations * self.brakings) ** 0.5))
+        return (wanted / np.maximum(gaps, 0.1)) ** 2
 
     def _walk(self, places: np.ndarray, ways: np.ndarray, rng: np.random.Generator) -> None:
         if not self.walkers:
@@ -169,16 +210,17 @@ class Traffic:
             if walker.distance_m >= walker.path.end_m:
                 walk_on(self.streets, walker, rng)
             elif walk.crosses and not walk.clear:
-                walk.clear = street_is_free(walker, ways, AHEAD_M, driving)
+                walk.clear = street_is_free(walker, ways, self.ahead_m, driving)
         for walker, speed in zip(walkers, walking_speeds(walkers, places[self.walkers])):
             walker.speed_m_per_s = float(speed)
 
 
-def _pressure(speeds: np.ndarray, closing: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """The interaction term of the model: (wanted gap / gap) squared."""
-    wanted = STANDSTILL_GAP_M + np.maximum(
-        0.0, speeds * HEADWAY_S + speeds * closing / (2 * (MAX_ACCELERATION * COMFORT_BRAKING) ** 0.5))
-    return (wanted / np.maximum(gaps, 0.1)) ** 2
+def _looked_at(locality: Locality) -> np.ndarray:
+    """Places [K] ahead on the own path that drivers look at, metres: as far as they need to stop gently."""
+    fastest = locality.fastest_m_per_s
+    if not SLOWEST_FAST_M_PER_S < fastest < np.inf:
+        return AHEAD_M
+    return np.concatenate([AHEAD_M, FAR_AHEAD_M[FAR_AHEAD_M < fastest**2 / (2 * STOPPING_DECELERATION)]])
 
 
 def touching(traffic: Traffic) -> set[tuple[int, int]]:

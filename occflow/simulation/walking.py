@@ -12,6 +12,7 @@ CORNER_CUT_M = 3.2  # where people leave the straight line at corners
 CROSSING_SHARE, STANDING_SHARE, TURNING_SHARE = 0.35, 0.15, 0.1  # of the decisions in the middle of a street
 FREE_S, FREE_M = 4.5, 12.0  # a street is free where no vehicle comes within this time and distance
 FREE_ASIDE_M = 2.8
+WIDEST_CROSSED_M = 10.0  # from the middle: nobody crosses wider streets between junctions
 PERSONAL_M = 1.1  # between walkers of one direction
 
 
@@ -21,13 +22,13 @@ def walkway_point(streets: Streets, walk: Walk, along_m: float | None = None) ->
     centre = (ahead + streets.node(*streets.neighbour(walk.i, walk.j, walk.direction + 2))) / 2
     if along_m is not None:
         centre = ahead - DIRECTIONS[walk.direction] * along_m
-    aside = streets.street(walk.i, walk.j, walk.direction).half_m + WALKWAY_M[walk.side]
+    aside = streets.street(walk.i, walk.j, walk.direction).half_m + streets.verge_m + WALKWAY_M[walk.side]
     return centre + right_of(walk.direction) * walk.side * aside
 
 
 def _along_corner(streets: Streets, walk: Walk) -> float:
     """From the junction's centre to where the corner is cut, along the street of a walk."""
-    return streets.street(walk.i, walk.j, walk.direction + 1).half_m + CORNER_CUT_M
+    return streets.street(walk.i, walk.j, walk.direction + 1).half_m + streets.verge_m + CORNER_CUT_M
 
 
 def walk_on(streets: Streets, agent: Agent, rng: np.random.Generator) -> None:
@@ -35,7 +36,7 @@ def walk_on(streets: Streets, agent: Agent, rng: np.random.Generator) -> None:
     walk, here, draw = agent.walk, np.array(agent.path.at(agent.distance_m)[:2]), rng.random()
     crossed = walk.crosses
     agent.walk = walk = Walk(walk.i, walk.j, walk.direction, walk.side)
-    if not crossed and draw < CROSSING_SHARE:
+    if not crossed and draw < CROSSING_SHARE and _crossable(streets, walk):
         walk.crosses, walk.side = True, -walk.side
         points = _over_the_street(here, walkway_point(streets, walk))
     else:
@@ -45,6 +46,10 @@ def walk_on(streets: Streets, agent: Agent, rng: np.random.Generator) -> None:
             _turn_back(streets, walk)
         points = np.concatenate([here[None], _round_the_corner(streets, walk)])
     agent.path, agent.distance_m = resampled(points), 0.0
+
+
+def _crossable(streets: Streets, walk: Walk) -> bool:
+    return streets.street(walk.i, walk.j, walk.direction).half_m <= WIDEST_CROSSED_M
 
 
 def _over_the_street(here: np.ndarray, there: np.ndarray) -> np.ndarray:
@@ -65,7 +70,8 @@ def _round_the_corner(streets: Streets, walk: Walk) -> np.ndarray:
         _turn_back(streets, walk)
     behind = streets.neighbour(walk.i, walk.j, walk.direction + 2)
     length = np.abs(streets.node(walk.i, walk.j) - streets.node(*behind)).sum()
-    other = walkway_point(streets, walk, length - streets.street(*behind, walk.direction + 1).half_m - CORNER_CUT_M)
+    other = walkway_point(streets, walk, length - streets.street(*behind, walk.direction + 1).half_m
+                          - streets.verge_m - CORNER_CUT_M)
     return np.stack([first, other, walkway_point(streets, walk)])
 
 

@@ -5,13 +5,14 @@ import copy
 import numpy as np
 import pytest
 
+from occflow.simulation.agents import MAX_ACCELERATION
 from occflow.simulation.boxes import KINDS, SHAPES
 from occflow.simulation.ground import MAX_SLOPE, ROAD
 from occflow.simulation.populate import populate
 from occflow.simulation.settings import SimulationSettings
 from occflow.simulation.streets import Lane, random_streets
 from occflow.simulation.town import KERB_M, build_town
-from occflow.simulation.traffic import MAX_ACCELERATION, MAX_BRAKING, TICK_S, touching
+from occflow.simulation.traffic import MAX_BRAKING, TICK_S, touching
 
 SETTINGS = SimulationSettings(1, 0, 15.0, 2, 4, 16, -30.0, 10.0, 180, 60.0, 0.02, 0.05, 1.84, 90, 0.3, 30, False, False,
                               False)
