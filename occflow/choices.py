@@ -33,6 +33,7 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "stream.display": ("occflow.stream.settings:DISPLAYS",),
     "stream.fallback": ("occflow.stream.settings:FALLBACKS",),
     "stream.labels": ("occflow.stream.settings:LABELS",),
+    "train.feed_workers": ("occflow.training.fetching:WORKERS",),
     "train.mean.centre": ("occflow.models.networks:CENTRES",),
     "train.precision": ("occflow.training.run:PRECISIONS",),
     "view.camera": ("occflow.viewing.cameras:PRESETS",),
@@ -41,11 +42,12 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
 
 
 def check_names(config: Mapping, default: Mapping) -> None:
-    """Raises InputError for the first value of CHOICES that is none of its key's names; true and false are none."""
+    """Raises InputError for the first value of CHOICES that is none of its key's names; numbers, true and false, where
+    they may be, are none."""
     for key, places in CHOICES.items():
         usual = list(values_of(default, key.split(".")))
         for value in values_of(config, key.split(".")):
-            if value in usual or isinstance(value, bool):
+            if value in usual or isinstance(value, int):
                 continue
             known = names(places)
             if re.sub(r":\d{1,4}$", ":0", str(value)) not in known:  # cuda:1

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from occflow.choices import check_names
-from occflow.configuration import BOOL_TOO, check, check_key, find
+from occflow.configuration import check, check_key, find, is_no_text
 from occflow.configuration_help import annotated
 from occflow.errors import InputError
 from occflow.records import one_line
@@ -153,7 +153,7 @@ def _apply(override: Any, config: Any, default: dict) -> None:
 
     key, value = override.key_or_group, override.value()
     text = isinstance(find(default, key), str | None)
-    if text and isinstance(value, bool | int | float) and not (key in BOOL_TOO and isinstance(value, bool)):
+    if text and isinstance(value, bool | int | float) and not is_no_text(key, value):
         value = override.input_line.partition("=")[2]  # log.version=1.10 is a name, not 1.1
     with _hydra_errors():
         _unfold(config, key)

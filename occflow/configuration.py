@@ -21,6 +21,7 @@ LARGEST = 2**31 - 1
 
 NULL_TOO = ("perception.start", "stream.max_scenes", "stream.split", "view.forecasts")
 BOOL_TOO = ("stream.display",)
+NUMBER_TOO = ("train.feed_workers",)  # whole ones
 LENGTHS = {"origin_m": 3, "shape": 3, "ego_box_m": 4, "betas": 2, "panel_px": 2, "animation_px": 2,
            "strides": 3, "level_strides": 3}  # of lists, or of the lists in them
 
@@ -46,6 +47,7 @@ class Range:
 
 
 WHOLE_RANGES = (  # by what a key ends in, the first that fits
+    (r"feed_workers", Range(0, 256)),
     (r"workers", Range(1, 256)),
     (r"stream\.gif_forecasts", Range(0, 1000)),
     (r"stream\.(max_waiting_sweeps|fallback_instants)", Range(1, 1000)),
@@ -140,8 +142,13 @@ def _check_value(key: str, value: Any, default: Any) -> None:
     elif default is None:
         if not isinstance(value, str):
             raise InputError(f"{key}: {_shown(value)} is not text, or null")
-    elif not (key in BOOL_TOO and isinstance(value, bool)) and not _fits(key, value, default):
+    elif not _fits(key, value, default):
         raise InputError(f"{key}: {_shown(value)} is not {_wanted(key, default)}")
+
+
+def is_no_text(key: str, value: Any) -> bool:
+    """Whether a value is not text, but of the other kind that a key of texts takes."""
+    return key in BOOL_TOO and isinstance(value, bool) or key in NUMBER_TOO and type(value) is int
 
 
 def _fits(key: str, value: Any, default: Any) -> bool:
@@ -151,6 +158,8 @@ def _fits(key: str, value: Any, default: Any) -> bool:
             (not default or all(_fits(key, one, _like(default)) for one in value))
     if isinstance(default, Mapping):  # an entry of a list, whose keys are the job's to say
         return isinstance(value, Mapping)
+    if is_no_text(key, value):
+        return isinstance(value, bool) or _range(key, value).holds(value)
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, int | float):
@@ -184,7 +193,7 @@ def _wanted(key: str, default: Any) -> str:
         return "true or false"
     if isinstance(default, int | float):
         return f"a {'whole ' if isinstance(default, int) else ''}number{_range(key, default)}"
-    return "text"
+    return f"text, or {_wanted(key, 0)}" if key in NUMBER_TOO else "text"
 
 
 def _plural(key: str, default: list) -> str:

@@ -58,6 +58,8 @@ REFUSED = {
     "eval.teacher_samplers=[{steps: 5, solver: rk4}]": "eval.teacher_samplers.solver: 'rk4'",
     "eval.predictions=[{folder: a, ego: Q}]": "eval.predictions.ego: 'Q'",
     "device=abacus": "device: 'abacus'", "device=cuda:one": "device: 'cuda:one'",
+    "train.feed_workers=-1": "train.feed_workers: -1 is not text, or a whole number from 0 to 256",
+    "train.feed_workers=some": "known: auto", "train.feed_workers=2.5": "known: auto",
     "stream.display=yes": "'yes'", "data.input=camera": "known: occupancy, lidar, causal",
     "log.kind=fancy": "semantickitti_voxels",
 }
@@ -73,7 +75,9 @@ def test_a_value_that_cannot_be_is_one_line(override):
 
 ACCEPTED = {
     "log.version=1.10": "1.10", "log.root=2024": "2024", "data.inspect.scene=0001": "0001", "view.scene=7": "7",
-    "train.mean.learning_rate=1": 1, "++train.mean.steps=0": 0, "stream.display=true": True, "stream.split=null": None,
+    "train.mean.learning_rate=1": 1, "++train.mean.steps=0": 0, "stream.display=true": True,
+    "stream.display=false": False,
+    "train.feed_workers=0": 0, "train.feed_workers=auto": "auto", "stream.split=null": None,
     "stream.max_scenes=null": None, "view.folder=null": None, "eval.baselines=[]": [], "data.grid.shape.0=50": 50,
     "eval.predictions=[a,{folder: b}]": ["a", {"folder": "b"}], "seed=${workers}": 2,
     "device=cuda:11": "cuda:11", "stream.display=auto": "auto", "distill.method=vsd": "vsd",

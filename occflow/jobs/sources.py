@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from occflow.perception.network import PerceptionNetwork
 from occflow.perception.perceive import PerceivedFrames
 from occflow.resources import pretrained_folder
 
+MOST_FEED_WORKERS = 32  # that are taken unasked
 DEVICES = ("auto", "cpu", "cuda", "cuda:0")  # and other numbers
 
 
@@ -42,6 +45,16 @@ def configured_device(config: Mapping) -> torch.device:
     if device.index is not None:
         torch.cuda.set_device(device)  # spconv, which is told no device, works on the current one
     return device
+
+
+def configured_feed_workers(config: Mapping, device: torch.device) -> int:
+    """Processes that make the batches of each training process ahead: `train.feed_workers`; "auto": none where the
+    networks run on the same cores, else the cores but two, shared by the training processes of this machine."""
+    workers = config["train"]["feed_workers"]
+    if workers != "auto":
+        return workers
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return 0 if device.type == "cpu" else min(MOST_FEED_WORKERS, max(1, cores - 2))
 
 
 def ensure_log(config: Mapping) -> None:
@@ -80,7 +93,7 @@ def configured_windows(config: Mapping, store: OccupancyStore) -> WindowSource:
     """
     data = config["data"]
     refuse_other_interval(store, data["frame_interval_s"])
-    perceive = PerceivedFrames(lambda: configured_perception(config))
+    perceive = PerceivedFrames(partial(configured_perception, config))
     return WindowSource(store, data["history"], data["horizon"], data["input"], data["grid_pose"], perceive)
 
 

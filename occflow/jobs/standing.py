@@ -11,7 +11,7 @@ from occflow.records import first_difference
 from occflow.training.processes import rank
 from occflow.weights_file import weights_digest
 
-NOT_SHAPING = {"replace", "save_seconds", "tensorboard"}  # keys of group `train` or `distill` that change no weights
+NOT_SHAPING = {"replace", "save_seconds", "tensorboard", "feed_workers"}  # keys of `train` or `distill` that do not
 NOT_SHAPING_PERCEPTION = {"replace", "checkpoint"}
 NOT_SHAPING_DATA = {"inspect", "shard"}
 PERCEIVED_DATA = {"grid", "store", "occupancy"}  # keys of group `data` that perception depends on: it knows no windows

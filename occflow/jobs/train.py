@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from occflow.forecasting.checkpoint import load_weights, save_checkpoint
 from occflow.jobs.reconstruction import held_out_frames, reconstruction, reconstruction_markdown
 from occflow.jobs.sources import (
     configured_device,
+    configured_feed_workers,
+    configured_perception,
     configured_windows,
     ensure_log,
     ensure_store,
@@ -29,6 +32,8 @@ from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_fo
 from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
+from occflow.occupancy.tasks import stored_frames
+from occflow.occupancy.windows import WindowSource
 from occflow.perception.network import PerceptionNetwork, PerceptionSettings
 from occflow.resources import pretrained_folder
 from occflow.training import motion as motion_training
@@ -39,6 +44,7 @@ from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
 from occflow.training.processes import join_processes, rank, rank_zero_first, wait_for_all
 from occflow.training.run import TrainingRun
 
+PERCEIVED_AHEAD_BYTES = 128 << 20  # every process that lays out windows is given them
 Feed = TypeVar("Feed", bound=ObservationFeed)
 
 
@@ -46,7 +52,7 @@ def training_run(config: Mapping, group: str) -> TrainingRun:
     """How the trainings of a configuration group ("train", "distill" or "perception") run."""
     train = config["train"]
     return TrainingRun(Path(config["run_dir"]), shaping(config, group), train["save_seconds"], train["precision"],
-                       train["tensorboard"])
+                       train["tensorboard"], configured_feed_workers(config, training_device(config)))
 
 
 def training_device(config: Mapping) -> torch.device:
@@ -207,9 +213,9 @@ def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
 
 def configured_bodies(config: Mapping, values: Mapping, store: OccupancyStore) -> motion_training.BodyFeed | None:
     """The bodies of the training windows, as group `values` (train or distill) asks; None where no window has any."""
-    windows = replace(configured_windows(config, store), names_truth=True)
+    windows, device, workers = training_windows(config, values, store)
     keys = windows.keys(config["train"]["split"], values["motion"]["window_stride"])
-    feed = motion_training.BodyFeed(windows, keys, config["seed"], values["perceived_share"])
+    feed = motion_training.BodyFeed(windows, keys, config["seed"], values["perceived_share"], workers, device)
     return feed if feed.has_bodies() else None
 
 
@@ -285,6 +291,35 @@ def distillation_feed(config: Mapping, forecaster: FlowModel) -> FlowFeed:
 def configured_feed(kind: type[Feed], config: Mapping, values: Mapping, store: OccupancyStore,
                     forecaster: FlowModel) -> Feed:
     """The training windows of a store, drawn as group `values` (train or distill) asks."""
-    windows = replace(configured_windows(config, store), names_truth=True)
+    windows, _, workers = training_windows(config, values, store)
     return kind(windows, windows.keys(config["train"]["split"], values["window_stride"]), forecaster, config["seed"],
-                Variety.from_config(values))
+                Variety.from_config(values), workers)
+
+
+def training_windows(config: Mapping, values: Mapping, store: OccupancyStore
+                     ) -> tuple[WindowSource, torch.device, int]:
+    """Windows to learn from as group `values` (train or distill) asks, the device of the networks, and the processes
+    that lay windows out. These perceive on the CPU what the device has not perceived before."""
+    device = training_device(config)
+    windows = replace(configured_windows(config, store), names_truth=True)
+    workers = configured_feed_workers(config, device)
+    if workers:
+        if device.type == "cuda":
+            perceive_ahead(windows, config["train"]["split"], values["perceived_share"] > 0)
+        on_cpu = partial(configured_perception, {**config, "device": "cpu"})
+        windows = replace(windows, perceive=windows.perceive.loading(on_cpu))
+    return windows, device, workers
+
+
+def perceive_ahead(windows: WindowSource, split: str | None, as_input: bool) -> None:
+    """Perceive the frames of a split as windows of it will show them, as many as fit into PERCEIVED_AHEAD_BYTES.
+
+    Args:
+        as_input: some windows have a perceived history, whatever the input of their source.
+    """
+    for scene, frames in windows.store.parts(split):
+        for number in frames:
+            for kind in {windows.input_kind, "occupancy", *(["lidar"] if as_input else [])}:
+                stored_frames(windows.store, scene, range(number, number + 1), kind, windows.perceive)
+            if windows.perceive.kept_bytes > PERCEIVED_AHEAD_BYTES:
+                return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -34,6 +35,7 @@ from occflow.sparse.sites import Sites, sites_from_keys
 
 Encoding = tuple[Sites, Tensor]  # coarse sites of frames (block = frame) and their latents [M, C]
 
+CPU = torch.device("cpu")
 BASES = ("bodies", "tracked", "persistence", "empty")  # what the mean starts from: bodies moved as the motion networks
 # foresee, or as they were tracked, a static world, nothing
 EXISTS, EMPTY = 1.0, -1.0  # values of the state's existence channel; the latent of an empty site is zero
@@ -54,6 +56,9 @@ class Voxels:
         keys = np.concatenate([frame.flat + i * num_voxels for i, frame in enumerate(frames)])
         labels = np.concatenate([frame.labels for frame in frames]).astype(np.int64)
         return cls(torch.from_numpy(keys).to(device), torch.from_numpy(labels).to(device))
+
+    def to(self, device: torch.device) -> Voxels:
+        return Voxels(self.keys.to(device), self.labels.to(device))
 
     def volume(self, size: int) -> Tensor:
         """Labels [size] uint8 at the keys 0, 1, ...; FREE where nothing is."""
@@ -146,6 +151,82 @@ class Bases:
     truth: Frames | None = None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A window laid out, whose frames are still to be encoded: all that needs no large network.
+
+    Args:
+        grid: of the frames.
+        history, base, truth, forced, forced_truth: voxels to encode, of the P observed and of F frames; None where
+            there is nothing to encode. See Observation, as for `moved`, `motions` and `apart`.
+    """
+
+    grid: VoxelGrid
+    layout: Layout
+    history: Voxels | None
+    base: Voxels
+    truth: Voxels | None
+    forced: Voxels | None
+    forced_truth: Voxels | None
+    moved: Frames
+    motions: BodyMotions | None = None
+    apart: BodiesApart | None = None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What prepares windows: the forecaster's settings, and its networks of motions (None: it has none)."""
+
+    settings: ModelSettings
+    motion: MotionModel | None
+
+    def on_host(self) -> Preparation:
+        """The same with a copy of the networks on the CPU."""
+        return replace(self, motion=self.motion and copy.deepcopy(self.motion).cpu())
+
+    @torch.no_grad()
+    def prepare(self, task: Task, truth: Frames | None = None, with_history: bool = True,
+                region: VoxelGrid | None = None, bases: Bases | None = None) -> Prepared:
+        """Lay out a task; see `FlowModel.observe`. All but `motions` is on the host.
+
+        Args:
+            with_history: whether the history is to be encoded.
+        """
+        settings, grid = self.settings, region or self.settings.grid
+        touched = tuple(touched_voxels(task.present, grid, pose) for pose in task.poses)
+        motions = self.motions(task, grid) if bases is None and self.motion is not None else None
+        bases = bases or Bases(self._base(task, grid, motions, touched))
+        moved = bases.central
+        proposed = [np.concatenate([voxels, *(frames[index].flat for frames in (moved, bases.forced) if frames)])
+                    for index, voxels in enumerate(touched)]
+        layout = build_layout(task.history, task.poses, task.seconds, proposed, grid, settings.autoencoder.total_stride,
+                              settings.support, settings.grid)
+        if settings.base == "empty":
+            moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
+        apart = motions and BodiesApart(task.present, grid, motions.slots, task.poses,
+                                        [target.stamp_s for target in task.targets], touched)
+        voxels = [None if frames is None else Voxels.of(frames, grid.num_voxels, CPU)
+                  for frames in (task.history if with_history else None, moved, truth, bases.forced, bases.truth)]
+        return Prepared(grid, layout, *voxels, moved, motions, apart)
+
+    @torch.no_grad()
+    def motions(self, task: Task, grid: VoxelGrid | None = None) -> BodyMotions:
+        """The bodies of a task's present, and the central forecast of how they move."""
+        grid = grid or self.settings.grid
+        bodies = shown_bodies(task, grid)
+        scene = body_scene(task.history, bodies, grid).to(self.motion.device)
+        return BodyMotions(bodies, task.seconds, self.motion.condition(scene))
+
+    def _base(self, task: Task, grid: VoxelGrid, motions: BodyMotions | None, touched: Sequence[np.ndarray]) -> Frames:
+        """The present at a task's targets, its bodies moved as `settings.base` says."""
+        if motions is not None:
+            central = motions.world_motions(motions.condition.forecast.mean)
+            return moved_as(task, grid, motions.slots, central, touched)
+        bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
+        followed = world_motions(bodies, task.seconds).swapaxes(0, 1)
+        return moved_as(task, grid, [body.slots for body in bodies], followed, touched)
+
+
 def restated(state: Tensor, base: Tensor) -> Tensor:
     """A state [N, C + 2] with its last channel told anew: whether a site is exactly as in `base` [N, C + 2]."""
     same = (state[:, :-1] - base[:, :-1]).abs().amax(dim=1, keepdim=True) < SAME
@@ -229,32 +310,42 @@ class FlowModel(ConditionalFlow):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def voxel_sites(self, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid | None = None) -> tuple[Sites, Tensor]:
+    @property
+    def preparation(self) -> Preparation:
+        """What prepares windows for it."""
+        return Preparation(self.settings, self.motion)
+
+    def voxel_sites(self, frames: Frames, grid: VoxelGrid | None = None) -> tuple[Sites, Tensor]:
         """Voxels of the frames as one ragged batch: sites (block = frame), labels [N] int64 (UNLABELLED: UNKNOWN)."""
         grid = grid or self.settings.grid
-        keys = [torch.from_numpy(frame.flat + i * grid.num_voxels) for i, frame in enumerate(frames)]
-        labels = torch.from_numpy(np.concatenate([frame.labels for frame in frames]).astype(np.int64))
-        sites = sites_from_keys(torch.cat(keys), grid.shape, len(frames))
-        return sites.to(self.device), labels.clamp(max=UNKNOWN).to(self.device)
+        return self.sites_of(Voxels.of(frames, grid.num_voxels, CPU), grid, len(frames))
 
-    def encode_frames(self, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid | None = None) -> Encoding:
+    def sites_of(self, voxels: Voxels, grid: VoxelGrid, num_frames: int) -> tuple[Sites, Tensor]:
+        """As `voxel_sites`, of the voxels of so many frames."""
+        voxels = voxels.to(self.device)
+        return sites_from_keys(voxels.keys, grid.shape, num_frames), voxels.labels.clamp(max=UNKNOWN)
+
+    def encode_frames(self, frames: Frames, grid: VoxelGrid | None = None) -> Encoding:
         """Coarse sites and latents [M, C] of frames in the forecaster's grid, or in `grid`, a part of it."""
-        fast = torch.is_inference_mode_enabled() and not self.training
-        encode = self.autoencoder.encode_repeating if fast else self.autoencoder.encode
-        return encode(*self.voxel_sites(frames, grid))
+        return self._encode(*self.voxel_sites(frames, grid))
 
-    def state_of(self, frames: tuple[OccupancyFrame, ...], support: Sites, grid: VoxelGrid) -> Tensor:
+    def _encode(self, sites: Sites, labels: Tensor) -> Encoding:
+        fast = torch.is_inference_mode_enabled() and not self.training
+        return (self.autoencoder.encode_repeating if fast else self.autoencoder.encode)(sites, labels)
+
+    def state_of(self, frames: Frames, support: Sites, grid: VoxelGrid) -> Tensor:
         """The state [N, S] of F frames on a support: latents (zero where empty) and existence; as a base it stays."""
-        sites, latents = self.encode_frames(frames, grid)
+        return self._state(self.encode_frames(frames, grid), support)
+
+    def _state(self, encoding: Encoding, support: Sites) -> Tensor:
+        sites, latents = encoding
         latents, found = at_sites(latents, sites, support)
         existence = torch.where(found, EXISTS, EMPTY)[:, None].to(latents)
         parts = [latents, existence] + ([torch.full_like(existence, STAYS)] if self.settings.stays else [])
         return torch.cat(parts, dim=1)
 
-    @torch.no_grad()
-    def observe(self, task: Task, truth: tuple[OccupancyFrame, ...] | None = None,
-                encoded: Sequence[Encoding] | None = None, region: VoxelGrid | None = None,
-                bases: Bases | None = None) -> Observation:
+    def observe(self, task: Task, truth: Frames | None = None, encoded: Sequence[Encoding] | None = None,
+                region: VoxelGrid | None = None, bases: Bases | None = None) -> Observation:
         """Lay out and encode a task, and for trainings the F true frames at its targets.
 
         Args:
@@ -262,48 +353,33 @@ class FlowModel(ConditionalFlow):
             region: the grid of the task's frames where they show a part of the forecaster's grid only (crops).
             bases: in that grid, where they are made already.
         """
-        settings, grid = self.settings, region or self.settings.grid
-        touched = tuple(touched_voxels(task.present, grid, pose) for pose in task.poses)
-        motions = self.motions(task, grid) if bases is None and self.motion is not None else None
-        bases = bases or Bases(self._base(task, grid, motions, touched))
-        moved = bases.central
-        proposed = [np.concatenate([voxels, *(frames[index].flat for frames in (moved, bases.forced) if frames)])
-                    for index, voxels in enumerate(touched)]
-        layout = build_layout(task.history, task.poses, task.seconds, proposed, grid, settings.autoencoder.total_stride,
-                              settings.support, settings.grid)
-        layout = move_layout(layout, self.device)
-        sites, latents = self.encode_frames(task.history, grid) if encoded is None else join_encodings(encoded)
-        history_latents, _ = at_sites(latents, sites, layout.history)
-        if settings.base == "empty":
-            moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
-        base = self.state_of(moved, layout.support, grid)
-        target = None if truth is None else self.state_of(truth, layout.support, grid)
-        if target is not None and settings.stays:
-            target = restated(target, base)
-        forced, forced_target = (None if frames is None else self.state_of(frames, layout.support, grid)
-                                 for frames in (bases.forced, bases.truth))
-        if forced_target is not None and settings.stays:
-            forced_target = restated(forced_target, forced)
-        return Observation(layout, history_latents, base, target, moved, forced, forced_target, motions,
-                           motions and BodiesApart(task.present, grid, motions.slots,
-                                                   task.poses, [target.stamp_s for target in task.targets], touched))
+        return self.observed(self.preparation.prepare(task, truth, encoded is None, region, bases), encoded)
 
     @torch.no_grad()
-    def motions(self, task: Task, grid: VoxelGrid | None = None) -> BodyMotions:
-        """The bodies of a task's present, and the central forecast of how they move."""
-        grid = grid or self.settings.grid
-        bodies = shown_bodies(task, grid)
-        scene = body_scene(task.history, bodies, grid).to(self.device)
-        return BodyMotions(bodies, task.seconds, self.motion.condition(scene))
+    def observed(self, prepared: Prepared, encoded: Sequence[Encoding] | None = None) -> Observation:
+        """The second half of `observe`: encode what is laid out."""
+        layout, grid = move_layout(prepared.layout, self.device), prepared.grid
 
-    def _base(self, task: Task, grid: VoxelGrid, motions: BodyMotions | None, touched: Sequence[np.ndarray]) -> Frames:
-        """The present at a task's targets, its bodies moved as `settings.base` says."""
-        if motions is not None:
-            central = motions.world_motions(motions.condition.forecast.mean)
-            return moved_as(task, grid, motions.slots, central, touched)
-        bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
-        followed = world_motions(bodies, task.seconds).swapaxes(0, 1)
-        return moved_as(task, grid, [body.slots for body in bodies], followed, touched)
+        def state(voxels: Voxels | None) -> Tensor | None:
+            if voxels is None:
+                return None
+            return self._state(self._encode(*self.sites_of(voxels, grid, layout.num_horizon)), layout.support)
+
+        sites, latents = join_encodings(encoded) if encoded is not None else \
+            self._encode(*self.sites_of(prepared.history, grid, layout.num_history))
+        history_latents, _ = at_sites(latents, sites, layout.history)
+        base, target = state(prepared.base), state(prepared.truth)
+        if target is not None and self.settings.stays:
+            target = restated(target, base)
+        forced, forced_target = state(prepared.forced), state(prepared.forced_truth)
+        if forced_target is not None and self.settings.stays:
+            forced_target = restated(forced_target, forced)
+        return Observation(layout, history_latents, base, target, prepared.moved, forced, forced_target,
+                           prepared.motions, prepared.apart)
+
+    def motions(self, task: Task, grid: VoxelGrid | None = None) -> BodyMotions:
+        """As `Preparation.motions`."""
+        return self.preparation.motions(task, grid)
 
     def drawn(self, observation: Observation, condition: Condition, draw: Callable[[Tensor, MotionCondition], Tensor],
               generator: torch.Generator) -> tuple[Observation, Condition]:

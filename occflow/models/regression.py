@@ -36,7 +36,11 @@ class TrueFuture:
     @classmethod
     def of(cls, forecaster: FlowModel, frames: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> TrueFuture:
         """Of frames in `grid`, the forecaster's own or a part of it."""
-        sites, labels = forecaster.voxel_sites(frames, grid)
+        return cls.of_sites(forecaster, *forecaster.voxel_sites(frames, grid))
+
+    @classmethod
+    def of_sites(cls, forecaster: FlowModel, sites: Sites, labels: Tensor) -> TrueFuture:
+        """Of the voxels' sites, block = frame, with labels [V] int64."""
         poolings = forecaster.autoencoder.pyramid(sites)
         return cls((sites, *(pooling.coarse for pooling in poolings)), labels)
 

@@ -16,7 +16,9 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.sparse.sites import Shape, Sites, pool_shape, sites_from_keys
 from occflow.training.engine import step_generator, step_rng, train
+from occflow.training.fetching import StepFetcher
 from occflow.training.optimiser import OptimiserSettings
+from occflow.training.processes import rank
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
 
@@ -84,22 +86,39 @@ class PatchSet:
         return sites, torch.from_numpy(chosen.reshape(-1)[keys].astype(np.int64))
 
 
+@dataclass(frozen=True)
+class PatchBatches:
+    """The batches of a training's steps, of `size` patches, in process number `process`."""
+
+    patches: PatchSet
+    size: int
+    seed: int
+    process: int
+
+    def __call__(self, step: int) -> tuple[Sites, Tensor]:
+        """That of a step, on the host."""
+        return self.patches.draw(self.size, step_rng(self.seed, step, self.process))
+
+
 def train_autoencoder(forecaster: FlowModel, store: OccupancyStore, values: Mapping, seed: int,
                       run: TrainingRun, mirrored: bool = False, split: str = "train") -> None:
     """Fit the autoencoder to the patches of the training scenes (and mirrored ones); the moving average is kept."""
     patches = PatchSet.from_store(store, split, forecaster.settings.autoencoder.total_stride, mirrored)
     autoencoder = forecaster.autoencoder
 
-    def draw(rng: np.random.Generator) -> tuple[Sites, Tensor]:
-        sites, labels = patches.draw(values["patches"], rng)
+    batches = StepFetcher(PatchBatches(patches, values["patches"], seed, rank()), values["steps"], run.feed_workers,
+                          forecaster.device)
+
+    def on_device(sites: Sites, labels: Tensor) -> tuple[Sites, Tensor]:
         return sites.to(forecaster.device), labels.to(forecaster.device)
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
-        loss = autoencoder.loss(*draw(step_rng(seed, step)), values["latent_noise"], step_generator(seed, step),
+        loss = autoencoder.loss(*on_device(*batches.get(step)), values["latent_noise"], step_generator(seed, step),
                                 values["unlabelled_share"], values["lovasz_weight"])
         return loss.existence + loss.classes, {"existence": loss.existence.detach(), "classes": loss.classes.detach()}
 
     forecaster.autoencoder = train(run, "autoencoder", autoencoder, OptimiserSettings.from_config(values), loss_of_step,
                                    samples=values["patches"], unit="patch")
     rng = np.random.default_rng(seed)  # the same in every process
-    forecaster.autoencoder.calibrate(draw(rng) for _ in range(CALIBRATION_BATCHES))
+    forecaster.autoencoder.calibrate(on_device(*patches.draw(values["patches"], rng))
+                                     for _ in range(CALIBRATION_BATCHES))

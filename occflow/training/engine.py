@@ -71,10 +71,10 @@ def make_steps(run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable],
         log.close()
 
 
-def step_rng(seed: int, step: int) -> np.random.Generator:
-    """NumPy's generator of one step in this process: a function of (seed, rank, step), so that a resumed run draws the
-    same numbers."""
-    return np.random.default_rng((seed, rank(), step))
+def step_rng(seed: int, step: int, process: int | None = None) -> np.random.Generator:
+    """NumPy's generator of one step in this process (or that of a rank): a function of (seed, rank, step), so that a
+    resumed run draws the same numbers."""
+    return np.random.default_rng((seed, rank() if process is None else process, step))
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

@@ -1,9 +1,10 @@
-"""Windows for training: drawn in an order fixed by the seed, laid out once and kept in memory."""
+"""Windows for training: drawn in an order fixed by the seed, laid out once, by worker processes ahead of their turn
+where there are any, and kept in memory."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -13,10 +14,13 @@ import torch
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.models.flow_model import (
+    CPU,
     Bases,
     Condition,
     FlowModel,
     Observation,
+    Preparation,
+    Prepared,
     join_observations,
     moved_as,
 )
@@ -26,11 +30,13 @@ from occflow.models.settings import crop_step
 from occflow.occupancy.augmentation import cropped, mirrored, part_of, random_corner, voxels_in
 from occflow.occupancy.frame import Frames
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
+from occflow.training.fetching import Fetcher
 from occflow.training.forcing import forced_motions, rigid_truth
 from occflow.training.precision import in_full_precision
 from occflow.training.processes import rank, world_size
 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
+KEPT_SHARE = 0.25  # of the free memory of a CUDA device, where that is more
 
 
 def epoch_order(count: int, seed: int, position: int = 0) -> Iterator[int]:
@@ -54,24 +60,49 @@ class FlowBatch:
         return self.condition.weight
 
 
+def max_kept_bytes(device: torch.device) -> int:
+    """Memory that a feed may take for what it keeps on a device."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    return max(MAX_KEPT_BYTES, int(KEPT_SHARE * free))
+
+
 class WindowFeed:
     """Items by window, made once and kept in memory up to a bound; drawn in epochs.
+
+    Args:
+        fetcher: what `make` gets the host's part of its items from, ahead of their turn; None where it makes them.
+        device: where items are kept.
 
     Raises:
         InputError: no windows.
     """
 
-    def __init__(self, count: int, seed: int, bytes_a_site: int) -> None:
+    def __init__(self, count: int, seed: int, bytes_a_site: int, fetcher: Fetcher | None = None,
+                 device: torch.device = CPU) -> None:
         if count < 1:
             raise InputError("no windows to train on: crop.a_window must be at least 1")
         self.count, self.order_seed, self.bytes_a_site = count, seed, bytes_a_site
+        self.fetcher, self.max_kept_bytes = fetcher, max_kept_bytes(device)
         self.kept: OrderedDict[int, tuple[object, int]] = OrderedDict()
         self.kept_bytes = 0
         self.seek(0)
 
     def seek(self, draws: int) -> None:
         """Go to where `draws` items have been drawn; every process takes its own items of one common order."""
-        self.order = islice(epoch_order(self.count, self.order_seed, draws * world_size()), rank(), None, world_size())
+        self.order = self._order(draws)
+        self.follow(self._order(draws))
+
+    def _order(self, draws: int) -> Iterator[int]:
+        return islice(epoch_order(self.count, self.order_seed, draws * world_size()), rank(), None, world_size())
+
+    def follow(self, coming: Iterable[int]) -> None:
+        """Have the items of `coming` made ahead that are not kept."""
+        if self.fetcher is not None:
+            self.fetcher.follow(coming, self.places(), self.count * world_size())
+
+    def places(self) -> tuple[OrderedDict, ...]:
+        """Where items are kept that need not be made."""
+        return (self.kept,)
 
     def make(self, index: int) -> tuple[object, int]:
         """The item of window `index`, and its number of support sites."""
@@ -97,7 +128,7 @@ class WindowFeed:
             item, sites = self.make(index)
             self.kept[index] = item, sites
             self.kept_bytes += sites * self.bytes_a_site
-            while self.kept_bytes > MAX_KEPT_BYTES and len(self.kept) > 1:
+            while self.kept_bytes > self.max_kept_bytes and len(self.kept) > 1:
                 self.kept_bytes -= self.kept.popitem(last=False)[1][1] * self.bytes_a_site
             return item, sites
         return self.kept[index]
@@ -161,22 +192,34 @@ class MovedWindow:
         return Bases(*(moved_as(window.task, region, slots, moved) for moved in (self.central, self.forced)), truth)
 
 
-class ObservationFeed(WindowFeed):
-    """Batches of observed windows (or parts of them) with targets."""
+@dataclass(frozen=True)
+class WindowPreparation:
+    """The windows of a training (or parts of them), varied and laid out: what the host does of an observation.
 
-    def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowModel, seed: int,
-                 variety: Variety = Variety()) -> None:
-        super().__init__(len(keys) * variety.a_window, seed, bytes_a_site=700)
-        self.windows, self.keys, self.forecaster, self.seed, self.variety = windows, keys, forecaster, seed, variety
+    Args:
+        windows, keys: where they are cut.
+        preparation: of the forecaster.
+        seed, variety: of what is made of them.
+        with_forced: whether the flow of the voxels is to learn of them.
+    """
 
-    def make(self, index: int) -> tuple[Observation, int]:
+    windows: WindowSource
+    keys: list[WindowKey]
+    preparation: Preparation
+    seed: int
+    variety: Variety
+    with_forced: bool = True
+
+    def __call__(self, index: int) -> Prepared:
+        """That of an item."""
         window, region, bases = self.window(index)
-        observation = self.forecaster.observe(window.task, window.truth, region=region, bases=bases)
-        return observation, len(observation.layout.support)
+        if bases is not None and not self.with_forced:
+            bases = Bases(bases.central)
+        return self.preparation.prepare(window.task, window.truth, region=region, bases=bases)
 
     def window(self, index: int) -> tuple[Window, VoxelGrid, Bases | None]:
         """The window (or part of it) of an item, the grid of its frames, and in that grid its `bases`."""
-        rng, grid = np.random.default_rng((self.seed, index)), self.forecaster.settings.grid
+        rng, grid = np.random.default_rng((self.seed, index)), self.preparation.settings.grid
         kind = "lidar" if rng.random() < self.variety.perceived_share else None
         window = self.windows.read(self.keys[index // self.variety.a_window], kind)
         if rng.random() < self.variety.mirrored_share:
@@ -194,9 +237,9 @@ class ObservationFeed(WindowFeed):
 
     def _moved(self, window: Window, in_hindsight: bool) -> MovedWindow | None:
         """How the bodies of a whole window move; None where the forecaster makes its base itself."""
-        if self.forecaster.motion is None:
+        if self.preparation.motion is None:
             return None
-        grid, motions = self.forecaster.settings.grid, self.forecaster.motions(window.task)
+        grid, motions = self.preparation.settings.grid, self.preparation.motions(window.task)
         slots = motions.slots
         central = motions.world_motions(motions.condition.forecast.mean)
         if not self.variety.true_motions:
@@ -208,10 +251,28 @@ class ObservationFeed(WindowFeed):
 
     def _part(self, rng: np.random.Generator) -> tuple[tuple[int, int], VoxelGrid]:
         """First column and grid of a random part of a window."""
-        grid = self.forecaster.settings.grid
+        grid = self.preparation.settings.grid
         size = tuple(min(self.variety.crop_voxels, cells) for cells in grid.shape[:2])
-        first = random_corner(grid, size, crop_step(self.forecaster.settings), rng)
+        first = random_corner(grid, size, crop_step(self.preparation.settings), rng)
         return first, part_of(grid, first, size)
+
+
+class ObservationFeed(WindowFeed):
+    """Batches of observed windows (or parts of them) with targets; `workers` processes lay them out."""
+
+    with_forced = True
+
+    def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowModel, seed: int,
+                 variety: Variety = Variety(), workers: int = 0) -> None:
+        preparation = forecaster.preparation.on_host() if workers else forecaster.preparation
+        prepare = WindowPreparation(windows, keys, preparation, seed, variety, self.with_forced)
+        self.forecaster, self.window = forecaster, prepare.window
+        super().__init__(len(keys) * variety.a_window, seed, 700, Fetcher(prepare, workers, forecaster.device),
+                         forecaster.device)
+
+    def make(self, index: int) -> tuple[Observation, int]:
+        observation = self.forecaster.observed(self.fetcher.get(index))
+        return observation, len(observation.layout.support)
 
     def next(self, windows: int) -> Observation:
         """The next batch of `windows` windows."""
@@ -222,8 +283,11 @@ class FlowFeed(WindowFeed):
     """Batches for flow trainings: the frozen mean network is run once a window."""
 
     def __init__(self, source: ObservationFeed, seed: int) -> None:
-        super().__init__(source.count, seed, bytes_a_site=450)
         self.source, self.forecaster = source, source.forecaster
+        super().__init__(source.count, seed, 450, source.fetcher, source.forecaster.device)
+
+    def places(self) -> tuple[OrderedDict, ...]:
+        return self.kept, self.source.kept
 
     @torch.no_grad()
     def make(self, index: int) -> tuple[FlowBatch, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from occflow.flow.path import flow_matching_loss
 from occflow.flow.sending import sent
 from occflow.flow.times import logit_normal
 from occflow.models.body_scene import BodyScene, body_scene, join_scenes, mirrored_scene
+from occflow.models.flow_model import CPU
 from occflow.models.motion import (
     PER_INSTANT,
     UNBOUNDED_M_PER_S,
@@ -26,6 +27,7 @@ from occflow.occupancy.bodies import offsets_of
 from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.training.engine import step_generator, train
 from occflow.training.feeding import WindowFeed
+from occflow.training.fetching import Fetcher
 from occflow.training.forcing import true_motions
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.precision import in_full_precision
@@ -50,35 +52,57 @@ class BodyBatch:
         return BodyBatch(self.scene.to(device), sent(self.motion, device), sent(self.known, device))
 
 
-class BodyFeed(WindowFeed):
-    """Batches of bodies with their true motions; some windows mirrored, some perceived."""
+@dataclass(frozen=True)
+class BodyPreparation:
+    """The bodies of a training's windows, some of them perceived, with their true motions."""
 
-    def __init__(self, windows: WindowSource, keys: list[WindowKey], seed: int, perceived_share: float) -> None:
-        super().__init__(len(keys), seed, BYTES_A_BODY)
-        self.windows, self.keys, self.seed, self.perceived_share = windows, keys, seed, perceived_share
+    windows: WindowSource
+    keys: list[WindowKey]
+    seed: int
+    perceived_share: float
 
-    def make(self, index: int) -> tuple[BodyBatch, int]:
+    def __call__(self, index: int) -> BodyBatch:
+        """Those of a window, on the host."""
         rng, grid = np.random.default_rng((self.seed, index)), self.windows.store.grid
         window = self.windows.read(self.keys[index], "lidar" if rng.random() < self.perceived_share else None)
         bodies = shown_bodies(window.task, grid)
         scene = body_scene(window.history, bodies, grid)
         offsets = offsets_of(bodies, true_motions(window, bodies, grid))
         motion = torch.from_numpy(motion_of(bodies, offsets, window.task.seconds)).float()
-        return BodyBatch(scene, motion.nan_to_num(0.0), motion.isfinite()), len(bodies)
+        return BodyBatch(scene, motion.nan_to_num(0.0), motion.isfinite())
+
+
+class BodyFeed(WindowFeed):
+    """Batches of bodies with their true motions, on a device; some windows mirrored, some perceived."""
+
+    def __init__(self, windows: WindowSource, keys: list[WindowKey], seed: int, perceived_share: float,
+                 workers: int = 0, device: torch.device = CPU) -> None:
+        self.windows, self.device = windows, device
+        prepare = BodyPreparation(windows, keys, seed, perceived_share)
+        super().__init__(len(keys), seed, BYTES_A_BODY, Fetcher(prepare, workers, device), device)
+
+    def make(self, index: int) -> tuple[BodyBatch, int]:
+        batch = self.fetcher.get(index).to(self.device)
+        return batch, len(batch.scene)
+
+    def _looked_at(self, indices: Iterable[int]) -> Iterator[tuple[BodyBatch, int]]:
+        """Items, out of the order of the draws."""
+        self.follow(indices)
+        return map(self._made, indices)
 
     def has_bodies(self) -> bool:
         """Whether some window has a body."""
-        return any(self._made(index)[1] for index in range(self.count))
+        return any(bodies for _, bodies in self._looked_at(range(self.count)))
 
     def tells(self) -> bool:
         """Whether some window tells how a body truly moved."""
-        return any(bool(self._made(index)[0].known.any()) for index in range(self.count))
+        return any(bool(batch.known.any()) for batch, _ in self._looked_at(range(self.count)))
 
     def fastest(self) -> float:
         """The speed, m/s, that FASTER of the moving bodies surpass, in some LOOKED_AT windows; UNBOUNDED_M_PER_S where
         none moves."""
-        looked_at = range(0, self.count, -(-self.count // LOOKED_AT))
-        speeds = torch.cat([self._made(index)[0].scene.velocity.norm(dim=1) for index in looked_at])
+        looked_at = self._looked_at(range(0, self.count, -(-self.count // LOOKED_AT)))
+        speeds = torch.cat([batch.scene.velocity.norm(dim=1) for batch, _ in looked_at])
         moving = speeds[speeds > MOVING_M_PER_S]
         return float(moving.quantile(1 - FASTER)) if len(moving) else UNBOUNDED_M_PER_S
 
@@ -87,8 +111,8 @@ class BodyFeed(WindowFeed):
         items = self.draw(windows)
         scene = join_scenes([item.scene for item in items])
         motion, known = (torch.cat([getattr(item, name) for item in items]) for name in ("motion", "known"))
-        chosen = torch.rand(windows, generator=generator) < MIRRORED
-        signs = torch.tensor([1.0, -1.0, -1.0]).repeat(motion.shape[1] // PER_INSTANT)
+        chosen = (torch.rand(windows, generator=generator) < MIRRORED).to(self.device)
+        signs = torch.tensor([1.0, -1.0, -1.0], device=self.device).repeat(motion.shape[1] // PER_INSTANT)
         motion = torch.where(chosen[scene.sample][:, None], motion * signs, motion)
         return BodyBatch(mirrored_scene(scene, chosen, self.windows.history), motion, known)
 

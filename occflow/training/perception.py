@@ -16,10 +16,12 @@ from occflow.logs.protocol import UNLABELLED
 from occflow.models.lovasz import lovasz_jaccard
 from occflow.occupancy.sighting import Sighting, cell_grid
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.perception.network import PerceptionNetwork
+from occflow.perception.network import PerceptionInput, PerceptionNetwork
 from occflow.perception.perceive import Perceiver, as_input
 from occflow.training.engine import step_rng, train
+from occflow.training.fetching import StepFetcher
 from occflow.training.optimiser import OptimiserSettings
+from occflow.training.processes import rank
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
 
@@ -89,6 +91,36 @@ def _of_cells(sighting: Sighting, chosen: np.ndarray, cells: np.ndarray) -> Sigh
 
 
 @dataclass(frozen=True)
+class SightingBatch:
+    """Sightings as the network takes them, and their classes [B, X, Y, Z] uint8, as in PerceptionExample."""
+
+    shown: PerceptionInput
+    classes: Tensor
+
+    def to(self, device: torch.device) -> SightingBatch:
+        return SightingBatch(self.shown.to(device), self.classes.to(device))
+
+
+@dataclass(frozen=True)
+class SightingBatches:
+    """The batches of a training's steps, of `size` examples drawn from `keys`, in process number `process`."""
+
+    store: OccupancyStore
+    keys: list[tuple[str, int]]
+    size: int
+    seed: int
+    process: int
+
+    def __call__(self, step: int) -> SightingBatch:
+        """That of a step, on the host."""
+        rng, grid = step_rng(self.seed, step, self.process), self.store.grid
+        drawn = [varied(example(self.store, *self.keys[rng.integers(len(self.keys))]), grid, rng)
+                 for _ in range(self.size)]
+        return SightingBatch(as_input([one.sighting for one in drawn], grid),
+                             torch.from_numpy(np.stack([one.classes for one in drawn])))
+
+
+@dataclass(frozen=True)
 class PerceptionLoss:
     """Cross-entropies of existence over all voxels and of the class over the occupied ones, and the Lovász surrogate
     of the classes' mean Jaccard distance; scalars."""
@@ -123,14 +155,13 @@ def perception_loss(logits: Tensor, classes: Tensor) -> PerceptionLoss:
 def train_perception(network: PerceptionNetwork, store: OccupancyStore, values: Mapping, seed: int,
                      run: TrainingRun) -> PerceptionNetwork:
     """Fit the network to the training scenes' sightings; the moving average, with its threshold set, is returned."""
-    keys, grid = examples(store, values["split"]), store.grid
+    keys = examples(store, values["split"])
+    batches = StepFetcher(SightingBatches(store, keys, values["batch"], seed, rank()), values["steps"],
+                          run.feed_workers, network.device)
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
-        rng = step_rng(seed, step)
-        drawn = [varied(example(store, *keys[rng.integers(len(keys))]), grid, rng) for _ in range(values["batch"])]
-        logits = network(as_input([one.sighting for one in drawn], grid).to(network.device)).float()
-        classes = torch.from_numpy(np.stack([one.classes for one in drawn])).long().to(network.device)
-        loss = perception_loss(logits, classes)
+        batch = batches.get(step).to(network.device)
+        loss = perception_loss(network(batch.shown).float(), batch.classes.long())
         return loss.total(values["lovasz_weight"]), {name: part.detach() for name, part in vars(loss).items()}
 
     trained = train(run, "perception", network, OptimiserSettings.from_config(values), loss_of_step,

@@ -51,6 +51,7 @@ class TrainingRun:
         save_seconds: seconds between two states; None writes no state.
         precision: "fp32", "bf16" (autocast), or "auto": bf16 on CUDA devices that have it.
         tensorboard: mirror the figures of stats.jsonl to RUN_DIR/tensorboard.
+        feed_workers: processes that make batches ahead of their step; 0: steps make their own.
     """
 
     run_dir: Path
@@ -58,6 +59,7 @@ class TrainingRun:
     save_seconds: float | None = None
     precision: str = "fp32"
     tensorboard: bool = False
+    feed_workers: int = 0
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from occflow.flow.path import flow_matching_loss
 from occflow.flow.sending import sent
 from occflow.flow.times import logit_normal
-from occflow.models.flow_model import Bases, FlowModel, Observation
+from occflow.models.flow_model import FlowModel, Observation
 from occflow.models.networks import mean_loss
 from occflow.models.regression import TrueFuture, twin_loss
 from occflow.training.engine import step_generator, train
@@ -60,10 +61,13 @@ def train_flow(forecaster: FlowModel, observations: ObservationFeed, values: Map
 class TwinFeed(ObservationFeed):
     """The same windows, or parts of them, with their true voxels; one at a time."""
 
+    with_forced = False
+
     def make(self, index: int) -> tuple[tuple[Observation, TrueFuture], int]:
-        window, region, bases = self.window(index)
-        observation = self.forecaster.observe(window.task, region=region, bases=bases and Bases(bases.central))
-        return (observation, TrueFuture.of(self.forecaster, window.truth, region)), len(observation.layout.support)
+        prepared = self.fetcher.get(index)
+        observation = self.forecaster.observed(replace(prepared, truth=None))
+        truth = self.forecaster.sites_of(prepared.truth, prepared.grid, observation.layout.num_horizon)
+        return (observation, TrueFuture.of_sites(self.forecaster, *truth)), len(observation.layout.support)
 
 
 def train_regression(forecaster: FlowModel, feed: TwinFeed, values: Mapping, run: TrainingRun) -> FlowModel:

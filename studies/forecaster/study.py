@@ -25,7 +25,7 @@ from studies.forecaster.report import study_markdown
 from studies.ledger import Job, Ledger
 
 DECODER_NOISE = 0.3  # standard deviations
-IRRELEVANT = ("inspect", "shard", "replace", "save_seconds", "tensorboard")  # keys that change no result
+IRRELEVANT = ("inspect", "shard", "replace", "save_seconds", "tensorboard", "feed_workers")  # change no result
 
 
 def run_study(config: Mapping) -> str:

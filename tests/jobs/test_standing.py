@@ -73,7 +73,8 @@ def test_what_is_finished_is_left_as_it_is(config, trainings, tmp_path, capsys):
     for job, name in ((train_teacher, "teacher"), (train_regression, "regression"), (distill_teacher, "student")):
         path = job(config())
         content = path.read_bytes()
-        assert job(config({"train.save_seconds": 9, "train.tensorboard": True, "workers": 2})) == path
+        assert job(config({"train.save_seconds": 9, "train.tensorboard": True, "workers": 2,
+                            "train.feed_workers": 2})) == path
         assert path.read_bytes() == content and f"{path}: is there already" in capsys.readouterr().out
         assert trainings.pop() == name and not trainings
 

@@ -1,12 +1,14 @@
 """Perceiving: logits to a frame, and frames that are perceived once."""
 
 import dataclasses
+import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from small_forecaster import GRID
-from small_perception import small_perception
+from small_perception import SightedStreet, small_perception
 from small_sightings import random_sighting
 
 from occflow.errors import InputError
@@ -83,3 +85,12 @@ def test_a_sighting_of_another_grid_is_refused(sighting):
 def test_input_lidar_needs_what_perceives():
     with pytest.raises(InputError, match="input 'lidar' is what a network perceives; give one"):
         tasks.stored_frames(None, "scene", range(1), "lidar")
+
+
+def test_another_process_is_given_what_was_perceived_and_loads_another_network_for_the_rest():
+    sightings = [SightedStreet().sighting("street", index) for index in (0, 1)]
+    frames = PerceivedFrames(small_perception)
+    first = frames(sightings[0], GRID)
+    there = pickle.loads(pickle.dumps(frames.loading(partial(small_perception, seed=1))))
+    assert np.array_equal(there(sightings[0], GRID).flat, first.flat) and there.kept_bytes == first.num_bytes
+    assert not np.array_equal(there(sightings[1], GRID).flat, frames(sightings[1], GRID).flat)

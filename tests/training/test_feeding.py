@@ -8,13 +8,15 @@ import torch
 
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
+from occflow.models.flow_model import Preparation
 from occflow.occupancy.augmentation import mirrored
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (8, 8, 4), 1.0)
-FORECASTER = SimpleNamespace(settings=SimpleNamespace(grid=GRID), motion=None)  # all that a feed asks of it here
+FORECASTER = SimpleNamespace(preparation=Preparation(SimpleNamespace(grid=GRID), None),
+                             device=torch.device("cpu"))  # all that a feed asks of it here
 
 
 @pytest.fixture()
@@ -60,7 +62,8 @@ def test_a_share_of_the_windows_has_a_perceived_history(window):
     windows = feed(window, perceived_share=0.25)
     for index in range(40):
         windows.window(index)
-    assert 2 <= windows.windows.asked.count("lidar") <= 20 and windows.windows.asked.count(None) >= 20
+    asked = windows.fetcher.make.windows.asked
+    assert 2 <= asked.count("lidar") <= 20 and asked.count(None) >= 20
 
 
 def test_an_item_is_the_same_whenever_it_is_made(window):

@@ -23,9 +23,11 @@ from occflow.perception.network import OUTPUTS, PerceptionNetwork, PerceptionSet
 from occflow.perception.perceive import Perceiver, as_input
 from occflow.simulation.drive import simulate_log
 from occflow.training import perception as training
+from occflow.training.fetching import StepFetcher
 from occflow.training.perception import (
     THRESHOLDS,
     PerceptionExample,
+    SightingBatches,
     calibrate,
     example,
     examples,
@@ -195,6 +197,15 @@ def test_a_resumed_training_equals_an_uninterrupted_one(cut, tmp_path, updates):
     figures = [[{name: value for name, value in json.loads(line).items() if "second" not in name}
                 for line in (tmp_path / name / "stats.jsonl").read_text().splitlines()] for name in ("whole", "cut")]
     assert figures[0] == figures[1] and {"loss", "existence", "classes", "jaccard"} < set(figures[0][-1])
+
+
+def test_batches_are_the_same_whatever_the_number_of_workers():
+    batches = SightingBatches(SightedStreet(), [("street", index) for index in range(5)], 2, seed=3, process=1)
+    ahead = StepFetcher(batches, 12, 2, torch.device("cpu"))
+    for step in (*range(4), *range(9, 12)):  # the last ones as after a resume
+        one, other = batches(step), ahead.get(step)
+        assert torch.equal(one.classes, other.classes) and one.classes.dtype == torch.uint8
+        assert all(torch.equal(a, b) for a, b in zip(vars(one.shown).values(), vars(other.shown).values()))
 
 
 TOWN = {"train_scenes": 5, "val_scenes": 3, "duration_s": 5.0, "keyframe_hz": 2, "sweep_hz": 4, "beams": 16,

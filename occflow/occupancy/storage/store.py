@@ -102,6 +102,10 @@ class OccupancyStore:
         self._kept: OrderedDict[tuple[str, int, bool], OccupancyFrame] = OrderedDict()
         self._kept_bytes = 0
 
+    def __getstate__(self) -> dict:
+        """For another process, which opens the files itself."""
+        return {**vars(self), "_files": {}, "_kept": OrderedDict(), "_kept_bytes": 0}
+
     @classmethod
     def open(cls, path: str | Path) -> OccupancyStore:
         """A store that `build_store` finished.
