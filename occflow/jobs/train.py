@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +19,6 @@ from occflow.jobs.reconstruction import held_out_frames, reconstruction, reconst
 from occflow.jobs.sources import (
     configured_device,
     configured_feed_workers,
-    configured_perception,
     configured_windows,
     ensure_log,
     ensure_store,
@@ -32,7 +30,6 @@ from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_fo
 from occflow.models.flow_model import FlowModel, ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.occupancy.tasks import stored_frames
 from occflow.occupancy.windows import WindowSource
 from occflow.perception.network import PerceptionNetwork, PerceptionSettings
 from occflow.resources import pretrained_folder
@@ -44,7 +41,6 @@ from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
 from occflow.training.processes import join_processes, rank, rank_zero_first, wait_for_all
 from occflow.training.run import TrainingRun
 
-PERCEIVED_AHEAD_BYTES = 128 << 20  # every process that lays out windows is given them
 Feed = TypeVar("Feed", bound=ObservationFeed)
 
 
@@ -299,27 +295,7 @@ def configured_feed(kind: type[Feed], config: Mapping, values: Mapping, store: O
 def training_windows(config: Mapping, values: Mapping, store: OccupancyStore
                      ) -> tuple[WindowSource, torch.device, int]:
     """Windows to learn from as group `values` (train or distill) asks, the device of the networks, and the processes
-    that lay windows out. These perceive on the CPU what the device has not perceived before."""
+    that lay windows out; these perceive on that device."""
     device = training_device(config)
-    windows = replace(configured_windows(config, store), names_truth=True)
-    workers = configured_feed_workers(config, device)
-    if workers:
-        if device.type == "cuda":
-            perceive_ahead(windows, config["train"]["split"], values["perceived_share"] > 0)
-        on_cpu = partial(configured_perception, {**config, "device": "cpu"})
-        windows = replace(windows, perceive=windows.perceive.loading(on_cpu))
-    return windows, device, workers
-
-
-def perceive_ahead(windows: WindowSource, split: str | None, as_input: bool) -> None:
-    """Perceive the frames of a split as windows of it will show them, as many as fit into PERCEIVED_AHEAD_BYTES.
-
-    Args:
-        as_input: some windows have a perceived history, whatever the input of their source.
-    """
-    for scene, frames in windows.store.parts(split):
-        for number in frames:
-            for kind in {windows.input_kind, "occupancy", *(["lidar"] if as_input else [])}:
-                stored_frames(windows.store, scene, range(number, number + 1), kind, windows.perceive)
-            if windows.perceive.kept_bytes > PERCEIVED_AHEAD_BYTES:
-                return
+    windows = replace(configured_windows({**config, "device": str(device)}, store), names_truth=True)
+    return windows, device, configured_feed_workers(config, device)

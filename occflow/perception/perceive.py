@@ -80,17 +80,6 @@ class PerceivedFrames:
         self._kept: OrderedDict[bytes, OccupancyFrame] = OrderedDict()
         self._kept_bytes = 0
 
-    @property
-    def kept_bytes(self) -> int:
-        """What is kept takes in memory."""
-        return self._kept_bytes
-
-    def loading(self, load: Callable[[], PerceptionNetwork]) -> PerceivedFrames:
-        """The same with what was perceived until now, and another network for all else."""
-        other = PerceivedFrames(load)
-        other._kept, other._kept_bytes = self._kept.copy(), self._kept_bytes
-        return other
-
     def __getstate__(self) -> dict:
         """For another process, which loads the network itself."""
         return {**vars(self), "_perceiver": None}
