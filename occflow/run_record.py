@@ -42,7 +42,7 @@ def timed_step(run_dir: Path, step: str, earlier_s: float = 0.0) -> Iterator[Non
 def versions() -> dict[str, str | None]:
     """Versions of occflow and of what its figures depend on; null where unknown."""
     found: dict[str, str | None] = {"occflow": __version__, "python": platform.python_version()}
-    for package in ("torch", "spconv-cu120", "numpy", "embreex", "open3d", "nuscenes-devkit"):
+    for package in ("torch", "spconv-cu120", "spconv-cu126", "numpy", "embreex", "open3d", "nuscenes-devkit"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -113,6 +113,11 @@ def test_one_key_of_a_group_that_stands_for_another_leaves_the_others():
     assert config["distill"]["crop"] == {"voxels": 0, "a_window": 7} and config["train"]["crop"]["voxels"] == 48
 
 
+def test_the_full_size_trains_on_whole_windows():
+    config = compose_config(["experiment=nuscenes_occ3d"])
+    assert config["train"]["crop"]["voxels"] == config["distill"]["crop"]["voxels"] == 0
+
+
 def test_a_configuration_does_not_remember_the_one_before():
     compose_config(["seed=5", "train.mean.steps=7"])["train"]["mean"].clear()
     assert compose_config([])["seed"] == 0 and compose_config([])["train"]["mean"]["steps"] == 1500
