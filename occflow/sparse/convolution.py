@@ -1,8 +1,7 @@
 """The submanifold convolution, by spconv on CPUs and as one matrix product on GPUs, with both derivatives.
 
-The only file where spconv is imported: `spconv` (any build), or `spconv_triton`, which has the same interface and runs
-on GPUs only. Without either all runs by sparse.gathered. `ConvAlgo.Native` is the algorithm that runs on CPU and CUDA
-alike.
+The only file where spconv is imported, whichever build of it; without it all runs by sparse.gathered. `ConvAlgo.Native`
+is its algorithm that runs on CPUs.
 """
 
 from __future__ import annotations
@@ -27,12 +26,7 @@ with warnings.catch_warnings():  # spconv 2.3.6 uses torch.cuda.amp.custom_fwd, 
         from spconv.pytorch import ops
         SPCONV_ON = ("cpu",)  # types of devices where spconv computes; by one product GPUs are faster
     except ModuleNotFoundError:
-        SPCONV_ON = ()
-        try:
-            from spconv_triton.core import ConvAlgo
-            from spconv_triton.pytorch import ops
-        except ModuleNotFoundError:
-            ConvAlgo = ops = None
+        SPCONV_ON, ConvAlgo, ops = (), None, None
 
 KERNEL = [3, 3, 3]
 ONES, ZEROS = [1, 1, 1], [0, 0, 0]
