@@ -25,12 +25,15 @@ def voxels_of_boxes(frame: OccupancyFrame, grid: VoxelGrid, boxes: Sequence[Box]
 
     A voxel is of the first box that holds its centre, and flat ground of none: a box does not take its road along.
     """
-    centres = transform(frame.world_from_grid, grid.centres(grid.unflatten(frame.flat)))
-    free, found = np.isin(frame.labels, FLAT_CLASSES, invert=True), []
+    matter = np.flatnonzero(np.isin(frame.labels, FLAT_CLASSES, invert=True))
+    centres = transform(frame.world_from_grid, grid.centres(grid.unflatten(frame.flat[matter])))
+    along_x, free, found = np.ascontiguousarray(centres[:, 0]), np.ones(len(matter), dtype=bool), []
     for box in boxes:
-        inside = free & points_in_box(centres, box.world_from_box, box.size_lwh_m, margin_m)
-        free &= ~inside
-        found.append(np.flatnonzero(inside))
+        reach_m = np.linalg.norm(np.asarray(box.size_lwh_m) / 2 + margin_m)  # of its corners
+        near = np.flatnonzero(free & (np.abs(along_x - box.world_from_box[0, 3]) <= reach_m))
+        inside = near[points_in_box(centres[near], box.world_from_box, box.size_lwh_m, margin_m)]
+        free[inside] = False
+        found.append(matter[inside])
     return found
 
 
