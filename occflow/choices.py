@@ -27,7 +27,7 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "eval.teacher_samplers.solver": ("occflow.flow.solvers:METHODS",),
     "eval.window_rule": ("occflow.occupancy.window_index:RULES",),
     "log.kind": ("occflow.logs.open:NEEDED_KEYS", "occflow.occupancy.readers.ready_made:NEEDED_KEYS"),
-    "model.base": ("occflow.models.flow_model:BASES",),
+    "model.base": ("occflow.models.preparation:BASES",),
     "resample.decided": ("occflow.jobs.resample:DECIDED",),
     "stream.delivers": ("occflow.stream.settings:DELIVERS",),
     "stream.display": ("occflow.stream.settings:DISPLAYS",),

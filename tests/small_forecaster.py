@@ -7,9 +7,10 @@ import torch
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
 from occflow.models.autoencoder import AutoencoderSettings
-from occflow.models.flow_model import FlowModel, ModelSettings
+from occflow.models.flow_model import FlowModel
 from occflow.models.layout import SupportSettings
 from occflow.models.networks import TrunkSettings
+from occflow.models.preparation import ModelSettings
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 

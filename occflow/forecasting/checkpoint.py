@@ -20,7 +20,8 @@ from typing_extensions import NotRequired, TypedDict
 
 from occflow.atomic import write_json
 from occflow.errors import InputError
-from occflow.models.flow_model import FlowModel, ModelSettings
+from occflow.models.flow_model import FlowModel
+from occflow.models.preparation import ModelSettings
 from occflow.models.settings import settings_from_record, with_later_settings
 from occflow.models.student_networks import around
 from occflow.perception.network import PerceptionNetwork, PerceptionSettings

@@ -30,7 +30,8 @@ from occflow.forecasting.networks import (
     TeacherForecaster,
     TwinForecaster,
 )
-from occflow.models.flow_model import FlowModel, ModelSettings
+from occflow.models.flow_model import FlowModel
+from occflow.models.preparation import ModelSettings
 from occflow.occupancy.frame import FrameInGrid
 from occflow.occupancy.tasks import Task
 from occflow.occupancy.windows import INTERVAL_TOLERANCE

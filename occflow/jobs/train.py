@@ -27,7 +27,8 @@ from occflow.jobs.sources import (
     prepare_torch,
 )
 from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_former_students, trained_already
-from occflow.models.flow_model import FlowModel, ModelSettings
+from occflow.models.flow_model import FlowModel
+from occflow.models.preparation import ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.windows import WindowSource

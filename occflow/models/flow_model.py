@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,65 +11,29 @@ from torch import Tensor
 
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
-from occflow.models.autoencoder import UNKNOWN, Autoencoder, AutoencoderSettings, at_sites
-from occflow.models.body_scene import body_scene
+from occflow.models.autoencoder import UNKNOWN, Autoencoder, at_sites
 from occflow.models.layout import (
     Layout,
-    SupportSettings,
-    build_layout,
     cell_of_voxel,
     cells_that_differ,
     join_layouts,
     joined_sites,
     move_layout,
 )
-from occflow.models.motion import BodyMotions, MotionCondition, MotionModel, MotionSettings, shown_bodies
-from occflow.models.networks import ConditionalFlow, MeanForecast, MeanNetwork, TrunkSettings, VelocityNetwork
-from occflow.occupancy.bodies import world_motions
+from occflow.models.motion import BodyMotions, MotionCondition, MotionModel
+from occflow.models.networks import ConditionalFlow, MeanForecast, MeanNetwork, VelocityNetwork
+from occflow.models.preparation import CPU, Bases, ModelSettings, Preparation, Prepared, Voxels
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.motion import BodiesApart, advanced_bodies
+from occflow.occupancy.motion import BodiesApart
 from occflow.occupancy.tasks import Target, Task
-from occflow.occupancy.warp import touched_voxels
 from occflow.sparse.sites import Sites, sites_from_keys
 
 Encoding = tuple[Sites, Tensor]  # coarse sites of frames (block = frame) and their latents [M, C]
 
-CPU = torch.device("cpu")
-BASES = ("bodies", "tracked", "persistence", "empty")  # what the mean starts from: bodies moved as the motion networks
-# foresee, or as they were tracked, a static world, nothing
 EXISTS, EMPTY = 1.0, -1.0  # values of the state's existence channel; the latent of an empty site is zero
 STAYS, CHANGES = 1.0, -1.0  # values of its last channel, where it has one
 SAME = 1e-3  # two codes that differ by less are of the same patch
 ABOUT = 0.5  # standard deviation, in those of the latents, about a base that is not the one which the mean started from
-
-
-@dataclass(frozen=True)
-class Voxels:
-    """Occupied voxels of F frames: sorted keys [V] int64 (frame * voxels of the grid + place), labels [V] int64."""
-
-    keys: Tensor
-    labels: Tensor
-
-    @classmethod
-    def of(cls, frames: tuple[OccupancyFrame, ...], num_voxels: int, device: torch.device) -> Voxels:
-        keys = np.concatenate([frame.flat + i * num_voxels for i, frame in enumerate(frames)])
-        labels = np.concatenate([frame.labels for frame in frames]).astype(np.int64)
-        return cls(torch.from_numpy(keys).to(device), torch.from_numpy(labels).to(device))
-
-    def to(self, device: torch.device) -> Voxels:
-        return Voxels(self.keys.to(device), self.labels.to(device))
-
-    def volume(self, size: int) -> Tensor:
-        """Labels [size] uint8 at the keys 0, 1, ...; FREE where nothing is."""
-        volume = torch.full((size,), FREE, dtype=torch.uint8, device=self.keys.device)
-        return volume.index_copy_(0, self.keys, self.labels.to(torch.uint8))
-
-    def frames(self, targets: tuple[Target, ...], num_voxels: int) -> tuple[OccupancyFrame, ...]:
-        """As frames at the targets, whose voxels are numbered one frame after the other."""
-        keys, labels = self.keys.cpu().numpy(), self.labels.cpu().numpy().astype(np.uint8)
-        bounds = np.searchsorted(keys, np.arange(len(targets) + 1) * num_voxels)
-        return tuple(OccupancyFrame(keys[a:b] - i * num_voxels, labels[a:b], target.world_from_grid, target.stamp_s)
-                     for i, (target, a, b) in enumerate(zip(targets, bounds[:-1], bounds[1:])))
 
 
 def corrected(decoded: Voxels, decoded_base: Voxels, base: Voxels) -> Voxels:
@@ -85,29 +48,6 @@ def corrected(decoded: Voxels, decoded_base: Voxels, base: Voxels) -> Voxels:
     labels = torch.where((found == coded) & (true != UNLABELLED), true, found)
     keys = (labels != FREE).nonzero()[:, 0]
     return Voxels(keys, labels[keys].long())
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """All that shapes the networks; stored beside the weights and compared when they are loaded."""
-
-    grid: VoxelGrid
-    num_history: int
-    num_horizon: int
-    frame_interval_s: float
-    autoencoder: AutoencoderSettings
-    support: SupportSettings
-    history_channels: int
-    mean_trunk: TrunkSettings
-    velocity_trunk: TrunkSettings
-    base: str = "tracked"  # one of BASES
-    keep_within: float = 0.0  # see Condition
-    stays: bool = False  # whether the state tells by a channel of its own that a site is exactly its base
-    motion: MotionSettings = MotionSettings()  # of the networks behind base "bodies"
-
-    @property
-    def state_channels(self) -> int:
-        return self.autoencoder.latent_channels + 1 + self.stays
 
 
 @dataclass(frozen=True)
@@ -135,96 +75,6 @@ class Observation:
     forced_target: Tensor | None = None
     motions: BodyMotions | None = None
     apart: BodiesApart | None = None
-
-
-@dataclass(frozen=True)
-class Bases:
-    """What a training makes of a window's present itself: F frames each at the targets.
-
-    Args:
-        central: what the mean starts from.
-        forced, truth: what the flow learns about, and the future that it learns then; None: about `central`.
-    """
-
-    central: Frames
-    forced: Frames | None = None
-    truth: Frames | None = None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A window laid out, whose frames are still to be encoded: all that needs no large network.
-
-    Args:
-        grid: of the frames.
-        history, base, truth, forced, forced_truth: voxels to encode, of the P observed and of F frames; None where
-            there is nothing to encode. See Observation, as for `moved`, `motions` and `apart`.
-    """
-
-    grid: VoxelGrid
-    layout: Layout
-    history: Voxels | None
-    base: Voxels
-    truth: Voxels | None
-    forced: Voxels | None
-    forced_truth: Voxels | None
-    moved: Frames
-    motions: BodyMotions | None = None
-    apart: BodiesApart | None = None
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What prepares windows: the forecaster's settings, and its networks of motions (None: it has none)."""
-
-    settings: ModelSettings
-    motion: MotionModel | None
-
-    def on_host(self) -> Preparation:
-        """The same with a copy of the networks on the CPU."""
-        return replace(self, motion=self.motion and copy.deepcopy(self.motion).cpu())
-
-    @torch.no_grad()
-    def prepare(self, task: Task, truth: Frames | None = None, with_history: bool = True,
-                region: VoxelGrid | None = None, bases: Bases | None = None) -> Prepared:
-        """Lay out a task; see `FlowModel.observe`. All but `motions` is on the host.
-
-        Args:
-            with_history: whether the history is to be encoded.
-        """
-        settings, grid = self.settings, region or self.settings.grid
-        touched = tuple(touched_voxels(task.present, grid, pose) for pose in task.poses)
-        motions = self.motions(task, grid) if bases is None and self.motion is not None else None
-        bases = bases or Bases(self._base(task, grid, motions, touched))
-        moved = bases.central
-        proposed = [np.concatenate([voxels, *(frames[index].flat for frames in (moved, bases.forced) if frames)])
-                    for index, voxels in enumerate(touched)]
-        layout = build_layout(task.history, task.poses, task.seconds, proposed, grid, settings.autoencoder.total_stride,
-                              settings.support, settings.grid)
-        if settings.base == "empty":
-            moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
-        apart = motions and BodiesApart(task.present, grid, motions.slots, task.poses,
-                                        [target.stamp_s for target in task.targets], touched)
-        voxels = [None if frames is None else Voxels.of(frames, grid.num_voxels, CPU)
-                  for frames in (task.history if with_history else None, moved, truth, bases.forced, bases.truth)]
-        return Prepared(grid, layout, *voxels, moved, motions, apart)
-
-    @torch.no_grad()
-    def motions(self, task: Task, grid: VoxelGrid | None = None) -> BodyMotions:
-        """The bodies of a task's present, and the central forecast of how they move."""
-        grid = grid or self.settings.grid
-        bodies = shown_bodies(task, grid)
-        scene = body_scene(task.history, bodies, grid).to(self.motion.device)
-        return BodyMotions(bodies, task.seconds, self.motion.condition(scene))
-
-    def _base(self, task: Task, grid: VoxelGrid, motions: BodyMotions | None, touched: Sequence[np.ndarray]) -> Frames:
-        """The present at a task's targets, its bodies moved as `settings.base` says."""
-        if motions is not None:
-            central = motions.world_motions(motions.condition.forecast.mean)
-            return moved_as(task, grid, motions.slots, central, touched)
-        bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
-        followed = world_motions(bodies, task.seconds).swapaxes(0, 1)
-        return moved_as(task, grid, [body.slots for body in bodies], followed, touched)
 
 
 def restated(state: Tensor, base: Tensor) -> Tensor:
@@ -457,12 +307,3 @@ def join_observations(observations: list[Observation]) -> Observation:
                        joined("base"), joined("target"),
                        tuple(frame for observation in observations for frame in observation.moved), joined("forced"),
                        joined("forced_target"))
-
-
-def moved_as(task: Task, grid: VoxelGrid, slots: list[np.ndarray], motions: np.ndarray,
-             touched: Sequence[np.ndarray] | None = None) -> Frames:
-    """The present of a task at its targets, bodies, given by their `slots` in it, moved by motions [N, F, 4, 4] in the
-    world."""
-    return tuple(advanced_bodies(task.present, grid, slots, motions[:, index], target.world_from_grid, target.stamp_s,
-                                 None if touched is None else touched[index])
-                 for index, target in enumerate(task.targets))

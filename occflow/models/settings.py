@@ -8,8 +8,8 @@ from dataclasses import asdict
 from itertools import chain
 
 from occflow.errors import InputError
-from occflow.models.flow_model import BASES, ModelSettings
 from occflow.models.motion import MotionSettings
+from occflow.models.preparation import BASES, ModelSettings
 from occflow.records import bounded, conform, one_line
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 1e-3, 60.0  # between frames: faster than any sensor, slower than any traffic

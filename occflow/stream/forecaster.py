@@ -15,7 +15,8 @@ from occflow.eval.protocols import HORIZONS_S
 from occflow.forecasting.forecast import CENTRAL
 from occflow.forecasting.rules import PERSISTENCE, persisted
 from occflow.logs.protocol import SAME_STAMP_S
-from occflow.models.flow_model import EMPTY, Condition, Encoding, FlowModel, ModelSettings, Observation
+from occflow.models.flow_model import EMPTY, Condition, Encoding, FlowModel, Observation
+from occflow.models.preparation import ModelSettings
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.tasks import EXTRAPOLATED, Target, Task

@@ -13,19 +13,10 @@ import torch
 
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
-from occflow.models.flow_model import (
-    CPU,
-    Bases,
-    Condition,
-    FlowModel,
-    Observation,
-    Preparation,
-    Prepared,
-    join_observations,
-    moved_as,
-)
+from occflow.models.flow_model import Condition, FlowModel, Observation, join_observations
 from occflow.models.layout import join_layouts
 from occflow.models.networks import MeanForecast
+from occflow.models.preparation import CPU, Bases, Preparation, Prepared, moved_as
 from occflow.models.settings import crop_step
 from occflow.occupancy.augmentation import cropped, mirrored, part_of, random_corner, voxels_in
 from occflow.occupancy.frame import Frames

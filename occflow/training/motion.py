@@ -13,7 +13,6 @@ from occflow.flow.path import flow_matching_loss
 from occflow.flow.sending import sent
 from occflow.flow.times import logit_normal
 from occflow.models.body_scene import BodyScene, body_scene, join_scenes, mirrored_scene
-from occflow.models.flow_model import CPU
 from occflow.models.motion import (
     PER_INSTANT,
     UNBOUNDED_M_PER_S,
@@ -23,6 +22,7 @@ from occflow.models.motion import (
     motion_of,
     shown_bodies,
 )
+from occflow.models.preparation import CPU
 from occflow.occupancy.bodies import offsets_of
 from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.training.engine import step_generator, train

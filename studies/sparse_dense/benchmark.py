@@ -13,7 +13,7 @@ from occflow.atomic import atomic_file, write_json
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.jobs.sources import configured_device, prepare_torch
-from occflow.models.flow_model import ModelSettings
+from occflow.models.preparation import ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.windows import Window, WindowSource, window_keys

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from occflow.flow.path import flow_matching_loss
 from occflow.models.autoencoder import Autoencoder
-from occflow.models.flow_model import FlowModel, ModelSettings, Observation, Voxels
+from occflow.models.flow_model import FlowModel, Observation
 from occflow.models.layout import Layout
 from occflow.models.networks import MeanForecast, mean_loss
+from occflow.models.preparation import ModelSettings, Voxels
 from occflow.occupancy.windows import Window
 from occflow.sparse.sites import Sites, lookup, pool_shape
 from occflow.training.optimiser import OptimiserSettings, Trainer

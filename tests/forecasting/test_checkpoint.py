@@ -19,7 +19,8 @@ from occflow.forecasting.checkpoint import (
     save_checkpoint,
     settings_record,
 )
-from occflow.models.flow_model import FlowModel, ModelSettings
+from occflow.models.flow_model import FlowModel
+from occflow.models.preparation import ModelSettings
 from occflow.models.settings import settings_from_record
 from occflow.weights_file import read_weights, write_weights
 

@@ -9,9 +9,10 @@ import torch
 from occflow.flow.solvers import sample_flow
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import at_sites
-from occflow.models.flow_model import EMPTY, FlowModel, Voxels, corrected, join_observations
+from occflow.models.flow_model import EMPTY, FlowModel, corrected, join_observations
 from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.networks import MeanForecast, mean_loss
+from occflow.models.preparation import Voxels
 from occflow.models.regression import TrueFuture, twin_loss
 from occflow.occupancy.augmentation import cropped, part_of
 from occflow.occupancy.frame import OccupancyFrame

@@ -13,9 +13,10 @@ from occflow.forecasting.networks import (
     TaskEncoder,
     TeacherForecaster,
 )
-from occflow.models.flow_model import ABOUT, CHANGES, SAME, STAYS, Condition, FlowModel, moved_as, restated
+from occflow.models.flow_model import ABOUT, CHANGES, SAME, STAYS, Condition, FlowModel, restated
 from occflow.models.motion import MIN_SCALE_M
 from occflow.models.networks import MeanForecast
+from occflow.models.preparation import moved_as
 from occflow.occupancy.frame import Frames
 from occflow.stream.forecaster import StreamNetwork
 from occflow.stream.latency import LatencyRecord

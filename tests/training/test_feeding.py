@@ -8,7 +8,7 @@ import torch
 
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
-from occflow.models.flow_model import Preparation
+from occflow.models.preparation import Preparation
 from occflow.occupancy.augmentation import mirrored
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey

@@ -37,8 +37,8 @@ from occflow.models.body_scene import (
     BodyScene,
     attribute_names,
 )
-from occflow.models.flow_model import moved_as
 from occflow.models.motion import LEVER_M, UNBOUNDED_M_PER_S, MotionModel, shown_bodies
+from occflow.models.preparation import moved_as
 from occflow.occupancy.augmentation import MIRROR
 from occflow.occupancy.bodies import arcs, offsets_of
 from occflow.occupancy.true_motion import voxels_of_boxes
