@@ -10,6 +10,7 @@ HEAD = ["| forecast | IoU 1/2/3 s | mIoU 1/2/3 s | movable IoU 1/2/3 s | energy 
         "|---|---|---|---|---|---|"]
 LEAST_SPREAD = 1e-6  # of shares: below it the same figure has been added in another order
 SCORES = ("iou", "miou", "movable_iou")
+LEARNT = ("student-", "teacher-10")  # rows that the ablations' table has
 
 
 def study_markdown(found: Mapping) -> str:
@@ -26,8 +27,13 @@ def study_markdown(found: Mapping) -> str:
                   "| | IoU | mIoU | movable IoU | latent numbers a frame |", "|---|---|---|---|---|"]
         lines += [f"| {name} | " + " | ".join(f"{100 * one[score]:.1f}" for score in SCORES)
                   + f" | {one['latent_numbers_a_frame']:.0f} |" for name, one in parts["reconstruction"].items()]
-    for part, title in (("inputs", "Both inputs, one set of weights"), ("ablations", "Ablations"),
-                        ("samplers", "Samplers")):
+    if "ablations" in parts:
+        whole = next(iter(parts.get("seeds", {}).values()), None)  # the first seed
+        tables = {**({"everything": whole} if whole else {}), **parts["ablations"]}
+        lines += ["", "## Ablations", "", "One seed, one budget.", "", *HEAD]
+        lines += [row_line({**row, "name": f"{name}: {row['name']}"}) for name, one in tables.items()
+                  for row in one["rows"] if row["name"].startswith(LEARNT)]
+    for part, title in (("inputs", "Both inputs, one set of weights"), ("samplers", "Samplers")):
         for name, one in parts.get(part, {}).items():
             lines += ["", f"## {title}: {name}", "", *HEAD, *(row_line(row) for row in one["rows"])]
     for name, recording in parts.get("recordings", {}).items():

@@ -99,10 +99,11 @@ def summary(report: Mapping) -> dict:
 
 
 def seeds(config: Mapping) -> dict[str, Job]:
-    """Teacher and regression twin of every seed against the baselines."""
+    """Teacher and student of every seed against the baselines; the first one's regression twin, too."""
     def job(seed: int) -> dict:
         own = in_folder(config, f"seed{seed}", seed=seed)
-        return scored(own, [train_teacher(own), train_regression(own)])
+        twin = [train_regression(own)] if seed == config["study"]["seeds"][0] else []
+        return scored(own, [train_teacher(own), distill_mfd(own), *twin])
 
     return {str(seed): lambda seed=seed: job(seed) for seed in config["study"]["seeds"]}
 
