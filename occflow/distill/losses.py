@@ -64,11 +64,11 @@ def surrogate(samples: Tensor, batch: Batch, generator: torch.Generator,
     (u_Q - u_P) (1 - t). `times` draws r and t [B]."""
     total = samples.new_zeros(())
     for _ in range(draws):
-        drawn = times()
-        t = sent(drawn[1], samples.device)
+        r, host_t = times()
+        t = sent(host_t, samples.device)
         x_t = noised(samples, batch.noise(generator), t, batch.sample).x_t
         with torch.no_grad():
-            teacher, auxiliary = velocities(x_t.detach(), *drawn)
+            teacher, auxiliary = velocities(x_t.detach(), r, host_t)
             direction = weighted(teacher, auxiliary, x_t, samples, t, batch, normalise)
         total = total + (direction * x_t).mean()
     return total / draws

@@ -38,8 +38,8 @@ class VariationalScoreDistillation(WithAuxiliary):
             t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME)
             return t, t
 
-        def velocities(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        def velocities(x_t: Tensor, _: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+            t = sent(t, x_t.device)
             return networks.teacher(x_t, t), networks.auxiliary(x_t, t)
 
-        return surrogate(samples, batch, generator, times,
-                         lambda x_t, r, t: velocities(x_t, sent(t, x_t.device)), self.normalise, self.draws)
+        return surrogate(samples, batch, generator, times, velocities, self.normalise, self.draws)

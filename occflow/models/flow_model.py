@@ -227,10 +227,6 @@ class FlowModel(ConditionalFlow):
         return Observation(layout, history_latents, base, target, prepared.moved, forced, forced_target,
                            prepared.motions, prepared.apart)
 
-    def motions(self, task: Task, grid: VoxelGrid | None = None) -> BodyMotions:
-        """As `Preparation.motions`."""
-        return self.preparation.motions(task, grid)
-
     def drawn(self, observation: Observation, condition: Condition, draw: Callable[[Tensor, MotionCondition], Tensor],
               generator: torch.Generator) -> tuple[Observation, Condition]:
         """An observed window and its condition for one sample of how its bodies move; itself where it has none.

@@ -80,7 +80,7 @@ def test_how_bodies_truly_moved_is_read_off_their_boxes():
 def test_forced_motions_are_the_true_ones_and_the_central_ones_of_the_rest():
     model, window = disturbed(forecaster(), 0.05), street(annotated=(STANDING, TURNING, LEAVING))
     with torch.no_grad():
-        motions = model.motions(window.task)
+        motions = model.preparation.motions(window.task)
     central = motions.world_motions(motions.condition.forecast.mean)
     forced = forced_motions(window, motions, GRID)
     for one, found, foreseen in zip(motions.bodies, forced, central):
@@ -285,7 +285,7 @@ def test_the_voxels_flow_learns_about_bodies_moved_as_they_truly_moved(true, cro
 def test_bodies_keep_their_voxels_in_what_is_learnt():
     """Where a box holds a body that was seen whole the moved body is, all else is as it was."""
     model, window = forecaster(), street(annotated=(STANDING, TURNING))
-    motions = model.motions(window.task)
+    motions = model.preparation.motions(window.task)
     forced = forced_motions(window, motions, GRID)
     learnt = rigid_truth(window, motions.bodies, forced, GRID)
     bodies = moved_as(window.task, GRID, [one.slots for one in motions.bodies], forced)
