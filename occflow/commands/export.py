@@ -1,7 +1,7 @@
 """Write a run or a scene of a store for other programs: occflow export RUN_OR_STORE [KEY=VALUE ...]
 
-view.formats names them: mcap (Foxglove; pip install 'occflow[export]'), rrd (Rerun; 'occflow[rerun]'), ply (a mesh of
-every source at view.ply_s). Files are called after the scene and its origin (SCENE.forecast.mcap of a run,
+view.formats names them: html (one page for any browser), mcap (Foxglove; pip install 'occflow[export]'), rrd (Rerun;
+'occflow[rerun]'), ply (a mesh of every source at view.ply_s). Files are called after the scene and its origin (SCENE.forecast.mcap of a run,
 SCENE.occupancy.mcap of a store) and go beside the run, or to view.folder.
 """
 
@@ -16,5 +16,5 @@ def main(config: dict) -> None:
     from occflow.viewing.source import open_source
 
     source = open_source(config["view"], config["run_dir"])
-    for path in export_film(source.film(), source.folder, config["view"]):
+    for path in export_film(source.film(), source.folder, config["view"], source.page_windows):
         print(f"wrote {path}", flush=True)

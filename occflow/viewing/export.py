@@ -1,8 +1,8 @@
-"""From a film to files of other programs: MCAP (Foxglove), .rrd (Rerun), PLY (anything)."""
+"""From a film to files of other programs: MCAP (Foxglove), .rrd (Rerun), PLY (anything), HTML (a browser)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.film import CAUSAL, HISTORY, OCCUPANCY, Film, film_path, plain_names
 from occflow.viewing.meshes import Mesh
+from occflow.viewing.page import PageWindow, window_of_film, write_page
 from occflow.viewing.palette import CLASS_COLOURS
 from occflow.viewing.panels import view_value
 from occflow.viewing.scene import class_colours, class_mesh
 
-FORMATS = ("mcap", "rrd", "ply")
+FORMATS = ("mcap", "rrd", "ply", "html")
 PLY_HEADER = """ply
 format binary_little_endian 1.0
 comment occflow; metres, x forward, y left, z up
@@ -45,11 +46,15 @@ OPAQUE, BOX_ALPHA, BOX_LIFETIME_NS = 255, 0.25, 500_000_000
 FREE_LABEL = 255
 
 
-def export_film(film: Film, folder: Path, view: Mapping) -> Iterator[Path]:
+def export_film(film: Film, folder: Path, view: Mapping,
+                windows: Callable[[], Sequence[PageWindow]] | None = None) -> Iterator[Path]:
     """Write a film in the formats of view.formats to `folder`, yielding each path when it is there.
 
     Files are named after the scene and after what it was read from, a run (SCENE.forecast.mcap) or a store
     (SCENE.occupancy.mcap). PLY is one file for each source, of the instant nearest to view.ply_s.
+
+    Args:
+        windows: what an HTML page shows; None: the film alone.
 
     Raises:
         InputError: an unknown format, a missing package, or a scene whose name cannot be that of a file.
@@ -64,6 +69,9 @@ def export_film(film: Film, folder: Path, view: Mapping) -> Iterator[Path]:
             path = film_path(folder, film, suffix)
             write(path, film)
             yield path
+    if "html" in formats:
+        yield write_page(film_path(folder, film, "html"), film.grid, film.scene,
+                         windows() if windows else [window_of_film(film, film.scene)])
     if "ply" in formats:
         yield from _write_frames(film, Path(folder), float(view_value(view, "ply_s", "1.0")))
 

@@ -12,6 +12,7 @@ from occflow.occupancy.storage.forecast_file import ForecastRecord, load_forecas
 from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.film import Film, film_of_record, film_of_store, film_path
+from occflow.viewing.page import PageWindow, window_of_film, write_page
 from occflow.viewing.pictures import render_animation, render_film, render_sheet
 
 FORECAST_FILE = "forecast.npz"
@@ -49,6 +50,22 @@ class Source:
             raise InputError(f"{self.store.path}: no scene '{self.scene}' for view.scene; it has {', '.join(scenes)}")
         start = scenes.index(self.scene) if self.scene is not None else 0
         return film_of_store(self.store, scenes[(start + number) % len(scenes)] if scenes else None)
+
+    def page_windows(self) -> list[PageWindow]:
+        """What a page shows: of a store the film; of a run all forecasts, the wanted ones first, of its record and of
+        those in folders below it (of other inputs: RUN/lidar)."""
+        if self.record is None:
+            film = self.film()
+            return [window_of_film(film, film.scene)]
+        below = sorted(self.file.parent.glob(f"*/{self.file.name}")) if self.file.name == FORECAST_FILE else []
+        records = {self.file.parent.name: self.record, **{path.parent.name: load_forecasts(path) for path in below}}
+        return [window_of_film(film_of_record(record, (*_names(self.wanted), *record.forecasts)),
+                               record.scene if len(records) == 1 else f"{record.scene}, {name}")
+                for name, record in records.items() if record.grid == self.record.grid]
+
+
+def _names(wanted: Iterable[str] | str) -> Iterable[str]:
+    return [wanted] if isinstance(wanted, str) else wanted
 
 
 def open_source(view: Mapping, run_dir: str) -> Source:
