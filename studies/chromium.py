@@ -64,8 +64,14 @@ class Page:
                                                             "value": "dark" if dark else "light"}])
 
     def open(self, path: Path) -> None:
-        """Open a file, and wait until the page says that it is ready."""
-        self.call("Page.navigate", url=Path(path).resolve().as_uri())
+        """Open a file, and wait until the page says that it is ready.
+
+        Raises:
+            ChromiumError: no such file, or it does not get ready.
+        """
+        refused = self.call("Page.navigate", url=Path(path).resolve().as_uri()).get("errorText")
+        if refused:
+            raise ChromiumError(f"{path}: {refused}")
         until_s = time.monotonic() + PATIENCE_S
         while not self.ask("document.readyState === 'complete' && location.href !== 'about:blank'"):
             if time.monotonic() > until_s:

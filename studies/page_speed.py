@@ -61,13 +61,14 @@ def page_speed(voxels: int) -> str:
                 page.size(*WINDOW_PX)
                 page.open(path)
                 triangles = page.ask("occflow.drawing().finish(); occflow.drawing().renderer.info.render.triangles")
-                rows = {"the camera turns": page.ask(TURN % PICTURES), "a step to another instant": page.ask(STEP % INSTANTS)}
+                rows = {"the camera turns": page.ask(TURN % PICTURES),
+                        "a step to another instant": page.ask(STEP % INSTANTS)}
                 version = page.call("Browser.getVersion")["product"]
         except ChromiumError as error:
             raise InputError(str(error)) from None
         size_kb = path.stat().st_size / 1000
-    lines = [f"{voxels} voxels, {triangles} triangles, {WINDOW_PX[0]} x {WINDOW_PX[1]} px, {version}, software renderer; "
-             f"{INSTANTS} instants in {size_kb:.0f} kB; medians", "", "| what | ms | a second |", "|---|---|---|"]
+    lines = [f"{voxels} voxels, {triangles} triangles, {WINDOW_PX[0]} x {WINDOW_PX[1]} px, {version}, software "
+             f"renderer; {INSTANTS} instants in {size_kb:.0f} kB; medians", "", "| what | ms | a second |", "|---|---|---|"]
     for name, values in rows.items():
         lines.append(f"| {name} | {np.median(values):.0f} | {1000 / np.median(values):.1f} |")
     return "\n".join(lines)

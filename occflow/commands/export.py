@@ -1,8 +1,8 @@
 """Write a run or a scene of a store for other programs: occflow export RUN_OR_STORE [KEY=VALUE ...]
 
 view.formats names them: html (one page for any browser), mcap (Foxglove; pip install 'occflow[export]'), rrd (Rerun;
-'occflow[rerun]'), ply (a mesh of every source at view.ply_s). Files are called after the scene and its origin (SCENE.forecast.mcap of a run,
-SCENE.occupancy.mcap of a store) and go beside the run, or to view.folder.
+'occflow[rerun]'), ply (a mesh of every source at view.ply_s). Files are called after the scene and its origin
+(SCENE.forecast.mcap of a run, SCENE.occupancy.mcap of a store) and go beside the run, or to view.folder.
 """
 
 from __future__ import annotations

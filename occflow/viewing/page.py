@@ -1,5 +1,5 @@
-"""One HTML file that shows a run, a stream or a scene of a store in a browser, without a server or a network: the voxels
-packed (occflow.viewing.page_voxels), a program that draws them (browser/), and three.js, all inside.
+"""One HTML file that shows a run, a stream or a scene of a store in a browser, without a server or a network: the
+voxels packed (occflow.viewing.page_voxels), a program that draws them (browser/), and three.js, all inside.
 
 Nothing of what a run calls its scenes and forecasts becomes markup or program: the page's description is JSON without
 any "<", it is shown as text alone, and a policy in the page lets run no other script than those it was written with.

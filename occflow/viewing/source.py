@@ -53,15 +53,17 @@ class Source:
 
     def page_windows(self) -> list[PageWindow]:
         """What a page shows: of a store the film; of a run all forecasts, the wanted ones first, of its record and of
-        those in folders below it (of other inputs: RUN/lidar)."""
+        those in folders below it (of other inputs: RUN/lidar), where they have the same grid."""
         if self.record is None:
             film = self.film()
             return [window_of_film(film, film.scene)]
         below = sorted(self.file.parent.glob(f"*/{self.file.name}")) if self.file.name == FORECAST_FILE else []
-        records = {self.file.parent.name: self.record, **{path.parent.name: load_forecasts(path) for path in below}}
+        others = {path.parent.name: load_forecasts(path) for path in below}
+        records = {self.file.resolve().parent.name: self.record,
+                   **{name: record for name, record in others.items() if record.grid == self.record.grid}}
         return [window_of_film(film_of_record(record, (*_names(self.wanted), *record.forecasts)),
                                record.scene if len(records) == 1 else f"{record.scene}, {name}")
-                for name, record in records.items() if record.grid == self.record.grid]
+                for name, record in records.items()]
 
 
 def _names(wanted: Iterable[str] | str) -> Iterable[str]:
@@ -85,12 +87,22 @@ def open_source(view: Mapping, run_dir: str) -> Source:
     return Source(Path(chosen or file.parent), load_forecasts(file), None, file, view.get("forecasts") or ())
 
 
+def record_page(forecast_file: Path, folder: Path, view: Mapping) -> Path:
+    """Write forecast.html to `folder`, a page for the browser; needs no Open3D."""
+    return _page_of(open_source({**view, "source": forecast_file}, str(folder)), folder)
+
+
+def _page_of(source: Source, folder: Path) -> Path:
+    return write_page(Path(folder) / "forecast.html", source.record.grid, source.record.scene, source.page_windows())
+
+
 def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Path]:
-    """Write forecast.png (a sheet) and forecast.gif to `folder`, yielding each path when it is there."""
-    record = load_forecasts(forecast_file)
+    """Write forecast.html, forecast.png (a sheet) and forecast.gif to `folder`, yielding each path when it is there."""
+    source = open_source({**view, "source": forecast_file}, str(folder))
+    yield _page_of(source, folder)
     for render, name in ((render_sheet, "forecast.png"), (render_animation, "forecast.gif")):
         path = Path(folder) / name
-        render(record, view, path)
+        render(source.record, view, path)
         yield path
 
 

@@ -155,8 +155,9 @@ async function captions(contents) {
 // What the kinds of difference are called: of the truth and a forecast, or of any two sources.
 function differences() {
   const [first, second] = [sourceOf(0), sourceOf(1)];
-  return first.kind === TRUTH ? about.differences
-    : ["agreed", `only in ${first.label}`, `only in ${second.label}`, "other class"];
+  if (first.kind === TRUTH && first.label === "truth") return about.differences;
+  const [missed, invented] = first.kind === TRUTH ? ["missed: ", "invented: "] : ["", ""];
+  return ["agreed", `${missed}only in ${first.label}`, `${invented}only in ${second.label}`, "other class"];
 }
 
 // The classes that the window has, and what the colours say where they say something else.
@@ -172,7 +173,7 @@ function legend(contents) {
   };
   const heading = (text) => { const one = document.createElement("b"); one.textContent = text; parts.push(one); };
   if (drawn.has(DIFFERENCE)) {
-    heading(sourceOf(0).kind === TRUTH ? "against the truth" : "difference");
+    heading(`against ${sourceOf(0).label}`);
     differences().forEach((name, kind) => entry("div", name, css(palette.difference[kind])));
     entry("div", "pale: the ground", css(palette.pale_difference[AGREED]));
   }

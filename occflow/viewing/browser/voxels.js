@@ -130,7 +130,8 @@ function rampColour(palette, share) {
 // The faces between what is shown and free space (or the rim of the grid), as one buffer of quads. Neighbours of one
 // colour and light are one quad: a street has a fifth as many.
 // flats [N], colours [3 N]; light: of the six sides, and of corners by how many voxels stand around them.
-// Returns corners [4 M, 4] Int16 (x, y, z in voxels from the grid's lower corner; the axis of the face), tints [4 M, 4]
+// Returns corners [4 M, 4] Int16 (x, y, z in voxels from the grid's lower corner; the axis of the face, and 4 and 8 where
+// the corner is the upper one along the two other axes), tints [4 M, 4]
 // Uint8, and two triangles a quad.
 const SIDES = [[2, 1], [0, -1], [1, 1], [1, -1], [0, 1], [2, -1]]; // axis, sign; as occflow/viewing/meshes.py has them
 const CORNERS = [[-1, -1], [1, -1], [1, 1], [-1, 1]]; // along the two other axes; counter-clockwise from outside
@@ -203,9 +204,10 @@ class Quads {
     for (let n = 0; n < 4; n++) {
       const o = 16 * q + 4 * n, lit = own * light.corners[n === 0 ? a : n === 1 ? b : n === 2 ? c : d];
       corners[o + axis] = level;
-      corners[o + u] = cells[3 * i + u] + (n === 1 || n === 2 ? length : 0);
-      corners[o + v] = cells[3 * i + v] + ((n >= 2) === (sign > 0) ? width : 0);
-      corners[o + 3] = axis;
+      const far = n === 1 || n === 2, wide = (n >= 2) === (sign > 0);
+      corners[o + u] = cells[3 * i + u] + (far ? length : 0);
+      corners[o + v] = cells[3 * i + v] + (wide ? width : 0);
+      corners[o + 3] = axis | (far ? 4 : 0) | (wide ? 8 : 0);
       tints[o] = colours[3 * i] * lit;
       tints[o + 1] = colours[3 * i + 1] * lit;
       tints[o + 2] = colours[3 * i + 2] * lit;
