@@ -68,7 +68,8 @@ def page_speed(voxels: int) -> str:
             raise InputError(str(error)) from None
         size_kb = path.stat().st_size / 1000
     lines = [f"{voxels} voxels, {triangles} triangles, {WINDOW_PX[0]} x {WINDOW_PX[1]} px, {version}, software "
-             f"renderer; {INSTANTS} instants in {size_kb:.0f} kB; medians", "", "| what | ms | a second |", "|---|---|---|"]
+             f"renderer; {INSTANTS} instants in {size_kb:.0f} kB; medians", "",
+             "| what | ms | a second |", "|---|---|---|"]
     for name, values in rows.items():
         lines.append(f"| {name} | {np.median(values):.0f} | {1000 / np.median(values):.1f} |")
     return "\n".join(lines)

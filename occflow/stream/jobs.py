@@ -153,8 +153,8 @@ def _end(run_dir: Path, demo: Demo, lost: list[str], interruption: Interruption)
         raise InputError(f"{run_dir}: {', '.join(lost)} could not be written, see above; make room there, or name "
                          "another stream.run_dir")
     if interruption.status:
-        Console().write(f"ended by {interruption.first.name}: the report is in {run_dir}, stream.html and stream.gif are "
-                        "not made")
+        Console().write(f"ended by {interruption.first.name}: the report is in {run_dir}, stream.html and stream.gif "
+                        "are not made")
         raise SystemExit(interruption.status)
     if demo.record.sweeps and not demo.record.used:
         raise InputError(f"{spelt_out(demo.log_name)}: none of {demo.record.sweeps} sweeps is usable; "

@@ -43,7 +43,7 @@ from occflow.viewing.stage import FILTERS
 
 FORMAT = "occflow-page-1"
 FOLDER = Path(__file__).parent / "browser"
-SCRIPTS = ("voxels.js", "drawing.js", "page.js")  # one after the other, one program
+SCRIPTS = ("voxels.js", "drawing.js", "content.js", "words.js", "page.js")  # one after the other, one program
 OBSERVED, TRUE, FORECAST, SAMPLE = KINDS = ("observed", "truth", "forecast", "sample")
 
 
@@ -55,13 +55,11 @@ class Layer:
         name: of the source; of a sample, of who drew it.
         kind: one of KINDS.
         frames: T frames, None where it says nothing. Those of an instant share one grid pose.
-        sampler: of a forecast, who drew the samples that say how probable it is, where anyone did.
     """
 
     name: str
     kind: str
     frames: Sequence[OccupancyFrame | None]
-    sampler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,10 @@ def window_of_film(film: Film, name: str, note: str = "") -> PageWindow:
         if source in (HISTORY, OCCUPANCY, CAUSAL):
             layers.append(Layer(source, OBSERVED, [frames[index] if index <= film.now else None for index in instants]))
             continue
-        sampler = film.samplers.get(source, source) if source in film.samples else None
         kind = TRUE if source == TRUTH else FORECAST
-        layers.append(Layer(source, kind, [None] * (film.now + 1) + list(frames[film.now + 1:]), sampler))
-        if sampler:
-            samples.setdefault(sampler, film.samples[source])
+        layers.append(Layer(source, kind, [None] * (film.now + 1) + list(frames[film.now + 1:])))
+        if source in film.samples:
+            samples.setdefault(film.samplers.get(source, source), film.samples[source])
     for sampler, futures in samples.items():
         layers += [Layer(sampler, SAMPLE, [None] * (film.now + 1) + list(future)) for future in futures
                    if len(future) == ahead]
@@ -110,8 +107,7 @@ def write_page(path: Path, grid: VoxelGrid, title: str, windows: Iterable[PageWi
     """
     blocks, described = Blocks(grid), []
     for window in windows:
-        layers = [{"name": one.name, "kind": one.kind, **({"sampler": one.sampler} if one.sampler else {})}
-                  for one in window.layers]
+        layers = [{"name": one.name, "kind": one.kind} for one in window.layers]
         instants = []
         for index, seconds in enumerate(window.seconds):
             there = [k for k, one in enumerate(window.layers) if one.frames[index] is not None]

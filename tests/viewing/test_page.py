@@ -51,7 +51,6 @@ def test_a_page_read_back_holds_every_voxel_of_every_source(sampled, tmp_path):
     layers = [(one["kind"], one["name"]) for one in shown["layers"]]
     assert layers == [("observed", "history"), ("truth", "truth"), *(("forecast", name) for name in sampled.forecasts),
                       *[("sample", "student-1")] * 3]
-    assert [one.get("sampler") for one in shown["layers"][2:5]] == [None, "student-1", "student-1"]
     assert [one["s"] for one in shown["instants"]] == [-1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3] and shown["now"] == 2
     frames = [sampled.truth, *sampled.forecasts.values(), *sampled.samples["student-1"]]
     for index, instant in enumerate(window):

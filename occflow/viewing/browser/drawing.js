@@ -139,7 +139,9 @@ class Drawing {
     this.panes.forEach((pane, number) => {
       if (!pane.box) return;
       const { x, y, width, height } = pane.box, up = this.height - y - height;
-      this.panes.forEach((other, k) => { for (const mesh of [other.voxels, other.mark]) if (mesh) mesh.visible = k === number; });
+      this.panes.forEach((other, k) => {
+        for (const mesh of [other.voxels, other.mark]) if (mesh) mesh.visible = k === number;
+      });
       this.aim(pane.box);
       renderer.setViewport(x, up, width, height);
       renderer.setScissor(x, up, width, height);
@@ -168,9 +170,11 @@ class Drawing {
   }
 }
 
-// Whether several samples a pixel are worth it: not without a GPU, where they cost thrice the time, nor where pixels are tiny.
+// Whether several samples a pixel are worth it: not without a GPU, where they cost twice the time, nor where pixels are
+// tiny.
 function smoothIsCheap() {
-  const gl = document.createElement("canvas").getContext("webgl2"), named = gl && gl.getExtension("WEBGL_debug_renderer_info");
+  const gl = document.createElement("canvas").getContext("webgl2");
+  const named = gl && gl.getExtension("WEBGL_debug_renderer_info");
   const software = named && SOFTWARE.test(gl.getParameter(named.UNMASKED_RENDERER_WEBGL));
   gl?.getExtension("WEBGL_lose_context")?.loseContext();
   return !software && (window.devicePixelRatio || 1) < 1.5;
@@ -194,9 +198,10 @@ function boxQuads(lower, upper, colour, light) {
 // The ego vehicle, as in all pictures, and an arrow before it that says where it heads.
 function egoQuads([body, cabin], light) {
   const [[base, half], [tip]] = ARROW_M, [low, high] = ARROW_HEIGHT_M;
-  const arrow = (grow, z, colour) => ({ colour, corners: [[base - grow, half + 2 * grow, z], [base - grow, -half - 2 * grow, z],
-    [tip + 2 * grow, 0, z], [tip + 2 * grow, 0, z]] });
-  return [...boxQuads([-1.2, -1, 0.3], [3.6, 1, 1.1], body, light), ...boxQuads([-0.9, -0.85, 1.1], [1.9, 0.85, 1.9], cabin, light),
+  const arrow = (grow, z, colour) => ({ colour, corners: [[base - grow, half + 2 * grow, z],
+    [base - grow, -half - 2 * grow, z], [tip + 2 * grow, 0, z], [tip + 2 * grow, 0, z]] });
+  return [...boxQuads([-1.2, -1, 0.3], [3.6, 1, 1.1], body, light),
+    ...boxQuads([-0.9, -0.85, 1.1], [1.9, 0.85, 1.9], cabin, light),
     arrow(0.25, low, cabin), arrow(0, high, body)];
 }
 

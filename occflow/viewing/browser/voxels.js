@@ -130,14 +130,14 @@ function rampColour(palette, share) {
 // The faces between what is shown and free space (or the rim of the grid), as one buffer of quads. Neighbours of one
 // colour and light are one quad: a street has a fifth as many.
 // flats [N], colours [3 N]; light: of the six sides, and of corners by how many voxels stand around them.
-// Returns corners [4 M, 4] Int16 (x, y, z in voxels from the grid's lower corner; the axis of the face, and 4 and 8 where
-// the corner is the upper one along the two other axes), tints [4 M, 4]
-// Uint8, and two triangles a quad.
+// Returns corners [4 M, 4] Int16 (x, y, z in voxels from the grid's lower corner; the axis of the face, and 4 and 8
+// where the corner is the upper one along the two other axes), tints [4 M, 4] Uint8, and two triangles a quad.
 const SIDES = [[2, 1], [0, -1], [1, 1], [1, -1], [0, 1], [2, -1]]; // axis, sign; as occflow/viewing/meshes.py has them
 const CORNERS = [[-1, -1], [1, -1], [1, 1], [-1, 1]]; // along the two other axes; counter-clockwise from outside
 
 function buildFaces(grid, flats, colours, light, lowestEyeM) {
-  const [X, Y, Z] = grid.shape, stride = [(Y + 2) * (Z + 2), Z + 2, 1], count = flats.length, volume = (X + 2) * stride[0];
+  const [X, Y, Z] = grid.shape, stride = [(Y + 2) * (Z + 2), Z + 2, 1], volume = (X + 2) * stride[0];
+  const count = flats.length;
   const full = new Uint8Array(volume), keys = new Int32Array(volume), runs = new Int32Array(volume);
   const at = new Int32Array(count), cells = new Int16Array(3 * count), equal = new Int32Array(count);
   for (let i = 0; i < count; i++) {
@@ -154,8 +154,10 @@ function buildFaces(grid, flats, colours, light, lowestEyeM) {
       if (full[at[i] + normal] || (axis === 2 && sign < 0 && cells[3 * i + 2] <= lowest)) continue;
       const above = at[i] + normal, vv = sign * dv; // the second tangent turns where the normal does
       const east = full[above + du], west = full[above - du], north = full[above + vv], south = full[above - vv];
-      const a = west && south ? 3 : west + south + full[above - du - vv], b = east && south ? 3 : east + south + full[above + du - vv];
-      const c = east && north ? 3 : east + north + full[above + du + vv], d = west && north ? 3 : west + north + full[above - du + vv];
+      const a = west && south ? 3 : west + south + full[above - du - vv];
+      const b = east && south ? 3 : east + south + full[above + du - vv];
+      const c = east && north ? 3 : east + north + full[above + du + vv];
+      const d = west && north ? 3 : west + north + full[above - du + vv];
       if (a === b && b === c && c === d) {
         keys[at[i]] = (((colours[3 * i] << 16 | colours[3 * i + 1] << 8 | colours[3 * i + 2]) << 2) | a) + 1;
         equal[waiting++] = i;
@@ -213,7 +215,8 @@ class Quads {
       tints[o + 2] = colours[3 * i + 2] * lit;
       tints[o + 3] = 255;
     }
-    const of = light.corners, turn = of[b] + of[d] > of[a] + of[c] ? 1 : 0, first = 4 * q, o = 6 * q; // along the brighter diagonal
+    const of = light.corners, first = 4 * q, o = 6 * q;
+    const turn = of[b] + of[d] > of[a] + of[c] ? 1 : 0; // cut along the brighter diagonal
     index[o] = first; index[o + 1] = first + 1; index[o + 2] = first + 2 + turn;
     index[o + 3] = first + turn; index[o + 4] = first + 2; index[o + 5] = first + 3;
   }
@@ -236,7 +239,8 @@ function pickVoxel(grid, filled, origin, direction) {
     leave = Math.min(leave, Math.max(one, two));
   }
   if (enter >= leave) return -1;
-  const cell = from.map((value, a) => Math.min(Math.max(Math.floor(value + (enter + 1e-6) * direction[a]), 0), shape[a] - 1));
+  const inside = (value, a) => Math.min(Math.max(Math.floor(value), 0), shape[a] - 1);
+  const cell = from.map((value, a) => inside(value + (enter + 1e-6) * direction[a], a));
   const next = cell.map((value, a) => direction[a] === 0 ? Infinity
     : (value + (direction[a] > 0 ? 1 : 0) - from[a]) / direction[a]);
   for (;;) {
