@@ -91,8 +91,9 @@ def window_of_film(film: Film, name: str, note: str = "") -> PageWindow:
             continue
         kind = TRUE if source == TRUTH else FORECAST
         layers.append(Layer(source, kind, [None] * (film.now + 1) + list(frames[film.now + 1:])))
-        if source in film.samples:
-            samples.setdefault(film.samplers.get(source, source), film.samples[source])
+        futures = film.samples.get(source)
+        if futures and not any(futures is one for one in samples.values()):  # several may share them
+            samples[film.samplers.get(source, source)] = futures
     for sampler, futures in samples.items():
         layers += [Layer(sampler, SAMPLE, [None] * (film.now + 1) + list(future)) for future in futures
                    if len(future) == ahead]

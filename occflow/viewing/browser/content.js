@@ -54,7 +54,8 @@ function sourcesOf(window) {
   for (const [name, layers] of samples)
     found.push({ key: `${SHARE}/${name}`, label: `${name}, share of ${layers.length} samples`, kind: SHARE, layers });
   for (const [name, layers] of samples) layers.forEach((k, number) =>
-    found.push({ key: `${SAMPLE}/${name}/${number}`, label: `${name}, sample ${number + 1}`, kind: SAMPLE, layers: [k] }));
+    found.push({ key: `${SAMPLE}/${name}/${number}`, label: `${name}, sample ${number + 1}`, kind: SAMPLE,
+      layers: [k] }));
   sourceCache.set(window, found);
   return found;
 }

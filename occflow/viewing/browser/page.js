@@ -73,7 +73,7 @@ function ticks(window) {
   const every = Math.ceil(count / Math.min(FEW_TICKS, Math.max(3, Math.floor(row.clientWidth / 34))));
   row.replaceChildren(...window.instants.flatMap(({ s }, index) => {
     if ((index - window.now) % every && index !== state.index) return [];
-    if (index !== state.index && every > 1 && Math.abs(index - state.index) < every / 2) return [];
+    if (index !== state.index && Math.abs(index - state.index) < every) return [];
     const tick = document.createElement("button"), whole = Math.abs(s - Math.round(s)) < 0.05;
     tick.tabIndex = -1;
     tick.textContent = timeText(s).replace(...(whole || index === state.index ? [".0 s", " s"] : [" s", ""]));
@@ -86,14 +86,16 @@ function ticks(window) {
 
 // Panes over the canvas: side by side, or one above the other where the screen is narrow.
 function arrange() {
-  const { clientWidth: width, clientHeight: height } = element("stage"), two = state.mode === BESIDE, tall = width < height;
+  const { clientWidth: width, clientHeight: height } = element("stage");
+  const two = state.mode === BESIDE, tall = width < height;
   const half = tall ? { width, height: height / 2 } : { width: width / 2, height };
   const first = { x: 0, y: 0, ...(two ? half : { width, height }) };
   const second = { x: tall ? 0 : half.width, y: tall ? half.height : 0, ...half };
   [first, second].forEach((box, pane) => {
     const plate = element(pane ? "pane-b" : "pane-a");
     Object.assign(plate.style, { left: `${box.x}px`, top: `${box.y}px`, width: `${box.width}px`,
-      height: `${box.height}px`, borderLeftWidth: pane && !tall ? "1px" : "0", borderTopWidth: pane && tall ? "1px" : "0" });
+      height: `${box.height}px`, borderLeftWidth: pane && !tall ? "1px" : "0",
+      borderTopWidth: pane && tall ? "1px" : "0" });
   });
   if (width && height) drawing.layout(width, height, [first, two ? second : null]);
 }
@@ -251,7 +253,7 @@ async function begin() {
     throw new Error(`this browser cannot draw in 3D (no WebGL 2): ${error.message}`);
   }
   const { now, instants } = currentWindow(), ahead = instants.findIndex(({ s }) => s > 0.95);
-  state.index = now === instants.length - 1 ? 0 : ahead > now ? ahead : now + 1; // one second ahead
+  state.index = !foretells(currentWindow()) ? 0 : ahead > now ? ahead : now + 1; // one second ahead
   if (sourcesOf(currentWindow()).length > 1) state.mode = BESIDE;
   bind();
   await show();

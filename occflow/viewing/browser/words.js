@@ -1,6 +1,8 @@
 // What the page says of what it shows: captions, the legend, what a picked voxel is.
 
-const timeText = (s) => Math.abs(s) < 0.05 ? "now" : `${s < 0 ? "\u2212" : "+"}${Math.abs(s).toFixed(1)} s`;
+const foretells = (window) => window.now < window.instants.length - 1; // a scene of a store does not: it has no present
+const zeroText = () => foretells(currentWindow()) ? "now" : "0.0 s";
+const timeText = (s) => Math.abs(s) < 0.05 ? zeroText() : `${s < 0 ? "\u2212" : "+"}${Math.abs(s).toFixed(1)} s`;
 const percent = (value) => (100 * value).toFixed(1);
 
 async function captions(contents) {
