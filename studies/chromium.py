@@ -125,7 +125,10 @@ class Page:
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
-        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        try:
+            os.write(self._commands, json.dumps(message).encode() + b"\0")
+        except BrokenPipeError:
+            raise ChromiumError(f"{method}: the browser has ended") from None
         until_s = time.monotonic() + PATIENCE_S
         while True:
             answer = self._receive(method, until_s)
@@ -175,14 +178,20 @@ def chromium(program: str | None = None) -> Iterator[Page]:
             os.close(handle)
         quiet = [(os.POSIX_SPAWN_OPEN, handle, os.devnull, os.O_RDWR, 0) for handle in (0, 1, 2)]
         pipes = [(os.POSIX_SPAWN_DUP2, handle, place) for handle, place in zip(theirs, (3, 4))]
-        process = os.posix_spawnp(program, [program, *FLAGS, *sandbox, f"--user-data-dir={profile}", "about:blank"],
-                                  os.environ, file_actions=[*quiet, *pipes], setpgroup=0)
-        for handle in theirs:
-            os.close(handle)
+        arguments = [program, *FLAGS, *sandbox, f"--user-data-dir={profile}", "about:blank"]
+        try:
+            process = os.posix_spawnp(program, arguments, os.environ, file_actions=[*quiet, *pipes], setpgroup=0)
+        except OSError as error:
+            os.close(commands)
+            os.close(answers)
+            raise ChromiumError(f"{program}: {error.strerror}") from None
+        finally:
+            for handle in theirs:
+                os.close(handle)
         try:
             yield Page(commands, answers)
         finally:
             os.killpg(process, signal.SIGKILL)
             os.waitpid(process, 0)
-            for handle in (commands, answers):
-                os.close(handle)
+            os.close(commands)
+            os.close(answers)
