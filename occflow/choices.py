@@ -24,6 +24,8 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "eval.ego": ("occflow.eval.protocols:EGO_SETTINGS",),
     "eval.predictions.ego": ("occflow.eval.predictions:EGO",),
     "eval.protocol": ("occflow.eval.protocols:PROTOCOLS",),
+    "eval.save": ("occflow.eval.saving:SAVES",),
+    "eval.save_formats": ("occflow.occupancy.storage.saved_forecasts:SAVE_FORMATS",),
     "eval.teacher_samplers.solver": ("occflow.flow.solvers:METHODS",),
     "eval.window_rule": ("occflow.occupancy.window_index:RULES",),
     "log.kind": ("occflow.logs.open:NEEDED_KEYS", "occflow.occupancy.readers.ready_made:NEEDED_KEYS"),
