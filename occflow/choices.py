@@ -40,6 +40,7 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "train.precision": ("occflow.training.run:PRECISIONS",),
     "view.camera": ("occflow.viewing.cameras:PRESETS",),
     "view.formats": ("occflow.viewing.export:FORMATS",),
+    "view.palette": ("occflow.viewing.palette:PALETTES",),
 }
 
 

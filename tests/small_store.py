@@ -13,7 +13,7 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.scene_file import write_scene
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
 
-SCENES, FRAMES = ("one", "two"), 12
+SCENES, FRAMES = ("one", "two"), 10
 CAR_M = np.array([3.2, 1.6, 1.6])
 
 
@@ -27,7 +27,7 @@ def store_frame(index: int, speed_m_per_s: float) -> OccupancyFrame:
 
 
 def small_store(folder: Path) -> OccupancyStore:
-    """Two scenes of six seconds, split "val", with what a car had seen by then."""
+    """Two scenes of five seconds, split "val", with what a car had seen by then."""
     layout = StoreLayout(GRID, None, "street", {"val": list(SCENES)})
     start_store(folder, layout, list(SCENES))
     counts = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from occflow.atomic import atomic_folder
+from occflow.atomic import atomic_folder, npz_bytes
 from occflow.errors import InputError
 from occflow.eval.evaluate import forecast_seed
 from occflow.forecasting.consensus import ConsensusForecaster
@@ -64,7 +63,7 @@ def configured_saver(config: Mapping, run_dir: Path, source: WindowSource, keys:
         return
     formats, samples = _formats(values), values["save_samples"]
     if samples > MAX_SAMPLES:
-        raise InputError(f"eval.save_samples: {samples} are more than the {MAX_SAMPLES} that a file of predictions holds")
+        raise InputError(f"eval.save_samples: {samples} are more than the {MAX_SAMPLES} of a file of predictions")
     if OCC3D in formats and source.grid_pose != "ego":
         raise InputError(f"eval.save_formats: {OCC3D} has one grid a keyframe, the ego's there, but data.grid_pose is "
                          f"{source.grid_pose}; use eval.save_formats=[{PREDICTIONS}]")
@@ -90,7 +89,8 @@ def samples_of(row: Forecaster, wanted: int) -> int:
     return max(wanted, 1) if row.nfe and not isinstance(row, ConsensusForecaster) else 1
 
 
-def needed_bytes(source: WindowSource, keys: Sequence[WindowKey], samples: Sequence[int], formats: Sequence[str]) -> int:
+def needed_bytes(source: WindowSource, keys: Sequence[WindowKey], samples: Sequence[int],
+                 formats: Sequence[str]) -> int:
     """About what all windows will take, after a few frames of the store as they are packed.
 
     Args:
@@ -111,9 +111,7 @@ def _formats(values: Mapping) -> list[str]:
 
 
 def _packed_bytes(volume: np.ndarray) -> int:
-    packed = io.BytesIO()
-    np.savez_compressed(packed, volume=volume)
-    return packed.getbuffer().nbytes
+    return npz_bytes(volume=volume).nbytes
 
 
 def _refuse_something_else(folder: Path) -> None:
@@ -128,8 +126,9 @@ def _refuse_full_disk(folder: Path, needed: int, windows: int, rows: int) -> Non
     free = shutil.disk_usage(there).free
     what = f"{folder}: the forecasts of {windows} windows, {rows} rows, will take about {_size_text(needed)}"
     if needed > free:
-        raise InputError(f"{what}, free are {_size_text(free)}; save fewer rows, samples (eval.save_samples) or formats "
-                         "(eval.save_formats), score fewer windows (eval.window_stride), or name another run_dir")
+        raise InputError(f"{what}, free are {_size_text(free)}; save fewer rows, samples (eval.save_samples) or "
+                         "formats (eval.save_formats), score fewer windows (eval.window_stride), or name another "
+                         "run_dir")
     print(f"{what} ({_size_text(free)} are free)", flush=True)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +22,16 @@ from occflow.records import file_name
 HISTORY, TRUTH, OCCUPANCY, CAUSAL = "history", "truth", "occupancy", "seen so far"
 UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")  # for a path or a topic
 MAX_LENGTH = 100  # characters of a plain name
+
+
+class Named(Protocol):
+    """What files are called after: a scene, and what it was read from."""
+
+    @property
+    def scene(self) -> str: ...
+
+    @property
+    def origin(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,10 @@ class Film:
         shown = {name: frames[index] for name, frames in self.sources.items()}
         known = next((shown[name] for name in (TRUTH, OCCUPANCY) if name in shown), None)
         return list(shown.values())[-1 if index > self.now else 0] if known is None else known
+
+    def has_forecast(self, source: str) -> bool:
+        """Whether a source was forecast, not observed."""
+        return source not in (HISTORY, TRUTH, OCCUPANCY, CAUSAL)
 
     def has_truth(self, source: str, index: int) -> bool:
         """Whether what a source shows at an instant is a forecast that can be held against the truth."""
@@ -133,21 +148,32 @@ def film_of_store(store: OccupancyStore, scene: str | None) -> Film:
 
 def shown_forecasts(record: ForecastRecord, wanted: Iterable[str] | str) -> dict[str, Frames]:
     """The wanted forecasts that the record holds, in the wanted order; all of them where it holds none of those."""
-    names = [wanted] if isinstance(wanted, str) else wanted  # view.forecasts=student-1 is easily written
-    found = {name: record.forecasts[name] for name in names if name in record.forecasts}
-    return found or dict(record.forecasts)
+    return {name: record.forecasts[name] for name in wanted_among(record.forecasts, wanted)}
+
+
+def wanted_among(names: Iterable[str], wanted: Iterable[str] | str) -> list[str]:
+    """The wanted names that are there, in the wanted order; all of them where none of those is."""
+    known = list(names)
+    wanted = [wanted] if isinstance(wanted, str) else wanted  # view.forecasts=student-1 is easily written
+    return [name for name in wanted if name in known] or known
 
 
 def sampler_of(record: ForecastRecord, name: str) -> str | None:
     """Whose samples in the record say how probable a forecast is: its own, those of its checkpoint where it is the
     centre of these ("student-1" for "student-central"), or nobody's."""
-    if name in record.samples or not is_central(name):
-        return name if name in record.samples else None
+    return sampler_among(record.samples, name)
+
+
+def sampler_among(samplers: Iterable[str], name: str) -> str | None:
+    """As `sampler_of`, among the names of all who drew samples."""
+    names = list(samplers)
+    if name in names or not is_central(name):
+        return name if name in names else None
     stem = name.removesuffix(CENTRAL)
-    return next((one for one in record.samples if one.startswith(stem)), None)
+    return next((one for one in names if one.startswith(stem)), None)
 
 
-def film_path(folder: Path, film: Film, suffix: str, prefix: str = "") -> Path:
+def film_path(folder: Path, film: Named, suffix: str, prefix: str = "") -> Path:
     """FOLDER/[PREFIX]SCENE.ORIGIN.SUFFIX, where ORIGIN tells files of a run from those of a store.
 
     Raises:

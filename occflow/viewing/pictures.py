@@ -27,6 +27,7 @@ from occflow.viewing.panels import (
     seconds_a_frame,
     stack,
     view_numbers,
+    view_palette,
     view_value,
     write,
 )
@@ -53,7 +54,8 @@ def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
     """
     require_something(record, path)
     times_s = view_numbers(view, "times_s", "[1,2,3]", TIMES_S, "give a list of seconds")
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"))
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"),
+                    view_palette(view))
     columns = sheet_columns(record, shown_forecasts(record, view.get("forecasts") or ()), times_s, panels)
     rows = list(zip_longest(*(images for _, images in columns), fillvalue=panels.empty()))  # a history may be short
     table = panel_table([heading for heading, _ in columns], rows, panels.text_px, SHEET_GAP_PX)
@@ -82,7 +84,8 @@ def render_perceived(grid: VoxelGrid, instants: Sequence[Frames], view: Mapping,
         InputError: a view setting is wrong, or no renderer.
     """
     record = ForecastRecord(grid, (instants[0][0],), (), {}, "")
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"))
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"),
+                    view_palette(view))
     now = [[replace(frame, stamp_s=instants[0][0].stamp_s) for frame in frames] for frames in instants]
     rows = [[*map(panels.frame, (met, seen, known)), panels.difference(known, seen)] for met, seen, known in now]
     size = round(0.9 * panels.text_px)
@@ -151,7 +154,8 @@ def render_animation(record: ForecastRecord, view: Mapping, path: Path) -> None:
     """
     require_something(record, path)
     step_ms = round(1000 * seconds_a_frame(view))
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"),
+                    view_palette(view))
     sequences = {"truth": record.truth} if record.truth else {}
     sequences.update(shown_forecasts(record, view.get("forecasts") or ()))
     samples = shown_samples(record, {name: frames for name, frames in sequences.items() if name != "truth"})
@@ -171,7 +175,7 @@ def render_film(film: Film, view: Mapping, path: Path) -> None:
     step_ms = round(1000 * seconds_a_frame(view))
     start = next(iter(film.sources.values()))[:1]
     panels = Panels(ForecastRecord(film.grid, start, (), {}, film.scene), view_value(view, "camera", "chase"),
-                    panel_size(view, "panel_px"))
+                    panel_size(view, "panel_px"), view_palette(view))
     tables = [[[panels.frame(frame) for frame in frames]] for frames in zip(*film.sources.values())]
     _save(panels, list(film.sources), tables, step_ms, path)
 
@@ -179,7 +183,7 @@ def render_film(film: Film, view: Mapping, path: Path) -> None:
 def _save(panels: Panels, names: list[str], tables: list[list[Row]], step_ms: int, path: Path) -> None:
     """Tables of panels as a looping GIF, in one palette, so that nothing flickers; the last one stays for longer."""
     composed = [_compose(panels, names, rows) for rows in tables]  # after all panels: legends are complete
-    pictures = [picture.quantize(palette=gif_palette(), dither=Image.Dither.NONE) for picture in composed]
+    pictures = [picture.quantize(palette=gif_palette(panels.palette), dither=Image.Dither.NONE) for picture in composed]
     durations_ms = [step_ms] * (len(pictures) - 1) + [step_ms * LAST_FRAME_HOLD]
     with atomic_file(Path(path)) as partial:
         pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], duration=durations_ms,

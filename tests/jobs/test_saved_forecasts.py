@@ -47,6 +47,14 @@ class Scatter:
         return [self.forecast(task, seed) for seed in seeds]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_charts():
+    """They take longer than all else of such small evaluations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("occflow.eval.report.write_charts", lambda path, panels: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return small_store(tmp_path_factory.mktemp("street") / "store")
@@ -107,7 +115,7 @@ def test_files_are_one_a_window_with_as_many_samples_as_were_asked_for(store, ru
 
 def test_the_trees_of_occ3d_score_as_the_windows_did(store, run):
     """As an evaluator of the field goes about it: two trees, a keyframe at a time, and counts of pairs of classes."""
-    tree, (scenes, direct) = run[0] / "saved" / "occ3d", read_counters(run[0])
+    tree, (_, direct) = run[0] / "saved" / "occ3d", read_counters(run[0])
     for name in ("persistence", "scatter-1"):
         for column, ahead in enumerate(("+1.0s", "+2.0s", "+3.0s")):
             counts = np.zeros((FREE + 1, FREE + 1), np.int64)

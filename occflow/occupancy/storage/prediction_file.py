@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from occflow.atomic import write_npz
+from occflow.atomic import npz_bytes
 from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
 from occflow.npz_file import UNSIGNED, Header, open_npz
@@ -27,9 +27,9 @@ MAX_SAMPLES = 64
 
 
 def write_prediction(path: Path, grid: VoxelGrid, futures: Sequence[Frames]) -> None:
-    """Write the one forecast of a window, or K samples of it, F frames each."""
+    """Write the one forecast of a window, or K samples of it, F frames each, into a folder that is being made."""
     volumes = np.stack([[frame.with_classes().dense(grid) for frame in frames] for frames in futures])
-    write_npz(path, **{KEY: volumes if len(futures) > 1 else volumes[0]})
+    _write(path, **{KEY: volumes if len(futures) > 1 else volumes[0]})
 
 
 def read_prediction(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -75,9 +75,15 @@ def labels_file(folder: Path, scene: str, token: str) -> Path:
 
 
 def write_labels(path: Path, grid: VoxelGrid, frame: OccupancyFrame) -> None:
-    """Write a frame as Occ3D does, with `mask_lidar` where it says which voxels were observed."""
+    """Write a frame as Occ3D does, with `mask_lidar` where it says which voxels were observed, likewise."""
     mask = {} if frame.observed is None else {LIDAR_MASK: frame.observed_mask(grid).astype(np.uint8)}
-    write_npz(path, **{KEY: frame.with_classes().dense(grid)}, **mask)
+    _write(path, **{KEY: frame.with_classes().dense(grid)}, **mask)
+
+
+def _write(path: Path, **arrays: np.ndarray) -> None:
+    """Not atomically: there are a hundred thousand of them, and their folder is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(npz_bytes(**arrays))
 
 
 def _check(path: Path, header: Header, shape: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ about.json                              grid, classes, rows and how they were ma
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -104,6 +105,8 @@ class ForecastWriter:
         self._note(window)
 
     def finish(self) -> None:
+        """Have everything on the disk."""
+        os.sync()  # one for all of them: a file at a time takes an hour of a benchmark
         write_json(self.folder / ABOUT, dict(self.about))
 
     def _add_labels(self, tree: Path, scene: str, token: str, frame: OccupancyFrame) -> None:
@@ -147,6 +150,10 @@ class SavedForecasts:
             self.grid = VoxelGrid.from_dict(self.about["grid"])
         except (ValueError, InputError) as error:
             raise InputError(f"{path}: broken record ({one_line(error)}); evaluate again with eval.save=all") from None
+
+    def has_any(self, row: str, scene: str) -> bool:
+        """Whether there is any forecast of a scene."""
+        return (self.folder / PREDICTIONS / row / scene).is_dir()
 
     def has(self, row: str, scene: str, token: str) -> bool:
         """Whether there is a forecast of the window whose present is keyframe `token`."""
