@@ -13,7 +13,7 @@ import numpy as np
 
 from occflow.errors import InputError
 from occflow.forecasting.forecast import CENTRAL, is_central
-from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
+from occflow.grid import FREE, NUM_CLASSES, OTHERS, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.storage.store import OccupancyStore
@@ -21,6 +21,7 @@ from occflow.records import file_name
 
 HISTORY, TRUTH, OCCUPANCY, CAUSAL = "history", "truth", "occupancy", "seen so far"
 UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")  # for a path or a topic
+ALL_OF_ONE = 0.5  # a frame with a larger share of "others" has no classes worth a colour
 MAX_LENGTH = 100  # characters of a plain name
 
 
@@ -81,11 +82,19 @@ class Film:
         return index > self.now and TRUTH in self.sources and source not in (HISTORY, TRUTH)
 
     def labels(self) -> list[int]:
-        """The classes that any frame shows, in order."""
+        """The classes that any frame shows in their colours, in order."""
         found: set[int] = set()
         for frame in {id(frame): frame for frames in self.sources.values() for frame in frames}.values():
-            found.update(np.unique(frame.labels).tolist())
-        return sorted(label for label in found if label < NUM_CLASSES)
+            found.update(np.unique(frame.labels[~without_class(frame)]).tolist())
+        return sorted(found)
+
+
+def without_class(frame: OccupancyFrame) -> np.ndarray:
+    """Which voxels [N] of a frame have no class worth a colour: they are coloured by height."""
+    unknown = frame.labels >= NUM_CLASSES
+    if len(frame.labels) and (frame.labels == OTHERS).mean() > ALL_OF_ONE:
+        unknown = unknown | (frame.labels == OTHERS)
+    return unknown
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from occflow.grid import CLASS_NAMES
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.viewing.cameras import preset
-from occflow.viewing.film import marginal
+from occflow.viewing.film import marginal, without_class
 from occflow.viewing.headless import renderer
 from occflow.viewing.meshes import Mesh
 from occflow.viewing.palette import (
@@ -34,7 +34,6 @@ from occflow.viewing.palette import (
 from occflow.viewing.scene import (
     Look,
     class_mesh,
-    coloured_by_height,
     difference,
     difference_mesh,
     marginal_mesh,
@@ -76,7 +75,7 @@ class Panels:
 
     def frame(self, frame: OccupancyFrame, remark: str = "") -> Image.Image:
         """A frame coloured by class, its time and a remark in the corners."""
-        by_height = coloured_by_height(frame)
+        by_height = without_class(frame)
         self.labels.update(np.unique(frame.labels[~by_height]).tolist())
         self.heights = self.heights or bool(by_height.any())
         panel = self._draw((id(frame),), lambda: class_mesh(self._record.grid, frame, Look(palette=self.palette)))

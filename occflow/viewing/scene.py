@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from occflow.geometry import invert, transform
-from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
+from occflow.grid import FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.cameras import LOWEST_EYE_M
-from occflow.viewing.film import Marginal
+from occflow.viewing.film import Marginal, without_class
 from occflow.viewing.meshes import Mesh, box_mesh, join, voxel_mesh
 from occflow.viewing.palette import (
     AGREED,
@@ -33,8 +33,6 @@ from occflow.viewing.palette import (
 
 OUTLINE = 0.08  # of a voxel
 WIRE_M = 0.12  # thickness of the edges of a box
-ALL_OF_ONE = 0.5  # a frame with a larger share of "others" has no classes worth a colour
-OTHERS = CLASS_NAMES.index("others")
 
 
 @dataclass(frozen=True)
@@ -65,18 +63,10 @@ def class_mesh(grid: VoxelGrid, frame: OccupancyFrame, look: Look = PLAIN) -> Me
 
 def class_colours(grid: VoxelGrid, frame: OccupancyFrame, palette: str = OWN) -> np.ndarray:
     """Colours [N, 3] of the voxels of a frame: by class, by height what has none."""
-    unknown = coloured_by_height(frame)
+    unknown = without_class(frame)
     height = (frame.flat % grid.shape[2] / max(grid.shape[2] - 1, 1))[:, None]
     by_height = LOW_RGB + (HIGH_RGB - LOW_RGB) * height
     return np.where(unknown[:, None], by_height, palette_named(palette)[np.minimum(frame.labels, NUM_CLASSES - 1)])
-
-
-def coloured_by_height(frame: OccupancyFrame) -> np.ndarray:
-    """Which voxels [N] of a frame have no class worth a colour."""
-    unknown = frame.labels >= NUM_CLASSES
-    if len(frame.labels) and (frame.labels == OTHERS).mean() > ALL_OF_ONE:
-        unknown = unknown | (frame.labels == OTHERS)
-    return unknown
 
 
 def difference(truth: OccupancyFrame, forecast: OccupancyFrame) -> tuple[np.ndarray, np.ndarray]:
