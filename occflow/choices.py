@@ -38,6 +38,7 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "train.feed_workers": ("occflow.training.fetching:WORKERS",),
     "train.mean.centre": ("occflow.models.networks:CENTRES",),
     "train.precision": ("occflow.training.run:PRECISIONS",),
+    "view.animations": ("occflow.viewing.animation:ANIMATIONS",),
     "view.camera": ("occflow.viewing.cameras:NAMES",),
     "view.formats": ("occflow.viewing.export:FORMATS",),
     "view.palette": ("occflow.viewing.palette:PALETTES",),

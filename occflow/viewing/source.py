@@ -13,6 +13,7 @@ from occflow.occupancy.storage.forecast_file import ForecastRecord, load_forecas
 from occflow.occupancy.storage.saved_forecasts import ABOUT, SavedForecasts
 from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
+from occflow.viewing.animation import GIF, require_animation
 from occflow.viewing.film import Film, film_of_record, film_of_store, film_path
 from occflow.viewing.pictures import render_animation, render_film, render_sheet
 
@@ -82,20 +83,29 @@ def open_source(view: Mapping, run_dir: str) -> Source:
 
 
 def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Path]:
-    """Write forecast.png (a sheet) and forecast.gif to `folder`, yielding each path when it is there."""
-    record = load_forecasts(forecast_file)
-    for render, name in ((render_sheet, "forecast.png"), (render_animation, "forecast.gif")):
-        path = Path(folder) / name
-        render(record, view, path)
-        yield path
+    """Write forecast.png (a sheet) and the animations of view.animations (forecast.gif) to `folder`, yielding each path
+    when it is there."""
+    record, sheet = load_forecasts(forecast_file), Path(folder) / "forecast.png"
+    animations = [Path(folder) / f"forecast.{suffix}" for suffix in _animations(view)]
+    for path in animations:
+        require_animation(path)
+    render_sheet(record, view, sheet)
+    yield sheet
+    render_animation(record, view, *animations)
+    yield from animations
 
 
 def draw_source(source: Source, view: Mapping) -> Iterator[Path]:
-    """The pictures of a forecast file, or the animation of a scene of a store, yielding each path when it is there."""
+    """The pictures of a forecast file, or the animations of a scene of a store, yielding each path when it is there."""
     if source.file is not None:
         yield from draw_record(source.file, source.folder, view)
         return
     film = source.film()
-    path = film_path(source.folder, film, "gif")
-    render_film(film, view, path)
-    yield path
+    paths = [film_path(source.folder, film, suffix) for suffix in _animations(view)]
+    render_film(film, view, *paths)
+    yield from paths
+
+
+def _animations(view: Mapping) -> list[str]:
+    names = view.get("animations") or [GIF]
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names))

@@ -36,6 +36,14 @@ for key in ("K", "S", "4", "D", "S", "B", "S"):
     assert window.tick()
 window.click(("class", 11))
 window.press("S")
+placed = window.camera
+window.press("K")
+assert window.tick() and window.camera is not placed  # beside the keys' plate there is less room
+window._drag = "turn"
+window._on_move(None, 30.0, 0.0)
+moved = window.camera
+window.press("K")
+assert window.tick() and window.camera is moved  # what a hand has moved stays
 """
 
 
