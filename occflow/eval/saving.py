@@ -76,7 +76,7 @@ def configured_saver(config: Mapping, run_dir: Path, source: WindowSource, keys:
     about = about_of(source.store.grid, kept, history=source.history, horizon=source.horizon,
                      frame_interval_s=config["data"]["frame_interval_s"], grid_pose=source.grid_pose,
                      input=source.input_kind, ego=values["ego"], seed=config["seed"], log=source.store.log,
-                     store=str(source.store.path))
+                     store=str(source.store.path.resolve()))
     with atomic_folder(folder, replace=True) as partial:
         writer = ForecastWriter(partial, source.store.grid, about, formats)
         yield ForecastSaver(writer, rows, samples, config["seed"])

@@ -10,6 +10,7 @@ import numpy as np
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.occupancy.storage.saved_forecasts import SavedForecasts
+from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.drive import Drive, drive_of_film, drive_of_saved, log_of_store
 from occflow.viewing.film import Film, film_path, plain_names
@@ -67,7 +68,10 @@ def export_drive(saved: SavedForecasts, folder: Path, view: Mapping, log: Mappin
     formats = _formats(view)
     if "ply" in formats:
         raise InputError(f"{saved.folder}: a PLY file is of one instant; name a run or a store for it")
-    store, found = OccupancyStore.open(saved.about["store"]), None
+    path = Path(view.get("store") or saved.about["store"])
+    if not (path / META).is_file():
+        raise InputError(f"{path}: here is no store that these forecasts are of; name it with view.store=PATH")
+    store, found = OccupancyStore.open(path), None
     if view_value(view, "lidar", "true"):
         found, lack = log_of_store(store, log)
         if found is None:

@@ -185,11 +185,12 @@ def test_rerun_recording_of_a_drive_read_back(folder, store, with_log, tmp_path)
 def test_scenes_stores_and_formats_that_do_not_fit_are_refused_in_one_line(folder, store, tmp_path, capsys):
     saved = SavedForecasts(folder / "saved")
     for change, reason in (({"scene": "three"}, "no forecast of scene 'three' for view.scene; there are one, two"),
+                           ({"store": str(tmp_path)}, "no store that these forecasts are of; name it with view.store"),
                            ({"formats": ["ply"]}, "a PLY file is of one instant"),
                            ({"formats": ["bag"]}, "no format 'bag'")):
         with pytest.raises(InputError, match=reason):
             list(export_drive(saved, tmp_path, {**VIEW, **change}, {}))
-    with pytest.raises(InputError, match="is not the store that"):
+    with pytest.raises(InputError, match="about.json: is of another log or grid than the store"):
         drive_of_saved(saved, SimpleNamespace(grid=GRID, log="another", path="x"), None, (), [1.0])
     with pytest.raises(InputError, match="whole drives are for export"):
         open_source({"source": str(folder / "saved")}, str(folder)).film()

@@ -49,7 +49,7 @@ class RowRecord(TypedDict):
 
 
 class About(TypedDict):
-    """about.json. `store` is the path of the occupancy store that the windows are of, as it was given."""
+    """about.json. `store` is where the occupancy store lay that the windows are of."""
 
     format: str
     grid: GridRecord
