@@ -24,7 +24,7 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "eval.ego": ("occflow.eval.protocols:EGO_SETTINGS",),
     "eval.predictions.ego": ("occflow.eval.predictions:EGO",),
     "eval.protocol": ("occflow.eval.protocols:PROTOCOLS",),
-    "eval.save": ("occflow.eval.saving:SAVES",),
+    "eval.save": ("occflow.occupancy.storage.saved_forecasts:SAVES",),
     "eval.save_formats": ("occflow.occupancy.storage.saved_forecasts:SAVE_FORMATS",),
     "eval.teacher_samplers.solver": ("occflow.flow.solvers:METHODS",),
     "eval.window_rule": ("occflow.occupancy.window_index:RULES",),

@@ -17,9 +17,11 @@ from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.occupancy.storage.prediction_file import MAX_SAMPLES
 from occflow.occupancy.storage.saved_forecasts import (
     ABOUT,
+    ALL,
     OCC3D,
     PREDICTIONS,
     SAVE_FORMATS,
+    SHOWN,
     WINDOWS,
     ForecastWriter,
     about_of,
@@ -28,7 +30,6 @@ from occflow.occupancy.storage.saved_forecasts import (
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 SAVED = "saved"  # the folder below that of the report
-SAVES = (SHOWN, ALL) = ("shown", "all")
 MEASURED = 5  # frames that are packed to guess what all of them will take
 
 

@@ -13,9 +13,9 @@ from occflow.errors import InputError
 from occflow.geometry import quaternion_wxyz
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.protocol import Box, Sweep
-from occflow.viewing.drive import EGO, ISSUED, LEGEND, LIDAR, OBJECTS, PROBABILITY, TF, Drive, Instant, Shown
+from occflow.viewing.drive import EGO, FORECAST, ISSUED, LEGEND, LIDAR, OBJECTS, PROBABILITY, TF, Drive, Instant, Shown
 from occflow.viewing.palette import palette_named
-from occflow.viewing.panels import class_entries, legend
+from occflow.viewing.panels import class_entries, legend, share_entries, stack
 from occflow.viewing.scene import class_colours, likely_colours
 
 CELL = ("red", "green", "blue", "alpha", "label", "percent")  # one byte each; percent: the share of samples
@@ -64,10 +64,12 @@ def write_mcap(path: Path, drive: Drive, palette: str) -> None:
 
 
 def legend_png(palette: str) -> bytes:
-    """The classes and their colours, as a picture."""
+    """The classes and their colours, and those of shares of samples, as a picture."""
     picture = io.BytesIO()
     entries = class_entries(range(len(CLASS_NAMES)), True, palette)[:-1]  # the ego vehicle is not among the voxels
-    legend(LEGEND_PX, LEGEND_TEXT_PX, "classes", entries).save(picture, format="PNG")
+    strips = [legend(LEGEND_PX, LEGEND_TEXT_PX, "classes", entries),
+              legend(LEGEND_PX, LEGEND_TEXT_PX, "samples", share_entries())]
+    stack(strips, LEGEND_TEXT_PX, LEGEND_TEXT_PX // 2).save(picture, format="PNG")
     return picture.getvalue()
 
 
@@ -103,7 +105,7 @@ def _instant(messages: dict, drive: Drive, event: Instant, palette: str) -> Iter
         message = _voxels(messages["voxels"], drive.grid, one, stamp, palette)
         yield one.name, message, stamp_ns, stamp_ns if one.issued_s is None else _ns(one.issued_s)
     made = [_made(one, event.stamp_s, stamp) for one in event.shown if one.issued_s is not None]
-    if made:
+    if made or any(one.name.startswith((FORECAST, PROBABILITY)) for one in event.shown):  # or none any more
         yield ISSUED, messages["scene"](entities=made), *now
 
 

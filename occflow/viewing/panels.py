@@ -110,8 +110,7 @@ class Panels:
 
     def probability_legend(self) -> list[LegendEntry]:
         """What the colours of shares of samples say."""
-        return [LegendEntry(f"{100 * share:g} %", tuple(colour.tolist()))
-                for share, colour in zip(RAMP, probability_colours(np.array(RAMP)))]
+        return share_entries()
 
     def _draw(self, key: tuple[int, ...], mesh) -> Image.Image:
         if key not in self._drawn:
@@ -135,6 +134,12 @@ def class_entries(labels: Iterable[int], heights: bool, palette: str) -> list[Le
         entries += [LegendEntry(f"no class, {height}", tuple(colour.tolist()))
                     for height, colour in (("low", LOW_RGB), ("high", HIGH_RGB))]
     return [*entries, LegendEntry("ego vehicle (white roof)", EGO_BODY)]
+
+
+def share_entries() -> list[LegendEntry]:
+    """What the colours of shares of samples say."""
+    return [LegendEntry(f"{100 * share:g} %", tuple(colour.tolist()))
+            for share, colour in zip(RAMP, probability_colours(np.array(RAMP)))]
 
 
 def blank(width_px: int, height_px: int) -> Image.Image:

@@ -35,6 +35,7 @@ from occflow.records import bounded, file_name, one_line, read_json
 
 FORMAT = "occflow-saved-1"
 ABOUT, WINDOWS, TRUTH = "about.json", "windows.jsonl", "truth"
+SAVES = (SHOWN, ALL) = ("shown", "all")  # what is kept of an evaluation: one window, or all of them
 SAVE_FORMATS = (PREDICTIONS, OCC3D) = ("predictions", "occ3d")
 LAYOUT = ("uint8 [x, y, z], x forward, y left, z up in the frame of the window's target (the ego's, of data.grid_pose="
           "ego); the middle of voxel (i, j, k) is at origin_m + (i + 0.5, j + 0.5, k + 0.5) * voxel_size_m there")
