@@ -154,8 +154,9 @@ def render_animation(record: ForecastRecord, view: Mapping, *paths: Path) -> Non
     """
     for path in paths:
         require_something(record, path)
-        require_animation(path)
     step_s = seconds_a_frame(view)
+    for path in paths:
+        require_animation(path)
     panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"),
                     view_palette(view))
     sequences = {"truth": record.truth} if record.truth else {}
