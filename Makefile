@@ -47,7 +47,7 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	$(RUN) -c 'import material, mkdocs, mkdocstrings' 2>/dev/null || \
 		$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	$(RUN) -m mkdocs build --strict --quiet --site-dir runs/site
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet --site-dir runs/site
 	@echo "pages: runs/site/index.html"
 
 install: $(INSTALLED)
