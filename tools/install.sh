@@ -42,7 +42,7 @@ else
     python=""
     if [ -n "$given" ]; then
         command -v "$given" >/dev/null || stop "$given not found; occflow needs $wanted (make PYTHON=...)"
-        fits "$given" || stop "$given is $("$given" --version 2>&1 | head -n 1); occflow needs $wanted (make PYTHON=...)"
+        fits "$given" || stop "$given does not fit ($("$given" --version 2>&1 | head -n 1)); occflow needs $wanted (make PYTHON=...)"
         python=$given
     else
         for name in python3.11 python3.12 python3.10; do

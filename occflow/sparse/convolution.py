@@ -80,8 +80,8 @@ def by_spconv(features: Tensor) -> bool:
 def say_that_spconv_lacks() -> None:
     """Warn once, in the main process and not in its workers, that the slower way is taken on a CPU."""
     if multiprocessing.parent_process() is None:
-        warnings.warn("spconv is not installed (it has wheels for x86-64 alone): sparse convolutions run by torch, slower "
-                      "on a CPU", stacklevel=2)
+        warnings.warn("spconv is not installed (it has wheels for x86-64 alone): sparse convolutions run by torch, "
+                      "slower on a CPU", stacklevel=2)
 
 
 def fills_its_volume(sites: Sites) -> bool:
