@@ -6,6 +6,7 @@ import pytest
 
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
+from occflow.jobs.build import build_configured_store
 from occflow.occupancy.building.build import build_store
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.storage.join import join_stores
@@ -36,6 +37,13 @@ def test_all_frames_are_there_and_splits_of_one_name_are_one(stores, tmp_path):
 
 def test_the_way_of_building_is_told_where_it_is_one(stores, tmp_path):
     assert join_stores(tmp_path / "same", [stores[0].path] * 2).settings == stores[0].settings
+
+
+def test_a_store_that_is_there_needs_no_log(stores, tmp_path):
+    config = {"log": {"kind": "store"}, "data": {}, "workers": 1}
+    assert build_configured_store(config, stores[0].path).scenes() == stores[0].scenes()
+    with pytest.raises(InputError, match="no occupancy store"):
+        build_configured_store(config, tmp_path / "nowhere")
 
 
 def test_what_cannot_be_joined_is_refused_and_leaves_nothing(stores, street, grid, tmp_path):
