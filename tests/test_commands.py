@@ -147,7 +147,8 @@ def test_without_open3d_a_forecast_ends_well_with_its_table(called, monkeypatch,
 
 BLOCKED = """
 import sys
-for name in ("open3d", "embreex", "nuscenes", "pytest", "matplotlib", "tensorboard", "mcap", "rerun", "IPython"):
+for name in ("open3d", "embreex", "nuscenes", "pytest", "matplotlib", "tensorboard", "mcap", "rerun", "imageio_ffmpeg",
+             "IPython"):
     sys.modules[name] = None
 import occflow.forecasting.networks, occflow.forecasting.rows, occflow.forecasting.rules
 import occflow.jobs.score, occflow.jobs.train, occflow.stream.jobs

@@ -18,12 +18,12 @@ from occflow.eval.distribution import sampled_futures
 from occflow.eval.ensemble import IS_MOVABLE, NEAR, Future, Membership, set_scores
 from occflow.eval.evaluate import Reference
 from occflow.eval.intervals import mean_row
-from occflow.eval.predictions import window_file
 from occflow.forecasting.forecast import Forecaster
 from occflow.geometry import invert, is_rigid, transform
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.npz_file import FLOATING, UNSIGNED, WHOLE, open_npz
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.prediction_file import window_file
 from occflow.occupancy.tasks import Target
 from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.records import one_line

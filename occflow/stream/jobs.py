@@ -34,6 +34,8 @@ from occflow.stream.settings import DemoSettings, StreamSettings, settings_of
 from occflow.stream.sinks import LastForecasts, LiveWindow
 from occflow.stream.source import Replay
 from occflow.viewing.headless import has_display, open3d_installed, require_display
+from occflow.viewing.panels import view_palette
+from occflow.viewing.scene import Look
 
 TRIAL_BYTES = 1 << 20  # more than a report takes
 
@@ -274,4 +276,4 @@ def open_window(display: bool | str, grid: VoxelGrid, view: Mapping) -> LiveWind
         require_display()
     elif not has_display():
         return None
-    return LiveWindow(grid, list(view["times_s"]))
+    return LiveWindow(grid, list(view["times_s"]), look=Look(palette=view_palette(view)))

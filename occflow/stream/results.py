@@ -31,7 +31,7 @@ from occflow.stream.settings import LOG, NONE, PERCEIVED
 from occflow.stream.sinks import shown_frames
 from occflow.viewing.headless import PICTURES_LACK, open3d_installed
 from occflow.viewing.palette import gif_palette
-from occflow.viewing.panels import Panels, blank, legend, panel_size, stack, view_value, write
+from occflow.viewing.panels import Panels, blank, legend, panel_size, stack, view_palette, view_value, write
 from occflow.viewing.pictures import GAP_PX, MARGIN_PX
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def animate(forecasts: list[StreamForecast], path: Path, grid: VoxelGrid, view: 
                 for place, forecast in enumerate(forecasts)]
     steps_s = np.diff([forecast.task.present.stamp_s for forecast in forecasts], append=np.inf)
     durations_ms = np.rint(1000 * np.clip(steps_s, SHORTEST_S, LONGEST_S)).astype(int).tolist()
-    palette = gif_palette()
+    palette = gif_palette(view_palette(view))
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     with atomic_file(path) as partial:
         indexed[0].save(partial, format="GIF", save_all=True, append_images=indexed[1:], duration=durations_ms,
@@ -165,7 +165,8 @@ def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelG
     """The present and its forecast, below it what was seen then, with a heading and the legend."""
     task = forecast.task
     record = ForecastRecord(grid, task.history, (), {forecast.name: forecast.frames}, task.scene)
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"),
+                    view_palette(view))
     present, *foreseen = shown_frames(forecast, list(view_value(view, "times_s", "[1,2,3]")))
     seen = [seen_at(frame.stamp_s, task.scene, later) for frame in foreseen]
     what = "what was perceived" if labels == PERCEIVED else "what the LiDAR saw"
