@@ -101,7 +101,8 @@ def test_the_named_one_is_taken_before_all_others(machine):
     assert machine.install(PYTHON=str(mine)).returncode == 0 and machine.made()[0] == "venv 3.10.4"
 
 
-@pytest.mark.parametrize("version, words", [("3.13.0", "does not fit (Python 3.13.0); occflow needs"), (None, "not found")])
+@pytest.mark.parametrize("version, words", [("3.13.0", "does not fit (Python 3.13.0); occflow needs"),
+                                            (None, "not found")])
 def test_a_named_one_that_does_not_do_is_refused_in_one_line(machine, version, words):
     machine.python("python3.11", "3.11.2")
     if version:
