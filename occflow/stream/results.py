@@ -110,6 +110,8 @@ def write_pictures(run_dir: Path, demo: Demo, config: Mapping, draw: bool) -> li
     Without Open3D there is no animation, and one line says so: a stream on a car needs none.
     """
     writers = {"forecast.npz": lambda path: demo.last.save(path, demo.grid)}
+    if demo.risks:
+        writers["risk.png"] = demo.risks.draw
     wanted = draw and demo.window is None and config["stream"]["gif_forecasts"] > 0
     if wanted and not open3d_installed():
         Console().write(f"no {run_dir / 'stream.gif'}: {PICTURES_LACK}")

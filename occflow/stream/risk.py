@@ -5,15 +5,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from occflow.atomic import atomic_file
 from occflow.eval.counts import number, numbers
 from occflow.forecasting.planned_path import Footprint, PlannedPath
 from occflow.forecasting.risk import Risk, path_risk
 from occflow.grid import VoxelGrid
-from occflow.occupancy.frame import Frames
+from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.tasks import Task
+from occflow.viewing.risk_map import draw_risk
 
 KEPT = 3_600  # instants: half an hour at 2 Hz, so that a stream's own record does not grow without bound
 
@@ -29,7 +32,7 @@ class RiskRecord:
         self.grid, self.samples, self.footprint = grid, samples, footprint or Footprint()
         self.paths, self._last = 0, deque(maxlen=KEPT)
         self._highest: dict | None = None
-        self._highest_line = ""
+        self.highest: tuple[OccupancyFrame, Risk] | None = None  # the present of the highest, to draw it
 
     def weigh(self, task: Task, futures: Sequence[Frames]) -> Risk:
         """Note the risk of driving to where the grids of the targets were guessed to be."""
@@ -42,7 +45,7 @@ class RiskRecord:
         self.paths += 1
         self._last.append(entry)
         if self._highest is None or (entry["probability"] or 0.0) > (self._highest["probability"] or 0.0):
-            self._highest, self._highest_line = entry, risk.line
+            self._highest, self.highest = entry, (task.present, risk)
         return risk
 
     def summary(self) -> dict:
@@ -59,4 +62,14 @@ class RiskRecord:
         found = self.summary()
         mean = "unknown" if found["mean"] is None else f"{found['mean']:.1%} in the mean"
         return (f"Risk of the guessed path (constant velocity and turn, {self.samples} samples): {mean} of "
-                f"{self.paths} instants; highest at {self._highest['stamp_s']:.2f} s: {self._highest_line}.")
+                f"{self.paths} instants; highest at {self._highest['stamp_s']:.2f} s: {self.highest[1].line}.")
+
+    def draw(self, path: Path) -> Path | None:
+        """Write a picture of the highest risk; None without one."""
+        if self.highest is None:
+            return None
+        present, risk = self.highest
+        title = f"{self._highest['scene']}, {self._highest['stamp_s']:.2f} s: the path of constant velocity and turn"
+        with atomic_file(path) as partial:
+            draw_risk(present, self.grid, {"guessed path": risk}, title).save(partial, format="PNG")
+        return path

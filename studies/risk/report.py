@@ -118,7 +118,7 @@ def study_markdown(found: Mapping) -> str:
         for name in next(iter(found["horizons"].values()))])
     if found["teacher"]:
         lines += ["## Teacher and student", "",
-                  f"{found['teacher']['rows'][0]['events']} events of {found['settings']['teacher_every']}th "
+                  f"{found['teacher']['rows'][0]['events']} events of every {found['settings']['teacher_every']}th "
                   f"window, what moves. The teacher's Brier score less the student's: "
                   f"{_signed(found['teacher']['less'])}.", "",
                   *_rows(found["teacher"]["rows"])]
