@@ -8,9 +8,20 @@ import numpy as np
 
 from occflow.eval.sections import figure, spanned, table
 from occflow.forecasting.shares import posterior_mean
-from studies.risk.scores import Events, bins, climatology, difference, errors, left_out_errors, row, said_of
+from studies.risk.scores import (
+    Events,
+    bins,
+    climatology,
+    difference,
+    errors,
+    left_out_errors,
+    recalibrated,
+    row,
+    said_of,
+)
 
 TRUE, COARSE = "true futures", "true futures in the forecast's voxels"
+SMOOTHED, MAJORITY = "student-1, smoothed", "student-1, half or more"  # the latter says 0 or 1
 STUDENT, CENTRE, TEACHER = "student-1", "student-central", "teacher-10"
 RULES = ("persistence", "tracked_velocity", "constant_velocity")
 KINDS = {"movable": "By what moves", "any": "By anything"}
@@ -28,7 +39,8 @@ def study_scores(windows: Mapping[str, dict], values: Mapping, seed: int) -> dic
              "ms": round(float(np.median([one["ms"] for one in windows.values()])), 2), "kinds": {}}
     for kind in KINDS:
         events, hits = gathered(windows, kind, list(HORIZONS.values())[-1], [*names, COARSE])
-        found["kinds"][kind] = {"manoeuvres": _manoeuvres(events), **_kind(events, hits, counts, seed)}
+        found["kinds"][kind] = {"manoeuvres": _manoeuvres(events),
+                                **_kind(events, hits, counts, seed, coarse=kind == "movable")}
     found["horizons"] = {seconds: _briers(windows, place, counts) for seconds, place in HORIZONS.items()}
     found["teacher"] = _teacher(windows, values, seed)
     found["footprints"] = _footprints(windows, values["samples"])
@@ -44,19 +56,24 @@ def gathered(windows: Mapping[str, dict], kind: str, place: int, names: list[str
     return Events(scene, manoeuvre, hits[TRUE], futures), hits
 
 
-def _kind(events: Events, hits: Mapping[str, np.ndarray], counts: Mapping[str, int], seed: int) -> dict:
+def _kind(events: Events, hits: Mapping[str, np.ndarray], counts: Mapping[str, int], seed: int, coarse: bool) -> dict:
+    """Scores of all rows; `coarse`: also of the true futures in the forecast's voxels, which hold what moves alone."""
     said = {name: said_of(hits[name], count) for name, count in counts.items()}
-    said[f"{STUDENT}, smoothed"] = posterior_mean(hits[STUDENT], counts[STUDENT])
+    said[SMOOTHED] = posterior_mean(hits[STUDENT], counts[STUDENT])
+    said[MAJORITY] = (said[STUDENT] >= 0.5).astype(float)
     share, losses = events.share, {name: errors(one, events.share) for name, one in said.items()}
     rows = [row(TRUE, share, events, seed, left_out_errors(events)),
-            row(COARSE, said_of(hits[COARSE], events.futures), events, seed),
+            *([row(COARSE, said_of(hits[COARSE], events.futures), events, seed)] if coarse else []),
             *(row(name, one, events, seed) for name, one in said.items()),
             row("climatology", climatology(events), events, seed)]
+    again = {name: errors(recalibrated(said[name], events), share) for name in (STUDENT, CENTRE, *RULES)}
     undecided = (events.struck > 0) & (events.struck < events.futures)
     return {"rows": rows, "undecided": int(undecided.sum()),
             "against": {name: difference(losses[STUDENT], losses[name], events, seed) for name in (CENTRE, *RULES)},
-            "against_smoothed": {name: difference(losses[f"{STUDENT}, smoothed"], losses[name], events, seed)
+            "against_smoothed": {name: difference(losses[SMOOTHED], losses[name], events, seed)
                                  for name in (CENTRE, *RULES)},
+            "against_recalibrated": {name: difference(again[STUDENT], again[name], events, seed)
+                                     for name in (CENTRE, *RULES)},
             "of_undecided": {name: round(float(one[undecided].mean()), 4) if undecided.any() else None
                              for name, one in {**losses, TRUE: left_out_errors(events)}.items()}}
 
@@ -140,9 +157,11 @@ def _kind_lines(one: Mapping) -> list[str]:
     events = one["rows"][0]["events"]
     lines = [f"{events} events, {one['undecided']} of them undecided (struck in some of the true futures). Base rate "
              f"{100 * one['rows'][0]['happened']:.1f} %.", "", *_rows(one["rows"])]
-    lines += ["By how much the Brier score of the samples is lower, raw and smoothed (above 0: they are better):", ""]
-    lines += table(("than", "raw", "smoothed"), [[name, _signed(one["against"][name]),
-                                                  _signed(one["against_smoothed"][name])] for name in one["against"]])
+    lines += [f"By how much the Brier score of {STUDENT} is lower (above 0: the samples are better): raw, smoothed, "
+              "and with both recalibrated on the other scenes.", ""]
+    lines += table(("than", "raw", "smoothed", "both recalibrated"), [
+        [name, *(_signed(one[way][name]) for way in ("against", "against_smoothed", "against_recalibrated"))]
+        for name in one["against"]])
     lines += ["Of undecided events alone: " + ", ".join(f"{name} {figure(value)}" for name, value
                                                          in one["of_undecided"].items()) + ".", "",
               "How often the manoeuvres are struck: " + ", ".join(f"{name} {100 * share:.0f} % of {count}" for name,
