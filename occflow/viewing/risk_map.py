@@ -40,6 +40,7 @@ def draw_risk(present: OccupancyFrame, grid: VoxelGrid, risks: Mapping[str, Risk
     whole = Image.new("RGB", (plan.width + 2 * MARGIN_PX, plan.height + 4 * MARGIN_PX))  # where `pixels` has its places
     whole.paste(plan, (MARGIN_PX, 2 * MARGIN_PX))
     draw = ImageDraw.Draw(whole, "RGBA")
+    _draw_vehicle(draw, risks, present_from_world, grid, scale, fill=EGO_BODY)
     for polygon, probability in sorted(_footprints(present_from_world, grid, risks, scale), key=_urgency):
         known = not np.isnan(probability)
         draw.polygon(polygon, fill=(*_colour(probability), OPAQUE) if known else None,
@@ -48,7 +49,7 @@ def draw_risk(present: OccupancyFrame, grid: VoxelGrid, risks: Mapping[str, Risk
         for voxels in risk.voxels:
             for square, probability in _squares(voxels, present_from_world, grid, scale):
                 draw.polygon(square, fill=_colour(probability), outline=EGO_CABIN)
-    _draw_vehicle(draw, risks, present_from_world, grid, scale)
+    _draw_vehicle(draw, risks, present_from_world, grid, scale, outline=EGO_BODY, width=3)  # where it is covered
     upper, left = (np.array(grid.shape[:2]) - high) * scale
     width, height = (high - low)[1] * scale, (high - low)[0] * scale
     shown = whole.crop((left + MARGIN_PX, upper + 2 * MARGIN_PX, left + MARGIN_PX + width,
@@ -114,12 +115,11 @@ def _colour(probability: float) -> tuple[int, int, int]:
 
 
 def _draw_vehicle(draw: ImageDraw.ImageDraw, risks: Mapping[str, Risk], present_from_world: np.ndarray,
-                  grid: VoxelGrid, scale: int) -> None:
+                  grid: VoxelGrid, scale: int, **look: tuple[int, int, int] | int) -> None:
     """The vehicle where it stands now, as far as a path tells."""
     started = next((risk for risk in risks.values() if risk.path.start is not None), None)
     if started:
-        draw.polygon(_polygon(started, present_from_world @ started.path.start, grid, scale), fill=EGO_BODY,
-                     outline=EGO_CABIN)
+        draw.polygon(_polygon(started, present_from_world @ started.path.start, grid, scale), **look)
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, risks: Mapping[str, Risk], x: int) -> None:
