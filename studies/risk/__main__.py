@@ -1,7 +1,7 @@
 """Validate the risk of planned paths on branching futures -> risk_study.output.{json,md}.
 
-The copy in docs/studies/ is put there by hand. The log, its branching futures and its occupancy are made where they are
-missing; of drives that no training of the project's weights saw:
+The copy in docs/research/ is put there by hand. The log, its branching futures and its occupancy are made where they
+are missing; of drives that no training of the project's weights saw:
 
     python -m studies.risk simulation.root=runs/study_risk/log log.root=runs/study_risk/log \\
         data.store=runs/study_risk/occupancy simulation.seed=31 simulation.train_scenes=0 simulation.val_scenes=12 \\

@@ -120,6 +120,7 @@ def _footprints(windows: Mapping[str, dict], samples: int) -> list[dict]:
 def study_markdown(found: Mapping) -> str:
     """The page."""
     lines = ["# Risk of planned paths, against many true futures", "",
+             "*Of the weights that come with the project, on the 0.8 m grid.*", "",
              f"{found['windows']} windows of {found['scenes']} simulated drives that no training saw (seed "
              f"{found['simulation_seed']}), each with {found['futures']} true futures of one present; input "
              f"`{found['input']}`, ego setting G. At every window the paths of a fan of manoeuvres; an event is a "
