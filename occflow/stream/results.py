@@ -66,6 +66,7 @@ def write_report(run_dir: Path, demo: Demo, settings: Mapping, ended_by: signal.
     tables = [f"{LABELS_SAID[settings['labels']]}.", latency_markdown(summary),
               *([scores_markdown(running, summary, SELF_SCORED.format(**running))] if running else []),
               *([scores_markdown(accuracy, summary, SCORED.format(**accuracy))] if accuracy else []),
+              *([demo.risks.line] if demo.risks else []),
               f"Noticed: {noticed}."]
     text = "\n\n".join(tables)
     shown = ", ".join(f"{key} {settings[key]}" for key in ("pace", "rate_hz", "labels", "reuse", "delivers", "fallback",
@@ -75,7 +76,7 @@ def write_report(run_dir: Path, demo: Demo, settings: Mapping, ended_by: signal.
         write_json(path, {
             "log": demo.log_name, "scenes": demo.scenes, "interrupted": ended_by is not None,
             "signal": ended_by and ended_by.name, **summary, "labels": settings["labels"], "self_scores": running,
-            "accuracy": accuracy, "notices": counts,
+            "accuracy": accuracy, "risk": demo.risks and demo.risks.summary(), "notices": counts,
             "last_notices": list(demo.notices.last), "settings": dict(settings), "machine": machine(),
             "versions": versions()})
 
@@ -109,6 +110,8 @@ def write_pictures(run_dir: Path, demo: Demo, config: Mapping, draw: bool) -> li
     Without Open3D there is no animation, and one line says so: a stream on a car needs none.
     """
     writers = {"forecast.npz": lambda path: demo.last.save(path, demo.grid)}
+    if demo.risks:
+        writers["risk.png"] = demo.risks.draw
     wanted = draw and demo.window is None and config["stream"]["gif_forecasts"] > 0
     if wanted and not open3d_installed():
         Console().write(f"no {run_dir / 'stream.gif'}: {PICTURES_LACK}")
