@@ -8,6 +8,8 @@ them, as probabilities.
 
 The occupancy store, report.md, report.json, forecast.html (a page for the browser), forecast.png and forecast.gif go to
 forecast.run_dir; without Open3D (pip install 'occflow[viewing]') there is the page and no picture.
+eval.save=all writes every window's forecasts there too, for other tools (docs/predictions.md) and for whole drives
+(occflow export).
 """
 
 from __future__ import annotations

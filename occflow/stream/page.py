@@ -14,15 +14,17 @@ from occflow.stream.forecaster import StreamForecast
 from occflow.stream.judge import SAME_INSTANT_S
 from occflow.viewing.film import HISTORY
 from occflow.viewing.page import FORECAST, OBSERVED, TRUE, Layer, PageWindow, write_page
+from occflow.viewing.palette import OWN
 
 SEEN_THEN, DELIVERED = "seen then", "delivered"
 
 
-def write_stream_page(path: Path, grid: VoxelGrid, log_name: str, forecasts: Sequence[StreamForecast]) -> Path | None:
+def write_stream_page(path: Path, grid: VoxelGrid, log_name: str, forecasts: Sequence[StreamForecast],
+                      palette: str = OWN) -> Path | None:
     """Write forecasts, in the order of their delivery, as a page; None without any."""
     if not forecasts:
         return None
-    return write_page(path, grid, f"Stream of {log_name}", stream_windows(grid, forecasts), start=_start(forecasts))
+    return write_page(path, grid, f"Stream of {log_name}", stream_windows(grid, forecasts), _start(forecasts), palette)
 
 
 def stream_windows(grid: VoxelGrid, forecasts: Sequence[StreamForecast]) -> Iterator[PageWindow]:

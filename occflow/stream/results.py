@@ -32,7 +32,7 @@ from occflow.stream.settings import LOG, NONE, PERCEIVED
 from occflow.stream.sinks import shown_frames
 from occflow.viewing.headless import PICTURES_LACK, open3d_installed
 from occflow.viewing.palette import gif_palette
-from occflow.viewing.panels import Panels, blank, legend, panel_size, stack, view_value, write
+from occflow.viewing.panels import Panels, blank, legend, panel_size, stack, view_palette, view_value, write
 from occflow.viewing.pictures import GAP_PX, MARGIN_PX
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def write_report(run_dir: Path, demo: Demo, settings: Mapping, ended_by: signal.
     tables = [f"{LABELS_SAID[settings['labels']]}.", latency_markdown(summary),
               *([scores_markdown(running, summary, SELF_SCORED.format(**running))] if running else []),
               *([scores_markdown(accuracy, summary, SCORED.format(**accuracy))] if accuracy else []),
+              *([demo.risks.line] if demo.risks else []),
               f"Noticed: {noticed}."]
     text = "\n\n".join(tables)
     shown = ", ".join(f"{key} {settings[key]}" for key in ("pace", "rate_hz", "labels", "reuse", "delivers", "fallback",
@@ -76,7 +77,7 @@ def write_report(run_dir: Path, demo: Demo, settings: Mapping, ended_by: signal.
         write_json(path, {
             "log": demo.log_name, "scenes": demo.scenes, "interrupted": ended_by is not None,
             "signal": ended_by and ended_by.name, **summary, "labels": settings["labels"], "self_scores": running,
-            "accuracy": accuracy, "notices": counts,
+            "accuracy": accuracy, "risk": demo.risks and demo.risks.summary(), "notices": counts,
             "last_notices": list(demo.notices.last), "settings": dict(settings), "machine": machine(),
             "versions": versions()})
 
@@ -111,9 +112,12 @@ def write_pictures(run_dir: Path, demo: Demo, config: Mapping, draw: bool) -> li
     """
     writers = {"forecast.npz": lambda path: demo.last.save(path, demo.grid)}
     shown = config["stream"]
+    if demo.risks:
+        writers["risk.png"] = demo.risks.draw
     if draw and shown["page_forecasts"]:
         writers["stream.html"] = lambda path: write_stream_page(path, demo.grid, demo.log_name,
-                                                                demo.last.kept(shown["page_forecasts"]))
+                                                                demo.last.kept(shown["page_forecasts"]),
+                                                                view_palette(config["view"]))
     wanted = draw and demo.window is None and shown["gif_forecasts"] > 0
     if wanted and not open3d_installed():
         Console().write(f"no {run_dir / 'stream.gif'}: {PICTURES_LACK}")
@@ -157,7 +161,7 @@ def animate(forecasts: list[StreamForecast], path: Path, grid: VoxelGrid, view: 
                 for place, forecast in enumerate(forecasts)]
     steps_s = np.diff([forecast.task.present.stamp_s for forecast in forecasts], append=np.inf)
     durations_ms = np.rint(1000 * np.clip(steps_s, SHORTEST_S, LONGEST_S)).astype(int).tolist()
-    palette = gif_palette()
+    palette = gif_palette(view_palette(view))
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     with atomic_file(path) as partial:
         indexed[0].save(partial, format="GIF", save_all=True, append_images=indexed[1:], duration=durations_ms,
@@ -170,7 +174,8 @@ def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelG
     """The present and its forecast, below it what was seen then, with a heading and the legend."""
     task = forecast.task
     record = ForecastRecord(grid, task.history, (), {forecast.name: forecast.frames}, task.scene)
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"),
+                    view_palette(view))
     present, *foreseen = shown_frames(forecast, list(view_value(view, "times_s", "[1,2,3]")))
     seen = [seen_at(frame.stamp_s, task.scene, later) for frame in foreseen]
     what = "what was perceived" if labels == PERCEIVED else "what the LiDAR saw"

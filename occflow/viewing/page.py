@@ -22,23 +22,24 @@ from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.cameras import DISTANCE_M, LOWEST_EYE_M, PRESETS, preset
-from occflow.viewing.film import CAUSAL, HISTORY, OCCUPANCY, TRUTH, Film
+from occflow.viewing.film import ALL_OF_ONE, CAUSAL, HISTORY, OCCUPANCY, TRUTH, Film
 from occflow.viewing.meshes import CORNER_LIGHT, OUTLINE_LIGHT, SIDES
 from occflow.viewing.page_voxels import Blocks
 from occflow.viewing.palette import (
     AGREED_GREYS,
-    CLASS_COLOURS,
     DIFFERENCE_COLOURS,
     DIFFERENCE_NAMES,
     EGO_BODY,
     EGO_CABIN,
     HIGH_RGB,
     LOW_RGB,
+    OWN,
     PALE_DIFFERENCE_COLOURS,
     PROBABILITY_STOPS,
     RAMP,
+    palette_named,
 )
-from occflow.viewing.scene import ALL_OF_ONE, OUTLINE
+from occflow.viewing.scene import OUTLINE
 from occflow.viewing.stage import FILTERS
 
 FORMAT = "occflow-page-1"
@@ -100,11 +101,16 @@ def window_of_film(film: Film, name: str, note: str = "") -> PageWindow:
     return PageWindow(name, note, film.seconds, film.now, layers)
 
 
-def write_page(path: Path, grid: VoxelGrid, title: str, windows: Iterable[PageWindow], start: int = 0) -> Path:
-    """Write a page with one or more windows, whose frames all have one grid; `start` is the one that is shown first.
+def write_page(path: Path, grid: VoxelGrid, title: str, windows: Iterable[PageWindow], start: int = 0,
+               palette: str = OWN) -> Path:
+    """Write a page with one or more windows, whose frames all have one grid.
+
+    Args:
+        start: the window that is shown first.
+        palette: whose colours the classes have.
 
     Raises:
-        InputError: no window.
+        InputError: no window, or no such palette.
     """
     blocks, described = Blocks(grid), []
     for window in windows:
@@ -118,7 +124,7 @@ def write_page(path: Path, grid: VoxelGrid, title: str, windows: Iterable[PageWi
                           "layers": layers, "instants": instants})
     if not described:
         raise InputError(f"{path}: there is nothing to show on a page")
-    about = {"format": FORMAT, "title": title, "start": start, "grid": grid.to_dict(), **_looks(grid),
+    about = {"format": FORMAT, "title": title, "start": start, "grid": grid.to_dict(), **_looks(grid, palette),
              "blocks": blocks.described(), "windows": described}
     text = page_text(about, blocks.packed())
     with atomic_file(Path(path)) as partial:
@@ -154,14 +160,14 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _looks(grid: VoxelGrid) -> dict:
+def _looks(grid: VoxelGrid, palette: str) -> dict:
     """Names, colours, light and cameras: those of all other pictures."""
     cameras = {name: preset(name, grid) for name in PRESETS}
     return {
         "classes": [name.replace("_", " ") for name in CLASS_NAMES], "movable": list(MOVABLE_CLASSES),
         "filters": {name: sorted(hidden) for name, hidden in FILTERS.items()},
         "differences": list(DIFFERENCE_NAMES), "ramp": list(RAMP),
-        "palette": {"classes": CLASS_COLOURS.tolist(), "difference": DIFFERENCE_COLOURS.tolist(),
+        "palette": {"classes": palette_named(palette).tolist(), "difference": DIFFERENCE_COLOURS.tolist(),
                     "pale_difference": PALE_DIFFERENCE_COLOURS.tolist(), "agreed": AGREED_GREYS.tolist(),
                     "probability": PROBABILITY_STOPS.tolist(), "low": LOW_RGB.tolist(), "high": HIGH_RGB.tolist(),
                     "flat": list(FLAT_CLASSES), "all_of_one": ALL_OF_ONE, "ego": [EGO_BODY, EGO_CABIN]},

@@ -24,6 +24,7 @@ from occflow.occupancy.tasks import Task
 from occflow.viewing.export import export_film
 from occflow.viewing.film import film_of_record, marginal
 from occflow.viewing.page import FOLDER, SCRIPTS, Layer, PageWindow, window_of_film, write_page
+from occflow.viewing.palette import PALETTES
 from occflow.viewing.scene import class_colours, difference, movers_iou, occupied_iou
 from occflow.viewing.source import open_source
 
@@ -130,8 +131,9 @@ def test_a_run_and_its_other_inputs_are_windows_of_one_page(record, tmp_path):
     save_forecasts(tmp_path / "run" / "lidar" / "forecast.npz", record.grid, task, perceived)
     (path,) = export_film(source.film(), source.folder, view, source.page_windows)
     assert [one["name"] for one in read_page(path)[0]["windows"]] == ["scene-0001, run", "scene-0001, lidar"]
-    (path,) = export_film(source.film(), tmp_path / "film", view)
-    assert len(read_page(path)[0]["windows"]) == 1
+    (path,) = export_film(source.film(), tmp_path / "film", {**view, "palette": "nuscenes"})
+    about, _ = read_page(path)
+    assert len(about["windows"]) == 1 and about["palette"]["classes"] == PALETTES["nuscenes"].tolist()
 
 
 @pytest.fixture(scope="module")
