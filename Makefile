@@ -22,7 +22,7 @@ demo: $(INSTALLED)
 	$(RUN) tools/evaluate.py
 	$(RUN) tools/evaluate.py data.input=lidar
 	$(RUN) viz/render.py
-	@echo "results: runs/demo/report.md (seen in hindsight), runs/demo/lidar/report.md (from raw sweeps), runs/demo/forecast.png, runs/demo/forecast.gif"
+	@echo "results: runs/demo/report.md (seen in hindsight), runs/demo/lidar/report.md (from raw sweeps), runs/demo/forecast.png, runs/demo/forecast.gif; to look around in any browser: runs/demo/forecast.html"
 
 stream: $(INSTALLED)
 	$(RUN) tools/realtime_demo.py log=$(LOG)

@@ -49,7 +49,7 @@ class Range:
 WHOLE_RANGES = (  # by what a key ends in, the first that fits
     (r"feed_workers", Range(0, 256)),
     (r"workers", Range(1, 256)),
-    (r"stream\.gif_forecasts", Range(0, 1000)),
+    (r"stream\.(gif|page)_forecasts", Range(0, 1000)),
     (r"stream\.risk_samples", Range(0, 64)),
     (r"stream\.(max_waiting_sweeps|fallback_instants)", Range(1, 1000)),
     (r"seeds?", Range(0, LARGEST)),

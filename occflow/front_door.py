@@ -193,8 +193,8 @@ def show(task: Task, futures: Forecast | Sequence[Forecast], picture: str | Path
     instant of the task in rows.
 
     Args:
-        picture: draw a PNG there, also where there is a display; None: forecast.png in the working directory where
-            there is none.
+        picture: draw a PNG there, also where there is a display, or write a page for a browser where the name ends in
+            .html; None: forecast.png in the working directory where there is no display.
         camera: chase, low, corner, birds_eye or front.
         centre: the one forecast of the task, shown before the futures.
 
@@ -214,11 +214,16 @@ def show(task: Task, futures: Forecast | Sequence[Forecast], picture: str | Path
         view = {"camera": camera, "frames_per_second": len(seconds) / seconds[-1]}
         play(lambda number: film_of_record(record), view, Path("screenshots"))
         return None
-    from occflow.viewing.pictures import render_sheet
-
     path = Path(picture or PICTURE).expanduser()
-    times_s = sorted({seconds[0], seconds[len(seconds) // 2], seconds[-1]})
-    render_sheet(record, {"camera": camera, "times_s": times_s, "panel_px": PANEL_PX}, path)
+    if path.suffix == ".html":
+        from occflow.viewing.page import window_of_film, write_page
+
+        write_page(path, record.grid, record.scene, [window_of_film(film_of_record(record), record.scene)])
+    else:
+        from occflow.viewing.pictures import render_sheet
+
+        times_s = sorted({seconds[0], seconds[len(seconds) // 2], seconds[-1]})
+        render_sheet(record, {"camera": camera, "times_s": times_s, "panel_px": PANEL_PX}, path)
     print(f"wrote {path}", flush=True)
     return path
 

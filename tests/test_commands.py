@@ -141,8 +141,11 @@ def test_fish_completes_them_too_with_their_keys(line, words):
 def test_without_open3d_a_forecast_ends_well_with_its_table(called, monkeypatch, tmp_path):
     monkeypatch.setattr("occflow.jobs.score.forecast_log", lambda config: (tmp_path, "the table"))
     monkeypatch.setattr("occflow.viewing.headless.open3d_installed", lambda: False)
+    monkeypatch.setattr("occflow.viewing.source.record_page", lambda file, folder, view: folder / "forecast.html")
     status, printed, errors = called("forecast")
-    assert (status, errors) == (0, "") and printed.startswith("the table\nno pictures: open3d is not installed")
+    table, page, lack = printed.splitlines()
+    assert (status, errors, table, page) == (0, "", "the table", f"wrote {tmp_path / 'forecast.html'}")
+    assert lack.startswith("no pictures: open3d is not installed")
 
 
 BLOCKED = """

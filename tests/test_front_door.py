@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from page_data import read_page
 from small_logs import write_drive, write_recording, write_semantickitti, write_tiny_nuscenes, write_tracking
 from small_perception import small_perception
 
@@ -235,3 +236,11 @@ def test_where_there_is_a_display_a_window_is_opened(store, student, monkeypatch
     assert list(shown[2][0].sources) == ["history", "centre"] and not shown[2][0].samples
     assert view["frames_per_second"] == pytest.approx(2) and film.scene == "tiny-1"
     assert occflow.show(task, student.forecast(task), tmp_path / "a.png", camera="birds_eye") == tmp_path / "a.png"
+
+
+def test_futures_are_shown_on_a_page_where_the_picture_is_called_html(store, student, tmp_path):
+    task = store.task("tiny-1", 5)
+    path = occflow.show(task, student.samples(task, range(3)), tmp_path / "a.html", centre=student.forecast(task))
+    (window,) = read_page(path)[0]["windows"]
+    assert [one["name"] for one in window["layers"] if one["kind"] == "forecast"][:2] == ["centre", "future 1"]
+    assert [one["kind"] for one in window["layers"]].count("sample") == 3 and window["now"] == len(task.history) - 1

@@ -60,6 +60,13 @@ def test_a_wheel_has_every_configuration_and_all_weights(installed):
     assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {"occflow"}
 
 
+def test_a_wheel_has_the_program_of_pages_with_the_licence_of_what_is_not_ours(installed):
+    ours, theirs = (root / "occflow/viewing/browser" for root in (ROOT, installed))
+    files = {path.relative_to(ours) for path in ours.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(theirs) for path in theirs.rglob("*") if path.is_file()}
+    assert Path("three/LICENSE") in files
+
+
 CALL = """
 from occflow.command_line import compose_config
 from occflow.resources import config_folder

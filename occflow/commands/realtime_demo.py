@@ -4,7 +4,7 @@
 
 Opens a window where there is a display; else stream.gif is drawn at the end. The report of latency and accuracy
 (report.md, report.json) and the last forecast (forecast.npz) go to stream.run_dir, also after Ctrl-C, SIGTERM and
-SIGHUP.
+SIGHUP; so does stream.html, the last forecasts as a page for the browser.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def realtime_demo(config: Mapping) -> tuple[Path, str]:
     The report is written in any case, also after an error.
 
     Returns:
-        the folder of the results (report.json, report.md, forecast.npz, stream.gif) and the table.
+        the folder of the results (report.json, report.md, forecast.npz, stream.html, stream.gif) and the table.
 
     Raises:
         InputError: no student or perception, a log that cannot be read, settings that are not usable, results that
@@ -157,7 +157,8 @@ def _end(run_dir: Path, demo: Demo, lost: list[str], interruption: Interruption)
         raise InputError(f"{run_dir}: {', '.join(lost)} could not be written, see above; make room there, or name "
                          "another stream.run_dir")
     if interruption.status:
-        Console().write(f"ended by {interruption.first.name}: the report is in {run_dir}, stream.gif is not drawn")
+        Console().write(f"ended by {interruption.first.name}: the report is in {run_dir}, stream.html and stream.gif "
+                        "are not made")
         raise SystemExit(interruption.status)
     if demo.record.sweeps and not demo.record.used:
         raise InputError(f"{spelt_out(demo.log_name)}: none of {demo.record.sweeps} sweeps is usable; "
@@ -213,7 +214,8 @@ def assemble(config: Mapping) -> Demo:
     to_score = ForecastsToScore(forecaster.scored) if settings.score else None
     if to_score:
         forecaster.watch = to_score.watch
-    last, window = LastForecasts(settings.gif_forecasts), open_window(settings.display, grid, config["view"])
+    last = LastForecasts(max(settings.gif_forecasts, settings.page_forecasts))
+    window = open_window(settings.display, grid, config["view"])
     worker = Worker(forecaster, [last, window] if window else [last], stream.deadline_s, clock, record)
     inbox = Inbox(stream.max_waiting_sweeps, record) if stream.pace > 0 else None
     source = Replay(log, scenes, stream.pace, settings.loops, clock, notices, stop, stream.longest_pause_s)

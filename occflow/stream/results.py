@@ -1,5 +1,6 @@
 """What a stream leaves in its folder: the report of speed and accuracy, the last forecast, an animation (what was seen
-and foreseen, and below it what the car saw when the time had come); one that fails leaves the others."""
+and foreseen, and below it what the car saw when the time had come), a page of the same for the browser; one that fails
+leaves the others."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ from occflow.run_record import machine, versions
 from occflow.stream.accuracy import DELIVERED
 from occflow.stream.console import Console
 from occflow.stream.forecaster import StreamForecast
-from occflow.stream.judge import SAME_INSTANT_S
 from occflow.stream.latency import latency_markdown
+from occflow.stream.page import seen_at, write_stream_page
 from occflow.stream.settings import LOG, NONE, PERCEIVED
 from occflow.stream.sinks import shown_frames
 from occflow.viewing.headless import PICTURES_LACK, open3d_installed
@@ -105,19 +106,24 @@ def scores_markdown(scores: Mapping, summary: Mapping, meaning: str) -> str:
 
 
 def write_pictures(run_dir: Path, demo: Demo, config: Mapping, draw: bool) -> list[str]:
-    """Write the last forecast and, where wanted and `draw` is true, the animation; the files that could not be.
+    """Write the last forecast and, where wanted and `draw` is true, page and animation; the files that could not be.
 
     Without Open3D there is no animation, and one line says so: a stream on a car needs none.
     """
     writers = {"forecast.npz": lambda path: demo.last.save(path, demo.grid)}
+    shown = config["stream"]
     if demo.risks:
         writers["risk.png"] = demo.risks.draw
-    wanted = draw and demo.window is None and config["stream"]["gif_forecasts"] > 0
+    if draw and shown["page_forecasts"]:
+        writers["stream.html"] = lambda path: write_stream_page(path, demo.grid, demo.log_name,
+                                                                demo.last.kept(shown["page_forecasts"]),
+                                                                view_palette(config["view"]))
+    wanted = draw and demo.window is None and shown["gif_forecasts"] > 0
     if wanted and not open3d_installed():
         Console().write(f"no {run_dir / 'stream.gif'}: {PICTURES_LACK}")
     elif wanted:
-        writers["stream.gif"] = lambda path: animate(demo.last.kept(), path, demo.grid, config["view"],
-                                                       config["stream"]["labels"])
+        writers["stream.gif"] = lambda path: animate(demo.last.kept(shown["gif_forecasts"]), path, demo.grid,
+                                                       config["view"], shown["labels"])
     return _lost(run_dir, writers, told=True)
 
 
@@ -182,12 +188,6 @@ def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelG
     table = _table(rows, _heading(forecast), panels.text_px)
     return stack([table, legend(table.width, round(0.85 * panels.text_px), "", panels.class_legend())], GAP_PX,
                  MARGIN_PX)
-
-
-def seen_at(stamp_s: float, scene: str, later: list[StreamForecast]) -> OccupancyFrame | None:
-    """What the car saw of a scene at a time, as the present of a later forecast; None where there is none."""
-    presents = (one.task.present for one in later if one.task.scene == scene)
-    return next((frame.with_classes() for frame in presents if abs(frame.stamp_s - stamp_s) < SAME_INSTANT_S), None)
 
 
 def _heading(forecast: StreamForecast) -> str:

@@ -98,6 +98,7 @@ class DemoSettings:
     loops: int
     display: bool | str
     gif_forecasts: int
+    page_forecasts: int
     score: bool
 
     def __post_init__(self) -> None:

@@ -54,9 +54,9 @@ class LastForecasts:
         save_forecasts(path, grid, made.task.with_classes(), {made.name: made.frames})
         return path
 
-    def kept(self) -> list[StreamForecast]:
-        """The last forecasts, in the order of their delivery."""
-        return list(self._kept)
+    def kept(self, number: int) -> list[StreamForecast]:
+        """The last `number` forecasts, in the order of their delivery."""
+        return list(self._kept)[-number:] if number else []
 
 
 class LiveWindow:

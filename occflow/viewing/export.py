@@ -1,8 +1,9 @@
-"""From a window, a store or a whole drive to files of other programs: MCAP (Foxglove), .rrd (Rerun), PLY (anything)."""
+"""From a window, a store or a whole drive to files of other programs: MCAP (Foxglove), .rrd (Rerun), PLY (anything),
+HTML (a browser)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from occflow.viewing.drive import Drive, drive_of_film, drive_of_saved, log_of_s
 from occflow.viewing.film import Film, film_path, plain_names
 from occflow.viewing.mcap_file import write_layout, write_mcap
 from occflow.viewing.meshes import Mesh
+from occflow.viewing.page import PageWindow, window_of_film, write_page
 from occflow.viewing.panels import view_palette, view_value
 from occflow.viewing.rerun_file import write_rerun
 from occflow.viewing.scene import Look, class_mesh
 
-FORMATS = ("mcap", "rrd", "ply")
+FORMATS = ("mcap", "rrd", "ply", "html")
+WINDOWS_ONLY = {"ply": "a PLY file is of one instant", "html": "a page is of a few windows"}  # not of whole drives
 LAYOUT = "foxglove.json"  # beside an MCAP file: how Foxglove shows it
 PLY_HEADER = """ply
 format binary_little_endian 1.0
@@ -40,12 +43,16 @@ PLY_VERTEX = np.dtype([("place", "<f4", 3), ("colour", "u1", 3)])
 PLY_FACE = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
 
 
-def export_film(film: Film, folder: Path, view: Mapping) -> Iterator[Path]:
+def export_film(film: Film, folder: Path, view: Mapping,
+                windows: Callable[[], Sequence[PageWindow]] | None = None) -> Iterator[Path]:
     """Write a film in the formats of view.formats to `folder`, yielding each path when it is there.
 
     Files are named after the scene and after what it was read from, a run (SCENE.forecast.mcap) or a store
     (SCENE.occupancy.mcap); a layout for Foxglove goes with an MCAP file. PLY is one file for each source, of the
     instant nearest to view.ply_s.
+
+    Args:
+        windows: what an HTML page shows; None: the film alone.
 
     Raises:
         InputError: an unknown format, a missing package, or a scene whose name cannot be that of a file.
@@ -54,6 +61,9 @@ def export_film(film: Film, folder: Path, view: Mapping) -> Iterator[Path]:
     for suffix, everywhere in (("mcap", False), ("rrd", True)):
         if suffix in formats:
             yield from _write(suffix, drive_of_film(film, everywhere), folder, palette)
+    if "html" in formats:
+        yield write_page(film_path(folder, film, "html"), film.grid, film.scene,
+                         windows() if windows else [window_of_film(film, film.scene)], palette=palette)
     if "ply" in formats:
         yield from _write_frames(film, Path(folder), float(view_value(view, "ply_s", "1.0")), palette)
 
@@ -66,8 +76,9 @@ def export_drive(saved: SavedForecasts, folder: Path, view: Mapping, log: Mappin
         InputError: as `export_film`; no such scene, its store is not there, or a format that has no time.
     """
     formats = _formats(view)
-    if "ply" in formats:
-        raise InputError(f"{saved.folder}: a PLY file is of one instant; name a run or a store for it")
+    for suffix, reason in WINDOWS_ONLY.items():
+        if suffix in formats:
+            raise InputError(f"{saved.folder}: {reason}; name a run or a store for it")
     path = Path(view.get("store") or saved.about["store"])
     if not (path / META).is_file():
         raise InputError(f"{path}: here is no store that these forecasts are of; name it with view.store=PATH")

@@ -78,7 +78,7 @@ AGREED_GREYS = np.repeat(np.rint(140 + 100 * _LUMINANCE)[:, None], 3, axis=1).as
 LOW_RGB, HIGH_RGB = np.array((38, 66, 122)), np.array((244, 176, 84))  # of voxels without class, by height
 
 # Probability, from hardly to surely occupied: darker is likelier, in a hue that no class has.
-_PROBABILITY_STOPS = np.array([(246, 228, 160), (240, 150, 70), (190, 45, 90), (70, 10, 90)], dtype=np.float64)
+PROBABILITY_STOPS = np.array([(246, 228, 160), (240, 150, 70), (190, 45, 90), (70, 10, 90)], dtype=np.float64)
 
 
 RAMP = (0.125, 0.25, 0.5, 0.75, 1.0)  # the probabilities of a legend
@@ -86,8 +86,8 @@ RAMP = (0.125, 0.25, 0.5, 0.75, 1.0)  # the probabilities of a legend
 
 def probability_colours(probability: np.ndarray) -> np.ndarray:
     """Colours [N, 3] uint8 of probabilities [N] in 0..1."""
-    stops = np.linspace(0, 1, len(_PROBABILITY_STOPS))
-    channels = [np.interp(probability, stops, channel) for channel in _PROBABILITY_STOPS.T]
+    stops = np.linspace(0, 1, len(PROBABILITY_STOPS))
+    channels = [np.interp(probability, stops, channel) for channel in PROBABILITY_STOPS.T]
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
 
 

@@ -15,6 +15,8 @@ from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.animation import GIF, require_animation
 from occflow.viewing.film import Film, film_of_record, film_of_store, film_path
+from occflow.viewing.page import PageWindow, window_of_film, write_page
+from occflow.viewing.panels import view_palette
 from occflow.viewing.pictures import render_animation, render_film, render_sheet
 
 FORECAST_FILE = "forecast.npz"
@@ -62,6 +64,24 @@ class Source:
         start = scenes.index(self.scene) if self.scene is not None else 0
         return film_of_store(self.store, scenes[(start + number) % len(scenes)] if scenes else None)
 
+    def page_windows(self) -> list[PageWindow]:
+        """What a page shows: of a store the film; of a run all forecasts, the wanted ones first, of its record and of
+        those in folders below it (of other inputs: RUN/lidar), where they have the same grid."""
+        if self.record is None:
+            film = self.film()
+            return [window_of_film(film, film.scene)]
+        below = sorted(self.file.parent.glob(f"*/{self.file.name}")) if self.file.name == FORECAST_FILE else []
+        others = {path.parent.name: load_forecasts(path) for path in below}
+        records = {self.file.resolve().parent.name: self.record,
+                   **{name: record for name, record in others.items() if record.grid == self.record.grid}}
+        return [window_of_film(film_of_record(record, (*_names(self.wanted), *record.forecasts)),
+                               record.scene if len(records) == 1 else f"{record.scene}, {name}")
+                for name, record in records.items()]
+
+
+def _names(wanted: Iterable[str] | str) -> Iterable[str]:
+    return [wanted] if isinstance(wanted, str) else wanted
+
 
 def open_source(view: Mapping, run_dir: str) -> Source:
     """What view.source names: a folder with a forecast file, such a file, a store, or the forecasts of whole drives.
@@ -82,13 +102,25 @@ def open_source(view: Mapping, run_dir: str) -> Source:
     return Source(Path(chosen or file.parent), load_forecasts(file), None, file, view.get("forecasts") or ())
 
 
+def record_page(forecast_file: Path, folder: Path, view: Mapping) -> Path:
+    """Write forecast.html to `folder`, a page for the browser; needs no Open3D."""
+    return _page_of(open_source({**view, "source": forecast_file}, str(folder)), folder, view)
+
+
+def _page_of(source: Source, folder: Path, view: Mapping) -> Path:
+    return write_page(Path(folder) / "forecast.html", source.record.grid, source.record.scene, source.page_windows(),
+                      palette=view_palette(view))
+
+
 def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Path]:
-    """Write forecast.png (a sheet) and the animations of view.animations (forecast.gif) to `folder`, yielding each path
-    when it is there."""
-    record, sheet = load_forecasts(forecast_file), Path(folder) / "forecast.png"
+    """Write forecast.html, forecast.png (a sheet) and the animations of view.animations (forecast.gif) to `folder`,
+    yielding each path when it is there."""
+    source = open_source({**view, "source": forecast_file}, str(folder))
+    record, sheet = source.record, Path(folder) / "forecast.png"
     animations = [Path(folder) / f"forecast.{suffix}" for suffix in _animations(view)]
     for path in animations:
         require_animation(path)
+    yield _page_of(source, folder, view)
     render_sheet(record, view, sheet)
     yield sheet
     render_animation(record, view, *animations)

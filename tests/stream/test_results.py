@@ -13,7 +13,7 @@ def test_without_open3d_a_stream_ends_well_with_its_forecast_and_one_line_about_
     monkeypatch.setattr(results, "open3d_installed", lambda: False)
     demo = SimpleNamespace(last=SimpleNamespace(save=lambda path, grid: path), grid=None, window=None,
                            risks=None)
-    assert write_pictures(tmp_path, demo, {"stream": {"gif_forecasts": 3}, "view": {}}, True) == []
+    assert write_pictures(tmp_path, demo, {"stream": {"gif_forecasts": 3, "page_forecasts": 0}, "view": {}}, True) == []
     printed = "".join(capsys.readouterr()).splitlines()
     assert len(printed) == 2 and any("stream.gif" in line and "occflow[viewing]" in line for line in printed)
     assert any(line.startswith("wrote ") and line.endswith("forecast.npz") for line in printed)

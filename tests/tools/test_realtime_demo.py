@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from page_data import read_page
 from stream_world import Drive
 
 from occflow.command_line import compose_config
@@ -37,7 +38,7 @@ def overrides(tiny_log_root, tmp_path) -> list[str]:
     """A tiny log, replayed without end to an untrained perception and a small untrained student that nobody doubts."""
     values = [*SMALL, "log=nuscenes", f"log.root={tiny_log_root}", "log.version=v1.0-tiny", f"run_dir={tmp_path}/run",
               f"stream.run_dir={tmp_path}/stream", "stream.loops=2000", "stream.display=false", "workers=1",
-              "stream.gif_forecasts=0", "stream.pace=0", "stream.deadline_s=60",
+              "stream.gif_forecasts=0", "stream.page_forecasts=0", "stream.pace=0", "stream.deadline_s=60",
               f"stream.checkpoint={tmp_path}/run/student.safetensors", "stream.fallback=never"]
     config = compose_config(values)
     settings = settings_from_config(config["data"], config["model"])
@@ -241,7 +242,21 @@ def test_a_log_with_nothing_to_forecast_from_says_so_and_leaves_its_report(demo_
     assert json.loads((tmp_path / "stream" / "report.json").read_text())["notices"] or not log.num_sweeps
 
 
-@pytest.mark.parametrize("lost", ["report.json", "report.md", "forecast.npz", "stream.gif"])
+def test_a_page_has_a_window_for_each_forecast_with_what_was_seen_when_its_time_had_come(demo_of, tmp_path):
+    report = demo_of(Drive(num_sweeps=11, names=["</script>one"]), "stream.page_forecasts=4")
+    about, windows = read_page(tmp_path / "stream" / "stream.html")
+    assert report["delivered"]["student-central"] and len(windows) == 4
+    names = [[one["name"] for one in window["layers"]] for window in about["windows"]]
+    assert names == [["history", "seen then", "delivered"]] * 3 + [["history", "delivered"]]  # the drive ends there
+    assert [one["note"] for one in about["windows"]] == ["delivered: student-central"] * 4
+    assert about["windows"][0]["name"] == "</script>one, 1.0 s"
+    first, last = windows[0], windows[-1]
+    assert [list(instant) for instant in first] == [[0], [0], [1, 2], [1, 2]]
+    assert [list(instant) for instant in last] == [[0], [0], [1], [1]]
+    np.testing.assert_array_equal(first[1][0][0], windows[1][0][0][0])  # a present is the history of the next
+
+
+@pytest.mark.parametrize("lost", ["report.json", "report.md", "forecast.npz", "stream.html", "stream.gif"])
 def test_a_disk_that_fills_takes_one_file_and_not_the_others(demo_of, tmp_path, monkeypatch, capsys, lost):
     def full(write):
         def write_unless_full(path, *arguments):
@@ -256,11 +271,13 @@ def test_a_disk_that_fills_takes_one_file_and_not_the_others(demo_of, tmp_path, 
                         full(lambda path: save(kept, path, grid))(path))
     monkeypatch.setattr(results, "animate", lambda forecasts, path, *more, animate=results.animate:
                         full(lambda path: animate(forecasts, path, *more))(path))
+    monkeypatch.setattr(results, "write_stream_page", lambda path, *more, write=results.write_stream_page:
+                        full(lambda path: write(path, *more))(path))
     with pytest.raises(InputError, match=f"stream: {lost} could not be written.*make room"):
-        demo_of(Drive(num_sweeps=5, names=["one"]), "stream.gif_forecasts=1")
+        demo_of(Drive(num_sweeps=5, names=["one"]), "stream.gif_forecasts=1", "stream.page_forecasts=1")
     out = capsys.readouterr().out
     assert f"{lost} (No space left on device)" in out and "| network |" in out
-    wanted = {"report.json", "report.md", "forecast.npz", "stream.gif"} - {lost}
+    wanted = {"report.json", "report.md", "forecast.npz", "stream.html", "stream.gif"} - {lost}
     assert {path.name for path in (tmp_path / "stream").iterdir()} == wanted
 
 
