@@ -15,7 +15,7 @@ from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.animation import GIF, require_animation
 from occflow.viewing.film import Film, film_of_record, film_of_store, film_path
-from occflow.viewing.pictures import render_animation, render_film, render_sheet
+from occflow.viewing.pictures import render_animation, render_film, render_glance, render_sheet
 
 FORECAST_FILE = "forecast.npz"
 
@@ -83,12 +83,15 @@ def open_source(view: Mapping, run_dir: str) -> Source:
 
 
 def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Path]:
-    """Write forecast.png (a sheet) and the animations of view.animations (forecast.gif) to `folder`, yielding each path
-    when it is there."""
-    record, sheet = load_forecasts(forecast_file), Path(folder) / "forecast.png"
-    animations = [Path(folder) / f"forecast.{suffix}" for suffix in _animations(view)]
+    """Write glance.png, forecast.png (a sheet) and the animations of view.animations (forecast.gif) to `folder`,
+    yielding each path when it is there."""
+    record, folder = load_forecasts(forecast_file), Path(folder)
+    sheet, glance = folder / "forecast.png", folder / "glance.png"
+    animations = [folder / f"forecast.{suffix}" for suffix in _animations(view)]
     for path in animations:
         require_animation(path)
+    render_glance(record, view, glance)
+    yield glance
     render_sheet(record, view, sheet)
     yield sheet
     render_animation(record, view, *animations)
