@@ -112,7 +112,7 @@ def test_pictures(folder):
         open3d_error = str(error)
     if open3d_error:
         pytest.skip(open3d_error)
-    assert [path.name for path in paths] == ["forecast.html", "forecast.png", "forecast.gif"]
+    assert [path.name for path in paths] == ["forecast.html", "glance.png", "forecast.png", "forecast.gif"]
     assert all(path.stat().st_size > 10_000 for path in paths)
 
 

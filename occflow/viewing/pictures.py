@@ -1,5 +1,6 @@
-"""Pictures of a forecast record or a film: the sheet, which compares forecasts at a few times; and the animation,
-history, then truth beside the forecasts, with what differs below each. Samples are shown as probabilities."""
+"""Pictures of a forecast record or a film: the glance, one forecast at one instant beside what came; the sheet, which
+compares forecasts at a few times; and the animation, history, then truth beside the forecasts, with what differs below
+each. Samples are shown as probabilities."""
 
 from __future__ import annotations
 
@@ -12,13 +13,15 @@ import numpy as np
 from PIL import Image
 
 from occflow.atomic import atomic_file
+from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
 from occflow.viewing.animation import require_animation, save_animation
 from occflow.viewing.film import Film, sampler_of, shown_forecasts
-from occflow.viewing.palette import FAINT_INK
+from occflow.viewing.palette import FAINT_INK, MISSED, PALE_DIFFERENCE_COLOURS
 from occflow.viewing.panels import (
+    LegendEntry,
     Panels,
     blank,
     legend,
@@ -41,6 +44,7 @@ FIGURES = ("pale colours: the ground.   IoU: of all occupied voxels, whatever th
 SHARES = "share of the samples that fill a voxel (grey: the ground)"
 GAP_PX, MARGIN_PX = 4, 8  # of animations
 PALE_NOTE = "pale colours: the ground"
+PALE_EXAMPLE = tuple(PALE_DIFFERENCE_COLOURS[MISSED].tolist())
 
 Row = list[Image.Image]
 Column = tuple[str, list[Image.Image]]  # heading, one panel a row
@@ -68,6 +72,36 @@ def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
         strips.append(legend(table.width, size, FIGURES, ()))
     if panels.shares:
         strips.append(legend(table.width, size, SHARES, panels.probability_legend()))
+    sheet = stack(strips, SHEET_GAP_PX, SHEET_MARGIN_PX)
+    with atomic_file(Path(path)) as partial:
+        sheet.save(partial, format="PNG", optimize=True)
+
+
+def render_glance(record: ForecastRecord, view: Mapping, path: Path) -> None:
+    """Write what a stranger sees at a glance, as a PNG: now, the first of the shown forecasts at view.glance_s, what
+    came, and what differs.
+
+    Raises:
+        InputError: a view setting is missing, no forecast of that instant, or no renderer.
+    """
+    require_something(record, path)
+    [time_s] = view_numbers(view, "glance_s", "2.0", TIMES_S, "give seconds after the present", count=1)
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"), view_palette(view))
+    forecasts = shown_forecasts(record, view.get("forecasts") or ())
+    forecast, truth = (_at(record, frames, time_s) for frames in (next(iter(forecasts.values()), ()), record.truth))
+    if forecast is None and truth is None:
+        raise InputError(f"{path}: nothing is {time_s:g} s after the present to show; set view.glance_s")
+    columns = [("now", panels.frame(record.history[-1]))]
+    columns += [(f"forecast, {time_s:g} s later", panels.frame(forecast))] if forecast else []
+    columns += [("what came", panels.frame(truth))] if truth else []
+    columns += [("difference", panels.difference(truth, forecast))] if forecast and truth else []
+    size = round(0.9 * panels.text_px)
+    table = panel_table([heading for heading, _ in columns], [[image for _, image in columns]], panels.text_px,
+                        SHEET_GAP_PX)
+    strips = [table, legend(table.width, size, "", panels.class_legend())]
+    if panels.kinds:
+        strips.append(legend(table.width, size, "difference", [*panels.difference_legend(),
+                                                               LegendEntry(PALE_NOTE, PALE_EXAMPLE)]))
     sheet = stack(strips, SHEET_GAP_PX, SHEET_MARGIN_PX)
     with atomic_file(Path(path)) as partial:
         sheet.save(partial, format="PNG", optimize=True)

@@ -17,7 +17,7 @@ from occflow.viewing.animation import GIF, require_animation
 from occflow.viewing.film import Film, film_of_record, film_of_store, film_path
 from occflow.viewing.page import PageWindow, window_of_film, write_page
 from occflow.viewing.panels import view_palette
-from occflow.viewing.pictures import render_animation, render_film, render_sheet
+from occflow.viewing.pictures import render_animation, render_film, render_glance, render_sheet
 
 FORECAST_FILE = "forecast.npz"
 
@@ -113,14 +113,16 @@ def _page_of(source: Source, folder: Path, view: Mapping) -> Path:
 
 
 def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Path]:
-    """Write forecast.html, forecast.png (a sheet) and the animations of view.animations (forecast.gif) to `folder`,
-    yielding each path when it is there."""
-    source = open_source({**view, "source": forecast_file}, str(folder))
-    record, sheet = source.record, Path(folder) / "forecast.png"
-    animations = [Path(folder) / f"forecast.{suffix}" for suffix in _animations(view)]
+    """Write forecast.html, glance.png, forecast.png (a sheet) and the animations of view.animations (forecast.gif) to
+    `folder`, yielding each path when it is there."""
+    source, folder = open_source({**view, "source": forecast_file}, str(folder)), Path(folder)
+    record, sheet, glance = source.record, folder / "forecast.png", folder / "glance.png"
+    animations = [folder / f"forecast.{suffix}" for suffix in _animations(view)]
     for path in animations:
         require_animation(path)
     yield _page_of(source, folder, view)
+    render_glance(record, view, glance)
+    yield glance
     render_sheet(record, view, sheet)
     yield sheet
     render_animation(record, view, *animations)

@@ -18,11 +18,18 @@ from occflow.viewing.cameras import preset
 from occflow.viewing.film import film_of_store
 from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS, RAMP, gif_palette, probability_colours
 from occflow.viewing.panels import LegendEntry, Panels, legend
-from occflow.viewing.pictures import render_animation, render_film, render_perceived, render_sheet, shown_samples
+from occflow.viewing.pictures import (
+    render_animation,
+    render_film,
+    render_glance,
+    render_perceived,
+    render_sheet,
+    shown_samples,
+)
 from occflow.viewing.scene import class_mesh
 
 VIEW = {"camera": "chase", "times_s": [1.0, 3.0], "panel_px": [160, 120], "animation_px": [120, 90],
-        "frames_per_second": 2, "forecasts": ["teacher-10", "student-1"]}
+        "glance_s": 3.0, "frames_per_second": 2, "forecasts": ["teacher-10", "student-1"]}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,6 +62,19 @@ def test_sheet_is_the_same_every_time_and_shows_something(record, tmp_path):
     assert image.shape[1] > 6 * 160
     assert (np.abs(image.astype(int) - BACKGROUND).max(axis=2) > 20).mean() > 0.4
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("part, columns", [({}, 4), ({"truth": ()}, 2), ({"forecasts": {}}, 2)])
+def test_a_glance_shows_one_instant_beside_now_and_what_there_is_of_it(record, tmp_path, part, columns):
+    render_glance(replace(record, samples={}, **part), VIEW, tmp_path / "glance.png")
+    width = Image.open(tmp_path / "glance.png").width
+    assert columns * 160 < width < columns * 160 + 100
+
+
+def test_a_glance_at_an_instant_that_nothing_is_known_of_is_refused(record, tmp_path):
+    with pytest.raises(InputError, match="nothing is 9 s after the present"):
+        render_glance(record, {**VIEW, "glance_s": 9.0}, tmp_path / "glance.png")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("truth", "names", "columns"), [
