@@ -255,7 +255,9 @@ class ObservationFeed(WindowFeed):
 
     def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowModel, seed: int,
                  variety: Variety = Variety(), workers: int = 0) -> None:
-        preparation = forecaster.preparation.on_host() if workers else forecaster.preparation
+        preparation = forecaster.preparation  # a GPU lays out faster than a process can send what it has laid out
+        if workers:
+            preparation = preparation.on_host(lays_out=forecaster.device == CPU)
         prepare = WindowPreparation(windows, keys, preparation, seed, variety, self.with_forced)
         self.forecaster, self.window = forecaster, prepare.window
         super().__init__(len(keys) * variety.a_window, seed, 700, Fetcher(prepare, workers, forecaster.device),
