@@ -9,8 +9,8 @@ import torch
 from occflow.flow.solvers import sample_flow
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import at_sites
-from occflow.models.flow_model import EMPTY, FlowModel, corrected, join_observations
 from occflow.models.coarse_cells import cell_grid, cells_of
+from occflow.models.flow_model import EMPTY, FlowModel, corrected, join_observations
 from occflow.models.networks import MeanForecast, mean_loss
 from occflow.models.preparation import Voxels
 from occflow.models.regression import TrueFuture, twin_loss

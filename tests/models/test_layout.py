@@ -5,11 +5,9 @@ from dataclasses import replace
 
 import layout_reference as reference
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from two_devices import DEVICE, Waits
 
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid

@@ -18,8 +18,8 @@ from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
-from occflow.models.flow_model import FlowModel
 from occflow.models.coarse_cells import cell_grid
+from occflow.models.flow_model import FlowModel
 from occflow.models.networks import MeanForecast, place_features
 from occflow.occupancy.tasks import Task
 from occflow.sparse.sites import sites_from_keys
