@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +25,8 @@ from occflow.perception.perceive import PerceivedFrames
 from occflow.resources import pretrained_folder
 
 MOST_FEED_WORKERS = 32  # that are taken unasked
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
+TRIMMED_FROM_BYTES, RETURNED_FROM_BYTES = 64 << 20, 4 << 20  # smaller blocks are reused: they are asked for all the time
 DEVICES = ("auto", "cpu", "cuda", "cuda:0")  # and other numbers
 
 

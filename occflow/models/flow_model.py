@@ -167,7 +167,7 @@ class FlowModel(ConditionalFlow):
     def sites_of(self, voxels: Voxels, grid: VoxelGrid, num_frames: int) -> tuple[Sites, Tensor]:
         """As `voxel_sites`, of the voxels of so many frames."""
         voxels = voxels.to(self.device)
-        return sites_from_keys(voxels.keys, grid.shape, num_frames), voxels.labels.clamp(max=UNKNOWN)
+        return sites_from_keys(voxels.keys.long(), grid.shape, num_frames), voxels.labels.long().clamp(max=UNKNOWN)
 
     def encode_frames(self, frames: Frames, grid: VoxelGrid | None = None) -> Encoding:
         """Coarse sites and latents [M, C] of frames in the forecaster's grid, or in `grid`, a part of it."""

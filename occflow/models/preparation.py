@@ -56,7 +56,8 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Voxels:
-    """Occupied voxels of F frames: sorted keys [V] int64 (frame * voxels of the grid + place), labels [V] int64."""
+    """Occupied voxels of F frames: sorted keys [V] int64 (frame * voxels of the grid + place), labels [V] int64; fewer
+    bytes each where they are `compact`."""
 
     keys: Tensor
     labels: Tensor
@@ -69,6 +70,11 @@ class Voxels:
 
     def to(self, device: torch.device) -> Voxels:
         return Voxels(self.keys.to(device), self.labels.to(device))
+
+    def compact(self) -> Voxels:
+        """For the way to a device: a third of the bytes."""
+        last = int(self.keys[-1]) if len(self.keys) else 0
+        return Voxels(self.keys.int() if last < 2**31 else self.keys, self.labels.to(torch.uint8))
 
     def volume(self, size: int) -> Tensor:
         """Labels [size] uint8 at the keys 0, 1, ...; FREE where nothing is."""
@@ -170,7 +176,7 @@ class Preparation:
             moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
         apart = motions and BodiesApart(task.present, grid, motions.slots, task.poses,
                                         [target.stamp_s for target in task.targets], touched)
-        voxels = [None if frames is None else Voxels.of(frames, grid.num_voxels, CPU)
+        voxels = [None if frames is None else Voxels.of(frames, grid.num_voxels, CPU).compact()
                   for frames in (task.history if with_history else None, moved, truth, bases.forced, bases.truth)]
         layout = None
         if self.lays_out:
@@ -180,7 +186,7 @@ class Preparation:
     def _history_sites(self, voxels: Voxels, num_frames: int, grid: VoxelGrid) -> Sites:
         """Coarse sites of observed frames, as the encoder finds them."""
         stride = self.settings.autoencoder.total_stride
-        held = cells_held(voxels.keys, grid.shape, stride, num_frames)
+        held = cells_held(voxels.keys.long(), grid.shape, stride, num_frames)
         return sites_from_keys(held.nonzero()[:, 0], pool_shape(grid.shape, stride), num_frames)
 
     @torch.no_grad()
