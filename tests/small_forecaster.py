@@ -8,9 +8,9 @@ from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
 from occflow.models.autoencoder import AutoencoderSettings
 from occflow.models.flow_model import FlowModel
-from occflow.models.layout import SupportSettings
 from occflow.models.networks import TrunkSettings
 from occflow.models.preparation import ModelSettings
+from occflow.models.support import SupportSettings
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
 

@@ -34,8 +34,8 @@ from occflow.jobs.sources import (
     refuse_other_grid,
 )
 from occflow.logs.open import open_log
+from occflow.models.coarse_cells import cells_of
 from occflow.models.flow_model import FlowModel
-from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.forecast_file import save_forecasts
 from occflow.occupancy.warp import warp
@@ -168,15 +168,12 @@ def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowMode
     """
     settings, found, true, proposed, all_cells = model.settings, 0, 0, 0, 0
     stride = settings.autoencoder.total_stride
-    cells = cell_grid(settings.grid, stride)
-    volume = int(np.prod(cells.shape))
     for key in keys:
         window = source.read(key)
         support = model.observe(window.task).layout.support.keys.cpu().numpy()
-        truth = np.concatenate([coarse_keys(frame.flat, settings.grid, stride, cells) + index * volume
-                                for index, frame in enumerate(window.truth)])
-        found += len(np.intersect1d(support, truth, assume_unique=True))
-        true, proposed, all_cells = true + len(truth), proposed + len(support), all_cells + len(window.truth) * volume
+        truth = np.concatenate([cells_of([frame.flat], settings.grid, stride) for frame in window.truth])
+        found += int(truth[support].sum())
+        true, proposed, all_cells = true + int(truth.sum()), proposed + len(support), all_cells + len(truth)
     return {"recall": found / max(1, true), "share": proposed / all_cells, "windows": len(keys)}
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from occflow.grid import NUM_CLASSES
 from occflow.models.lovasz import lovasz_softmax
 from occflow.sparse.layers import PatchDown, PatchUp
-from occflow.sparse.sites import Pooling, Shape, Sites, distinct_rows, lookup, pool, sites_from_keys
+from occflow.sparse.sites import Pooling, Shape, Sites, distinct_rows, index_volume, pool, sites_from_keys
 
 UNKNOWN = NUM_CLASSES  # class of a voxel that was given no label; encoded, never decoded
 NO_VOXEL = -1  # label of a place in a patch where no voxel is
@@ -197,6 +197,6 @@ def children_of(sites: Sites, stride: Shape, shape: Shape, exists: Tensor) -> tu
 
 def at_sites(values: Tensor, sites: Sites, wanted: Sites, absent: float = 0.0) -> tuple[Tensor, Tensor]:
     """Values [M, C] on `sites` read at the sites `wanted` [N]: values [N, C] (`absent` where missing), found [N]."""
-    index = lookup(wanted.keys, sites.keys)
+    index = index_volume(sites).index_select(0, wanted.keys)
     padded = torch.cat([values, values.new_full((1, values.shape[1]), absent)])
-    return padded[index], index < len(sites)
+    return padded.index_select(0, index), index < len(sites)

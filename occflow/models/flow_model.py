@@ -12,14 +12,8 @@ from torch import Tensor
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, at_sites
-from occflow.models.layout import (
-    Layout,
-    cell_of_voxel,
-    cells_that_differ,
-    join_layouts,
-    joined_sites,
-    move_layout,
-)
+from occflow.models.coarse_cells import cell_of_voxel, cells_that_differ
+from occflow.models.layout import Layout, join_layouts, joined_sites, move_layout
 from occflow.models.motion import BodyMotions, MotionCondition, MotionModel
 from occflow.models.networks import ConditionalFlow, MeanForecast, MeanNetwork, VelocityNetwork
 from occflow.models.preparation import CPU, Bases, ModelSettings, Preparation, Prepared, Voxels
@@ -173,7 +167,7 @@ class FlowModel(ConditionalFlow):
     def sites_of(self, voxels: Voxels, grid: VoxelGrid, num_frames: int) -> tuple[Sites, Tensor]:
         """As `voxel_sites`, of the voxels of so many frames."""
         voxels = voxels.to(self.device)
-        return sites_from_keys(voxels.keys, grid.shape, num_frames), voxels.labels.clamp(max=UNKNOWN)
+        return sites_from_keys(voxels.keys.long(), grid.shape, num_frames), voxels.labels.long().clamp(max=UNKNOWN)
 
     def encode_frames(self, frames: Frames, grid: VoxelGrid | None = None) -> Encoding:
         """Coarse sites and latents [M, C] of frames in the forecaster's grid, or in `grid`, a part of it."""
@@ -207,24 +201,25 @@ class FlowModel(ConditionalFlow):
 
     @torch.no_grad()
     def observed(self, prepared: Prepared, encoded: Sequence[Encoding] | None = None) -> Observation:
-        """The second half of `observe`: encode what is laid out."""
-        layout, grid = move_layout(prepared.layout, self.device), prepared.grid
+        """The second half of `observe`: lay out and encode what is prepared."""
+        grid, (num_history, num_horizon) = prepared.grid, prepared.num_frames
 
         def state(voxels: Voxels | None) -> Tensor | None:
             if voxels is None:
                 return None
-            return self._state(self._encode(*self.sites_of(voxels, grid, layout.num_horizon)), layout.support)
+            return self._state(self._encode(*self.sites_of(voxels, grid, num_horizon)), layout.support)
 
         sites, latents = join_encodings(encoded) if encoded is not None else \
-            self._encode(*self.sites_of(prepared.history, grid, layout.num_history))
-        history_latents, _ = at_sites(latents, sites, layout.history)
+            self._encode(*self.sites_of(prepared.history, grid, num_history))
+        layout = move_layout(prepared.layout, self.device) if prepared.layout is not None else \
+            self.preparation.layout(prepared.outline.to(self.device), sites, grid)
         base, target = state(prepared.base), state(prepared.truth)
         if target is not None and self.settings.stays:
             target = restated(target, base)
         forced, forced_target = state(prepared.forced), state(prepared.forced_truth)
         if forced_target is not None and self.settings.stays:
             forced_target = restated(forced_target, forced)
-        return Observation(layout, history_latents, base, target, prepared.moved, forced, forced_target,
+        return Observation(layout, latents, base, target, prepared.moved, forced, forced_target,
                            prepared.motions, prepared.apart)
 
     def drawn(self, observation: Observation, condition: Condition, draw: Callable[[Tensor, MotionCondition], Tensor],

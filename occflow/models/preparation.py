@@ -1,4 +1,5 @@
-"""What the host does of a forecast or a training item: a task laid out, whose frames are still to be encoded."""
+"""What the host does of a forecast or a training item: bodies are found and moved, frames made ready for a device that
+lays them out and encodes them."""
 
 from __future__ import annotations
 
@@ -13,14 +14,17 @@ from torch import Tensor
 from occflow.grid import FREE, VoxelGrid
 from occflow.models.autoencoder import AutoencoderSettings
 from occflow.models.body_scene import body_scene
-from occflow.models.layout import Layout, SupportSettings, build_layout
+from occflow.models.coarse_cells import cells_of
+from occflow.models.layout import Layout, build_layout
 from occflow.models.motion import BodyMotions, MotionModel, MotionSettings, shown_bodies
 from occflow.models.networks import TrunkSettings
+from occflow.models.support import Outline, SupportSettings, outline_of
 from occflow.occupancy.bodies import world_motions
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.motion import BodiesApart, advanced_bodies
 from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.warp import touched_voxels
+from occflow.sparse.sites import Sites, cells_held, pool_shape, sites_from_keys
 
 CPU = torch.device("cpu")
 BASES = ("bodies", "tracked", "persistence", "empty")  # what the mean starts from: bodies moved as the motion networks
@@ -52,7 +56,8 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Voxels:
-    """Occupied voxels of F frames: sorted keys [V] int64 (frame * voxels of the grid + place), labels [V] int64."""
+    """Occupied voxels of F frames: sorted keys [V] int64 (frame * voxels of the grid + place), labels [V] int64; fewer
+    bytes each where they are `compact`."""
 
     keys: Tensor
     labels: Tensor
@@ -65,6 +70,11 @@ class Voxels:
 
     def to(self, device: torch.device) -> Voxels:
         return Voxels(self.keys.to(device), self.labels.to(device))
+
+    def compact(self) -> Voxels:
+        """For the way to a device: a third of the bytes."""
+        last = int(self.keys[-1]) if len(self.keys) else 0
+        return Voxels(self.keys.int() if last < 2**31 else self.keys, self.labels.to(torch.uint8))
 
     def volume(self, size: int) -> Tensor:
         """Labels [size] uint8 at the keys 0, 1, ...; FREE where nothing is."""
@@ -95,16 +105,18 @@ class Bases:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A window laid out, whose frames are still to be encoded: all that needs no large network.
+    """A window whose frames are still to be laid out and encoded: all that needs no large network.
 
     Args:
         grid: of the frames.
+        outline: what the layout is made of, besides the history; layout: where it is made already, in place of it.
         history, base, truth, forced, forced_truth: voxels to encode, of the P observed and of F frames; None where
             there is nothing to encode. See Observation, as for `moved`, `motions` and `apart`.
     """
 
     grid: VoxelGrid
-    layout: Layout
+    outline: Outline | None
+    layout: Layout | None
     history: Voxels | None
     base: Voxels
     truth: Voxels | None
@@ -114,22 +126,38 @@ class Prepared:
     motions: BodyMotions | None = None
     apart: BodiesApart | None = None
 
+    @property
+    def num_frames(self) -> tuple[int, int]:
+        """P and F."""
+        shape = self.outline or self.layout
+        return shape.num_history, shape.num_horizon
+
 
 @dataclass(frozen=True)
 class Preparation:
-    """What prepares windows: the forecaster's settings, and its networks of motions (None: it has none)."""
+    """What prepares windows: the forecaster's settings, and its networks of motions (None: it has none).
+
+    Args:
+        lays_out: whether it builds the layouts too; else whoever encodes the frames does, on the networks' device.
+    """
 
     settings: ModelSettings
     motion: MotionModel | None
+    lays_out: bool = False
 
-    def on_host(self) -> Preparation:
+    def on_host(self, lays_out: bool) -> Preparation:
         """The same with a copy of the networks on the CPU."""
-        return replace(self, motion=self.motion and copy.deepcopy(self.motion).cpu())
+        return replace(self, motion=self.motion and copy.deepcopy(self.motion).cpu(), lays_out=lays_out)
+
+    def layout(self, outline: Outline, history: Sites, grid: VoxelGrid) -> Layout:
+        """That of a window, on the device of its outline; `history` are the coarse sites of its observed frames."""
+        settings = self.settings
+        return build_layout(outline, history, grid, settings.autoencoder.total_stride, settings.support, settings.grid)
 
     @torch.no_grad()
     def prepare(self, task: Task, truth: Frames | None = None, with_history: bool = True,
                 region: VoxelGrid | None = None, bases: Bases | None = None) -> Prepared:
-        """Lay out a task; see `FlowModel.observe`. All but `motions` is on the host.
+        """Make a task ready; see `FlowModel.observe`. All but `motions` is on the host.
 
         Args:
             with_history: whether the history is to be encoded.
@@ -139,17 +167,27 @@ class Preparation:
         motions = self.motions(task, grid) if bases is None and self.motion is not None else None
         bases = bases or Bases(self._base(task, grid, motions, touched))
         moved = bases.central
-        proposed = [np.concatenate([voxels, *(frames[index].flat for frames in (moved, bases.forced) if frames)])
-                    for index, voxels in enumerate(touched)]
-        layout = build_layout(task.history, task.poses, task.seconds, proposed, grid, settings.autoencoder.total_stride,
-                              settings.support, settings.grid)
+        stride = settings.autoencoder.total_stride
+        cells = [cells_of([voxels, *(frames[index].flat for frames in (moved, bases.forced) if frames)], grid, stride)
+                 for index, voxels in enumerate(touched)]
+        outline = outline_of(task.history, task.poses, task.seconds, torch.from_numpy(np.concatenate(cells)), grid,
+                             stride, settings.support)
         if settings.base == "empty":
             moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
         apart = motions and BodiesApart(task.present, grid, motions.slots, task.poses,
                                         [target.stamp_s for target in task.targets], touched)
-        voxels = [None if frames is None else Voxels.of(frames, grid.num_voxels, CPU)
+        voxels = [None if frames is None else Voxels.of(frames, grid.num_voxels, CPU).compact()
                   for frames in (task.history if with_history else None, moved, truth, bases.forced, bases.truth)]
-        return Prepared(grid, layout, *voxels, moved, motions, apart)
+        layout = None
+        if self.lays_out:
+            layout, outline = self.layout(outline, self._history_sites(voxels[0], len(task.history), grid), grid), None
+        return Prepared(grid, outline, layout, *voxels, moved, motions, apart)
+
+    def _history_sites(self, voxels: Voxels, num_frames: int, grid: VoxelGrid) -> Sites:
+        """Coarse sites of observed frames, as the encoder finds them."""
+        stride = self.settings.autoencoder.total_stride
+        held = cells_held(voxels.keys.long(), grid.shape, stride, num_frames)
+        return sites_from_keys(held.nonzero()[:, 0], pool_shape(grid.shape, stride), num_frames)
 
     @torch.no_grad()
     def motions(self, task: Task, grid: VoxelGrid | None = None) -> BodyMotions:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from occflow.sparse.sites import Sites
+from occflow.sparse.sites import Sites, index_volume_with_margin
 
 MAX_GATHERED_BYTES = 512 << 20  # of the gathered rows that are in memory at once
 
@@ -24,8 +24,7 @@ def neighbour_table(sites: Sites) -> Tensor:
         device, (x, y, z) = sites.coords.device, (cells + 2 for cells in sites.shape)
         block, *cell = sites.coords.long().unbind(1)
         place = ((block * x + cell[0] + 1) * y + cell[1] + 1) * z + cell[2] + 1
-        volume = torch.full((sites.num_blocks * x * y * z,), len(sites), dtype=torch.int32, device=device)
-        volume.index_copy_(0, place, torch.arange(len(sites), dtype=torch.int32, device=device))
+        volume = index_volume_with_margin(sites, len(sites)).view(-1)
         offset = torch.arange(27, device=device)  # of a flattened kernel
         step = ((offset // 9 - 1) * y + offset // 3 % 3 - 1) * z + offset % 3 - 1
         sites.neighbours = volume.index_select(0, (place[:, None] + step).view(-1)).view(-1, 27)

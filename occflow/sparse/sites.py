@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Shape = tuple[int, int, int]
 
@@ -58,12 +59,16 @@ def site_keys(coords: Tensor, shape: Shape) -> Tensor:
 
 
 def sites_from_keys(keys: Tensor, shape: Shape, num_blocks: int) -> Sites:
-    """Sorted unique keys [N] -> Sites."""
-    z = keys % shape[2]
-    y = keys // shape[2] % shape[1]
-    x = keys // (shape[2] * shape[1]) % shape[0]
-    block = keys // (shape[2] * shape[1] * shape[0])
-    return Sites(torch.stack([block, x, y, z], dim=1).int(), shape, num_blocks)
+    """Sorted unique keys [N] int64 -> Sites, which keep them."""
+    rest = keys.int() if num_blocks * math.prod(shape) < 2**31 else keys  # the shorter, the faster to divide
+    columns = []
+    for length in reversed(shape):
+        above = rest // length
+        columns.insert(0, rest - above * length)
+        rest = above
+    sites = Sites(torch.stack([rest, *columns], dim=1).int(), shape, num_blocks)
+    sites.keys = keys
+    return sites
 
 
 @dataclass(frozen=True)
@@ -92,20 +97,52 @@ def pool_shape(shape: Shape, stride: Shape) -> Shape:
     return tuple(-(-cells // step) for cells, step in zip(shape, stride))
 
 
+def planes_and_places(keys: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Keys [N] -> their plane (block * X + x) and their place in it (y * Z + z), [N] int64 each: what depends on cells
+    axis by axis is looked up in a short table of either and summed."""
+    planes = keys // (shape[1] * shape[2])
+    return planes, keys - planes * (shape[1] * shape[2])
+
+
+def coarse_keys(keys: Tensor, shape: Shape, stride: Shape, num_blocks: int) -> tuple[Tensor, Tensor]:
+    """Keys of sites [N] -> keys of the coarse cells that hold them, and their places in these (Pooling.slot)."""
+    block, x, y, z = (torch.arange(length, device=keys.device) for length in (num_blocks, *shape))
+    coarse, (across, up, deep) = pool_shape(shape, stride), stride
+    planes, places = planes_and_places(keys, shape)
+    plane_keys = ((block[:, None] * coarse[0] + x // across) * (coarse[1] * coarse[2])).flatten()
+    place_keys = ((y // up)[:, None] * coarse[2] + z // deep).flatten()
+    plane_slots = (x % across * (up * deep)).repeat(num_blocks)
+    place_slots = ((y % up)[:, None] * deep + z % deep).flatten()
+    return (plane_keys.index_select(0, planes).add_(place_keys.index_select(0, places)),
+            plane_slots.index_select(0, planes).add_(place_slots.index_select(0, places)))
+
+
+def cells_held(keys: Tensor, shape: Shape, stride: Shape, num_blocks: int) -> Tensor:
+    """[blocks * X' * Y' * Z'] bool: the coarse cells that hold sites of these keys [N], in any order."""
+    held = torch.zeros(num_blocks * math.prod(pool_shape(shape, stride)), dtype=torch.bool, device=keys.device)
+    return held.index_fill_(0, coarse_keys(keys, shape, stride, num_blocks)[0], True)
+
+
+def index_volume(sites: Sites) -> Tensor:
+    """[blocks * X * Y * Z] int32: index of the site in each cell, N where there is none."""
+    volume = torch.full((sites.num_blocks * math.prod(sites.shape),), len(sites), dtype=torch.int32,
+                        device=sites.coords.device)
+    return volume.index_copy_(0, sites.keys, _range(sites.keys).int())
+
+
+def index_volume_with_margin(sites: Sites, outside: int) -> Tensor:
+    """[blocks, X + 2, Y + 2, Z + 2] int32: the same with a margin of one cell around each block, which holds
+    `outside`."""
+    return functional.pad(index_volume(sites).view(sites.num_blocks, *sites.shape), [1] * 6, value=outside)
+
+
 def pool(sites: Sites, stride: Shape) -> Pooling:
     """The coarse sites that hold `sites`, and each site's place in them."""
-    step = torch.tensor(stride, device=sites.coords.device)
-    cells = sites.coords[:, 1:].long()
-    coarse_cells, place = cells // step, cells % step
     shape = pool_shape(sites.shape, stride)
-    keys = site_keys(torch.cat([sites.coords[:, :1].long(), coarse_cells], dim=1), shape)
+    keys, slot = coarse_keys(sites.keys, sites.shape, stride, sites.num_blocks)
     held = torch.zeros(sites.num_blocks * math.prod(shape), dtype=torch.bool, device=keys.device)
-    unique_keys = held.index_fill_(0, keys, True).nonzero()[:, 0]
-    index = torch.empty(len(held), dtype=torch.int64, device=keys.device)
-    index[unique_keys] = torch.arange(len(unique_keys), device=keys.device)
-    parent = index[keys]
-    slot = (place[:, 0] * stride[1] + place[:, 1]) * stride[2] + place[:, 2]
-    return Pooling(sites_from_keys(unique_keys, shape, sites.num_blocks), parent, slot, stride)
+    coarse = sites_from_keys(held.index_fill_(0, keys, True).nonzero()[:, 0], shape, sites.num_blocks)
+    return Pooling(coarse, index_volume(coarse).index_select(0, keys).long(), slot, stride)
 
 
 def lookup(keys: Tensor, sorted_keys: Tensor) -> Tensor:

@@ -1,12 +1,23 @@
-"""Motion-compensated tables: for each site, the same place of the world in other frames."""
+"""Motion-compensated tables: for each site, the same place of the world in other frames. The same on any device.
+
+Where a frame's cells lie in another frame is an affine map. What each of their coordinates adds is multiplied once for
+all planes and places of the grid, then looked up and summed for the sites, so that no device can round otherwise than
+another, as their matrix products do.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from occflow.sparse.sites import Shape, Sites, index_volume_with_margin, planes_and_places
 
 FACE = 1e-9  # cells: a centre that lands on a face stays on one side
+ROWS = 1 << 13  # of a table that are made at a time on a CPU, so that what lies in between stays in its cache
 
 
 @dataclass(frozen=True)
@@ -15,75 +26,75 @@ class CellGrid:
 
     origin_m: np.ndarray
     cell_m: np.ndarray
-    shape: tuple[int, int, int]
+    shape: Shape
 
-    def pooled(self, stride: tuple[int, int, int]) -> CellGrid:
+    @property
+    def num_cells(self) -> int:
+        return int(np.prod(self.shape))
+
+    def pooled(self, stride: Shape) -> CellGrid:
         return CellGrid(self.origin_m, self.cell_m * np.asarray(stride),
                         tuple(-(-cells // step) for cells, step in zip(self.shape, stride)))
 
-    def centres(self, cells: np.ndarray) -> np.ndarray:
-        """Centres [N, 3], metres, of cells [N, 3]."""
-        return self.origin_m + (np.asarray(cells) + 0.5) * self.cell_m
 
-    def keys(self, cells: np.ndarray) -> np.ndarray:
-        """Flat keys [N] int64 of cells [N, 3], z fastest."""
-        cells = np.asarray(cells, dtype=np.int64)
-        return (cells[:, 0] * self.shape[1] + cells[:, 1]) * self.shape[2] + cells[:, 2]
-
-
-def index_volume(coords: np.ndarray, grid: CellGrid, num_blocks: int) -> np.ndarray:
-    """Dense lookup [num_blocks, X * Y * Z] int32 from cell to site index; N (the number of sites): absent."""
-    volume = np.full((num_blocks, int(np.prod(grid.shape))), len(coords), dtype=np.int32)
-    volume[coords[:, 0], grid.keys(coords[:, 1:])] = np.arange(len(coords), dtype=np.int32)
-    return volume
-
-
-def motion_compensated_table(coords: np.ndarray, grid: CellGrid, world_from_own: np.ndarray,
-                             world_from_other: np.ndarray, others: np.ndarray, num_other_sites: int,
-                             with_remainder: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
-    """Where each site's place lies in other frames.
-
-    Args:
-        coords: [N, 4] (frame, x, y, z) of the sites, sorted by frame.
-        grid: the cells, alike in all frames.
-        world_from_own: [F, 4, 4] grid poses of the sites' frames.
-        world_from_other: [K, 4, 4] grid poses of the other frames.
-        others: [K, X * Y * Z] lookup of the other frames (`index_volume`).
-        num_other_sites: the index that means absent.
-
-    Returns:
-        table [N, K] int64 of site indices in the other frames, and the remainder
-        [N, K, 3] float32 in cells: place minus centre of the cell it falls into, in [-0.5, 0.5]; zero outside; None
-        without `with_remainder`.
-    """
-    table = np.empty((len(coords), len(others)), dtype=np.int64)
-    remainder = np.empty((len(coords), len(others), 3), dtype=np.float32) if with_remainder else None
-    bounds = np.searchsorted(coords[:, 0], np.arange(len(world_from_own) + 1))
-    maps = _cell_maps(grid, world_from_own, world_from_other)
-    places = np.append(others.reshape(-1), others.dtype.type(num_other_sites))  # the last is the place of all outside
-    first = np.arange(len(others), dtype=np.int32)[:, None] * others.shape[1]
-    for one, start, stop in zip(maps, bounds[:-1], bounds[1:]):
-        own = np.ones((4, stop - start))  # [4, n]: columns are fast, and all other frames go at once
-        own[:3] = coords[start:stop, 1:].T
-        scaled = (one.reshape(-1, 4) @ own).reshape(len(one), 3, stop - start)  # [K, 3, n]
-        cells = np.floor(scaled).astype(np.int32)
-        x, y, z = cells[:, 0], cells[:, 1], cells[:, 2]
-        outside = (cells.view(np.uint32) >= np.reshape(grid.shape, (3, 1)).astype(np.uint32)).any(axis=1)  # [K, n]
-        keys = (x * grid.shape[1] + y) * grid.shape[2] + z + first
-        keys[outside] = -1
-        table[start:stop] = places[keys].T
-        if with_remainder:
-            scaled -= cells
-            scaled -= 0.5 + FACE
-            scaled.transpose(0, 2, 1)[outside] = 0.0
-            remainder[start:stop] = scaled.transpose(2, 0, 1)
-    return table, remainder
-
-
-def _cell_maps(grid: CellGrid, world_from_own: np.ndarray, world_from_other: np.ndarray) -> np.ndarray:
-    """Affine maps [F, K, 3, 4] from a cell (x, y, z, 1) of a frame to where its centre lies in other frames, in cells
-    from their lower corner (plus FACE)."""
+def cell_maps(grid: CellGrid, world_from_own: np.ndarray, world_from_other: np.ndarray) -> np.ndarray:
+    """Affine maps [F, K, 3, 4] from a cell (x, y, z, 1) of frames at poses [F, 4, 4] to where its centre lies in others
+    at [K, 4, 4], in cells from their lower corner (plus FACE)."""
     other_from_own = np.linalg.solve(world_from_other[None], world_from_own[:, None])
     rotation = other_from_own[..., :3, :3] * grid.cell_m / grid.cell_m[:, None]
     corner = other_from_own[..., :3, :3] @ (grid.origin_m + 0.5 * grid.cell_m) + other_from_own[..., :3, 3]
     return np.concatenate([rotation, ((corner - grid.origin_m) / grid.cell_m + FACE)[..., None]], axis=-1)
+
+
+def taken_apart(maps: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Affine maps [..., 4] float64 of cells (x, y, z, 1) -> what the planes of a grid [..., X] and the places in a
+    plane [..., Y * Z] (`sites.planes_and_places`) add to their value."""
+    x, y, z = (torch.arange(length, dtype=torch.float64, device=maps.device) for length in shape)
+    of_x, of_y, of_z, constant = maps[..., None].unbind(-2)
+    return of_x * x + constant, ((of_y * y)[..., None] + (of_z * z)[..., None, :]).flatten(-2)
+
+
+def row_of(values: Sequence[float], device: torch.device) -> Tensor:
+    """A few numbers of the host on a device, [N] float64; unlike a copy it waits for nothing."""
+    return torch.cat([torch.full((1,), value, dtype=torch.float64, device=device) for value in values])
+
+
+def motion_compensated_table(sites: Sites, maps: Tensor, others: Sites, with_remainder: bool = True
+                             ) -> tuple[Tensor, Tensor | None]:
+    """Where each site's place lies in other frames.
+
+    Args:
+        sites: [N], block = frame, of F frames; others: of K frames with cells of the same shape.
+        maps: [F, K, 3, 4] float64 (`cell_maps`).
+
+    Returns:
+        table [N, K] int32 of sites among `others` (their number: absent), and the remainder [N, K, 3] float32 in cells:
+        place minus centre of the cell it falls into, in [-0.5, 0.5]; zero outside; None without `with_remainder`.
+    """
+    shape, frames, count, absent = sites.shape, maps.shape[1], len(sites), len(others)
+    volume = index_volume_with_margin(others, absent + 1)
+    by_plane, by_place = (part.movedim(3, 1).reshape(-1, 3 * frames) for part in taken_apart(maps, shape))
+    planes, places = planes_and_places(sites.keys, shape)
+    places = places + planes // shape[0] * (shape[1] * shape[2])
+    device = maps.device
+    last = row_of(shape, device).repeat(frames)
+    x, y, z = volume.shape[1:]
+    steps = row_of((y * z, z, 1), device)
+    first = torch.arange(frames, dtype=torch.float64, device=device) * (x * y * z) + (y * z + z + 1)
+    table = torch.empty(count, frames, dtype=torch.int32, device=device)
+    remainder = torch.empty(count, frames, 3, dtype=torch.float32, device=device) if with_remainder else None
+    step = ROWS if device.type == "cpu" else max(count, 1)
+    for start in range(0, count, step):
+        rows = slice(start, start + step)
+        scaled = by_plane.index_select(0, planes[rows])
+        scaled += by_place.index_select(0, places[rows])  # [n, K * 3]
+        cells = scaled.floor()
+        if with_remainder:
+            remainder[rows].view(len(cells), -1).copy_(scaled.sub_(cells).sub_(0.5 + FACE))
+        cells = torch.minimum(cells.clamp_(min=-1), last)
+        keys = (cells.view(-1, 3) @ steps).view(-1, frames) + first  # whole numbers, far below 2 ** 53
+        found = volume.view(-1).index_select(0, keys.long().view(-1)).view(-1, frames)
+        if with_remainder:
+            remainder[rows] *= (absent + 1 - found).clamp_(0, 1).float()[:, :, None]
+        table[rows] = found.clamp_(max=absent)
+    return table, remainder

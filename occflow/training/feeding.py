@@ -27,6 +27,8 @@ from occflow.training.precision import in_full_precision
 from occflow.training.processes import rank, world_size
 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
+LARGE_ITEM_BYTES = 64 << 20  # on a CPU the step of such an item takes so long that making it anew hardly shows:
+MAX_KEPT_LARGE_BYTES = 768 << 20  # fewer of them are kept
 KEPT_SHARE = 0.25  # of the free memory of a CUDA device, where that is more
 
 
@@ -73,7 +75,7 @@ class WindowFeed:
         if count < 1:
             raise InputError("no windows to train on: crop.a_window must be at least 1")
         self.count, self.order_seed, self.bytes_a_site = count, seed, bytes_a_site
-        self.fetcher, self.max_kept_bytes = fetcher, max_kept_bytes(device)
+        self.fetcher, self.device, self.max_kept_bytes = fetcher, device, max_kept_bytes(device)
         self.kept: OrderedDict[int, tuple[object, int]] = OrderedDict()
         self.kept_bytes = 0
         self.seek(0)
@@ -119,10 +121,24 @@ class WindowFeed:
             item, sites = self.make(index)
             self.kept[index] = item, sites
             self.kept_bytes += sites * self.bytes_a_site
-            while self.kept_bytes > self.max_kept_bytes and len(self.kept) > 1:
-                self.kept_bytes -= self.kept.popitem(last=False)[1][1] * self.bytes_a_site
+            self.make_room(sites * self.bytes_a_site)
             return item, sites
         return self.kept[index]
+
+    def make_room(self, item_bytes: int) -> None:
+        """Keep within bounds, the newest item in any case, which has so many bytes."""
+        while self.kept_bytes > self.bound(item_bytes) and len(self.kept) > 1:
+            self.forget(next(iter(self.kept)))
+
+    def bound(self, item_bytes: int) -> int:
+        """Of what is kept, where items have about so many bytes."""
+        large = self.device.type == "cpu" and item_bytes > LARGE_ITEM_BYTES
+        return MAX_KEPT_LARGE_BYTES if large else self.max_kept_bytes
+
+    def forget(self, index: int) -> None:
+        """Keep the item of window `index` no longer."""
+        if index in self.kept:
+            self.kept_bytes -= self.kept.pop(index)[1] * self.bytes_a_site
 
     def draw(self, windows: int) -> list:
         """The next `windows` items."""
@@ -206,7 +222,8 @@ class WindowPreparation:
         window, region, bases = self.window(index)
         if bases is not None and not self.with_forced:
             bases = Bases(bases.central)
-        return self.preparation.prepare(window.task, window.truth, region=region, bases=bases)
+        prepared = self.preparation.prepare(window.task, window.truth, region=region, bases=bases)
+        return replace(prepared, moved=())  # a training decodes nothing
 
     def window(self, index: int) -> tuple[Window, VoxelGrid, Bases | None]:
         """The window (or part of it) of an item, the grid of its frames, and in that grid its `bases`."""
@@ -255,7 +272,9 @@ class ObservationFeed(WindowFeed):
 
     def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowModel, seed: int,
                  variety: Variety = Variety(), workers: int = 0) -> None:
-        preparation = forecaster.preparation.on_host() if workers else forecaster.preparation
+        preparation = forecaster.preparation  # a GPU lays out faster than a process can send what it has laid out
+        if workers:
+            preparation = preparation.on_host(lays_out=forecaster.device == CPU)
         prepare = WindowPreparation(windows, keys, preparation, seed, variety, self.with_forced)
         self.forecaster, self.window = forecaster, prepare.window
         super().__init__(len(keys) * variety.a_window, seed, 700, Fetcher(prepare, workers, forecaster.device),
@@ -271,14 +290,20 @@ class ObservationFeed(WindowFeed):
 
 
 class FlowFeed(WindowFeed):
-    """Batches for flow trainings: the frozen mean network is run once a window."""
+    """Batches for flow trainings: the frozen mean network is run once a window, whose observation is not kept then."""
 
     def __init__(self, source: ObservationFeed, seed: int) -> None:
         self.source, self.forecaster = source, source.forecaster
-        super().__init__(source.count, seed, 450, source.fetcher, source.forecaster.device)
+        super().__init__(source.count, seed, 1000, source.fetcher, source.forecaster.device)
 
     def places(self) -> tuple[OrderedDict, ...]:
         return self.kept, self.source.kept
+
+    def make_room(self, item_bytes: int) -> None:
+        """What its source has kept for a training before goes first."""
+        while self.kept_bytes + self.source.kept_bytes > self.bound(item_bytes) and self.source.kept:
+            self.source.forget(next(iter(self.source.kept)))
+        super().make_room(item_bytes)
 
     @torch.no_grad()
     def make(self, index: int) -> tuple[FlowBatch, int]:
@@ -287,6 +312,7 @@ class FlowFeed(WindowFeed):
         if observation.forced is not None:
             condition, target = condition.about(observation.forced), observation.forced_target
         data = condition.residual(target)
+        self.source.forget(index)
         return FlowBatch(replace(condition, base=None), data), len(observation.layout.support)
 
     def next(self, windows: int) -> FlowBatch:

@@ -160,6 +160,17 @@ def test_a_distillation(two_devices, small_forecaster, street_window, tmp_path, 
     distill(small_forecaster, OneWindow(small_forecaster, street_window), one, values, 0, TrainingRun(tmp_path))
 
 
+def test_a_window_is_laid_out_on_the_device_and_waits_for_sizes_alone(two_devices, small_forecaster, street_window):
+    """Of the cells that movers are in, of the support, and of each coarser level."""
+    prepared, settings = small_forecaster.preparation.prepare(street_window.task), small_forecaster.settings
+    assert prepared.layout is None and isinstance(prepared.outline.touched, Host)
+    history, _ = small_forecaster.encode_frames(street_window.history)
+    two_devices.found.clear()
+    layout = small_forecaster.preparation.layout(prepared.outline.to(DEVICE), history, settings.grid)
+    assert two_devices.found == {"nonzero": 2 + len(settings.support.level_strides)}
+    assert not any(isinstance(one, Host) for one in (layout.unseen, layout.history_table, layout.support.coords))
+
+
 def trainings_of(forecaster: FlowModel, model: MotionModel, window, run: TrainingRun) -> dict:
     """train(steps) by the name of a training, on one window that is laid out once."""
     windows, batches, motions = Windows(forecaster, window), OneWindow(forecaster, window), Motions()

@@ -9,11 +9,13 @@ from convolution_cases import everything_of, random_case, random_sites
 from small_bodies import disturbed
 from torch.func import jvp
 
+from occflow.grid import OCC3D_GRID
 from occflow.models.flow_model import FlowModel
 from occflow.models.networks import TrunkSettings, mean_loss
 from occflow.sparse import gathered
 from occflow.sparse.convolution import submanifold_convolution
 from occflow.sparse.reference import gather_matmul_scatter
+from studies.sparse_dense.street import street_window as street_window_of
 
 pytestmark = pytest.mark.cuda
 DEVICE = "cuda"
@@ -77,6 +79,23 @@ def networks(small_settings):
     torch.manual_seed(0)
     own = disturbed(FlowModel(settings), 0.02).eval()
     return own, copy.deepcopy(own).to(DEVICE)
+
+
+@pytest.mark.parametrize("grid", [None, OCC3D_GRID])
+def test_a_layout_is_that_of_the_cpu(small_settings, grid):
+    """To the last bit: tables, remainders, levels, neighbours."""
+    settings = replace(small_settings, grid=grid or small_settings.grid)
+    window = street_window_of(settings.grid, settings.num_history, settings.num_horizon, settings.frame_interval_s)
+    own = FlowModel(settings).eval()
+    expected, found = (one.observe(window.task).layout for one in (own, copy.deepcopy(own).to(DEVICE)))
+    pairs = [(getattr(expected, name), getattr(found, name)) for name in
+             ("history_table", "history_remainder", "unseen", "position")]
+    for one, other in zip(expected.levels, found.levels):
+        pairs += [(one.table, other.table), (one.sites.coords, other.sites.coords),
+                  (gathered.neighbour_table(one.sites), gathered.neighbour_table(other.sites))]
+        if one.pooling is not None:
+            pairs += [(one.pooling.parent, other.pooling.parent), (one.pooling.slot, other.pooling.slot)]
+    assert all(other.is_cuda and torch.equal(one, other.cpu()) for one, other in pairs)
 
 
 def of_mean(forecaster: FlowModel, window) -> list[torch.Tensor]:

@@ -9,8 +9,8 @@ import torch
 from occflow.flow.solvers import sample_flow
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import at_sites
+from occflow.models.coarse_cells import cell_grid, cells_of
 from occflow.models.flow_model import EMPTY, FlowModel, corrected, join_observations
-from occflow.models.layout import cell_grid, coarse_keys
 from occflow.models.networks import MeanForecast, mean_loss
 from occflow.models.preparation import Voxels
 from occflow.models.regression import TrueFuture, twin_loss
@@ -44,7 +44,7 @@ def test_support_and_tables_without_what_makes_them_good(small_forecaster, stree
     whole = replace(small_settings.support, whole_grid=True)
     layout = remade(small_forecaster, support=whole).observe(street_window.task).layout
     cells = cell_grid(small_settings.grid, small_settings.autoencoder.total_stride)
-    assert len(layout.support) == small_settings.num_horizon * np.prod(cells.shape)
+    assert len(layout.support) == small_settings.num_horizon * cells.num_cells
     blind = replace(small_settings.support, motion_compensation=False)
     layout = remade(small_forecaster, support=blind).observe(street_window.task).layout
     present = layout.history_table[:, -1] < len(layout.history)
@@ -107,10 +107,8 @@ def test_the_truth_is_seen_in_the_target_alone(small_forecaster, street_window):
 def test_support_holds_the_true_sites_of_a_slow_world(small_forecaster, street_window, small_settings):
     support = small_forecaster.observe(street_window.task).layout.support
     stride = small_settings.autoencoder.total_stride
-    cells = cell_grid(small_settings.grid, stride)
-    truth = np.concatenate([coarse_keys(frame.flat, small_settings.grid, stride, cells) + i * np.prod(cells.shape)
-                            for i, frame in enumerate(street_window.truth)])
-    assert np.isin(truth, support.keys.numpy()).mean() > 0.99
+    truth = np.concatenate([cells_of([frame.flat], small_settings.grid, stride) for frame in street_window.truth])
+    assert np.isin(np.flatnonzero(truth), support.keys.numpy()).mean() > 0.99
 
 
 def test_latents_are_local(small_forecaster, street_window):

@@ -10,7 +10,7 @@ from occflow.geometry import planar_pose
 from occflow.sparse import convolution, reference
 from occflow.sparse.layers import LayerNorm, PatchDown, PatchUp, SubmanifoldConv, TableMix
 from occflow.sparse.sites import Sites, distinct_rows, lookup, pool, sites_from_keys
-from occflow.sparse.tables import CellGrid, index_volume, motion_compensated_table
+from occflow.sparse.tables import CellGrid, cell_maps, motion_compensated_table
 
 SHAPE = (7, 6, 3)
 
@@ -153,15 +153,17 @@ def test_rows_whose_codes_collide_stay_apart(monkeypatch):
 
 def test_table_of_equal_poses_is_the_identity_and_of_a_moved_grid_a_shift():
     grid = CellGrid(np.array([-4.0, -4.0, 0.0]), np.array([1.0, 1.0, 2.0]), (8, 8, 1))
-    cells = np.stack(np.meshgrid(range(8), range(8), [0], indexing="ij"), -1).reshape(-1, 3)
-    coords = np.concatenate([np.full((64, 1), 0), cells], axis=1)
-    volume = index_volume(coords, grid, 1)
-    table, remainder = motion_compensated_table(coords, grid, np.eye(4)[None], np.eye(4)[None], volume, 64)
-    assert (table[:, 0] == np.arange(64)).all() and np.abs(remainder).max() < 1e-6
-    moved = planar_pose(1.25, 0.0, 0.0)[None]  # the other grid lies 1.25 cells ahead
-    table, remainder = motion_compensated_table(coords, grid, np.eye(4)[None], moved, volume, 64)
-    assert (table[:8, 0] == 64).all()  # x = 0 lies behind the other grid
-    assert table[8 * 5, 0] == 8 * 4  # cell 5 has its centre at 1.5 m, 0.25 m in the other grid: its cell 4
+    sites = sites_from_keys(torch.arange(64), grid.shape, 1)
+
+    def table(other: np.ndarray):
+        maps = torch.from_numpy(cell_maps(grid, np.eye(4)[None], other[None]))
+        return [one.numpy() for one in motion_compensated_table(sites, maps, sites)]
+
+    found, remainder = table(np.eye(4))
+    assert (found[:, 0] == np.arange(64)).all() and np.abs(remainder).max() < 1e-6
+    found, remainder = table(planar_pose(1.25, 0.0, 0.0))  # the other grid lies 1.25 cells ahead
+    assert (found[:8, 0] == 64).all()  # x = 0 lies behind the other grid
+    assert found[8 * 5, 0] == 8 * 4  # cell 5 has its centre at 1.5 m, 0.25 m in the other grid: its cell 4
     assert remainder[8 * 5, 0] == pytest.approx([-0.25, 0, 0])
 
 

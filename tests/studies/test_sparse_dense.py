@@ -18,8 +18,8 @@ from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
+from occflow.models.coarse_cells import cell_grid
 from occflow.models.flow_model import FlowModel
-from occflow.models.layout import all_cells, cell_grid
 from occflow.models.networks import MeanForecast, place_features
 from occflow.occupancy.tasks import Task
 from occflow.sparse.sites import sites_from_keys
@@ -163,7 +163,7 @@ def test_the_street_is_made_of_surfaces_and_its_movers_move():
                    for frame in window.history]
     assert 1.8 < growth_exponent([1 / size for size in sizes], counts) < 2.3
     assert abs(movable[0].mean(0) - movable[1].mean(0))[0] > 0.05
-    assert len(all_cells(cell_grid(grid, (4, 4, 4)))) == 50 * 50 * 4
+    assert cell_grid(grid, (4, 4, 4)).num_cells == 50 * 50 * 4
 
 
 def test_charts_are_pictures_without_the_points_that_are_absent(tmp_path):

@@ -92,3 +92,7 @@ def test_feed_stays_within_its_memory(monkeypatch):
     feed = Numbers(4, seed=0, bytes_a_site=1)
     assert [feed.get(i) for i in (0, 1, 2, 2, 0)] == [0, 1, 2, 2, 0]
     assert feed.made == 4 and len(feed.kept) == 2  # 0 was dropped when 2 came, and made anew
+    monkeypatch.setattr("occflow.training.feeding.LARGE_ITEM_BYTES", 99)
+    monkeypatch.setattr("occflow.training.feeding.MAX_KEPT_LARGE_BYTES", 150)
+    feed.get(3)
+    assert list(feed.kept) == [3] and feed.kept_bytes == 100  # of large ones fewer

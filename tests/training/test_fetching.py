@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import OrderedDict
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -92,4 +92,15 @@ def test_feeds_draw_the_same_whatever_the_number_of_workers_and_after_a_resume()
             assert all(map(same, alone.draw(8), ahead.draw(8)))
     flows = [FlowFeed(feeds(workers)[1], 5) for workers in (0, 2)]
     assert all(map(same, *(flow.draw(8) for flow in flows)))
-    assert len(flows[1].kept) <= len(flows[1].source.kept) <= 6 and not flows[1].fetcher.order.asked
+    assert 0 < len(flows[1].kept) <= 6 and not flows[1].fetcher.order.asked
+    assert not flows[1].kept.keys() & flows[1].source.kept.keys() and flows[1].source.kept_bytes == 0
+
+
+@pytest.mark.parametrize("lays_out", [False, True])
+def test_a_window_is_observed_the_same_whoever_lays_it_out(lays_out):
+    """Whatever a process sends: its frames, or the layout that it made of them."""
+    model, task, truth = disturbed(forecaster(), 0.05), street().task, street().truth
+    sent = Packed.of(model.preparation.on_host(lays_out).prepare(task, truth))
+    assert (sent.record(CPU).layout is not None) == lays_out
+    expected, found = model.observe(task, truth), model.observed(sent.record(CPU))
+    assert same(replace(found, motions=None, apart=None), replace(expected, motions=None, apart=None))
