@@ -18,6 +18,7 @@ from occflow.models.regression import TrueFuture, twin_loss
 from occflow.training.engine import step_generator, train
 from occflow.training.feeding import FlowFeed, ObservationFeed
 from occflow.training.optimiser import OptimiserSettings
+from occflow.training.processes import share_of_items, share_of_rows
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
 
@@ -27,10 +28,10 @@ def train_mean(forecaster: FlowModel, feed: ObservationFeed, values: Mapping, ru
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         observation = feed.next(values["windows"])
-        condition = forecaster.condition(observation)
-        base_error = ((observation.base - observation.target) ** 2).mean()
-        error = ((condition.forecast.mean.detach() - observation.target) ** 2).mean()
-        return (mean_loss(condition.forecast, observation.target, values["scale_weight"], values["centre"]),
+        condition, rows = forecaster.condition(observation), share_of_rows(len(observation.target))
+        base_error = rows.mean((observation.base - observation.target) ** 2)
+        error = rows.mean((condition.forecast.mean.detach() - observation.target) ** 2)
+        return (mean_loss(condition.forecast, observation.target, values["scale_weight"], values["centre"], rows),
                 {"error": error, "base_error": base_error})
 
     forecaster.mean = train(run, "mean", forecaster.mean, OptimiserSettings.from_config(values), loss_of_step,
@@ -45,12 +46,13 @@ def train_flow(forecaster: FlowModel, observations: ObservationFeed, values: Map
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         batch, generator = feed.next(values["windows"]), step_generator(seed, step)
-        t = logit_normal(values["windows"], generator, values["time_mean"], values["time_scale"])
-        dropped = torch.rand(values["windows"], generator=generator) < values["history_dropout"]
+        samples = share_of_items(values["windows"])
+        t = samples.of(logit_normal(samples.total, generator, values["time_mean"], values["time_scale"]))
+        dropped = samples.of(torch.rand(samples.total, generator=generator)) < values["history_dropout"]
         shown = batch.condition.without_history(sent(dropped, batch.data.device)) if dropped.any() else batch.condition
         velocity = forecaster.velocity_field(shown)
         loss = flow_matching_loss(velocity, batch.data, sent(t, batch.data.device), batch.condition.sample, generator,
-                                  batch.condition.weight)
+                                  batch.condition.weight, batch.condition.rows)
         return loss, {}
 
     forecaster.velocity = train(run, "teacher", forecaster.velocity, OptimiserSettings.from_config(values),
@@ -78,12 +80,14 @@ def train_regression(forecaster: FlowModel, feed: TwinFeed, values: Mapping, run
     twin.requires_grad_(False)
     trained.requires_grad_(True)
     twin.mean.scale_head.requires_grad_(False)  # a regression has no spread
+    windows = values["windows"]
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
-        [(observation, truth)] = feed.draw(1)
-        state = twin.condition(observation).forecast.mean
-        return twin_loss(twin, state, observation.layout.support, truth), {}
+        losses = [twin_loss(twin, twin.condition(observation).forecast.mean, observation.layout.support, truth)
+                  for observation, truth in feed.draw(windows)]
+        return share_of_items(windows).mean(torch.stack(losses)), {}
 
-    average = train(run, "regression", trained, OptimiserSettings.from_config(values), loss_of_step, twin, feed)
+    average = train(run, "regression", trained, OptimiserSettings.from_config(values), loss_of_step, twin, feed,
+                    windows)
     trained.load_state_dict(average.state_dict())
     return twin.eval().requires_grad_(False)
