@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from occflow.errors import InputError
+from occflow.flow.share import Share
 from occflow.grid import FREE, VoxelGrid
+from occflow.models.autoencoder import DecodingLoss
 from occflow.models.flow_model import FlowModel
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.store import OccupancyStore
@@ -21,6 +23,7 @@ from occflow.training.optimiser import OptimiserSettings
 from occflow.training.processes import own_part, rank, share_of_items, world_size
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
+from occflow.training.validation import HeldOut, Validation, item_generator
 
 CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are measured on
 
@@ -104,8 +107,10 @@ class PatchBatches:
 
 
 def train_autoencoder(forecaster: FlowModel, store: OccupancyStore, values: Mapping, seed: int,
-                      run: TrainingRun, mirrored: bool = False, split: str = "train") -> None:
-    """Fit the autoencoder to the patches of the training scenes (and mirrored ones); the moving average is kept."""
+                      run: TrainingRun, mirrored: bool = False, split: str = "train",
+                      held_out: HeldOut | None = None) -> None:
+    """Fit the autoencoder to the patches of the training scenes (and mirrored ones); the moving average is kept. Held
+    out are batches of patches, as PatchSet.draw gives them."""
     patches = PatchSet.from_store(store, split, forecaster.settings.autoencoder.total_stride, mirrored)
     autoencoder = forecaster.autoencoder
 
@@ -116,13 +121,21 @@ def train_autoencoder(forecaster: FlowModel, store: OccupancyStore, values: Mapp
     def on_device(sites: Sites, labels: Tensor) -> tuple[Sites, Tensor]:
         return sites.to(forecaster.device), labels.to(forecaster.device)
 
+    def loss_of(patches: tuple[Sites, Tensor], generator: torch.Generator, share: Share | None) -> DecodingLoss:
+        return autoencoder.loss(*on_device(*patches), values["latent_noise"], generator, values["unlabelled_share"],
+                                values["lovasz_weight"], share)
+
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
-        loss = autoencoder.loss(*on_device(*batches.get(step)), values["latent_noise"], step_generator(seed, step),
-                                values["unlabelled_share"], values["lovasz_weight"], share)
+        loss = loss_of(batches.get(step), step_generator(seed, step), share)
         return loss.existence + loss.classes, {"existence": loss.existence.detach(), "classes": loss.classes.detach()}
 
+    def held_out_loss(index: int) -> Tensor:
+        loss = loss_of(held_out.items[index], item_generator(index), None)
+        return loss.existence + loss.classes
+
     forecaster.autoencoder = train(run, "autoencoder", autoencoder, OptimiserSettings.from_config(values), loss_of_step,
-                                   samples=values["patches"], unit="patch")
+                                   samples=values["patches"], unit="patch",
+                                   validation=held_out and Validation(held_out, held_out_loss))
     rng = np.random.default_rng(seed)  # the same in every process
     forecaster.autoencoder.calibrate(on_device(*patches.draw(values["patches"], rng))
                                      for _ in range(CALIBRATION_BATCHES))

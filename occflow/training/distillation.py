@@ -150,6 +150,7 @@ def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, value
 
     def loss_of(network: Trainer, objective):
         start_alike(network.module)
+        start_alike(network.average)
         return lambda batch, progress, generator: objective(
             networks.bound(batch.condition), method_batch(batch, method.needs_data, progress), generator)
 

@@ -13,14 +13,17 @@ from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.processes import joint_norms, start_alike
 from occflow.training.run import Resumable, ResumeState, TrainingRun
 from occflow.training.run_log import Figures, RunLog
+from occflow.training.validation import Validation
 
 FORMER_RANK = 0  # stood between seed and step when every process had numbers of its own: one process draws as it did
 
 
 def train(run: TrainingRun, title: str, module: nn.Module, settings: OptimiserSettings,
           loss_of_step: Callable[[int], tuple[Tensor, Figures]], start: nn.Module | None = None,
-          feed: WindowFeed | None = None, samples: int = 1, unit: str = "window") -> nn.Module:
-    """Minimise `loss_of_step(step)` over the module's parameters; returns the moving average of the weights.
+          feed: WindowFeed | None = None, samples: int = 1, unit: str = "window",
+          validation: Validation | None = None) -> nn.Module:
+    """Minimise `loss_of_step(step)` over the module's parameters; returns the moving average of the weights, the best
+    that a validation has found where it keeps them.
 
     Args:
         title: of the training: in stats.jsonl, and of its resume state.
@@ -29,6 +32,7 @@ def train(run: TrainingRun, title: str, module: nn.Module, settings: OptimiserSe
         start: as in `make_steps`; the module itself if None.
         feed: what the step draws its samples from, if it is a feed.
         samples: of a step, of all processes; `unit` says what they are.
+        validation: what the average is judged by now and then.
     """
     module.train()
     log, device = run.log(title, settings.steps, samples, unit), next(module.parameters()).device
@@ -39,10 +43,16 @@ def train(run: TrainingRun, title: str, module: nn.Module, settings: OptimiserSe
         with run.autocast(device), joint_norms(module):
             loss, figures = loss_of_step(step)
         norm = trainer.step(loss)
-        return {"loss": trainer.loss, **figures, "gradient_norm": norm}
+        figures = {"loss": trainer.loss, **figures, "gradient_norm": norm}
+        if validation is None or not validation.is_due(trainer):
+            return figures
+        with run.autocast(device):
+            return {**figures, "validation_loss": validation.judge(trainer)}
 
-    make_steps(run, log, {"network": trainer}, start or module, make_step, feed)
-    return trainer.average.eval()
+    keeps = validation is not None and validation.held_out.keep_best
+    trainers = {"network": trainer, **({"validation": validation} if keeps else {})}
+    make_steps(run, log, trainers, start or module, make_step, feed)
+    return (validation.chosen(trainer.average) if keeps else trainer.average).eval()
 
 
 def make_steps(run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable], start: nn.Module,

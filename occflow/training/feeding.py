@@ -273,7 +273,7 @@ class ObservationFeed(WindowFeed):
                  variety: Variety = Variety(), workers: int = 0) -> None:
         preparation = forecaster.preparation.on_host() if workers else forecaster.preparation
         prepare = WindowPreparation(windows, keys, preparation, seed, variety, self.with_forced)
-        self.forecaster, self.window = forecaster, prepare.window
+        self.windows, self.forecaster, self.window = windows, forecaster, prepare.window
         super().__init__(len(keys) * variety.a_window, seed, 700, Fetcher(prepare, workers, forecaster.device),
                          forecaster.device)
 

@@ -35,6 +35,7 @@ from occflow.training.precision import in_full_precision
 from occflow.training.processes import share_of_items, share_of_rows
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
+from occflow.training.validation import HeldOut, Validation, item_generator
 
 BYTES_A_BODY = 14_000  # of its views
 MIRRORED = 0.5  # share of the windows
@@ -119,8 +120,9 @@ class BodyFeed(WindowFeed):
         return BodyBatch(mirrored_scene(scene, chosen, self.windows.history), motion, known)
 
 
-def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed: int, run: TrainingRun) -> None:
-    """Fit the central motions and how far they may be off."""
+def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed: int, run: TrainingRun,
+                      held_out: HeldOut | None = None) -> None:
+    """Fit the central motions and how far they may be off. Held out are the bodies of windows."""
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         batch = feed.next(values["windows"], step_generator(seed, step)).to(model.device)
@@ -128,8 +130,12 @@ def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed:
         return (motion_loss(forecast, batch.motion, batch.known, values["scale_weight"], rows),
                 errors(forecast.mean, batch, rows))
 
+    def held_out_loss(index: int) -> Tensor:
+        batch = held_out.items.get(index).to(model.device)
+        return motion_loss(model.condition(batch.scene).forecast, batch.motion, batch.known, values["scale_weight"])
+
     model.mean = train(run, "motion", model.mean, OptimiserSettings.from_config(values), loss_of_step, model, feed,
-                       values["windows"])
+                       values["windows"], validation=held_out and Validation(held_out, held_out_loss))
     before, shown = float(model.fastest_m_per_s), feed.fastest()
     model.fastest_m_per_s.fill_(shown if before == UNBOUNDED_M_PER_S else max(before, shown))
 
@@ -161,9 +167,7 @@ class MotionFeed:
         """This process's part of the next batch; of what is not known the data are the centre's."""
         batch = self.source.next(windows, step_generator(self.seed, self.drawn)).to(self.model.device)
         self.drawn += windows
-        condition = replace(self.model.condition(batch.scene), rows=share_of_rows(len(batch.scene)))
-        return MotionBatch(condition, condition.residual(batch.motion) * batch.known, batch.known,
-                           share_of_items(windows))
+        return motion_batch(self.model, batch, share_of_rows(len(batch.scene)), share_of_items(windows))
 
 
 @dataclass(frozen=True)
@@ -182,8 +186,18 @@ class MotionBatch:
         return self.condition.weight * self.known
 
 
-def train_motion_flow(model: MotionModel, feed: MotionFeed, values: Mapping, seed: int, run: TrainingRun) -> None:
-    """Conditional flow matching of the residual about the frozen centre."""
+@torch.no_grad()
+@in_full_precision
+def motion_batch(model: MotionModel, batch: BodyBatch, rows: Share | None = None, samples: Share | None = None
+                 ) -> MotionBatch:
+    """Bodies with the frozen centre of their motions."""
+    condition = replace(model.condition(batch.scene), rows=rows)
+    return MotionBatch(condition, condition.residual(batch.motion) * batch.known, batch.known, samples)
+
+
+def train_motion_flow(model: MotionModel, feed: MotionFeed, values: Mapping, seed: int, run: TrainingRun,
+                      held_out: HeldOut | None = None) -> None:
+    """Conditional flow matching of the residual about the frozen centre. Held out are the bodies of windows."""
     model.mean.eval().requires_grad_(False)
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
@@ -196,6 +210,13 @@ def train_motion_flow(model: MotionModel, feed: MotionFeed, values: Mapping, see
                                   batch.condition.sample, generator, batch.weight, batch.condition.rows)
         return loss, {}
 
+    def held_out_loss(index: int) -> Tensor:
+        batch, generator = motion_batch(model, held_out.items.get(index).to(model.device)), item_generator(index)
+        t = sent(logit_normal(1, generator, values["time_mean"], values["time_scale"]), model.device)
+        return flow_matching_loss(model.velocity_field(batch.condition), batch.data, t, batch.condition.sample,
+                                  generator, batch.weight)
+
     model.velocity = train(run, "motion_flow", model.velocity, OptimiserSettings.from_config(values), loss_of_step,
-                           model, feed, values["windows"])
+                           model, feed, values["windows"],
+                           validation=held_out and Validation(held_out, held_out_loss))
     model.velocity.requires_grad_(False)

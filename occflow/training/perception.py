@@ -26,6 +26,7 @@ from occflow.training.optimiser import OptimiserSettings
 from occflow.training.processes import own_part, rank, share_of_items, world_size
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
+from occflow.training.validation import HeldOut, Validation
 
 OCCUPANCY_WEIGHT = 4.0  # of its loss beside that of the classes, which starts four times as large
 NEGLIGIBLE = 0.01  # probabilities up to it are left out of the Jaccard distances: most voxels are surely free
@@ -188,8 +189,9 @@ def perception_loss(logits: Tensor, classes: Tensor, sightings: Share | None = N
 
 
 def train_perception(network: PerceptionNetwork, store: OccupancyStore, values: Mapping, seed: int,
-                     run: TrainingRun) -> PerceptionNetwork:
-    """Fit the network to the training scenes' sightings; the moving average, with its threshold set, is returned."""
+                     run: TrainingRun, held_out: HeldOut | None = None) -> PerceptionNetwork:
+    """Fit the network to the training scenes' sightings; the moving average, with its threshold set, is returned. Held
+    out are scenes and numbers of frames."""
     keys = examples(store, values["split"])
     share = share_of_items(values["batch"])
     make = SightingBatches(store, keys, values["batch"], seed, rank(), world_size())
@@ -200,8 +202,13 @@ def train_perception(network: PerceptionNetwork, store: OccupancyStore, values: 
         loss = perception_loss(network(batch.shown).float(), batch.classes.long(), share)
         return loss.total(values["lovasz_weight"]), {name: part.detach() for name, part in vars(loss).items()}
 
+    def held_out_loss(index: int) -> Tensor:
+        batch = batch_of([example(store, *held_out.items[index])], store.grid).to(network.device)
+        return perception_loss(network(batch.shown).float(), batch.classes.long()).total(values["lovasz_weight"])
+
     trained = train(run, "perception", network, OptimiserSettings.from_config(values), loss_of_step,
-                    samples=values["batch"], unit="sighting")
+                    samples=values["batch"], unit="sighting",
+                    validation=held_out and Validation(held_out, held_out_loss))
     calibrate(trained, store, some_of(keys, values["calibration_frames"], seed))
     return trained
 

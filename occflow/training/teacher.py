@@ -21,10 +21,12 @@ from occflow.training.optimiser import OptimiserSettings
 from occflow.training.processes import share_of_items, share_of_rows
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
+from occflow.training.validation import HeldOut, Validation, item_generator
 
 
-def train_mean(forecaster: FlowModel, feed: ObservationFeed, values: Mapping, run: TrainingRun) -> None:
-    """Regress the future state; the autoencoder is frozen."""
+def train_mean(forecaster: FlowModel, feed: ObservationFeed, values: Mapping, run: TrainingRun,
+               held_out: HeldOut | None = None) -> None:
+    """Regress the future state; the autoencoder is frozen. Held out are observations."""
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         observation = feed.next(values["windows"])
@@ -34,13 +36,19 @@ def train_mean(forecaster: FlowModel, feed: ObservationFeed, values: Mapping, ru
         return (mean_loss(condition.forecast, observation.target, values["scale_weight"], values["centre"], rows),
                 {"error": error, "base_error": base_error})
 
+    def held_out_loss(index: int) -> Tensor:
+        observation = held_out.items.get(index)
+        forecast = forecaster.condition(observation).forecast
+        return mean_loss(forecast, observation.target, values["scale_weight"], values["centre"])
+
     forecaster.mean = train(run, "mean", forecaster.mean, OptimiserSettings.from_config(values), loss_of_step,
-                            forecaster, feed, values["windows"])
+                            forecaster, feed, values["windows"],
+                            validation=held_out and Validation(held_out, held_out_loss))
 
 
 def train_flow(forecaster: FlowModel, observations: ObservationFeed, values: Mapping, seed: int,
-               run: TrainingRun) -> None:
-    """Conditional flow matching of the residual about the frozen mean."""
+               run: TrainingRun, held_out: HeldOut | None = None) -> None:
+    """Conditional flow matching of the residual about the frozen mean. Held out are observations."""
     forecaster.mean.eval().requires_grad_(False)
     feed = FlowFeed(observations, seed)
 
@@ -55,8 +63,17 @@ def train_flow(forecaster: FlowModel, observations: ObservationFeed, values: Map
                                   batch.condition.weight, batch.condition.rows)
         return loss, {}
 
+    judged = held_out and FlowFeed(held_out.items, seed)
+
+    def held_out_loss(index: int) -> Tensor:
+        batch, generator = judged.get(index), item_generator(index)
+        t = logit_normal(1, generator, values["time_mean"], values["time_scale"])
+        return flow_matching_loss(forecaster.velocity_field(batch.condition), batch.data, sent(t, batch.data.device),
+                                  batch.condition.sample, generator, batch.weight)
+
     forecaster.velocity = train(run, "teacher", forecaster.velocity, OptimiserSettings.from_config(values),
-                                loss_of_step, forecaster, feed, values["windows"])
+                                loss_of_step, forecaster, feed, values["windows"],
+                                validation=held_out and Validation(held_out, held_out_loss))
     forecaster.velocity.requires_grad_(False)
 
 
@@ -72,8 +89,10 @@ class TwinFeed(ObservationFeed):
         return (observation, TrueFuture.of_sites(self.forecaster, *truth)), len(observation.layout.support)
 
 
-def train_regression(forecaster: FlowModel, feed: TwinFeed, values: Mapping, run: TrainingRun) -> FlowModel:
-    """The twin of `forecaster`: its encoder is shared and frozen, mean network and decoder are trained."""
+def train_regression(forecaster: FlowModel, feed: TwinFeed, values: Mapping, run: TrainingRun,
+                     held_out: HeldOut | None = None) -> FlowModel:
+    """The twin of `forecaster`: its encoder is shared and frozen, mean network and decoder are trained. Held out are
+    observations with their true voxels."""
     twin = copy.deepcopy(forecaster)
     coder = twin.autoencoder
     trained = nn.ModuleList([twin.mean, coder.from_latent, coder.up, coder.existence, coder.classes])
@@ -82,12 +101,15 @@ def train_regression(forecaster: FlowModel, feed: TwinFeed, values: Mapping, run
     twin.mean.scale_head.requires_grad_(False)  # a regression has no spread
     windows = values["windows"]
 
+    def loss_of(observation: Observation, truth: TrueFuture) -> Tensor:
+        return twin_loss(twin, twin.condition(observation).forecast.mean, observation.layout.support, truth)
+
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
-        losses = [twin_loss(twin, twin.condition(observation).forecast.mean, observation.layout.support, truth)
-                  for observation, truth in feed.draw(windows)]
-        return share_of_items(windows).mean(torch.stack(losses)), {}
+        losses = torch.stack([loss_of(*item) for item in feed.draw(windows)])
+        return share_of_items(windows).mean(losses), {}
 
     average = train(run, "regression", trained, OptimiserSettings.from_config(values), loss_of_step, twin, feed,
-                    windows)
+                    windows, validation=held_out and Validation(held_out, lambda index: loss_of(
+                        *held_out.items.get(index))))
     trained.load_state_dict(average.state_dict())
     return twin.eval().requires_grad_(False)

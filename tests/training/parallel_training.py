@@ -1,10 +1,13 @@
-"""Trainings of every kind, of tiny networks on a few windows: test_processes.py makes them alone and as rank 0, and runs
-this file as rank 1."""
+"""Trainings of every kind, of tiny networks on a few windows: test_processes.py makes them alone and as rank 0, and
+runs this file as rank 1."""
 
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))  # as pytest has it
@@ -14,7 +17,6 @@ from safetensors.torch import save_file  # noqa: E402
 from small_bodies import Windows, disturbed, feed_of, motion_model, street  # noqa: E402
 from small_forecaster import SMALL_SETTINGS, street_frame  # noqa: E402
 from small_perception import SightedStreet, small_perception  # noqa: E402
-from torch.func import jvp  # noqa: E402
 
 from occflow.distill.methods import method_from_config  # noqa: E402
 from occflow.models.flow_model import FlowModel  # noqa: E402
@@ -24,7 +26,7 @@ from occflow.training.distillation import distill  # noqa: E402
 from occflow.training.engine import step_generator, train  # noqa: E402
 from occflow.training.feeding import FlowFeed, ObservationFeed, WindowFeed  # noqa: E402
 from occflow.training.motion import MotionFeed, train_motion_flow, train_motion_mean  # noqa: E402
-from occflow.training.optimiser import OptimiserSettings  # noqa: E402
+from occflow.training.optimiser import OptimiserSettings, Trainer  # noqa: E402
 from occflow.training.perception import train_perception  # noqa: E402
 from occflow.training.processes import (  # noqa: E402
     _joint_norm,
@@ -43,11 +45,11 @@ FLOW = {**OPTIMISER, "time_mean": 0.0, "time_scale": 1.0, "history_dropout": 0.5
 PATCHES = {**OPTIMISER, "patches": 41, "latent_noise": 0.3, "unlabelled_share": 0.2, "lovasz_weight": 0.5}
 SIGHTINGS = {**OPTIMISER, "batch": 3, "lovasz_weight": 1.0, "calibration_frames": 3, "split": "train"}
 DISTILL = {"windows": 3, "auxiliary_warmup": 1, "auxiliary_updates": 1, "betas": [0.0, 0.99], "slow_targets": True,
-           "student": {**OPTIMISER, "steps": 2}, "auxiliary": OPTIMISER,
+           "student": {**OPTIMISER, "steps": 1}, "auxiliary": OPTIMISER,
            "stability": {"every": 1, "teacher_steps": 1, "patience": 3}}
-METHODS = ("mfd", "vsd", "dmd", "consistency", "continuous_consistency", "lagrangian", "semigroup", "mean_flow",
-           "stabilised_mean_flow", "free_flow", "terminal_velocity", "meta_flow_map", "transition")
-OPTIONS = {"steps_a_mean_velocity": 1, "adversarial": 0.1, "warmup": 0.0, "from_data": True}
+METHODS = ("mfd", "semigroup")
+OPTIONS = {"steps_a_mean_velocity": 1}
+RESUMED = {"steps": 90, "cuts": (40, 33)}  # of two processes after 40 steps, which have saved 25; of one 33 steps later
 
 
 class Lines(WindowFeed):
@@ -59,7 +61,6 @@ class Lines(WindowFeed):
 
 
 def toy(run: TrainingRun, steps: int = 30, feed: WindowFeed | None = None) -> torch.nn.Module:
-    """Noise depends on the step; the gradient flows through a forward-mode derivative, too."""
     torch.manual_seed(rank())  # the processes start apart: rank 0's weights count
     net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     feed = feed or Lines(5, 0, 1)
@@ -68,8 +69,7 @@ def toy(run: TrainingRun, steps: int = 30, feed: WindowFeed | None = None) -> to
         x, y = (torch.cat(parts) for parts in zip(*feed.draw(3)))
         rows = share_of_rows(len(x))
         x = x + 0.1 * rows.noise(3, step_generator(0, step), x)
-        error = (net(x) - y) ** 2 + jvp(net, (x,), (torch.ones_like(x),))[1] ** 2
-        return rows.mean(error), {"rows": share_of_items(3).processes * float(len(x))}
+        return rows.mean((net(x) - y) ** 2), {"rows": share_of_items(3).processes * float(len(x))}
 
     settings = OptimiserSettings(steps=steps, learning_rate=1e-2, warmup_steps=2, clip_norm=1.0, ema_decay=0.5)
     return train(run, "toy", net, settings, loss_of_step, feed=feed, samples=3)
@@ -167,12 +167,53 @@ def made(name: str, folder: Path) -> torch.nn.Module:
     return TRAININGS[name](TrainingRun(folder / name))
 
 
+class PowerCut(BaseException):
+    """What no training expects."""
+
+
+@contextmanager
+def cut_after(updates: int) -> Iterator[None]:
+    """In the block a training is cut off after so many updates of its network."""
+    step, left = Trainer.step, [updates]
+
+    def counted(trainer: Trainer, loss: torch.Tensor) -> torch.Tensor:
+        if not left[0]:
+            raise PowerCut
+        left[0] -= 1
+        return step(trainer, loss)
+
+    with patch.object(Trainer, "step", counted), suppress(PowerCut):
+        yield
+
+
+@contextmanager
+def together(process: int, port: str) -> Iterator[None]:
+    """In the block this is one of two processes."""
+    named = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": str(process),
+             "LOCAL_RANK": str(process)}
+    with patch.dict(os.environ, named):
+        join_processes(torch.device("cpu"))
+        try:
+            yield
+        finally:
+            torch.distributed.destroy_process_group()
+
+
+def resumable(folder: Path) -> torch.nn.Module:
+    """A training that is saved as often as it may be."""
+    return toy(TrainingRun(folder, save_seconds=0.0), RESUMED["steps"])
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    join_processes(torch.device("cpu"))
-    folder = Path(sys.argv[1])
-    with rank_zero_first():
-        assert (folder / "made_by_rank_0").exists()
-    for name in TRAININGS:
-        save_file(made(name, folder).state_dict(), str(folder / f"{name}-{rank()}.safetensors"))
-    torch.distributed.destroy_process_group()
+    folder, *ports = Path(sys.argv[1]), *sys.argv[2:]
+    with together(1, ports[0]):
+        with rank_zero_first():
+            assert (folder / "made_by_rank_0").exists()
+        for name in TRAININGS:
+            weights = {key: weight.contiguous() for key, weight in made(name, folder).state_dict().items()}
+            save_file(weights, str(folder / f"{name}-1.safetensors"))
+        with cut_after(RESUMED["cuts"][0]):
+            resumable(folder / "resumed")
+    with together(1, ports[1]):
+        resumable(folder / "resumed")
