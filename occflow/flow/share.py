@@ -77,7 +77,7 @@ class Share:
             drawn = self.of(torch.randn((self.total, channels), generator=generator, dtype=like.dtype))
             return sent(drawn, like.device)
         seed, rows = int(torch.randint(2**62, (), generator=generator)), BLOCK // channels
-        blocks = range(self.first // rows, -(-(self.first + self.own) // rows))
+        blocks = range(self.first // rows, (self.first + max(1, self.own) - 1) // rows + 1)
         drawn = torch.cat([torch.randn((rows, channels), generator=_generator(seed, block), dtype=like.dtype)
                            for block in blocks])
         return sent(drawn.narrow(0, self.first - blocks.start * rows, self.own), like.device)
