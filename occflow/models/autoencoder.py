@@ -175,7 +175,7 @@ def _existence_loss(logits: Tensor, target: Tensor, share: Share) -> Tensor:
     if share.alone:
         return functional.binary_cross_entropy_with_logits(logits, target)
     total = functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
-    return share.ratio(total, total.new_tensor(float(len(logits)), dtype=torch.float64))
+    return share.ratio(total, total.new_full((), len(logits), dtype=torch.int64))
 
 
 def class_loss(logits: Tensor, labels: Tensor, lovasz_weight: float, share: Share | None = None) -> Tensor:

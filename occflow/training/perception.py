@@ -176,7 +176,7 @@ def perception_loss(logits: Tensor, classes: Tensor, sightings: Share | None = N
     existence = functional.binary_cross_entropy_with_logits(logits[..., FREE], (classes != FREE).float(),
                                                             reduction=reduction)
     if not share.alone:
-        existence = share.ratio(existence, classes.new_tensor(classes.numel()))
+        existence = share.ratio(existence, classes.new_full((), classes.numel()))
     if not share.summed(labelled.sum()):
         return PerceptionLoss(existence, logits.sum() * 0, logits.sum() * 0)
     kinds = functional.cross_entropy(logits[..., :FREE][labelled], classes[labelled], reduction=reduction)

@@ -120,6 +120,8 @@ def averaged(values: Tensor) -> Tensor:
 def gathered(values: Tensor) -> tuple[Tensor, int]:
     """The rows [n, ...] of all processes in their order, without gradient, and where this one's begin among them."""
     counts = _all_counts(len(values))
+    if not any(counts):
+        return values.detach(), 0
     padded = values.new_zeros((max(counts), *values.shape[1:]))
     padded[:len(values)] = values.detach()
     found = [torch.empty_like(padded) for _ in counts]
@@ -181,7 +183,7 @@ def _joint_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, values: Tensor) -> Tensor
     axes = [axis for axis in range(values.dim()) if axis != 1]
     shape = [-1 if axis == 1 else 1 for axis in range(values.dim())]
     exact = values.to(torch.promote_types(values.dtype, torch.float32))
-    own = exact.new_tensor(float(exact.numel() // exact.shape[1])).reshape(1)
+    own = exact.new_full((1,), exact.numel() // exact.shape[1])
     sums = _Summed.apply(torch.cat([exact.sum(axes), own]))
     count, mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()
     centred = exact - mean.view(shape)
