@@ -81,16 +81,19 @@ def write_json(path: Path, values: dict) -> None:
 
 
 def write_npz(path: Path, **arrays: Any) -> None:
-    """Write arrays as a compressed .npz file, atomically.
+    """Write arrays as a compressed .npz file, atomically."""
+    with atomic_file(path) as partial:
+        partial.write_bytes(npz_bytes(**arrays))
 
-    The archive is made in memory: NumPy leaves a half-written one open where the disk is full.
-    """
+
+def npz_bytes(**arrays: Any) -> memoryview:
+    """The contents of a compressed .npz file of arrays, made in memory: NumPy leaves a half-written file open where the
+    disk is full."""
     import numpy as np
 
     archive = io.BytesIO()
     np.savez_compressed(archive, **arrays)
-    with atomic_file(path) as partial:
-        partial.write_bytes(archive.getbuffer())
+    return archive.getbuffer()
 
 
 def sync(path: Path) -> None:

@@ -20,6 +20,8 @@ COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#7b5ea7", "#b08900", "#3d3d3d", "#d
            "#9aa83a", "#5b4636", "#a0a0a0")
 PANEL_IN, LEGEND_LINE_IN = (4.0, 3.0), 0.2  # width and height of a panel, and of a name below it, inches
 MOST_TICKS = 7
+ROOM = 0.08  # above and below the lines, of their span
+SQUEEZED = 1.25  # so many times their span is an axis on which lines are squeezed
 LOOK = {"font.size": 8, "axes.titlesize": 9.5, "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dddddd",
         "axes.edgecolor": "#888888", "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.5,
         "lines.markersize": 4, "legend.frameon": False, "legend.fontsize": 8,
@@ -34,6 +36,7 @@ class Panel:
     Args:
         logarithmic: the axes that are, "x", "y" or "xy"; their values are positive.
         diagonal: where x equals y is drawn too.
+        aside: lines that do not stretch the y axis where others are; its end says where they are.
     """
 
     title: str
@@ -42,6 +45,7 @@ class Panel:
     lines: Mapping[str, Points]
     logarithmic: str = ""
     diagonal: bool = False
+    aside: frozenset[str] = frozenset()
 
 
 def write_charts(path: Path, panels: Sequence[Panel]) -> None:
@@ -90,8 +94,10 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
     axes.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
     shown = {name: [point for point in points if _has_place(point, panel.logarithmic)]
              for name, points in panel.lines.items()}
+    span = _span(shown, panel)
     for name, points in shown.items():
-        axes.plot([x for x, _ in points], [y for _, y in points], marker="o", color=colours[name], label=name)
+        axes.plot([x for x, _ in points], [y for _, y in points], marker="o", color=colours[name],
+                  label=name + _beyond(points, span))
     if panel.diagonal:
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, zorder=1)
     if any(shown.values()) or panel.diagonal:
@@ -99,8 +105,33 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[str, str]) -> None:
             _set_ticks(axes, axis, name in panel.logarithmic)
     else:
         axes.set(xticks=[], yticks=[])
+    if span is not None:
+        axes.set_ylim(*span)
     if panel.lines:
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.17), borderaxespad=0.0)
+
+
+def _span(shown: Mapping[str, Points], panel: Panel) -> tuple[float, float] | None:
+    """The ends of the y axis where lines aside would squeeze the others: those of the others, with some room; None
+    where all lines have theirs."""
+    others = [y for name, points in shown.items() if name not in panel.aside for _, y in points]
+    every = [y for points in shown.values() for _, y in points]
+    if panel.diagonal or not others or "y" in panel.logarithmic:
+        return None
+    low, high = min(others), max(others)
+    room = ROOM * (high - low) or abs(high) * ROOM or ROOM
+    if max(every) - min(every) <= SQUEEZED * (high - low + 2 * room):
+        return None
+    return low - room, high + room
+
+
+def _beyond(points: Points, span: tuple[float, float] | None) -> str:
+    """What the name of a line says of its points beyond the ends of the y axis."""
+    if span is None or all(span[0] <= y <= span[1] for _, y in points):
+        return ""
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    where = "below" if low < span[0] and high <= span[1] else "above" if low >= span[0] else "beyond"
+    return f" ({where}: {low:.2g})" if f"{low:.2g}" == f"{high:.2g}" else f" ({where}: {low:.2g} to {high:.2g})"
 
 
 def _has_place(point: tuple[float, float], logarithmic: str) -> bool:

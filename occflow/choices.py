@@ -24,6 +24,8 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "eval.ego": ("occflow.eval.protocols:EGO_SETTINGS",),
     "eval.predictions.ego": ("occflow.eval.predictions:EGO",),
     "eval.protocol": ("occflow.eval.protocols:PROTOCOLS",),
+    "eval.save": ("occflow.occupancy.storage.saved_forecasts:SAVES",),
+    "eval.save_formats": ("occflow.occupancy.storage.saved_forecasts:SAVE_FORMATS",),
     "eval.teacher_samplers.solver": ("occflow.flow.solvers:METHODS",),
     "eval.window_rule": ("occflow.occupancy.window_index:RULES",),
     "log.kind": ("occflow.logs.open:NEEDED_KEYS", "occflow.occupancy.readers.ready_made:NEEDED_KEYS"),
@@ -36,8 +38,10 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "train.feed_workers": ("occflow.training.fetching:WORKERS",),
     "train.mean.centre": ("occflow.models.networks:CENTRES",),
     "train.precision": ("occflow.training.run:PRECISIONS",),
-    "view.camera": ("occflow.viewing.cameras:PRESETS",),
+    "view.animations": ("occflow.viewing.animation:ANIMATIONS",),
+    "view.camera": ("occflow.viewing.cameras:NAMES",),
     "view.formats": ("occflow.viewing.export:FORMATS",),
+    "view.palette": ("occflow.viewing.palette:PALETTES",),
 }
 
 

@@ -50,6 +50,7 @@ WHOLE_RANGES = (  # by what a key ends in, the first that fits
     (r"feed_workers", Range(0, 256)),
     (r"workers", Range(1, 256)),
     (r"stream\.gif_forecasts", Range(0, 1000)),
+    (r"stream\.risk_samples", Range(0, 64)),
     (r"stream\.(max_waiting_sweeps|fallback_instants)", Range(1, 1000)),
     (r"seeds?", Range(0, LARGEST)),
     (r"grid\.shape", Range(1, 100_000)),
@@ -57,6 +58,7 @@ WHOLE_RANGES = (  # by what a key ends in, the first that fits
     (r"(train_scenes|val_scenes|vehicles|pedestrians)", Range(0, 100_000)),
     (r"(steps|warmup_steps|auxiliary_warmup|save_seconds|crop\.voxels|blocks)", Range(0, LARGEST)),
     (r"(inspect\.frame|resample\.window|stability\.(every|patience)|validate\.every)", Range(0, LARGEST)),
+    (r"eval\.save_samples", Range(0, 64)),  # a file of predictions holds no more
     (r"(eval\.(samples|shown_samples|consensus)|forecast\.samples)", Range(0, LARGEST)),
     (r".*", Range(1, LARGEST)),
 )

@@ -18,13 +18,15 @@ import numpy as np
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_perception
 from occflow.forecasting.forecast import Forecast
+from occflow.forecasting.planned_path import Footprint, PlannedPath
+from occflow.forecasting.risk import LEVEL, Risk, path_risk
 from occflow.forecasting.rows import LoadedForecaster, load_any
 from occflow.grid import VoxelGrid
 from occflow.jobs.sources import configured_device
 from occflow.logs import open as log_readers
 from occflow.logs.protocol import DrivingLog
 from occflow.occupancy.building.build import build_store
-from occflow.occupancy.frame import FrameInGrid
+from occflow.occupancy.frame import FrameInGrid, OccupancyFrame
 from occflow.occupancy.settings import DEMO_GRID, OccupancySettings
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.occupancy.storage.store import OccupancyStore
@@ -149,6 +151,37 @@ def probability(futures: Sequence[Forecast]) -> tuple[Probability, ...]:
     """
     instants = list(zip(*(future.frames for future in _of_one_task(futures))))
     return tuple(_probability_at(frames) for frames in instants)
+
+
+def planned_path(task: Task, places: np.ndarray | Sequence, seconds: np.ndarray | Sequence) -> PlannedPath:
+    """A path that was planned in the frame of the present: x forward, y left of the vehicle as it stands now.
+
+    Args:
+        places: x, y (metres) and heading (radians) [T, 3]; or poses [T, 4, 4].
+        seconds: [T] after the present.
+
+    Raises:
+        InputError: what is no path, or a place or time that is not finite.
+    """
+    return PlannedPath.from_present(task.present, places, seconds)
+
+
+def risk(path: PlannedPath, futures: Sequence[Forecast], footprint: Footprint | None = None,
+         history: Sequence[OccupancyFrame] = (), level: float = LEVEL) -> Risk:
+    """How probably a planned path strikes something, by instant and as a whole, by what, and how sure that is
+    (docs/risk.md).
+
+    Args:
+        futures: K >= 1 samples of one task; of a single forecast every probability is 0 or 1.
+        footprint: of the vehicle; None: a car of 4.7 x 1.9 m whose poses are of the rear axle.
+        history: `task.history`: tells what was never observed, and what is there before the first frame.
+        level: of the intervals.
+
+    Raises:
+        InputError: no future, or futures of different tasks.
+    """
+    futures = _of_one_task(futures)
+    return path_risk(path, [one.frames for one in futures], futures[0].frames[0].grid, footprint, history, level)
 
 
 def show(task: Task, futures: Forecast | Sequence[Forecast], picture: str | Path | None = None,

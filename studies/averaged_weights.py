@@ -1,5 +1,5 @@
 """Weights between those that a training went on from and those that it ended with: what was learnt before is kept where
-the later drives did not show it (WiSE-FT, arXiv 2109.01903; docs/perception.md has what it brought).
+the later drives did not show it (WiSE-FT, arXiv 2109.01903; docs/research/perception.md has what it brought).
 
     python -m studies.averaged_weights START END OUTPUT [--share 0.5] [--teacher PATH]
 """

@@ -86,3 +86,23 @@ def test_equal_charts_are_equal_files(tmp_path):
 def test_matplotlib_is_loaded_only_when_a_chart_is_drawn():
     found = "import sys, occflow.eval.report; print('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", found], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("aside, squeezed", [(frozenset({"copy"}), False), (frozenset(), True)])
+def test_a_line_aside_does_not_squeeze_the_others_and_its_name_says_where_it_is(aside, squeezed):
+    lines = {"copy": [(1.0, 0.59), (3.0, 0.47)], "persistence": [(1.0, 0.85), (3.0, 0.78)],
+             "student": [(1.0, 0.88), (3.0, 0.82)]}
+    axes = charts([Panel("IoU", "seconds", "IoU", lines, aside=aside)]).axes[0]
+    low, high = axes.get_ylim()
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert low < 0.78 and high > 0.88 and (low < 0.47) == squeezed and (0.1 / (high - low) < 0.4) == squeezed
+    assert names == ["copy" if squeezed else "copy (below: 0.47 to 0.59)", "persistence", "student"]
+    assert [line.get_xydata().tolist() for line in axes.lines][0] == [[1.0, 0.59], [3.0, 0.47]]
+
+
+def test_a_line_aside_that_is_alone_or_among_the_others_changes_nothing():
+    for lines in ({"copy": [(1.0, 0.59), (3.0, 0.47)]},
+                  {"copy": [(1.0, 0.8), (3.0, 0.7)], "student": [(1.0, 0.9), (3.0, 0.6)]},
+                  {"copy": [(1.0, 0.8)], "nothing": []}):
+        axes = charts([Panel("IoU", "seconds", "IoU", lines, aside=frozenset({"copy"}))]).axes[0]
+        assert {text.get_text() for text in axes.get_legend().get_texts()} == set(lines)

@@ -73,6 +73,7 @@ def describe_raw() -> dict:
     (["forcast"], "error: forcast: no such subcommand; did you mean forecast? (occflow --help lists them)\n"),
     (["completion", "csh"], "error: completion: write `occflow completion SHELL` with one of bash, zsh, fish\n"),
     (["simulate_log", "log=fancy", "--help"], "error: configuration: In 'config': Could not find 'log/fancy'"),
+    (["join_stores", "a", "b"], "error: join_stores: name the folder of the new store, then two or more stores\n"),
     (["compare_reports", "a"], "error: compare_reports: two reports are compared, 1 given; name two folders of runs\n"),
     (["render", "nowhere"], "error: nowhere/forecast.npz: "),
 ])
@@ -146,7 +147,8 @@ def test_without_open3d_a_forecast_ends_well_with_its_table(called, monkeypatch,
 
 BLOCKED = """
 import sys
-for name in ("open3d", "embreex", "nuscenes", "pytest", "matplotlib", "tensorboard", "mcap", "rerun", "IPython"):
+for name in ("open3d", "embreex", "nuscenes", "pytest", "matplotlib", "tensorboard", "mcap", "rerun", "imageio_ffmpeg",
+             "IPython"):
     sys.modules[name] = None
 import occflow.forecasting.networks, occflow.forecasting.rows, occflow.forecasting.rules
 import occflow.jobs.score, occflow.jobs.train, occflow.stream.jobs

@@ -11,7 +11,8 @@ from occflow import __version__
 from occflow.command_line import HELP, run, say
 
 COMMANDS = {
-    "Data": ("simulate_log", "branch_futures", "build_occupancy", "inspect_store", "index_windows", "pack_log"),
+    "Data": ("simulate_log", "branch_futures", "build_occupancy", "join_stores", "inspect_store", "index_windows",
+             "pack_log"),
     "Training": ("train_perception", "train_autoencoder", "train_teacher", "train_regression", "distill_mfd",
                  "distill"),
     "Forecasts": ("forecast", "realtime_demo", "resample_future"),

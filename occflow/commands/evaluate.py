@@ -1,6 +1,7 @@
 """Score baselines, teacher and student on the held-out scenes: RUN_DIR/report.json, report.md, forecast.npz.
 
 Of teacher and student two products are rows: the one forecast (student-central) and samples (teacher-10, student-1).
+eval.save=all writes every window's forecasts too, for other tools: RUN_DIR/saved (docs/predictions.md).
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ Shown and scored is the student's one forecast, the centre of the futures; with 
 them, as probabilities.
 
 The occupancy store, report.md, report.json, forecast.png and forecast.gif go to forecast.run_dir; without
-Open3D (pip install 'occflow[viewing]') there are no pictures.
+Open3D (pip install 'occflow[viewing]') there are no pictures. eval.save=all writes every window's forecasts there too,
+for other tools (docs/predictions.md) and for whole drives (occflow export).
 """
 
 from __future__ import annotations

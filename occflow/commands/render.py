@@ -1,7 +1,8 @@
 """Draw a run or a scene of a store without a display: occflow render RUN_OR_STORE [KEY=VALUE ...]
 
 Of a run: a comparison sheet (forecast.png) and an animation (forecast.gif), beside its forecast.npz. Of an occupancy
-store: an animation of view.scene (SCENE.occupancy.gif) in run_dir. view.folder names another folder.
+store: an animation of view.scene (SCENE.occupancy.gif) in run_dir. view.folder names another folder,
+view.animations=[mp4] another format (pip install 'occflow[video]').
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ from occflow.eval.distribution import sampled_futures
 from occflow.eval.ensemble import IS_MOVABLE, NEAR, Future, Membership, set_scores
 from occflow.eval.evaluate import Reference
 from occflow.eval.intervals import mean_row
-from occflow.eval.predictions import window_file
 from occflow.forecasting.forecast import Forecaster
 from occflow.geometry import invert, is_rigid, transform
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.npz_file import FLOATING, UNSIGNED, WHOLE, open_npz
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.prediction_file import window_file
 from occflow.occupancy.tasks import Target
 from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.records import one_line
@@ -63,15 +63,35 @@ class BranchFile:
         Raises:
             InputError: the branches have fewer frames than there are targets.
         """
-        if self.num_frames <= len(targets):
-            raise InputError(f"{self.path}: {self.num_frames - 1} future frames, the horizon has "
-                             f"{len(targets)}; make branches anew with simulation.branch_frames=")
+        self._refuse_more_than_there_are(targets)
         return [tuple(self._frame(branch, index + 1, target, grid) for index, target in enumerate(targets))
                 for branch in range(self.num_branches)]
 
-    def _frame(self, branch: int, index: int, target: Target, grid: VoxelGrid) -> OccupancyFrame:
+    def exact(self, targets: tuple[Target, ...]) -> tuple[list[Future], Future]:
+        """What agents fill in every branch at the instants of the targets, of whatever class, and what stands on the
+        ground in all of them: in the grids and at the poses of the file, as fine as it is.
+
+        Raises:
+            InputError: as `futures`.
+        """
+        self._refuse_more_than_there_are(targets)
+        poses, static = self.arrays["world_from_grid"], self.arrays["static"]
+        placed = [(index, poses[index], target.stamp_s) for index, target in enumerate(targets, start=1)]
+        movers = [tuple(OccupancyFrame(*self._movers(branch, index), pose, stamp_s) for index, pose, stamp_s in placed)
+                  for branch in range(self.num_branches)]
+        return movers, tuple(OccupancyFrame.from_dense(static[index], pose, stamp_s) for index, pose, stamp_s in placed)
+
+    def _movers(self, branch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         start, end = self.arrays["mover_starts"][branch * self.num_frames + index:][:2]
-        flat, labels = self.arrays["mover_flat"][start:end], self.arrays["mover_labels"][start:end]
+        return self.arrays["mover_flat"][start:end], self.arrays["mover_labels"][start:end]
+
+    def _refuse_more_than_there_are(self, targets: tuple[Target, ...]) -> None:
+        if self.num_frames <= len(targets):
+            raise InputError(f"{self.path}: {self.num_frames - 1} future frames, the horizon has "
+                             f"{len(targets)}; make branches anew with simulation.branch_frames=")
+
+    def _frame(self, branch: int, index: int, target: Target, grid: VoxelGrid) -> OccupancyFrame:
+        flat, labels = self._movers(branch, index)
         flat, labels = flat[IS_MOVABLE[labels]], labels[IS_MOVABLE[labels]]
         voxels, kept = self._in_grid(flat, index, target, grid)
         return OccupancyFrame(voxels, labels[kept], target.world_from_grid, target.stamp_s)

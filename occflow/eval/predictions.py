@@ -1,28 +1,18 @@
-"""Predictions of somebody else, read from a folder and scored in place of a checkpoint (docs/scores.md).
-
-FOLDER/SCENE/TOKEN.npz, one a window, named after the keyframe of its present: `semantics` [F, X, Y, Z] or, with K
-samples, [K, F, X, Y, Z] uint8 in the Occ3D layout (classes 0..16, 17 free), each frame in its target's grid.
-"""
+"""Predictions of somebody else, read from a folder (storage/prediction_file.py) and scored in place of a checkpoint."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from occflow.errors import InputError
 from occflow.forecasting.forecast import Forecast
-from occflow.grid import FREE, VoxelGrid
-from occflow.npz_file import UNSIGNED, Header, open_npz
+from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import OWN_NAMES
+from occflow.occupancy.storage.prediction_file import read_prediction, window_file
 from occflow.occupancy.tasks import Task
-from occflow.records import file_name, one_line
 
-KEY = "semantics"
-MAX_SAMPLES = 64
 EGO = ("P", "H", "G", "H-extrapolated")  # predicted, history only, given; our guess from H (docs/scores.md)
 
 
@@ -66,48 +56,3 @@ class ImportedForecaster:
         kept = [Forecast(tuple(OccupancyFrame.from_dense(volume, target.world_from_grid, target.stamp_s)
                                for volume, target in zip(one, task.targets))) for one in volumes[:len(seeds)]]
         return [kept[index % len(kept)] for index in range(len(seeds))]
-
-
-def read_prediction(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Samples [K, F, X, Y, Z] uint8 of one window; shape and type are checked before anything is unpacked.
-
-    Args:
-        shape: (F, X, Y, Z) that is wanted.
-
-    Raises:
-        InputError: missing, broken, of another shape or type, too large, or with an unknown class.
-    """
-    try:
-        with open_npz(path, MAX_SAMPLES * math.prod(shape)) as arrays:
-            header = arrays.header(KEY)
-            _check(path, header, shape)
-            volumes = arrays.read(KEY, UNSIGNED, header.shape)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no prediction of this window; write one a window, SCENE/TOKEN.npz") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a usable prediction ({one_line(error)}); wanted is uint8 {shape}, "
-                         f"written with np.savez_compressed(path, {KEY}=classes)") from None
-    if volumes.size and volumes.max() > FREE:
-        raise InputError(f"{path}: {KEY} holds class {volumes.max()}; classes are 0..{FREE}, {FREE} is free")
-    return volumes.reshape(-1, *shape)
-
-
-def _check(path: Path, header: Header, shape: tuple[int, ...]) -> None:
-    found = header.shape
-    samples = found[0] if len(found) == 5 else 1
-    if header.dtype != np.uint8 or found[-4:] != shape or len(found) not in (4, 5) or not 1 <= samples <= MAX_SAMPLES:
-        raise InputError(f"{path}: {KEY} is {header.dtype} {one_line(str(found))}; wanted is uint8 {shape}, or up to "
-                         f"{MAX_SAMPLES} samples of that")
-
-
-def window_file(folder: Path, scene: str, token: str) -> Path:
-    """FOLDER/SCENE/TOKEN.npz, what others wrote for a window whose present is keyframe TOKEN; it may not be there.
-
-    Raises:
-        InputError: a scene or token that cannot be the name of a file.
-    """
-    try:
-        return Path(folder) / file_name(scene) / file_name(f"{token}.npz")
-    except ValueError as error:
-        raise InputError(f"{folder}: no file can be there for a window of this store ({error}); rename it in the "
-                         "log") from None

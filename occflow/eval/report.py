@@ -35,6 +35,7 @@ ROW_MEANINGS = {
     "teacher-1": "flow-matching teacher, 1 Euler step",
     "student-1": "student of Mean Flow Distillation, 1 step, one sample",
 }
+FLOORS = frozenset({"copy", "persistence_raw"})  # so far below that a chart with them shows little of the rest
 LEAST_MS = 1  # of the latency axis: what takes no time would leave no room for the rest
 
 
@@ -167,9 +168,9 @@ def report_panels(report: Mapping) -> list[Panel]:
     by_time = {row["name"]: _known(zip(seconds, row["horizon"]["iou"])) for row in rows}
     timed = [row for row in rows if row["ms"]["total"] is not None]
     by_ms = {row["name"]: _known([(max(row["ms"]["total"], LEAST_MS), row["iou"][0])]) for row in timed}
-    panels = [Panel("IoU over the horizon", "seconds ahead", "IoU", by_time),
+    panels = [Panel("IoU over the horizon", "seconds ahead", "IoU", by_time, aside=FLOORS),
               Panel("Quality against latency", f"milliseconds a forecast, {LEAST_MS} where less", "IoU at 1 s", by_ms,
-                    logarithmic="x")]
+                    logarithmic="x", aside=FLOORS)]
     if "ensembles" in report:
         for part, title in (("", "Reliability"), ("movable_", "Reliability, movable voxels")):
             curves = {row["name"]: [(one["forecast"], one["occurred"]) for one in row.get(f"{part}reliability", ())]

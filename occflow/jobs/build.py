@@ -26,6 +26,8 @@ def build_configured_store(config: Mapping, path: Path, shard: tuple[int, int] =
         InputError: bad data or settings, or a folder that holds something else.
     """
     data, workers = config["data"], config["workers"]
+    if config["log"]["kind"] == "store":
+        return OccupancyStore.open(path)
     if is_ready_made(config["log"]):
         return import_store(open_sequences(config["log"]), path, workers, shard)
     grid, settings = configured_grid(data), OccupancySettings.from_dict(data.get("occupancy", {}))

@@ -18,6 +18,7 @@ from occflow.eval.perceived import quality
 from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import horizon_frames, in_ego_setting, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
+from occflow.eval.saving import configured_saver
 from occflow.eval.true_motion import TrueMotion
 from occflow.forecasting.consensus import ConsensusForecaster
 from occflow.forecasting.forecast import Forecast, Forecaster
@@ -79,7 +80,7 @@ def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list
                 forecasters: list[Forecaster], support: dict[str, float] | None, samples: int = 0,
                 sample_every: int = 1, shown_samples: int = 0) -> dict:
     """Evaluate the baselines, the reference of true motion and `forecasters` on windows; report and shown forecasts go
-    to `run_dir`.
+    to `run_dir`, and with eval.save=all every forecast.
 
     With `samples` >= 2 the forecasters are also scored as distributions, on every `sample_every`-th window.
 
@@ -103,12 +104,15 @@ def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list
     measures = configured_measures(values, store.grid, protocol, frames,
                                    open_log(config["log"]) if values["rays"] else None, seed)
 
-    def watch(window: Window, forecasts: dict[str, Forecast]) -> None:
-        for one in (shown, *measures.values()):
-            one.watch(window, forecasts)
-
     with timed_step(run_dir, "evaluate"):
-        scores = evaluate(source, keys, [*rules, *references, *forecasters, *central], seed, watch)
+        with configured_saver(config, run_dir, source, keys, [*rules, *forecasters, *central]) as saver:
+            watching = [shown, *([saver] if saver else []), *measures.values()]
+
+            def watch(window: Window, forecasts: dict[str, Forecast]) -> None:
+                for one in watching:
+                    one.watch(window, forecasts)
+
+            scores = evaluate(source, keys, [*rules, *references, *forecasters, *central], seed, watch)
         seen = {}
         if source.input_kind == "lidar":  # beside what is made of what is perceived: the sweeps' voxels as they are
             raw = in_ego_setting(values["ego"], [Baseline(RAW, store.grid, RULES["persistence"])])

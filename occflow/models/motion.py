@@ -288,7 +288,7 @@ def motion_loss(forecast: MeanForecast, motion: Tensor, known: Tensor, scale_wei
 
     The distance at an instant is not squared: its minimum is the spatial median of what is possible, which stays at one
     of two futures where the mean goes in between (as `networks.mean_loss`). Its logarithm, which would stay there the
-    more, does not get away from the track (docs/motions.md).
+    more, does not get away from the track (docs/research/ablations.md).
     """
     known, rows = known.to(forecast.mean), rows or Share.whole(len(motion))
     error = torch.where(known > 0, forecast.mean - motion, 0.0)

@@ -6,8 +6,10 @@ is its algorithm that runs on CPUs.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import multiprocessing
 import warnings
 
 import torch
@@ -74,6 +76,14 @@ def by_spconv(features: Tensor) -> bool:
     return features.device.type in SPCONV_ON
 
 
+@functools.cache
+def say_that_spconv_lacks() -> None:
+    """Warn once, in the main process and not in its workers, that the slower way is taken on a CPU."""
+    if multiprocessing.parent_process() is None:
+        warnings.warn("spconv is not installed (it has wheels for x86-64 alone): sparse convolutions run by torch, "
+                      "slower on a CPU", stacklevel=2)
+
+
 def fills_its_volume(sites: Sites) -> bool:
     """Whether a dense convolution, with the layers along z folded into the channels, does less than twice the work that
     the sites need: then it is faster on a CPU, whose sparse one gathers and scatters for every kernel offset."""
@@ -105,6 +115,8 @@ class _Submanifold(Function):
     @staticmethod
     def forward(features: Tensor, weight: Tensor, sites: Sites) -> Tensor:
         if not by_spconv(features):
+            if features.device.type == "cpu":
+                say_that_spconv_lacks()
             return gathered.convolved(features, weight, gathered.neighbour_table(sites))
         book = rulebook_of(sites)
         return ops.indice_conv(features.contiguous(), weight.contiguous(), book.pairs, book.counts, len(features),

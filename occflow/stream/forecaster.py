@@ -26,6 +26,7 @@ from occflow.stream.console import Notices
 from occflow.stream.history import CausalHistory, KeptFrame
 from occflow.stream.judge import Judge
 from occflow.stream.latency import LatencyRecord
+from occflow.stream.risk import RiskRecord
 from occflow.stream.settings import CENTRE, SAMPLE, StreamSettings
 from occflow.stream.source import Arrival
 
@@ -97,10 +98,12 @@ class Futures:
     Args:
         frames: the forecast that is to be delivered, F frames.
         other: makes the other one, those frames of it that are named by their index.
+        samples: draws so many futures, of seeds that follow that of the forecast.
     """
 
     frames: Frames
     other: Callable[[Sequence[int]], Frames]
+    samples: Callable[[int], list[Frames]] = lambda count: []
 
 
 class StreamNetwork:
@@ -150,7 +153,12 @@ class StreamNetwork:
                 channels = self.model.settings.autoencoder.latent_channels
                 return self.model.decoder(seen, task.targets)(_only(found, channels, seen.layout.support, horizon))
 
-        return Futures(frames, other)
+        @torch.inference_mode()
+        def samples(count: int) -> list[Frames]:
+            states = (self._state(SAMPLE, observation, condition, seed + number) for number in range(count))
+            return [self.model.decoder(seen, task.targets)(state) for state, seen in states]
+
+        return Futures(frames, other, samples)
 
     def _state(self, kind: str, observation: Observation, condition: Condition, seed: int
                ) -> tuple[Tensor, Observation]:
@@ -204,6 +212,7 @@ class StreamForecaster:
         span_s = interval_s * (self._settings.num_history - 1)
         self._history = CausalHistory(self._settings.grid, occupancy, stream, span_s, notices)
         self.judge = Judge(self._settings.grid, self.scored, network.name, stream) if stream.perceives else None
+        self.risks = RiskRecord(self._settings.grid, stream.risk_samples) if stream.risk_samples else None
         self._made: tuple[Due, Task, StreamForecast, Futures | None] | None = None  # the last one
         self._beginning = -1
         self._drive: tuple[int, str] | None = None
@@ -270,14 +279,17 @@ class StreamForecaster:
         if not delivered:
             return
         if due.whole:
-            self.watch(LookedBack(forecast, task.with_classes(), self._foreseen(due, task, futures)))
+            futures = futures or self._futures(due, task)
+            self.watch(LookedBack(forecast, task.with_classes(), self._foreseen(task, futures)))
+            if self.risks:
+                with self._record.stage("risk"):
+                    self.risks.weigh(task, futures.samples(self.risks.samples))
         elif self._stream.reuse:
             for kept in due.kept:  # ahead of the forecast that will want it
                 self._encoding(kept)
 
-    def _foreseen(self, due: Due, task: Task, futures: Futures | None) -> dict[str, Frames]:
+    def _foreseen(self, task: Task, futures: Futures) -> dict[str, Frames]:
         """The network's forecasts of an instant by name; where it judges, the judge keeps them."""
-        futures = futures or self._futures(due, task)
         frames = {self._network.name: futures.frames}
         if self.judge:
             frames[self._network.other_name] = futures.other(self.scored)

@@ -30,10 +30,13 @@ from occflow.stream.judge import Judge
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.loop import Inbox, Interruption, Worker, run_stream
 from occflow.stream.results import SCORED, scores_markdown, write_pictures, write_report
+from occflow.stream.risk import RiskRecord
 from occflow.stream.settings import DemoSettings, StreamSettings, settings_of
 from occflow.stream.sinks import LastForecasts, LiveWindow
 from occflow.stream.source import Replay
 from occflow.viewing.headless import has_display, open3d_installed, require_display
+from occflow.viewing.panels import view_palette
+from occflow.viewing.scene import Look
 
 TRIAL_BYTES = 1 << 20  # more than a report takes
 
@@ -55,6 +58,7 @@ class Demo:
     last: LastForecasts
     to_score: ForecastsToScore | None
     judge: Judge | None
+    risks: RiskRecord | None
     scored_s: list[float]
     window: LiveWindow | None
     stop: threading.Event
@@ -214,7 +218,7 @@ def assemble(config: Mapping) -> Demo:
     inbox = Inbox(stream.max_waiting_sweeps, record) if stream.pace > 0 else None
     source = Replay(log, scenes, stream.pace, settings.loops, clock, notices, stop, stream.longest_pause_s)
     return Demo(log, scenes, grid, occupancy, record, notices, progress, worker, source, inbox, last, to_score,
-                forecaster.judge, forecaster.scored_s, window, stop)
+                forecaster.judge, forecaster.risks, forecaster.scored_s, window, stop)
 
 
 def ensure_student(config: Mapping) -> FlowModel:
@@ -274,4 +278,4 @@ def open_window(display: bool | str, grid: VoxelGrid, view: Mapping) -> LiveWind
         require_display()
     elif not has_display():
         return None
-    return LiveWindow(grid, list(view["times_s"]))
+    return LiveWindow(grid, list(view["times_s"]), look=Look(palette=view_palette(view)))

@@ -13,7 +13,7 @@ from occflow.eval.sections import figure, table
 from occflow.run_record import process_mib
 from occflow.stream.clock import Clock
 
-STAGES = ("accumulate", "perceive", "encode", "propose", "network", "decode", "deliver", "other", "judge")
+STAGES = ("accumulate", "perceive", "encode", "propose", "network", "decode", "deliver", "other", "judge", "risk")
 MEMORY_KEPT = 3_600  # samples of the resident memory: then every other one is given up and half as many are taken
 KEPT = 36_000  # measurements of a stage: an hour at 10 Hz, so that a stream's own record does not grow without bound
 

@@ -31,7 +31,7 @@ from occflow.stream.settings import LOG, NONE, PERCEIVED
 from occflow.stream.sinks import shown_frames
 from occflow.viewing.headless import PICTURES_LACK, open3d_installed
 from occflow.viewing.palette import gif_palette
-from occflow.viewing.panels import Panels, blank, legend, panel_size, stack, view_value, write
+from occflow.viewing.panels import Panels, blank, legend, panel_size, stack, view_palette, view_value, write
 from occflow.viewing.pictures import GAP_PX, MARGIN_PX
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def write_report(run_dir: Path, demo: Demo, settings: Mapping, ended_by: signal.
     tables = [f"{LABELS_SAID[settings['labels']]}.", latency_markdown(summary),
               *([scores_markdown(running, summary, SELF_SCORED.format(**running))] if running else []),
               *([scores_markdown(accuracy, summary, SCORED.format(**accuracy))] if accuracy else []),
+              *([demo.risks.line] if demo.risks else []),
               f"Noticed: {noticed}."]
     text = "\n\n".join(tables)
     shown = ", ".join(f"{key} {settings[key]}" for key in ("pace", "rate_hz", "labels", "reuse", "delivers", "fallback",
@@ -75,7 +76,7 @@ def write_report(run_dir: Path, demo: Demo, settings: Mapping, ended_by: signal.
         write_json(path, {
             "log": demo.log_name, "scenes": demo.scenes, "interrupted": ended_by is not None,
             "signal": ended_by and ended_by.name, **summary, "labels": settings["labels"], "self_scores": running,
-            "accuracy": accuracy, "notices": counts,
+            "accuracy": accuracy, "risk": demo.risks and demo.risks.summary(), "notices": counts,
             "last_notices": list(demo.notices.last), "settings": dict(settings), "machine": machine(),
             "versions": versions()})
 
@@ -109,6 +110,8 @@ def write_pictures(run_dir: Path, demo: Demo, config: Mapping, draw: bool) -> li
     Without Open3D there is no animation, and one line says so: a stream on a car needs none.
     """
     writers = {"forecast.npz": lambda path: demo.last.save(path, demo.grid)}
+    if demo.risks:
+        writers["risk.png"] = demo.risks.draw
     wanted = draw and demo.window is None and config["stream"]["gif_forecasts"] > 0
     if wanted and not open3d_installed():
         Console().write(f"no {run_dir / 'stream.gif'}: {PICTURES_LACK}")
@@ -152,7 +155,7 @@ def animate(forecasts: list[StreamForecast], path: Path, grid: VoxelGrid, view: 
                 for place, forecast in enumerate(forecasts)]
     steps_s = np.diff([forecast.task.present.stamp_s for forecast in forecasts], append=np.inf)
     durations_ms = np.rint(1000 * np.clip(steps_s, SHORTEST_S, LONGEST_S)).astype(int).tolist()
-    palette = gif_palette()
+    palette = gif_palette(view_palette(view))
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     with atomic_file(path) as partial:
         indexed[0].save(partial, format="GIF", save_all=True, append_images=indexed[1:], duration=durations_ms,
@@ -165,7 +168,8 @@ def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelG
     """The present and its forecast, below it what was seen then, with a heading and the legend."""
     task = forecast.task
     record = ForecastRecord(grid, task.history, (), {forecast.name: forecast.frames}, task.scene)
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"),
+                    view_palette(view))
     present, *foreseen = shown_frames(forecast, list(view_value(view, "times_s", "[1,2,3]")))
     seen = [seen_at(frame.stamp_s, task.scene, later) for frame in foreseen]
     what = "what was perceived" if labels == PERCEIVED else "what the LiDAR saw"

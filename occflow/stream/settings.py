@@ -48,6 +48,7 @@ class StreamSettings:
     delivers: str = CENTRE
     fallback_instants: int = 4
     fallback_margin: float = 0.01
+    risk_samples: int = 0
     running_s: float = 20.0
     deadline_s: float = 1.0
     max_waiting_sweeps: int = 8

@@ -18,7 +18,7 @@ from occflow.stream.forecaster import MISSING, StreamForecast
 from occflow.viewing.cameras import Camera, preset
 from occflow.viewing.headless import apply_camera, load_open3d, open3d_mesh, plain_look
 from occflow.viewing.meshes import Mesh, join
-from occflow.viewing.scene import class_mesh
+from occflow.viewing.scene import PLAIN, Look, class_mesh
 
 WINDOW_PX = (1200, 900)
 GAP = 0.06  # between the grids, of their width
@@ -64,13 +64,15 @@ class LiveWindow:
 
     Args:
         seconds: which times of the forecast are shown beside the present.
+        look: how they are drawn.
 
     Raises:
         InputError: Open3D is missing or cannot open a window.
     """
 
-    def __init__(self, grid: VoxelGrid, seconds: list[float], visible: bool = True) -> None:
-        self._grid, self._seconds, self._newest, self._lock = grid, seconds, None, threading.Lock()
+    def __init__(self, grid: VoxelGrid, seconds: list[float], visible: bool = True, look: Look = PLAIN) -> None:
+        self._grid, self._seconds, self._look = grid, seconds, look
+        self._newest, self._lock = None, threading.Lock()
         self._open3d = load_open3d()
         self._visualizer = self._open3d.visualization.Visualizer()
         if not self._visualizer.create_window("occflow: live", *WINDOW_PX, visible=visible):
@@ -88,7 +90,7 @@ class LiveWindow:
             forecast, self._newest = self._newest, None
         if forecast is not None:
             self._visualizer.clear_geometries()
-            mesh = open3d_mesh(self._open3d, side_by_side(self._grid, forecast, self._seconds))
+            mesh = open3d_mesh(self._open3d, side_by_side(self._grid, forecast, self._seconds, self._look))
             self._visualizer.add_geometry(mesh, reset_bounding_box=not self._looked)
             if not self._looked:
                 apply_camera(self._open3d, self._visualizer, _camera(self._grid, 1 + len(self._seconds)), *WINDOW_PX)
@@ -101,12 +103,12 @@ class LiveWindow:
         self._visualizer.destroy_window()
 
 
-def side_by_side(grid: VoxelGrid, forecast: StreamForecast, seconds: list[float]) -> Mesh:
+def side_by_side(grid: VoxelGrid, forecast: StreamForecast, seconds: list[float], look: Look) -> Mesh:
     """The present, then the forecast at each time, in rows that are read as a page is."""
     frames = shown_frames(forecast, seconds)
     meshes = []
     for frame, place_m in zip(frames, _places(grid, len(frames))):
-        mesh = class_mesh(grid, frame)
+        mesh = class_mesh(grid, frame, look)
         meshes.append(Mesh(mesh.vertices + place_m, mesh.triangles, mesh.colours))
     return join(meshes)
 

@@ -23,7 +23,7 @@ REAR_OVERHANG_M = 1.0
 def draw_birds_eye(frame: OccupancyFrame, grid: VoxelGrid, title: str = "") -> Image.Image:
     """A picture with the vehicle's forward direction (grid x) up, a scale bar and a legend."""
     scale = max(1, round(SIDE_PX / max(grid.shape[:2])))
-    plan = _coloured(frame, grid, scale)
+    plan = coloured(frame, grid, scale)
     width, height = plan.width + LEGEND_PX + 3 * MARGIN_PX, plan.height + 4 * MARGIN_PX
     image = Image.new("RGB", (width, height), BACKGROUND)
     image.paste(plan, (MARGIN_PX, 2 * MARGIN_PX))
@@ -36,7 +36,7 @@ def draw_birds_eye(frame: OccupancyFrame, grid: VoxelGrid, title: str = "") -> I
     return image
 
 
-def _coloured(frame: OccupancyFrame, grid: VoxelGrid, scale: int) -> Image.Image:
+def coloured(frame: OccupancyFrame, grid: VoxelGrid, scale: int) -> Image.Image:
     """The map alone: [X * scale, Y * scale] pixels, x up and y to the left."""
     volume = frame.dense(grid)
     occupied = np.zeros(grid.num_voxels, dtype=bool)
@@ -60,7 +60,7 @@ def _large(plane: np.ndarray, scale: int) -> np.ndarray:
     return plane.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _pixels(points_m: np.ndarray, grid: VoxelGrid, scale: int) -> list[tuple[float, float]]:
+def pixels(points_m: np.ndarray, grid: VoxelGrid, scale: int) -> list[tuple[float, float]]:
     """Pixels of points [N, 2+], metres, grid frame."""
     upper = np.array(grid.origin_m[:2]) + np.array(grid.shape[:2]) * grid.voxel_size_m
     down, right = ((upper - points_m[:, :2]) * scale / grid.voxel_size_m).T
@@ -79,16 +79,16 @@ def _draw_boxes(draw: ImageDraw.ImageDraw, frame: OccupancyFrame, grid: VoxelGri
         pose = grid_from_world @ box.world_from_box
         if ((pose[:2, 3] > grid.origin_m[:2]) & (pose[:2, 3] < upper[:2])).all():
             corners = _rectangle(*box.size_lwh_m[:2]) @ pose[:2, :2].T + pose[:2, 3]
-            draw.polygon(_pixels(corners, grid, scale), outline=INK)
+            draw.polygon(pixels(corners, grid, scale), outline=INK)
 
 
 def _draw_ego(draw: ImageDraw.ImageDraw, grid: VoxelGrid, scale: int) -> None:
     """The own vehicle at the grid's origin, with an arrow forward."""
     forward_m = EGO_SIZE_M[0] / 2 - REAR_OVERHANG_M
-    draw.polygon(_pixels(_rectangle(*EGO_SIZE_M) + (forward_m, 0), grid, scale), fill=EGO_BODY, outline=EGO_CABIN)
+    draw.polygon(pixels(_rectangle(*EGO_SIZE_M) + (forward_m, 0), grid, scale), fill=EGO_BODY, outline=EGO_CABIN)
     tip_m = EGO_SIZE_M[0] - REAR_OVERHANG_M
     arrow = np.array([(tip_m + 2.4, 0), (tip_m + 0.6, 0.9), (tip_m + 0.6, -0.9)])
-    draw.polygon(_pixels(arrow, grid, scale), fill=EGO_BODY, outline=EGO_CABIN)
+    draw.polygon(pixels(arrow, grid, scale), fill=EGO_BODY, outline=EGO_CABIN)
 
 
 def _draw_scale_bar(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, plan: Image.Image, grid: VoxelGrid,

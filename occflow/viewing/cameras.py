@@ -17,14 +17,18 @@ PRESETS = {
     "low": ((-0.75, 0.0, 0.42), (0.35, 0.0, 0.0), 60.0),
     "corner": ((-1.30, 1.05, 1.25), (0.0, 0.0, 0.0), 50.0),
     "birds_eye": ((-0.001, 0.0, 3.00), (0.0, 0.0, 0.0), 38.0),
-    "front": ((-0.30, 0.0, 0.18), (0.60, 0.0, 0.0), 60.0),
 }
+FRONT = "front"  # from the front of the ego vehicle, ahead: in metres, whatever the grid
+FRONT_EYE_M, FRONT_AHEAD_M, FRONT_DEG = (3.8, 0.0, 1.7), (25.0, 0.0, 0.4), 60.0
+NAMES = (*PRESETS, FRONT)
+SEVERAL_RAD = np.radians(50.0)  # over several grids no eye stands lower: rows would hide each other
 
 LOWEST_EYE_M = 1.5  # no camera stands lower: faces below it that look down are never seen
 TURN_RAD_PER_PX = 0.006
 ELEVATION_RAD = (0.02, np.pi / 2 - 1e-3)
 DISTANCE_M = (3.0, 600.0)
 ZOOM_A_NOTCH = 0.9
+FIT_STEPS, NEAREST_M = 40, 2.0  # nothing that is to be seen comes nearer
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,10 @@ def preset(name: str, grid: VoxelGrid) -> Camera:
     Raises:
         InputError: unknown preset.
     """
+    if name == FRONT:
+        return Camera(np.array(FRONT_EYE_M), np.array(FRONT_AHEAD_M), FRONT_DEG)
     if name not in PRESETS:
-        raise InputError(f"no camera {name!r}; known: {', '.join(PRESETS)}")
+        raise InputError(f"no camera {name!r}; known: {', '.join(NAMES)}")
     eye, target, opening_deg = PRESETS[name]
     extent_m = np.array(grid.shape[:2]) * grid.voxel_size_m
     middle_m = np.array([*(np.array(grid.origin_m[:2]) + extent_m / 2), 0.0])
@@ -86,6 +92,37 @@ def zoomed(camera: Camera, notches: float) -> Camera:
     """The camera nearer to its target (positive notches) or farther from it."""
     distance_m, azimuth, elevation = _polar(camera)
     return _placed(camera, distance_m * ZOOM_A_NOTCH ** notches, azimuth, elevation)
+
+
+def over_several(camera: Camera) -> Camera:
+    """The camera in the same direction, high enough that rows of grids do not hide each other."""
+    distance_m, azimuth, elevation = _polar(camera)
+    return _placed(camera, distance_m, azimuth, max(elevation, SEVERAL_RAD))
+
+
+def fitted(camera: Camera, points_m: np.ndarray, window_px: tuple[int, int], free_px: tuple[float, float, float, float]
+           ) -> Camera:
+    """The camera moved, not turned, so that points [N, 3] fill a rectangle of the window.
+
+    Args:
+        camera: it looks down on the points.
+        free_px: left, top, right and bottom of the rectangle.
+    """
+    (left, top, right, bottom), middle_m = free_px, (points_m.min(axis=0) + points_m.max(axis=0)) / 2
+    forward = (camera.target_m - camera.eye_m) / np.linalg.norm(camera.target_m - camera.eye_m)
+    matrix, rotation = camera.intrinsic(*window_px), camera.extrinsic()[:3, :3]
+    away_m = 2 * np.linalg.norm(points_m - middle_m, axis=1).max()  # all of them lie before the eye
+    eye_m = middle_m - forward * away_m
+    for _ in range(FIT_STEPS):  # each would be exact, were all points equally far
+        seen = (points_m - eye_m) @ rotation.T @ matrix.T
+        pixels = seen[:, :2] / seen[:, 2:]
+        low, high = pixels.min(axis=0), pixels.max(axis=0)
+        depth_m = float(np.median(seen[:, 2]))
+        larger = max((high - low) / (right - left, bottom - top))
+        off_px = (low + high) / 2 - ((left + right) / 2, (top + bottom) / 2)
+        eye_m = eye_m + rotation[:2].T @ (off_px * depth_m / matrix[0, 0]) - forward * depth_m * (larger - 1)
+        eye_m = eye_m - forward * max(0.0, NEAREST_M - ((points_m - eye_m) @ forward).min())
+    return replace(camera, eye_m=eye_m, target_m=eye_m - forward * eye_m[2] / forward[2])
 
 
 def _polar(camera: Camera) -> tuple[float, float, float]:

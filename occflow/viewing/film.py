@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from occflow.errors import InputError
 from occflow.forecasting.forecast import CENTRAL, is_central
-from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
+from occflow.grid import FREE, NUM_CLASSES, OTHERS, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
 from occflow.occupancy.storage.store import OccupancyStore
@@ -20,7 +21,18 @@ from occflow.records import file_name
 
 HISTORY, TRUTH, OCCUPANCY, CAUSAL = "history", "truth", "occupancy", "seen so far"
 UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")  # for a path or a topic
+ALL_OF_ONE = 0.5  # a frame with a larger share of "others" has no classes worth a colour
 MAX_LENGTH = 100  # characters of a plain name
+
+
+class Named(Protocol):
+    """What files are called after: a scene, and what it was read from."""
+
+    @property
+    def scene(self) -> str: ...
+
+    @property
+    def origin(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -61,16 +73,28 @@ class Film:
         known = next((shown[name] for name in (TRUTH, OCCUPANCY) if name in shown), None)
         return list(shown.values())[-1 if index > self.now else 0] if known is None else known
 
+    def has_forecast(self, source: str) -> bool:
+        """Whether a source was forecast, not observed."""
+        return source not in (HISTORY, TRUTH, OCCUPANCY, CAUSAL)
+
     def has_truth(self, source: str, index: int) -> bool:
         """Whether what a source shows at an instant is a forecast that can be held against the truth."""
         return index > self.now and TRUTH in self.sources and source not in (HISTORY, TRUTH)
 
     def labels(self) -> list[int]:
-        """The classes that any frame shows, in order."""
+        """The classes that any frame shows in their colours, in order."""
         found: set[int] = set()
         for frame in {id(frame): frame for frames in self.sources.values() for frame in frames}.values():
-            found.update(np.unique(frame.labels).tolist())
-        return sorted(label for label in found if label < NUM_CLASSES)
+            found.update(np.unique(frame.labels[~without_class(frame)]).tolist())
+        return sorted(found)
+
+
+def without_class(frame: OccupancyFrame) -> np.ndarray:
+    """Which voxels [N] of a frame have no class worth a colour: they are coloured by height."""
+    unknown = frame.labels >= NUM_CLASSES
+    if len(frame.labels) and (frame.labels == OTHERS).mean() > ALL_OF_ONE:
+        unknown = unknown | (frame.labels == OTHERS)
+    return unknown
 
 
 @dataclass(frozen=True)
@@ -133,21 +157,32 @@ def film_of_store(store: OccupancyStore, scene: str | None) -> Film:
 
 def shown_forecasts(record: ForecastRecord, wanted: Iterable[str] | str) -> dict[str, Frames]:
     """The wanted forecasts that the record holds, in the wanted order; all of them where it holds none of those."""
-    names = [wanted] if isinstance(wanted, str) else wanted  # view.forecasts=student-1 is easily written
-    found = {name: record.forecasts[name] for name in names if name in record.forecasts}
-    return found or dict(record.forecasts)
+    return {name: record.forecasts[name] for name in wanted_among(record.forecasts, wanted)}
+
+
+def wanted_among(names: Iterable[str], wanted: Iterable[str] | str) -> list[str]:
+    """The wanted names that are there, in the wanted order; all of them where none of those is."""
+    known = list(names)
+    wanted = [wanted] if isinstance(wanted, str) else wanted  # view.forecasts=student-1 is easily written
+    return [name for name in wanted if name in known] or known
 
 
 def sampler_of(record: ForecastRecord, name: str) -> str | None:
     """Whose samples in the record say how probable a forecast is: its own, those of its checkpoint where it is the
     centre of these ("student-1" for "student-central"), or nobody's."""
-    if name in record.samples or not is_central(name):
-        return name if name in record.samples else None
+    return sampler_among(record.samples, name)
+
+
+def sampler_among(samplers: Iterable[str], name: str) -> str | None:
+    """As `sampler_of`, among the names of all who drew samples."""
+    names = list(samplers)
+    if name in names or not is_central(name):
+        return name if name in names else None
     stem = name.removesuffix(CENTRAL)
-    return next((one for one in record.samples if one.startswith(stem)), None)
+    return next((one for one in names if one.startswith(stem)), None)
 
 
-def film_path(folder: Path, film: Film, suffix: str, prefix: str = "") -> Path:
+def film_path(folder: Path, film: Named, suffix: str, prefix: str = "") -> Path:
     """FOLDER/[PREFIX]SCENE.ORIGIN.SUFFIX, where ORIGIN tells files of a run from those of a store.
 
     Raises:

@@ -7,35 +7,38 @@ widgets, so the plates are textured quads that stay right before the eye, and na
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from occflow.geometry import invert, transform
-from occflow.grid import CLASS_NAMES, VoxelGrid
+from occflow.grid import CLASS_NAMES
 from occflow.viewing.cameras import Camera
+from occflow.viewing.film import without_class
 from occflow.viewing.headless import NEAR_M
 from occflow.viewing.palette import (
-    CLASS_COLOURS,
     DIFFERENCE_COLOURS,
     DIFFERENCE_NAMES,
     EGO_BODY,
     FAINT_INK,
+    HIGH_RGB,
     INK,
+    LOW_RGB,
     RAMP,
+    palette_named,
     probability_colours,
 )
 from occflow.viewing.panels import time_text
-from occflow.viewing.stage import DIFFERENCE, PROBABILITY, Stage
+from occflow.viewing.stage import CLASSES, DIFFERENCE, PROBABILITY, Stage
 
 TEXT_PX, LINE_PX, PAD_PX = 14, 21, 10
-PLATE, RIM = (255, 255, 255), (205, 205, 212)
+PLATE, RIM, MARKED = (255, 255, 255), (205, 205, 212), (228, 236, 252)
 TRACK, KNOB, PAST, FUTURE = (215, 217, 224), (25, 90, 235), (120, 120, 130), (25, 90, 235)
 TIMELINE_PX = 52
 PLAY_PX = 46  # width of the play button
 PLATE_DEPTH_M = 1.05 * NEAR_M
-LABEL_SHARE, LABEL_ABOVE_M = 0.09, 5.0  # height of a name in depths of a grid; its lower edge above the road
 # Corners come clockwise from the upper left; faces are seen from where their corners run anticlockwise.
 _UVS = np.array([(0, 0), (0, 1), (1, 1), (0, 0), (1, 1), (1, 0)], dtype=np.float64)
 Rect = tuple[float, float, float, float]  # left, top, right, bottom
@@ -71,36 +74,47 @@ def title_plate(stage: Stage) -> Plate:
     return _text_plate(lines, 8, 8, strong=1)
 
 
-def keys_plate(keys: list[tuple[str, str]], top: int) -> Plate:
-    """The keys and what they do."""
-    return _text_plate([f"{key}\t{meaning}" for key, meaning in keys], 8, top)
+def keys_plate(keys: list[tuple[str, str]], top: int, chosen: Set[str] = frozenset()) -> Plate:
+    """The keys and what they do; those of what is chosen are marked."""
+    marked = {number for number, (key, _) in enumerate(keys) if key in chosen}
+    return _text_plate([f"{key}\t{meaning}" for key, meaning in keys], 8, top, marked=marked)
 
 
 def legend_plate(stage: Stage, width_px: int) -> Plate:
-    """The classes (a click hides one), and what the colours say where they say something else."""
-    drawn = {pane.drawn for pane in stage.panes()}
-    entries: list[tuple[str, tuple, tuple | None]] = []
+    """The classes (a click hides one) with their colours where these are on stage, and what the colours say where they
+    say something else."""
+    panes = stage.panes()
+    drawn = {pane.drawn for pane in panes}
+    entries: list[tuple[str, tuple | None, tuple | None]] = []  # name, colour, what a click means
     if DIFFERENCE in drawn:
         entries += [(name, colour, None) for name, colour in zip(DIFFERENCE_NAMES, DIFFERENCE_COLOURS)]
-        entries.append(("pale: the ground", PLATE, None))
+        entries.append(("pale: the ground", None, None))
     if PROBABILITY in drawn:
         entries += [(f"{100 * p:g} % of samples", colour, None) for p, colour in zip(RAMP, probability_colours(RAMP))]
-        entries.append(("grey: the ground", PLATE, None))
-    entries += [(CLASS_NAMES[label].replace("_", " "), CLASS_COLOURS[label], ("class", label))
-                for label in stage.film.labels()]
+        entries.append(("grey: the ground", None, None))
+    by_height = [without_class(pane.frame) for pane in panes if pane.drawn == CLASSES]
+    if any(mask.any() for mask in by_height):
+        entries += [("no class, high", HIGH_RGB, None), ("no class, low", LOW_RGB, None)]
+    coloured = any(not mask.all() for mask in by_height)
+    if coloured or drawn != {CLASSES}:  # a filter works on those that are not coloured too
+        palette = palette_named(stage.look.palette)
+        entries.append(("click: hide, show", None, None))
+        entries += [(CLASS_NAMES[label].replace("_", " "), palette[label] if coloured else None, ("class", label))
+                    for label in stage.film.labels()]
     entries.append(("ego vehicle", EGO_BODY, None))
     font = ImageFont.load_default(size=TEXT_PX)
     plate = _blank(2 * PAD_PX + 22 + max(int(font.getlength(name)) for name, _, _ in entries),
-                   2 * PAD_PX + LINE_PX * (len(entries) + 1))
+                   2 * PAD_PX + LINE_PX * len(entries))
     left, top, draw, parts = width_px - plate.width - 8, 8, ImageDraw.Draw(plate), []
-    draw.text((PAD_PX, PAD_PX), "click: hide, show", fill=FAINT_INK, font=font)
-    for number, (name, colour, meaning) in enumerate(entries, start=1):
+    for number, (name, colour, meaning) in enumerate(entries):
         y = PAD_PX + number * LINE_PX
         hidden = meaning is not None and meaning[1] in stage.look.hidden
-        fill = PLATE if hidden else tuple(int(value) for value in colour)
-        if name.partition(":")[0] not in ("pale", "grey"):
+        if colour is not None:
+            fill = PLATE if hidden else tuple(int(value) for value in colour)
             draw.rectangle((PAD_PX, y + 2, PAD_PX + 14, y + 16), fill=fill, outline=FAINT_INK)
-        draw.text((PAD_PX + 22, y), name, fill=RIM if hidden else INK, font=font)
+        note = colour is None and meaning is None
+        ink = RIM if hidden else FAINT_INK if note else INK
+        draw.text((PAD_PX + (0 if note else 22), y), name, fill=ink, font=font)
         if meaning:
             parts.append(((left, top + y, left + plate.width, top + y + LINE_PX), meaning))
     return Plate(plate, left, top, parts)
@@ -155,8 +169,9 @@ def _blank(width_px: int, height_px: int) -> Image.Image:
     return plate
 
 
-def _text_plate(lines: list[str], left: int, top: int, strong: int = -1) -> Plate:
-    """Lines of text; what stands before a tab is a column of its own. Line `strong` is larger."""
+def _text_plate(lines: list[str], left: int, top: int, strong: int = -1, marked: Set[int] = frozenset()) -> Plate:
+    """Lines of text; what stands before a tab is a column of its own. Line `strong` is larger, those `marked` have a
+    bar before them."""
     font, large = ImageFont.load_default(size=TEXT_PX), ImageFont.load_default(size=TEXT_PX + 5)
     columns = [line.split("\t") for line in lines]
     first_px = max((int(font.getlength(one[0])) + 12 for one in columns if len(one) > 1), default=0)
@@ -165,11 +180,14 @@ def _text_plate(lines: list[str], left: int, top: int, strong: int = -1) -> Plat
     draw = ImageDraw.Draw(plate)
     for number, one in enumerate(columns):
         y = PAD_PX + LINE_PX * number
+        if number in marked:
+            draw.rectangle((2, y - 1, plate.width - 3, y + LINE_PX - 3), fill=MARKED)
+            draw.rectangle((2, y - 1, 5, y + LINE_PX - 3), fill=KNOB)
         if len(one) > 1:
             draw.text((PAD_PX, y), one[0], fill=INK, font=font)
-        is_strong = number == strong
-        draw.text((PAD_PX + (first_px if len(one) > 1 else 0), y - (2 if is_strong else 0)), one[-1],
-                  fill=INK if is_strong else FAINT_INK, font=large if is_strong else font)
+        is_strong = number == strong or number in marked
+        draw.text((PAD_PX + (first_px if len(one) > 1 else 0), y - (2 if number == strong else 0)), one[-1],
+                  fill=INK if is_strong else FAINT_INK, font=large if number == strong else font)
     return Plate(plate, left, top)
 
 
@@ -206,15 +224,6 @@ class Overlay:
         """Take all other pictures away."""
         for name in set(self._quads) - names:
             self.remove(name)
-
-
-def label_corners(grid: VoxelGrid, place_m: tuple[float, float, float], aspect: float) -> np.ndarray:
-    """Corners [4, 3] of a sign before a grid that is drawn at `place_m`, leaning back so that all cameras read it."""
-    depth_m, width_m = np.array(grid.shape[:2]) * grid.voxel_size_m
-    height_m = min(LABEL_SHARE * depth_m, width_m / aspect)
-    lower = np.array([grid.origin_m[0] - height_m, grid.origin_m[1] + width_m / 2, LABEL_ABOVE_M]) + place_m
-    left, upper = np.array([0, height_m * aspect / 2, 0]), np.array([height_m, 0, height_m]) * np.sqrt(0.5)
-    return np.array([lower + upper + left, lower + upper - left, lower - left, lower + left])
 
 
 def plate_corners(camera: Camera, window_px: tuple[int, int], left: int, top: int, size_px: tuple[int, int]) \

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from occflow.errors import InputError
+
 # The hues of nuScenes and Occ3D where they read well (movable objects saturated, ground muted); their white
 # buildings and magenta roads are toned so that objects on the road stand out against a light background.
 _CLASS_RGB = {
@@ -27,6 +29,41 @@ _CLASS_RGB = {
     "vegetation": (58, 150, 62),
 }
 CLASS_COLOURS = np.array(list(_CLASS_RGB.values()), dtype=np.uint8)  # [17, 3], row = label
+
+# As nuScenes draws its general classes (nuscenes-devkit, color_map.py): buses as its rigid ones, pedestrians as its
+# adults, and others as its noise, the class 0 of lidarseg.
+_NUSCENES_RGB = {
+    "others": (0, 0, 0),
+    "barrier": (112, 128, 144),
+    "bicycle": (220, 20, 60),
+    "bus": (255, 69, 0),
+    "car": (255, 158, 0),
+    "construction_vehicle": (233, 150, 70),
+    "motorcycle": (255, 61, 99),
+    "pedestrian": (0, 0, 230),
+    "traffic_cone": (47, 79, 79),
+    "trailer": (255, 140, 0),
+    "truck": (255, 99, 71),
+    "driveable_surface": (0, 207, 191),
+    "other_flat": (175, 0, 75),
+    "sidewalk": (75, 0, 75),
+    "terrain": (112, 180, 60),
+    "manmade": (222, 184, 135),
+    "vegetation": (0, 175, 0),
+}
+OWN, NUSCENES = "occflow", "nuscenes"
+PALETTES = {OWN: CLASS_COLOURS, NUSCENES: np.array(list(_NUSCENES_RGB.values()), dtype=np.uint8)}
+
+
+def palette_named(name: str) -> np.ndarray:
+    """Colours [17, 3] uint8 of the classes.
+
+    Raises:
+        InputError: no such palette.
+    """
+    if name not in PALETTES:
+        raise InputError(f"view.palette: no palette '{name}'; known: {', '.join(PALETTES)}")
+    return PALETTES[name]
 
 AGREED, MISSED, INVENTED, CONFUSED = range(4)
 DIFFERENCE_NAMES = ("agreed", "missed (truth only)", "invented (forecast only)", "other class")
@@ -65,13 +102,14 @@ HEIGHTS = 10  # of the colours of voxels without a class
 GREYS = 30  # and so many greys, for text and for what agrees
 
 
-def gif_palette() -> Image.Image:
-    """The palette of every animation, as PIL wants it.
+def gif_palette(palette: str = OWN) -> Image.Image:
+    """The palette of every animation whose classes have the colours of `palette`, as PIL wants it.
 
     Fixed, since a palette fitted to the pictures would spend itself on roads and lose the few pixels of a car. Every
     colour of a legend is in it as it is.
     """
-    colours = np.concatenate([CLASS_COLOURS, DIFFERENCE_COLOURS[1:], PALE_DIFFERENCE_COLOURS[1:]]).astype(float)
+    differences = [DIFFERENCE_COLOURS[1:], PALE_DIFFERENCE_COLOURS[1:]]
+    colours = np.concatenate([palette_named(palette), *differences]).astype(float)
     heights = np.linspace(LOW_RGB, HIGH_RGB, HEIGHTS)
     shares = probability_colours(np.array(RAMP)).astype(float)
     shades = [*(colours * shade for shade in SHADES),
@@ -79,6 +117,6 @@ def gif_palette() -> Image.Image:
     greys = np.linspace(0, 255, GREYS)[:, None].repeat(3, axis=1)
     plain = [BACKGROUND, INK, FAINT_INK, EGO_BODY, DIFFERENCE_COLOURS[AGREED]]
     entries = np.rint(np.concatenate([*shades, greys, plain])).astype(np.uint8)
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(entries.tobytes())
-    return palette
+    image = Image.new("P", (1, 1))
+    image.putpalette(entries.tobytes())
+    return image

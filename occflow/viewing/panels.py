@@ -10,16 +10,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from occflow.errors import InputError
-from occflow.grid import CLASS_NAMES, NUM_CLASSES
+from occflow.grid import CLASS_NAMES
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.viewing.cameras import preset
-from occflow.viewing.film import marginal
+from occflow.viewing.film import marginal, without_class
 from occflow.viewing.headless import renderer
 from occflow.viewing.meshes import Mesh
 from occflow.viewing.palette import (
     BACKGROUND,
-    CLASS_COLOURS,
     DIFFERENCE_COLOURS,
     DIFFERENCE_NAMES,
     EGO_BODY,
@@ -27,10 +26,13 @@ from occflow.viewing.palette import (
     HIGH_RGB,
     INK,
     LOW_RGB,
+    OWN,
     RAMP,
+    palette_named,
     probability_colours,
 )
 from occflow.viewing.scene import (
+    Look,
     class_mesh,
     difference,
     difference_mesh,
@@ -58,21 +60,25 @@ class Panels:
         record: what to show.
         camera: name of a camera preset.
         size_px: width and height of a panel.
+        palette: whose colours the classes have, one of palette.PALETTES.
     """
 
-    def __init__(self, record: ForecastRecord, camera: str, size_px: tuple[int, int]) -> None:
-        self._record, self._size_px = record, size_px
+    def __init__(self, record: ForecastRecord, camera: str, size_px: tuple[int, int], palette: str = OWN) -> None:
+        self._record, self._size_px, self.palette = record, size_px, palette
         self._camera = preset(camera, record.grid)
         self._drawn: dict[tuple[int, ...], Image.Image] = {}
         self.text_px = max(10, self._size_px[1] // 17)
         self.labels: set[int] = set()  # classes drawn so far
+        self.heights = False  # whether any voxel was coloured by its height
         self.kinds: set[int] = set()  # kinds of difference drawn so far
         self.shares = False  # whether any share of samples was drawn
 
     def frame(self, frame: OccupancyFrame, remark: str = "") -> Image.Image:
         """A frame coloured by class, its time and a remark in the corners."""
-        self.labels.update(np.unique(frame.labels).tolist())
-        panel = self._draw((id(frame),), lambda: class_mesh(self._record.grid, frame))
+        by_height = without_class(frame)
+        self.labels.update(np.unique(frame.labels[~by_height]).tolist())
+        self.heights = self.heights or bool(by_height.any())
+        panel = self._draw((id(frame),), lambda: class_mesh(self._record.grid, frame, Look(palette=self.palette)))
         return self._finish(panel, frame, remark)
 
     def difference(self, truth: OccupancyFrame, forecast: OccupancyFrame) -> Image.Image:
@@ -95,12 +101,7 @@ class Panels:
 
     def class_legend(self) -> list[LegendEntry]:
         """The classes drawn so far, how voxels without one are coloured, and the ego vehicle."""
-        entries = [LegendEntry(CLASS_NAMES[label].replace("_", " "), tuple(CLASS_COLOURS[label].tolist()))
-                   for label in sorted(self.labels) if label < NUM_CLASSES]
-        if any(label >= NUM_CLASSES for label in self.labels):
-            entries += [LegendEntry(f"no class, {height}", tuple(colour.tolist()))
-                        for height, colour in (("low", LOW_RGB), ("high", HIGH_RGB))]
-        return [*entries, LegendEntry("ego vehicle (white roof)", EGO_BODY)]
+        return class_entries(self.labels, self.heights, self.palette)
 
     def difference_legend(self) -> list[LegendEntry]:
         """The kinds of difference drawn so far."""
@@ -109,8 +110,7 @@ class Panels:
 
     def probability_legend(self) -> list[LegendEntry]:
         """What the colours of shares of samples say."""
-        return [LegendEntry(f"{100 * share:g} %", tuple(colour.tolist()))
-                for share, colour in zip(RAMP, probability_colours(np.array(RAMP)))]
+        return share_entries()
 
     def _draw(self, key: tuple[int, ...], mesh) -> Image.Image:
         if key not in self._drawn:
@@ -124,6 +124,22 @@ class Panels:
         caption(panel, remark, self.text_px, right=True)
         frame_panel(panel)
         return panel
+
+
+def class_entries(labels: Iterable[int], heights: bool, palette: str) -> list[LegendEntry]:
+    """The classes `labels`, where `heights` is true how voxels without one are coloured, and the ego vehicle."""
+    entries = [LegendEntry(CLASS_NAMES[label].replace("_", " "), tuple(palette_named(palette)[label].tolist()))
+               for label in sorted(labels)]
+    if heights:
+        entries += [LegendEntry(f"no class, {height}", tuple(colour.tolist()))
+                    for height, colour in (("low", LOW_RGB), ("high", HIGH_RGB))]
+    return [*entries, LegendEntry("ego vehicle (white roof)", EGO_BODY)]
+
+
+def share_entries() -> list[LegendEntry]:
+    """What the colours of shares of samples say."""
+    return [LegendEntry(f"{100 * share:g} %", tuple(colour.tolist()))
+            for share, colour in zip(RAMP, probability_colours(np.array(RAMP)))]
 
 
 def blank(width_px: int, height_px: int) -> Image.Image:
@@ -237,6 +253,17 @@ def panel_size(view: Mapping, key: str) -> tuple[int, int]:
     remedy = f"give width and height of {low} to {high} pixels"
     width_px, height_px = view_numbers(view, key, "[480,360]", PANEL_LIMITS_PX, remedy, count=2)
     return int(width_px), int(height_px)
+
+
+def view_palette(view: Mapping) -> str:
+    """Whose colours the classes have: view.palette.
+
+    Raises:
+        InputError: no such palette.
+    """
+    name = view.get("palette") or OWN
+    palette_named(name)
+    return name
 
 
 def seconds_a_frame(view: Mapping) -> float:

@@ -15,8 +15,9 @@ from occflow.atomic import atomic_file
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, Frames
+from occflow.viewing.animation import require_animation, save_animation
 from occflow.viewing.film import Film, sampler_of, shown_forecasts
-from occflow.viewing.palette import FAINT_INK, gif_palette
+from occflow.viewing.palette import FAINT_INK
 from occflow.viewing.panels import (
     Panels,
     blank,
@@ -27,6 +28,7 @@ from occflow.viewing.panels import (
     seconds_a_frame,
     stack,
     view_numbers,
+    view_palette,
     view_value,
     write,
 )
@@ -38,7 +40,6 @@ FIGURES = ("pale colours: the ground.   IoU: of all occupied voxels, whatever th
            "movers: of movable objects, taken as one class")
 SHARES = "share of the samples that fill a voxel (grey: the ground)"
 GAP_PX, MARGIN_PX = 4, 8  # of animations
-LAST_FRAME_HOLD = 3  # the end stays for so many frames before the loop starts again
 PALE_NOTE = "pale colours: the ground"
 
 Row = list[Image.Image]
@@ -53,7 +54,8 @@ def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
     """
     require_something(record, path)
     times_s = view_numbers(view, "times_s", "[1,2,3]", TIMES_S, "give a list of seconds")
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"))
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"),
+                    view_palette(view))
     columns = sheet_columns(record, shown_forecasts(record, view.get("forecasts") or ()), times_s, panels)
     rows = list(zip_longest(*(images for _, images in columns), fillvalue=panels.empty()))  # a history may be short
     table = panel_table([heading for heading, _ in columns], rows, panels.text_px, SHEET_GAP_PX)
@@ -82,7 +84,8 @@ def render_perceived(grid: VoxelGrid, instants: Sequence[Frames], view: Mapping,
         InputError: a view setting is wrong, or no renderer.
     """
     record = ForecastRecord(grid, (instants[0][0],), (), {}, "")
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"))
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"),
+                    view_palette(view))
     now = [[replace(frame, stamp_s=instants[0][0].stamp_s) for frame in frames] for frames in instants]
     rows = [[*map(panels.frame, (met, seen, known)), panels.difference(known, seen)] for met, seen, known in now]
     size = round(0.9 * panels.text_px)
@@ -143,15 +146,19 @@ def _spread(history: Frames, rows: int) -> list[OccupancyFrame]:
     return [history[index] for index in chosen]
 
 
-def render_animation(record: ForecastRecord, view: Mapping, path: Path) -> None:
-    """Write the animation of a record as a looping GIF.
+def render_animation(record: ForecastRecord, view: Mapping, *paths: Path) -> None:
+    """Write the animation of a record, to each path in the format of its suffix (animation.ANIMATIONS).
 
     Raises:
         InputError: a view setting is missing or not usable, nothing to compare, or no renderer.
     """
-    require_something(record, path)
-    step_ms = round(1000 * seconds_a_frame(view))
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"))
+    for path in paths:
+        require_something(record, path)
+    step_s = seconds_a_frame(view)
+    for path in paths:
+        require_animation(path)
+    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"),
+                    view_palette(view))
     sequences = {"truth": record.truth} if record.truth else {}
     sequences.update(shown_forecasts(record, view.get("forecasts") or ()))
     samples = shown_samples(record, {name: frames for name, frames in sequences.items() if name != "truth"})
@@ -159,31 +166,30 @@ def render_animation(record: ForecastRecord, view: Mapping, path: Path) -> None:
     tables = [_observed(panels, record, frame, len(names)) for frame in record.history]
     tables += [_forecast(panels, record, sequences, list(samples.values()), step)
                for step in range(max(map(len, sequences.values())))]
-    _save(panels, names, tables, step_ms, path)
+    _save(panels, names, tables, step_s, paths)
 
 
-def render_film(film: Film, view: Mapping, path: Path) -> None:
-    """Write the animation of a scene of a store as a looping GIF: its sources side by side.
+def render_film(film: Film, view: Mapping, *paths: Path) -> None:
+    """Write the animation of a scene of a store likewise: its sources side by side.
 
     Raises:
         InputError: a view setting is missing or not usable, or no renderer.
     """
-    step_ms = round(1000 * seconds_a_frame(view))
+    for path in paths:
+        require_animation(path)
+    step_s = seconds_a_frame(view)
     start = next(iter(film.sources.values()))[:1]
     panels = Panels(ForecastRecord(film.grid, start, (), {}, film.scene), view_value(view, "camera", "chase"),
-                    panel_size(view, "panel_px"))
+                    panel_size(view, "panel_px"), view_palette(view))
     tables = [[[panels.frame(frame) for frame in frames]] for frames in zip(*film.sources.values())]
-    _save(panels, list(film.sources), tables, step_ms, path)
+    _save(panels, list(film.sources), tables, step_s, paths)
 
 
-def _save(panels: Panels, names: list[str], tables: list[list[Row]], step_ms: int, path: Path) -> None:
-    """Tables of panels as a looping GIF, in one palette, so that nothing flickers; the last one stays for longer."""
+def _save(panels: Panels, names: list[str], tables: list[list[Row]], step_s: float, paths: Sequence[Path]) -> None:
+    """Tables of panels, one after the other."""
     composed = [_compose(panels, names, rows) for rows in tables]  # after all panels: legends are complete
-    pictures = [picture.quantize(palette=gif_palette(), dither=Image.Dither.NONE) for picture in composed]
-    durations_ms = [step_ms] * (len(pictures) - 1) + [step_ms * LAST_FRAME_HOLD]
-    with atomic_file(Path(path)) as partial:
-        pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], duration=durations_ms,
-                         loop=0, optimize=False)
+    for path in paths:
+        save_animation(composed, step_s, panels.palette, path)
 
 
 def _observed(panels: Panels, record: ForecastRecord, frame: OccupancyFrame, columns: int) -> list[Row]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
-from occflow.viewing.cameras import PRESETS, pushed, turned, zoomed
+from occflow.viewing.cameras import NAMES, pushed, turned, zoomed
 from occflow.viewing.film import UNFIT, Film, film_path
 from occflow.viewing.headless import apply_camera, load_open3d, open3d_mesh, plain_look, require_display
 from occflow.viewing.hud import (
@@ -24,19 +24,19 @@ from occflow.viewing.hud import (
     Plate,
     ground_label,
     keys_plate,
-    label_corners,
     legend_plate,
     plate_corners,
     timeline_plate,
     title_plate,
 )
 from occflow.viewing.meshes import Mesh
-from occflow.viewing.panels import seconds_a_frame, view_value
-from occflow.viewing.stage import Pane, Stage, stage_camera
+from occflow.viewing.palette import OWN
+from occflow.viewing.panels import seconds_a_frame, view_palette, view_value
+from occflow.viewing.stage import WINDOW_PX, Pane, Stage, label_corners, stage_camera
 
-WINDOW_PX = (1280, 800)
 SPECIAL_KEYS = {"right": 262, "left": 263, "space": 32, "home": 268, "end": 269}  # GLFW's numbers
 PRESS, LEFT_BUTTON, SHIFT = 1, 0, 1
+GAP_PX, LEAST_FREE_PX = 12.0, 250.0  # round what is free of plates; below it grids lie under them
 IDLE_S = 0.008  # between looks at the mouse while nothing moves
 KEPT_VERTICES = 6_000_000  # of meshes in memory, about 400 MB: stepping back and forth is instant
 
@@ -51,18 +51,19 @@ def play(films: Callable[[int], Film], view: Mapping, screenshots: Path) -> None
         InputError: no display, or Open3D is missing.
     """
     require_display()
-    Window(films, view_value(view, "camera", "chase"), seconds_a_frame(view), screenshots).run()
+    Window(films, view_value(view, "camera", "chase"), seconds_a_frame(view), screenshots,
+           palette=view_palette(view)).run()
 
 
 class Window:
     """Open3D's window with the player's keys, mouse and plates around a stage."""
 
     def __init__(self, films: Callable[[int], Film], camera: str, step_s: float, screenshots: Path,
-                 visible: bool = True) -> None:
+                 visible: bool = True, palette: str = OWN) -> None:
         self._films, self._number, self._step_s, self._screenshots = films, 0, step_s, screenshots
-        self.stage = Stage.of(films(0))
+        self.stage = Stage.of(films(0), palette)
         self._camera_name = camera
-        self.camera = stage_camera(camera, self.stage)
+        self.camera = self._own_camera = stage_camera(camera, self.stage)
         self._open3d = load_open3d()
         self._visualizer = self._open3d.visualization.VisualizerWithKeyCallback()
         if not self._visualizer.create_window("occflow", *WINDOW_PX, visible=visible):
@@ -73,7 +74,7 @@ class Window:
         self._drawn: list[tuple] = []
         self._plates: dict[str, Plate] = {}
         self._size_px = WINDOW_PX
-        self._show_keys, self._stale, self._looked = True, True, False
+        self._show_keys, self._stale, self._looked, self._placed = True, True, False, False
         self._next_step_s = float("inf")  # monotonic time of the next step while playing
         self._mouse, self._drag = (0.0, 0.0), None
         self._bind()
@@ -210,7 +211,25 @@ class Window:
         self._forget()
         self._make_plates()
         self._label(panes)
+        self._place()
         self._looked = False
+
+    def _place(self) -> None:
+        """Put the camera where several grids are seen between the plates, unless a hand has moved it."""
+        if self._placed and self.camera is not self._own_camera:
+            return
+        self.camera = self._own_camera = stage_camera(self._camera_name, self.stage, self._size_px, self._free())
+        self._placed = True
+
+    def _free(self) -> tuple[float, float, float, float]:
+        """The rectangle of the window that no plate covers: left, top, right, bottom; all of a small window."""
+        title, keys = self._plates["title"], self._plates.get("keys")
+        column = keys if keys is not None else title
+        left = column.left + column.image.width + GAP_PX if keys is not None else GAP_PX
+        top = GAP_PX if keys is not None else title.top + title.image.height + GAP_PX
+        right, bottom = self._plates["legend"].left - GAP_PX, self._plates["timeline"].top - GAP_PX
+        fits = right - left >= LEAST_FREE_PX and bottom - top >= LEAST_FREE_PX
+        return (left, top, right, bottom) if fits else (0.0, 0.0, *map(float, self._size_px))
 
     def _mesh(self, pane: Pane):
         """The mesh of a pane at its place, made once."""
@@ -241,7 +260,9 @@ class Window:
         plates = {"title": title_plate(self.stage), "legend": legend_plate(self.stage, width),
                   "timeline": timeline_plate(self.stage, self.playing, width, height)}
         if self._show_keys:
-            plates["keys"] = keys_plate(self.help(), plates["title"].image.height + 16)
+            chosen = {str(number) for number, name in enumerate(self.stage.film.sources, start=1)
+                      if name in self.stage.on_stage()}
+            plates["keys"] = keys_plate(self.help(), plates["title"].image.height + 16, chosen)
         for name, plate in plates.items():
             self._overlay.put(name, plate.image, self._corners(plate))
         self._plates = plates
@@ -265,16 +286,16 @@ class Window:
             self._size_px, self._stale = (intrinsic.width, intrinsic.height), True
 
     def _then_look(self, job: Callable[[], None]) -> None:
-        """Do a job, and look anew where it changed the number of grids."""
+        """Do a job, and place the camera anew where it changed the number of grids."""
         before = len(self.stage.panes())
         job()
         if len(self.stage.panes()) != before:
-            self.camera = stage_camera(self._camera_name, self.stage)
+            self._placed = False
 
     def _next_camera(self) -> None:
-        names = list(PRESETS)
+        names = list(NAMES)
         self._camera_name = names[(names.index(self._camera_name) + 1) % len(names)]
-        self.camera = stage_camera(self._camera_name, self.stage)
+        self._placed = False
 
     def _next_film(self) -> None:
         self._number += 1

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from occflow.geometry import invert, transform
-from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
+from occflow.grid import FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.cameras import LOWEST_EYE_M
-from occflow.viewing.film import Marginal
+from occflow.viewing.film import Marginal, without_class
 from occflow.viewing.meshes import Mesh, box_mesh, join, voxel_mesh
 from occflow.viewing.palette import (
     AGREED,
     AGREED_GREYS,
-    CLASS_COLOURS,
     CONFUSED,
     DIFFERENCE_COLOURS,
     EGO_BODY,
@@ -26,14 +25,14 @@ from occflow.viewing.palette import (
     INVENTED,
     LOW_RGB,
     MISSED,
+    OWN,
     PALE_DIFFERENCE_COLOURS,
+    palette_named,
     probability_colours,
 )
 
 OUTLINE = 0.08  # of a voxel
 WIRE_M = 0.12  # thickness of the edges of a box
-ALL_OF_ONE = 0.5  # a frame with a larger share of "others" has no classes worth a colour
-OTHERS = CLASS_NAMES.index("others")
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,13 @@ class Look:
         hidden: classes that are left out.
         outline: whether voxels are outlined.
         boxes: whether annotated objects are outlined.
+        palette: whose colours the classes have, one of palette.PALETTES.
     """
 
     hidden: frozenset[int] = frozenset()
     outline: bool = True
     boxes: bool = True
+    palette: str = OWN
 
 
 PLAIN = Look()
@@ -57,17 +58,15 @@ PLAIN = Look()
 def class_mesh(grid: VoxelGrid, frame: OccupancyFrame, look: Look = PLAIN) -> Mesh:
     """Voxels coloured by class (by height where the frame has none), with boxes and the ego vehicle."""
     shown = ~np.isin(frame.labels, list(look.hidden))
-    return _street(grid, frame.flat[shown], class_colours(grid, frame)[shown], look, frame)
+    return _street(grid, frame.flat[shown], class_colours(grid, frame, look.palette)[shown], look, frame)
 
 
-def class_colours(grid: VoxelGrid, frame: OccupancyFrame) -> np.ndarray:
+def class_colours(grid: VoxelGrid, frame: OccupancyFrame, palette: str = OWN) -> np.ndarray:
     """Colours [N, 3] of the voxels of a frame: by class, by height what has none."""
-    unknown = frame.labels >= NUM_CLASSES
-    if (frame.labels == OTHERS).mean() > ALL_OF_ONE if len(frame.labels) else False:
-        unknown = unknown | (frame.labels == OTHERS)
+    unknown = without_class(frame)
     height = (frame.flat % grid.shape[2] / max(grid.shape[2] - 1, 1))[:, None]
     by_height = LOW_RGB + (HIGH_RGB - LOW_RGB) * height
-    return np.where(unknown[:, None], by_height, CLASS_COLOURS[np.minimum(frame.labels, NUM_CLASSES - 1)])
+    return np.where(unknown[:, None], by_height, palette_named(palette)[np.minimum(frame.labels, NUM_CLASSES - 1)])
 
 
 def difference(truth: OccupancyFrame, forecast: OccupancyFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -101,11 +100,15 @@ def difference_mesh(grid: VoxelGrid, truth: OccupancyFrame, forecast: OccupancyF
 
 def marginal_mesh(grid: VoxelGrid, likely: Marginal, around: OccupancyFrame, look: Look = PLAIN) -> Mesh:
     """Voxels coloured by the share of samples that fill them (ground in grey), with the boxes of `around`."""
+    shown = ~np.isin(likely.labels, list(look.hidden))
+    return _street(grid, likely.flat[shown], likely_colours(likely)[shown], look, around)
+
+
+def likely_colours(likely: Marginal) -> np.ndarray:
+    """Colours [N, 3] of voxels by the share of samples that fill them; of the ground in grey."""
     ground = np.isin(likely.labels, FLAT_CLASSES)[:, None]
     greys = np.repeat(np.rint(235 - 60 * likely.probability)[:, None], 3, axis=1)
-    colours = np.where(ground, greys, probability_colours(likely.probability))
-    shown = ~np.isin(likely.labels, list(look.hidden))
-    return _street(grid, likely.flat[shown], colours[shown], look, around)
+    return np.where(ground, greys, probability_colours(likely.probability))
 
 
 def _street(grid: VoxelGrid, flat: np.ndarray, colours: np.ndarray, look: Look, around: OccupancyFrame) -> Mesh:

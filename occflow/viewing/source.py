@@ -1,4 +1,5 @@
-"""What the viewer's scripts are pointed at (a run, a forecast file or an occupancy store), and the pictures of it."""
+"""What the viewer's scripts are pointed at (a run, a forecast file, an occupancy store, or for export a folder of saved
+forecasts), and the pictures of it."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ from pathlib import Path
 
 from occflow.errors import InputError
 from occflow.occupancy.storage.forecast_file import ForecastRecord, load_forecasts
+from occflow.occupancy.storage.saved_forecasts import ABOUT, SavedForecasts
 from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
+from occflow.viewing.animation import GIF, require_animation
 from occflow.viewing.film import Film, film_of_record, film_of_store, film_path
 from occflow.viewing.pictures import render_animation, render_film, render_sheet
 
@@ -23,10 +26,11 @@ class Source:
 
     Args:
         record: the forecasts of a run, or None.
-        store: an occupancy store, or None; one of the two is there.
+        store: an occupancy store, or None.
         file: where the record was read from.
         wanted: which forecasts of the record are shown.
         scene: the scene of the store to begin with; None: its first.
+        saved: the forecasts of whole drives, or None; one of record, store and these is there.
     """
 
     folder: Path
@@ -35,13 +39,21 @@ class Source:
     file: Path | None = None
     wanted: Iterable[str] | str = ()
     scene: str | None = None
+    saved: SavedForecasts | None = None
 
     @functools.cached_property
     def _record_film(self) -> Film:
         return film_of_record(self.record, self.wanted)
 
     def film(self, number: int = 0) -> Film:
-        """The film of the record, whatever the number; of a store that of the scene `number` scenes later."""
+        """The film of the record, whatever the number; of a store that of the scene `number` scenes later.
+
+        Raises:
+            InputError: no such scene, or nothing that is a film.
+        """
+        if self.saved is not None:
+            raise InputError(f"{self.saved.folder}: whole drives are for export; to look at them here, name their run "
+                             f"({self.saved.folder.parent}) or their store ({self.saved.about['store']})")
         if self.record is not None:
             return self._record_film
         scenes = self.store.scenes()
@@ -52,7 +64,7 @@ class Source:
 
 
 def open_source(view: Mapping, run_dir: str) -> Source:
-    """What view.source names: a folder with a forecast file, such a file, or a store.
+    """What view.source names: a folder with a forecast file, such a file, a store, or the forecasts of whole drives.
 
     Pictures of a run go beside it, or to view.folder; those of a store to view.folder or `run_dir`.
 
@@ -62,6 +74,8 @@ def open_source(view: Mapping, run_dir: str) -> Source:
     path, chosen = Path(view["source"]), view.get("folder")
     if (path / META).is_file():
         return Source(Path(chosen or run_dir), None, OccupancyStore.open(path), scene=view.get("scene"))
+    if (path / ABOUT).is_file():
+        return Source(Path(chosen or path.parent), None, None, saved=SavedForecasts(path))
     if path.is_dir() and not (path / FORECAST_FILE).is_file():
         raise InputError(f"{path}: holds neither {FORECAST_FILE} (of a run) nor {META} (of an occupancy store)")
     file = path if path.suffix == ".npz" else path / FORECAST_FILE
@@ -69,20 +83,29 @@ def open_source(view: Mapping, run_dir: str) -> Source:
 
 
 def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Path]:
-    """Write forecast.png (a sheet) and forecast.gif to `folder`, yielding each path when it is there."""
-    record = load_forecasts(forecast_file)
-    for render, name in ((render_sheet, "forecast.png"), (render_animation, "forecast.gif")):
-        path = Path(folder) / name
-        render(record, view, path)
-        yield path
+    """Write forecast.png (a sheet) and the animations of view.animations (forecast.gif) to `folder`, yielding each path
+    when it is there."""
+    record, sheet = load_forecasts(forecast_file), Path(folder) / "forecast.png"
+    animations = [Path(folder) / f"forecast.{suffix}" for suffix in _animations(view)]
+    for path in animations:
+        require_animation(path)
+    render_sheet(record, view, sheet)
+    yield sheet
+    render_animation(record, view, *animations)
+    yield from animations
 
 
 def draw_source(source: Source, view: Mapping) -> Iterator[Path]:
-    """The pictures of a forecast file, or the animation of a scene of a store, yielding each path when it is there."""
+    """The pictures of a forecast file, or the animations of a scene of a store, yielding each path when it is there."""
     if source.file is not None:
         yield from draw_record(source.file, source.folder, view)
         return
     film = source.film()
-    path = film_path(source.folder, film, "gif")
-    render_film(film, view, path)
-    yield path
+    paths = [film_path(source.folder, film, suffix) for suffix in _animations(view)]
+    render_film(film, view, *paths)
+    yield from paths
+
+
+def _animations(view: Mapping) -> list[str]:
+    names = view.get("animations") or [GIF]
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names))

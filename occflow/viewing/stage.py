@@ -7,17 +7,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES
-from occflow.viewing.cameras import Camera, preset
+from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES, VoxelGrid
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.viewing.cameras import Camera, fitted, over_several, preset
 from occflow.viewing.film import HISTORY, TRUTH, Film, marginal
 from occflow.viewing.meshes import Mesh
+from occflow.viewing.palette import OWN
 from occflow.viewing.panels import time_text
 from occflow.viewing.scene import Look, class_mesh, difference_mesh, marginal_mesh, movers_iou, occupied_iou
 
 CLASSES, DIFFERENCE, PROBABILITY = VIEWS = ("classes", "against the truth", "probability")
 MOST_PANES = 4
 PANE_GAP = 0.15  # between grids side by side, of their width
-FARTHER = {2: 1.6, 3: 2.3, 4: 3.1}  # distance of the camera by the number of grids side by side
+WINDOW_PX = (1280, 800)
+LABEL_SHARE, LABEL_ABOVE_M = 0.09, 5.0  # height of a name in depths of a grid; its lower edge above the road
+WIDEST_LABEL = 8.0  # of a name, in heights
+TALL_M = 6.0  # of what stands in a street, as far as a camera over several grids cares
 FILTERS = {  # what the filter key goes through: name -> hidden classes
     "all classes": frozenset(),
     "without the ground": frozenset(FLAT_CLASSES),
@@ -36,6 +41,7 @@ class Pane:
         key: the same for panes that look the same.
         paint: makes its mesh, in the grid frame.
         drawn: what its colours say, one of VIEWS.
+        frame: what it shows; of a share of samples, where they are.
     """
 
     title: str
@@ -43,6 +49,7 @@ class Pane:
     key: tuple
     paint: Callable[[], Mesh]
     drawn: str
+    frame: OccupancyFrame
 
 
 @dataclass
@@ -66,9 +73,10 @@ class Stage:
     look: Look = Look()
 
     @classmethod
-    def of(cls, film: Film) -> Stage:
+    def of(cls, film: Film, palette: str = OWN) -> Stage:
         """A run at its present; a store at its first frame."""
-        return cls(film, 0 if film.now == len(film.seconds) - 1 else film.now, next(iter(film.sources)))
+        start = 0 if film.now == len(film.seconds) - 1 else film.now
+        return cls(film, start, next(iter(film.sources)), look=Look(palette=palette))
 
     def move(self, steps: int) -> None:
         """Go on in time, not beyond either end."""
@@ -101,9 +109,13 @@ class Stage:
     def toggle_class(self, label: int) -> None:
         self.look = replace(self.look, hidden=self.look.hidden ^ {label})
 
+    def on_stage(self) -> list[str]:
+        """The sources that are shown."""
+        return list(self.film.sources)[:MOST_PANES] if self.beside else [self.source]
+
     def panes(self) -> list[Pane]:
         """What is on stage, in rows that are read as a page is."""
-        names = list(self.film.sources)[:MOST_PANES] if self.beside else [self.source]
+        names = self.on_stage()
         return [self._pane(name, place) for name, place in zip(names, self.places(len(names)))]
 
     def places(self, number: int) -> list[tuple[float, float, float]]:
@@ -138,25 +150,42 @@ class Stage:
         if self.view == DIFFERENCE and film.has_truth(name, self.index):
             truth = film.sources[TRUTH][self.index]
             return Pane(f"{title}  {DIFFERENCE}", place_m, (*key, DIFFERENCE),
-                        lambda: difference_mesh(film.grid, truth, frame, look), DIFFERENCE)
+                        lambda: difference_mesh(film.grid, truth, frame, look), DIFFERENCE, frame)
         if self.view == PROBABILITY and name in film.samples and self.index > film.now:
             futures = [future[self.index - film.now - 1] for future in film.samples[name]]
             around = film.sources.get(TRUTH, film.sources[name])[self.index]
             title = f"{film.samplers.get(name, name)}  {time}"
             return Pane(f"{title}  share of {len(futures)} samples", place_m, (*key, PROBABILITY),
-                        lambda: marginal_mesh(film.grid, marginal(futures), around, look), PROBABILITY)
-        return Pane(title, place_m, key, lambda: class_mesh(film.grid, frame, look), CLASSES)
+                        lambda: marginal_mesh(film.grid, marginal(futures), around, look), PROBABILITY, frame)
+        return Pane(title, place_m, key, lambda: class_mesh(film.grid, frame, look), CLASSES, frame)
 
 
-def stage_camera(name: str, stage: Stage) -> Camera:
-    """The camera of a preset, as far off as the grids side by side need.
+def stage_camera(name: str, stage: Stage, window_px: tuple[int, int] = WINDOW_PX,
+                 free_px: tuple[float, float, float, float] | None = None) -> Camera:
+    """The camera of a preset; over several grids, so that all of them and their names lie in a rectangle of the window.
+
+    Args:
+        free_px: left, top, right, bottom; None: the whole window.
 
     Raises:
         InputError: unknown preset.
     """
-    camera, number = preset(name, stage.film.grid), len(stage.places(len(stage.panes())))
-    if number == 1:
+    camera, grid = preset(name, stage.film.grid), stage.film.grid
+    places = np.array(stage.places(len(stage.panes())))
+    if len(places) == 1:
         return camera
-    middle_m = np.zeros(3)
-    away_m = (camera.eye_m - camera.target_m) * FARTHER[number]
-    return Camera(middle_m + away_m, middle_m, camera.opening_deg)
+    lower = np.array([*grid.origin_m[:2], 0.0])
+    extent = np.array([*np.array(grid.shape[:2]) * grid.voxel_size_m, TALL_M])
+    corners = lower + extent * np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), axis=-1).reshape(-1, 3)
+    corners = np.concatenate([corners, label_corners(grid, (0.0, 0.0, 0.0), WIDEST_LABEL)])
+    points_m = (places[:, None] + corners).reshape(-1, 3)
+    return fitted(over_several(camera), points_m, window_px, free_px or (0.0, 0.0, *map(float, window_px)))
+
+
+def label_corners(grid: VoxelGrid, place_m: tuple[float, float, float], aspect: float) -> np.ndarray:
+    """Corners [4, 3] of a sign before a grid that is drawn at `place_m`, leaning back so that all cameras read it."""
+    depth_m, width_m = np.array(grid.shape[:2]) * grid.voxel_size_m
+    height_m = min(LABEL_SHARE * depth_m, width_m / aspect)
+    lower = np.array([grid.origin_m[0] - height_m, grid.origin_m[1] + width_m / 2, LABEL_ABOVE_M]) + place_m
+    left, upper = np.array([0, height_m * aspect / 2, 0]), np.array([height_m, 0, height_m]) * np.sqrt(0.5)
+    return np.array([lower + upper + left, lower + upper - left, lower - left, lower + left])

@@ -1,6 +1,6 @@
 """Measure the data: built against exact occupancy, real recordings, speeds -> study_data.output/data.{json,md}.
 
-The copy in docs/studies/ is put there by hand.
+The copy in docs/research/ is put there by hand.
 
 Simulates a log with the settings of group `simulation` below run_dir and builds it with those of group `data`:
 

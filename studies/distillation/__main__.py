@@ -4,7 +4,7 @@
     python -m studies.distillation distillation_study.methods=[mfd,vsd] distillation_study.seeds=[0]
 
 Reads RUN_DIR/teacher.safetensors and data.store; writes distillation_study.output.json and .md after every training,
-and what is there already is not made again. The copy in docs/studies/ is put there by hand.
+and what is there already is not made again. The copy in docs/research/ is put there by hand.
 """
 
 import sys

@@ -5,7 +5,7 @@
     python -m studies.forecaster study.parts=[recordings] \
         "study.recordings=[{name: pandaset, kind: nuscenes, root: PATH, version: v1.0-pandaset}]"
 
-Writes study.output.json and .md, after every part; what is there already is not made again. The copy in docs/studies/
+Writes study.output.json and .md, after every part; what is there already is not made again. The copy in docs/research/
 is put there by hand.
 """
 

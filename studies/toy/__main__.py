@@ -3,7 +3,7 @@
     python -m studies.toy
     python -m studies.toy toy.seeds=[0] toy.updates=100 toy.output=PATH/NAME
 
-Writes toy.output.json after every training; what is there already is not made again. The copy in docs/studies/ is put
+Writes toy.output.json after every training; what is there already is not made again. The copy in docs/research/ is put
 there by hand; no study reads it or writes to it.
 """
 

@@ -89,6 +89,19 @@ def test_fine_voxels_become_those_of_the_window(tmp_path):
     assert all(set(np.flatnonzero(mask)) == set(frame(0, LEFT, RIGHT).flat) for mask in parting)
 
 
+def test_exact_futures_are_those_of_the_file_as_fine_as_it_is(tmp_path):
+    static = np.full((3, *FINE.shape), FREE, np.uint8)
+    static[1, 3, 4, 0] = WALL
+    window = Window.of(WindowKey("s", 0), (frame(0.0, PARKED),), (frame(0.5), frame(1.0)))
+    movers, standing = read_branch_file(write_branches(tmp_path, static=static)).exact(window.task.targets)
+    for one, voxel in zip(movers, (LEFT, RIGHT), strict=True):
+        for found, target in zip(one, window.truth, strict=True):
+            assert set(found.flat) == {*fine(PARKED), *fine(voxel)} and found.stamp_s == target.stamp_s
+            assert (np.diff(found.flat) > 0).all() and np.array_equal(found.world_from_grid, target.world_from_grid)
+    assert [list(one.labels) for one in standing] == [[WALL], []]
+    assert list(standing[0].flat) == list(FINE.flatten(np.array([[3, 4, 0]])))
+
+
 def test_the_sampler_of_both_futures_covers_them_and_the_mean_is_near_neither(tmp_path):
     """Where the futures part, their distance is 1; left and right together (the mean) are 1/2 from either."""
     write_branches(tmp_path)

@@ -12,11 +12,12 @@ from occflow.errors import InputError
 from occflow.eval.distribution import DistributionCounts
 from occflow.eval.evaluate import ForecasterScores
 from occflow.eval.iou import IoUCounts
-from occflow.eval.predictions import ImportedForecaster, read_prediction
+from occflow.eval.predictions import ImportedForecaster
 from occflow.eval.protocols import EXTRAPOLATED, in_ego_setting
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.storage.prediction_file import read_prediction
 from occflow.occupancy.windows import Window, WindowKey
 
 GRID = VoxelGrid((-2.0, -2.0, 0.0), (5, 4, 3), 1.0)

@@ -28,9 +28,11 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.sighting import Sighting
 from occflow.occupancy.storage.forecast_file import save_forecasts
+from occflow.occupancy.storage.saved_forecasts import ForecastWriter, SavedForecasts, about_of
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout
 from occflow.occupancy.tasks import Target
-from occflow.occupancy.windows import Window, WindowKey
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
+from occflow.viewing.drive import drive_of_saved
 from occflow.viewing.source import open_source
 
 SCENES, NUM_FRAMES = ("street-1", "street-2"), 3
@@ -138,6 +140,25 @@ def _read_branches(path: Path) -> object:
     return read_branch_file(path).futures(targets, GRID)
 
 
+def _write_saved(folder: Path) -> Path:
+    """A store, and the forecasts of one window of it."""
+    store = OccupancyStore.open(_store("meta.json")(folder).parent)
+    about = about_of(GRID, {"student-1": {"nfe": 1, "samples": 2}}, history=1, horizon=2, frame_interval_s=0.5,
+                     grid_pose="ego", input="occupancy", ego="G", seed=0, log=store.log, store=str(store.path))
+    window = WindowSource(store, 1, 2).read(WindowKey(SCENES[0], 0))
+    writer = ForecastWriter(folder / "saved", GRID, about, ["predictions"])
+    writer.add(window, {"student-1": [window.truth, window.truth]})
+    writer.finish()
+    return folder / "saved/about.json"
+
+
+def _read_saved(path: Path) -> object:
+    """What is exported of it."""
+    drive = drive_of_saved(SavedForecasts(path.parent), OccupancyStore.open(path.parents[1] / "store"), None, (), [1.0])
+    return drive.names, [(instant.stamp_s, [(one.name, one.frame, one.issued_s) for one in instant.shown])
+                         for instant in drive.instants()]
+
+
 KINDS = (
     Kind("store meta.json", _store("meta.json"), _read_store, ("json", "text", "bytes"),
          told=("json", "text", "bytes")),
@@ -148,5 +169,6 @@ KINDS = (
     Kind("report.json", _report("report.json"), _compare, ("json", "text", "bytes")),
     Kind("counters.npz", _report("counters.npz"), _compare, ("npz", "bytes"), told=("bytes",)),
     Kind("prediction", _write_prediction, _read_prediction, ("npz", "bytes"), told=("bytes",)),
+    Kind("saved forecasts", _write_saved, _read_saved, ("json", "text", "bytes")),
     Kind("branches", _write_branches, _read_branches, ("npz", "bytes"), told=("bytes",)),
 )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -50,6 +51,17 @@ def test_values_and_all_derivatives_equal_the_twins_and_spconvs(monkeypatch, twi
     for one, other in zip(everything_of(submanifold_convolution, sites, inputs, tangents), expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-10)
     assert sites.neighbours is not None
+
+
+def test_without_spconv_a_cpu_is_told_once_that_it_is_slower(without_spconv):
+    convolution.say_that_spconv_lacks.cache_clear()
+    sites = random_sites()
+    (features, weight), _ = random_case(sites)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            submanifold_convolution(features, weight, sites)
+    assert [str(one.message).split(" (")[0] for one in told] == ["spconv is not installed"]
 
 
 def test_reverse_and_forward_mode_pass_gradcheck(without_spconv):

@@ -22,6 +22,7 @@ from occflow.stream.console import Notices
 from occflow.stream.forecaster import StreamForecast, StreamForecaster, StreamNetwork
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.loop import Worker, run_stream
+from occflow.stream.risk import RiskRecord
 from occflow.stream.settings import DELIVERS, StreamSettings
 from occflow.stream.sinks import LastForecasts, shown_frames
 from occflow.stream.source import Arrival, Replay
@@ -281,3 +282,28 @@ def test_sweeps_that_are_not_used_are_counted(forecaster, network):
               if index in (3, 4) else sweep for index, sweep in enumerate(drive(9))]
     assert 1.0 not in forecasts(stream, sweeps)
     assert (network._record.sweeps, network._record.used, notices.counts["empty sweep"]) == (9, 7, 2)
+
+
+def test_the_risk_of_the_guessed_path_is_of_samples_and_after_the_delivery(network, forecaster, tmp_path):
+    """Its futures are those of the batch; the forecasts are what they are without it."""
+    for head in network.model.autoencoder.existence:
+        torch.nn.init.constant_(head.bias, 0.3)
+    plain, weighed = forecaster()[0], forecaster(risk_samples=2)[0]
+    assert plain.risks is None
+    drawn, weigh = [], weighed.risks.weigh
+    weighed.risks.weigh = lambda task, futures: drawn.append((task, futures)) or weigh(task, futures)
+    made, same = forecasts(weighed, drive(9)), forecasts(plain, drive(9))
+    for one, other in zip(made.values(), same.values(), strict=True):
+        assert all(np.array_equal(a.flat, b.flat) for a, b in zip(one.frames, other.frames, strict=True))
+    found = weighed.risks.summary()
+    assert found["paths"] == len(drawn) == 4 and found["samples"] == 2  # the instants with a whole history
+    assert network._record.summary()["stage_ms"]["risk"]["count"] == 4
+    task, futures = drawn[-1]
+    for number, frames in enumerate(futures):
+        batch = StudentForecaster(network.model).forecast(task, SEED + number).frames
+        assert all(np.array_equal(a.flat, b.flat) for a, b in zip(frames, batch, strict=True))
+    last = found["last"][-1]
+    assert last["stamp_s"] == 2.0 and 0 <= last["probability"] <= 1 and len(last["until"]) == len(task.targets)
+    assert "of 4 instants; highest at" in weighed.risks.line
+    assert weighed.risks.draw(tmp_path / "risk.png").stat().st_size > 1000
+    assert RiskRecord(GRID, 2).draw(tmp_path / "none.png") is None and not (tmp_path / "none.png").exists()

@@ -16,7 +16,7 @@ NUMBERS = {
     "longest_pause_s": ["0", ".nan", "soon"], "max_speed_m_per_s": ["0"], "max_acceleration_m_per_s2": [".nan"],
     "max_pose_error_m": ["{a:1}"], "loops": ["-1", "0", "2.0", "abc", "null"], "max_scenes": ["0", "x"],
     "gif_forecasts": ["-1", "1e9", "null"], "fallback_instants": ["0", "1.5"], "fallback_margin": ["-0.1", "2"],
-    "running_s": ["0", ".inf"]}
+    "running_s": ["0", ".inf"], "risk_samples": ["-1", "65", "2.5", "null"]}
 OTHERS = {"labels": ["2", "null", "true", "guessed"], "fallback": ["null", "false", "sometimes"],
           "delivers": ["null", "best", "student-1"], "score": ["null", "2", "maybe"], "reuse": ["maybe"],
           "split": ["3"], "run_dir": ["null", "3", "''"],

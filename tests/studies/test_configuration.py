@@ -10,7 +10,7 @@ from occflow.errors import InputError
 from studies import config_of
 
 GROUPS = {"data": "study_data", "toy": "toy", "distillation": "distillation_study", "forecaster": "study",
-          "sparse_dense": "benchmark"}
+          "risk": "risk_study", "sparse_dense": "benchmark"}
 
 
 @pytest.mark.parametrize("study", GROUPS)

@@ -16,9 +16,11 @@ from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, save_forecasts
 from occflow.occupancy.tasks import Task
-from occflow.viewing.export import PLY_FACE, PLY_VERTEX, export_film, log_film
+from occflow.viewing.drive import drive_of_film
+from occflow.viewing.export import PLY_FACE, PLY_VERTEX, export_film
 from occflow.viewing.film import film_of_record, film_path, plain_names
-from occflow.viewing.palette import CLASS_COLOURS
+from occflow.viewing.palette import CLASS_COLOURS, OWN
+from occflow.viewing.rerun_file import log_drive
 from occflow.viewing.scene import class_mesh
 from occflow.viewing.source import open_source
 
@@ -56,12 +58,14 @@ def test_mcap_read_back_holds_voxels_poses_and_objects(film, tmp_path):
     pytest.importorskip("mcap_protobuf", reason="the extra 'export' is not installed: pip install 'occflow[export]'")
     from mcap_protobuf.reader import read_protobuf_messages
 
-    (path,) = export_film(film, tmp_path, {"formats": ["mcap"]})
+    path, layout = export_film(film, tmp_path, {"formats": ["mcap"]})
+    assert layout.name == "scene-0001.forecast.foxglove.json"
     found: dict[str, list] = {}
     for message in read_protobuf_messages(path, log_time_order=True):
         found.setdefault(message.topic, []).append(message)
     assert {topic: len(messages) for topic, messages in found.items()} == {
-        "/tf": 5, "/ego": 5, "/objects": 5, "/history": 3, "/truth": 2, "/student-1": 2}
+        "/tf": 5, "/ego": 5, "/objects": 5, "/history": 3, "/truth": 2, "/student-1": 2,
+        "/legend": 1, "/issued": 2}
     assert found["/history"][0].proto_msg.DESCRIPTOR.full_name == "foxglove.VoxelGrid"
     assert [one.log_time_ns for one in found["/tf"]] == [round((1000 + 0.5 * step) * 1e9) for step in range(5)]
     for topic, first in (("/history", 0), ("/student-1", 3)):
@@ -94,7 +98,11 @@ class Recorder:
         self.logged, self.seconds = {}, None
 
     def set_time(self, timeline: str, duration: float) -> None:
-        self.seconds = duration
+        if timeline == "seconds":
+            self.seconds = duration
+
+    def disable_timeline(self, timeline: str) -> None:
+        assert timeline == "issued"
 
     def log(self, path: str, values: dict, static: bool = False) -> None:
         self.logged[self.seconds, path] = values
@@ -105,7 +113,8 @@ def test_rerun_is_told_the_turns_of_grids_and_objects_and_the_truth_s_objects_at
     frames = {name: tuple(replace(frame, boxes=()) if name == "student-1" and index > film.now else frame
                           for index, frame in enumerate(frames)) for name, frames in film.sources.items()}
     recorder = Recorder()
-    log_film(SimpleNamespace(Transform3D=dict, Boxes3D=dict), recorder, replace(film, sources=frames))
+    log_drive(SimpleNamespace(Transform3D=dict, Boxes3D=dict), recorder,
+              drive_of_film(replace(film, sources=frames), everywhere=True), OWN)
     for seconds in film.seconds:
         assert recorder.logged[seconds, "world/objects"]["labels"] == ["car 7"]
         turn = Rotation.from_quat(recorder.logged[seconds, "world/objects"]["quaternions"])
@@ -119,7 +128,8 @@ def test_rerun_is_told_the_turns_of_grids_and_objects_and_the_truth_s_objects_at
 def test_objects_that_are_gone_are_gone_from_the_rerun_recording(film):
     recorder = Recorder()
     empty = tuple(replace(frame, boxes=()) for frame in film.sources["truth"])
-    log_film(SimpleNamespace(Transform3D=dict, Boxes3D=dict), recorder, replace(film, sources={"truth": empty}))
+    log_drive(SimpleNamespace(Transform3D=dict, Boxes3D=dict), recorder,
+              drive_of_film(replace(film, sources={"truth": empty}), everywhere=True), OWN)
     assert recorder.logged[film.seconds[0], "world/objects"]["quaternions"].shape == (0, 4)
 
 

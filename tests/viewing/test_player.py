@@ -12,13 +12,15 @@ import pytest
 from PIL import Image
 
 from occflow.errors import InputError
+from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.storage.forecast_file import ForecastRecord
 from occflow.viewing import headless
-from occflow.viewing.cameras import LOWEST_EYE_M, PRESETS, pushed, turned, zoomed
-from occflow.viewing.film import film_of_record, marginal
-from occflow.viewing.hud import legend_plate, plate_corners, timeline_plate
+from occflow.viewing.cameras import LOWEST_EYE_M, NAMES, pushed, turned, zoomed
+from occflow.viewing.film import CAUSAL, OCCUPANCY, Film, film_of_record, marginal
+from occflow.viewing.hud import KNOB, keys_plate, legend_plate, plate_corners, timeline_plate
+from occflow.viewing.palette import CLASS_COLOURS, HIGH_RGB, LOW_RGB, NUSCENES, PALETTES
 from occflow.viewing.player import play
-from occflow.viewing.stage import CLASSES, DIFFERENCE, PROBABILITY, Stage, stage_camera
+from occflow.viewing.stage import CLASSES, DIFFERENCE, PROBABILITY, Stage, label_corners, stage_camera
 
 DRIVE = """
 import sys
@@ -34,6 +36,14 @@ for key in ("K", "S", "4", "D", "S", "B", "S"):
     assert window.tick()
 window.click(("class", 11))
 window.press("S")
+placed = window.camera
+window.press("K")
+assert window.tick() and window.camera is not placed  # beside the keys' plate there is less room
+window._drag = "turn"
+window._on_move(None, 30.0, 0.0)
+moved = window.camera
+window.press("K")
+assert window.tick() and window.camera is moved  # what a hand has moved stays
 """
 
 
@@ -126,7 +136,61 @@ def test_clicks_find_what_lies_there(stage):
     assert ("class", 11) in {legend.hit(1200, y) for y in range(0, 700, 5)} and legend.hit(10, 10) is None
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("free_px", [(300.0, 12.0, 1060.0, 720.0), (12.0, 90.0, 1060.0, 720.0)])
+def test_grids_side_by_side_and_their_names_lie_between_the_plates(stage, name, free_px):
+    stage.choose("truth")
+    stage.beside = True
+    camera, panes = stage_camera(name, stage, (1280, 800), free_px), stage.panes()
+    grid, pixels = stage.film.grid, []
+    upper = np.array(grid.origin_m) + np.array(grid.shape) * grid.voxel_size_m
+    for pane in panes:
+        ground = np.array([[x, y, 0] for x in (grid.origin_m[0], upper[0]) for y in (grid.origin_m[1], upper[1])])
+        points = np.concatenate([ground + pane.place_m, label_corners(grid, pane.place_m, 5.0)])
+        seen = (camera.extrinsic() @ np.column_stack([points, np.ones(len(points))]).T)[:3].T @ \
+            camera.intrinsic(1280, 800).T
+        assert (seen[:, 2] > 1).all()
+        pixels.append(seen[:, :2] / seen[:, 2:])
+    low, high = np.concatenate(pixels).min(axis=0), np.concatenate(pixels).max(axis=0)
+    assert (low > np.array(free_px[:2]) - 2).all() and (high < np.array(free_px[2:]) + 2).all()
+    used = (high - low) / (np.array(free_px[2:]) - free_px[:2])
+    assert used.max() > 0.85  # as large as there is room
+    middle = [one.mean(axis=0) for one in pixels]
+    assert middle[0][0] < middle[1][0] and middle[0][1] < middle[2][1] and camera.eye_m[2] > LOWEST_EYE_M
+
+
+def test_what_is_chosen_is_marked():
+    keys = [("1", "history"), ("2", "truth"), ("B", "side by side")]
+    plain, marked = (np.asarray(keys_plate(keys, 8, chosen).image) for chosen in (frozenset(), {"2"}))
+    rows = np.flatnonzero((marked == KNOB).all(axis=2).any(axis=1))
+    assert not (plain == KNOB).all(axis=2).any() and len(rows)
+    assert 29 <= rows.min() and rows.max() < 52 and plain.shape == marked.shape  # the second line alone
+
+
+def test_the_legend_says_what_the_colours_on_stage_say(record):
+    def colours(stage: Stage) -> set[tuple[int, ...]]:
+        return set(map(tuple, np.asarray(legend_plate(stage, 1280).image).reshape(-1, 3).tolist()))
+
+    frames = record.history
+    bare = tuple(replace(frame, labels=np.full_like(frame.labels, UNLABELLED)) for frame in frames)
+    stage = Stage.of(Film(record.grid, "street", (0.0, 0.5, 1.0), 2, {OCCUPANCY: frames, CAUSAL: bare}))
+    road, high, low = tuple(CLASS_COLOURS[11].tolist()), tuple(HIGH_RGB.tolist()), tuple(LOW_RGB.tolist())
+    assert road in colours(stage) and not {high, low} & colours(stage)
+    stage.choose(CAUSAL)
+    assert {high, low} <= colours(stage) and road not in colours(stage)
+    assert not legend_plate(stage, 1280).parts  # nothing that has no class can be hidden by it
+    stage.beside = True
+    assert {road, high, low} <= colours(stage)
+    forecast = Stage.of(film_of_record(record), NUSCENES)
+    forecast.choose("student-1")
+    road = tuple(PALETTES[NUSCENES][11].tolist())
+    assert road in colours(forecast)
+    forecast.next_view()  # against the truth: classes have no colours there, and can still be hidden
+    assert road not in colours(forecast) and ("class", 11) in {meaning for _, meaning in
+                                                               legend_plate(forecast, 1280).parts}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_plates_lie_before_the_eye_pixel_by_pixel(stage, name):
     camera = stage_camera(name, stage)
     seen = plate_corners(camera, (1280, 800), 100, 50, (200, 80))

@@ -17,7 +17,8 @@ from occflow.occupancy.building.build import SceneFrames, fill_store
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout
 
-NEEDED_KEYS = {"occ3d": ("gts", "root", "version"), "semantickitti_voxels": ("root",), "uniocc": ("root",)}
+NEEDED_KEYS = {"occ3d": ("gts", "root", "version"), "semantickitti_voxels": ("root",), "uniocc": ("root",),
+               "store": ()}  # the store at data.store itself, joined of others or brought from elsewhere
 WIDEST = 8  # bytes a value
 
 
@@ -53,6 +54,8 @@ def open_sequences(log: Mapping) -> OccupancySequences:
     missing = [key for key in NEEDED_KEYS[log["kind"]] if not log.get(key)]
     if missing:
         raise InputError(f"log.{missing[0]}: missing; set log.{missing[0]}=... (see configs/log/)")
+    if log["kind"] == "store":
+        raise InputError("log.kind: a store is nothing to import; it is opened where it lies (data.store=PATH)")
     if log["kind"] == "occ3d":
         from occflow.occupancy.readers.occ3d import Occ3dSequences
 

@@ -14,6 +14,7 @@ import lzma
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from typing_extensions import TypedDict
@@ -77,11 +78,28 @@ def write_scene(store: Path, scene: str, frames: list[OccupancyFrame],
                       "blocks": marks[:len(frames)],
                       "causal": None if causal is None else marks[len(frames):2 * len(frames)],
                       "cells": None if causal is None else marks[2 * len(frames):]}
-    packed = zlib.compress(json.dumps(header).encode(), 9)
     with atomic_file(scene_path(store, scene)) as partial, partial.open("wb") as stream:
-        stream.write(PREFIX.pack(MAGIC, len(packed), zlib.crc32(packed)) + packed)
+        stream.write(_packed(header))
         stream.writelines(blocks)
     return len(frames)
+
+
+def copy_scene(source: SceneFile, store: Path, scene: str) -> int:
+    """Write a scene into the folder of a started store under another name, block by block; returns its frames.
+
+    Raises:
+        InputError: a block that is truncated or corrupt.
+    """
+    header = {**source.header, "scene": scene}
+    with atomic_file(scene_path(store, scene)) as partial, partial.open("wb") as stream:
+        stream.write(_packed(header))
+        stream.writelines(source.blocks())
+    return len(source)
+
+
+def _packed(header: Header) -> bytes:
+    packed = zlib.compress(json.dumps(header).encode(), 9)
+    return PREFIX.pack(MAGIC, len(packed), zlib.crc32(packed)) + packed
 
 
 class SceneFile:
@@ -147,6 +165,14 @@ class SceneFile:
             return sizes[:count]
         return [frame + cells for frame, cells in zip(sizes[count:2 * count], sizes[2 * count:])]
 
+    def blocks(self) -> Iterator[bytes]:
+        """All blocks of the file, in its order; errors as `frame`."""
+        for number in range(len(self._blocks)):
+            try:
+                yield self._block(number)
+            except BROKEN as error:
+                raise self._refusal(error) from None
+
     def _block(self, number: int) -> bytes:
         offset, length, checksum = self._blocks[number]
         with self.path.open("rb") as stream:
@@ -173,6 +199,7 @@ class SceneFile:
             raise ValueError(f"of scene {one_line(header['scene'])}, under another name")
         if header["class_names"] != list(CLASS_NAMES):
             raise ValueError("other classes")
+        self.header = header
         self._stamps_s, self._tokens, self._tracks = header["stamps_s"], header["tokens"], header["tracks"]
         counts = {len(self._stamps_s), len(self._tokens), len(header["blocks"])}
         known = [header[part] for part in ("causal", "cells") if header[part] is not None]
