@@ -41,7 +41,7 @@ def feeds(config: Mapping) -> dict[str, Callable[[], Callable[[int], object]]]:
         return lambda step: feed.next(train["motion"]["windows"], torch.Generator())
 
     def sightings() -> Callable[[int], object]:
-        batches = SightingBatches(store, examples(store, perception["split"]), perception["batch"], config["seed"], 0)
+        batches = SightingBatches(store, examples(store, perception["split"]), perception["batch"], config["seed"])
         fetcher = StepFetcher(batches, sys.maxsize, workers, device)
         return lambda step: fetcher.get(step).to(device)
 

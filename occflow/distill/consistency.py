@@ -35,7 +35,8 @@ class DiscreteConsistency(WithoutAuxiliary):
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """E d(f(x_t, t), sg f(x_r, r)) / (t - r), f(x, t) = x - t u(x, 0, t), t = i / N, r = (i - 1) / N."""
-        index = torch.randint(1, self.intervals + 1, (batch.num_samples,), generator=generator)
+        drawn = torch.randint(1, self.intervals + 1, (batch.samples.total,), generator=generator)
+        index = batch.samples.of(drawn)
         t = sent(index / self.intervals, batch.data)
         r = sent((index - 1) / self.intervals, batch.data)
         x_t = noised(batch.data, batch.noise(generator), t, batch.sample).x_t
@@ -43,7 +44,7 @@ class DiscreteConsistency(WithoutAuxiliary):
             target = self.target(networks, batch, x_t, r, t)
         squared = (end_point(networks.average, x_t, t, batch.sample) - target) ** 2
         error = sample_mean(squared if batch.weight is None else squared * batch.weight, batch)
-        return (((error + self.huber**2).sqrt() - self.huber) / (t - r)).mean()
+        return batch.samples.mean(((error + self.huber**2).sqrt() - self.huber) / (t - r))
 
     def target(self, networks: Networks, batch: Batch, x_t: Tensor, r: Tensor, t: Tensor) -> Tensor:
         """End point of the teacher's step [N, C]; at r = 0 the step's own result."""
@@ -67,7 +68,7 @@ class ContinuousConsistency(WithoutAuxiliary):
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """E || u(x_t, 0, t) - sg(v_Q - t d/dt u(x_t, 0, t)) ||^2."""
-        t = sent(uniform(batch.num_samples, generator), batch.data)
+        t = sent(batch.drawn(uniform, generator), batch.data)
         r = torch.zeros_like(t)
         x_t = noised(batch.data, batch.noise(generator), t, batch.sample).x_t
         with torch.no_grad():

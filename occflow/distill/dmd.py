@@ -45,7 +45,7 @@ class DistributionMatching(VariationalScoreDistillation):
         loss = self.loss_of(samples, networks, batch, generator)
         if self.adversarial == 0:
             return loss
-        return loss + self.adversarial * softplus(-self.logits(samples, networks, batch, generator)).mean()
+        return loss + self.adversarial * batch.rows.mean(softplus(-self.logits(samples, networks, batch, generator)))
 
     def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """Flow matching on the student's samples, plus the critic's E softplus(D(fake)) + softplus(-D(true))."""
@@ -55,9 +55,9 @@ class DistributionMatching(VariationalScoreDistillation):
         if self.adversarial == 0:
             return loss
         fake, true = (self.logits(points, networks, batch, generator) for points in (samples, batch.data))
-        return loss + self.critic * (softplus(fake) + softplus(-true)).mean()
+        return loss + self.critic * batch.rows.mean(softplus(fake) + softplus(-true))
 
     def logits(self, points: Tensor, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """The critic at the noised points, [N]."""
-        t = sent(uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME), points.device)
+        t = sent(batch.drawn(uniform, generator, MIN_TIME, MAX_TIME), points.device)
         return networks.critic(noised(points, batch.noise(generator), t, batch.sample).x_t, t)

@@ -17,7 +17,7 @@ from occflow.flow.identities import lagrangian_target, semigroup_target, termina
 from occflow.flow.path import noised
 from occflow.flow.sending import sent
 from occflow.flow.solvers import MIN_INTERVAL
-from occflow.flow.times import between, intervals
+from occflow.flow.times import between, intervals, uniform
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class SemigroupMap(WithoutAuxiliary):
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """E || u(x_t, r, t) - sg(two jumps through a uniform q) ||^2, or the teacher's velocity at r = t."""
         x_t, r, t = drawn(batch, generator, self.equal_share)
-        equal = t - r < MIN_INTERVAL
+        equal, place = t - r < MIN_INTERVAL, batch.drawn(uniform, generator)
         open_r = torch.where(equal, t - MIN_INTERVAL, r)  # keeps the rows that are not used finite
         with torch.no_grad():
             jumps = semigroup_target(networks.slow_average or networks.average, x_t, open_r,
-                                     between(open_r, t, generator), t, batch.sample)
+                                     between(open_r, t, place), t, batch.sample)
             target = torch.where(equal[batch.sample][:, None], networks.teacher(x_t, t), jumps)
         return regression_loss(networks.average(x_t, torch.where(equal, t, r), t), target, batch, self.power)
 
@@ -98,12 +98,12 @@ class TerminalVelocityMatching(WithoutAuxiliary):
 
     def diagonal_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """Flow matching of u(x, s, s)."""
-        s = sent(torch.rand(batch.num_samples, generator=generator), batch.data)
+        s = sent(batch.drawn(uniform, generator), batch.data)
         point = noised(batch.data, batch.noise(generator), s, batch.sample)
         return regression_loss(networks.average(point.x_t, s, s), point.velocity, batch)
 
 
 def drawn(batch: Batch, generator: torch.Generator, equal_share: float) -> tuple[Tensor, Tensor, Tensor]:
     """A noised data point x_t [N, C] and r <= t [B], the sorted pair of two uniforms."""
-    r, t = (sent(times, batch.data) for times in intervals(batch.num_samples, generator, equal_share=equal_share))
+    r, t = (sent(times, batch.data) for times in batch.drawn(intervals, generator, 0.0, 1.0, equal_share))
     return noised(batch.data, batch.noise(generator), t, batch.sample).x_t, r, t

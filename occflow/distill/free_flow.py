@@ -36,7 +36,7 @@ class FreeFlow(WithAuxiliary):
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """E || u(z, r, 1) - sg(v_Q(x_r, r) + (1 - r) d/dr u) ||^2, z ~ N(0, I), plus the correction."""
         noise = batch.noise(generator)
-        r = sent(uniform(batch.num_samples, generator), noise)
+        r = sent(batch.drawn(uniform, generator), noise)
         t = torch.ones_like(r)
         with torch.no_grad():
             target = lagrangian_target(networks.average, networks.teacher, noise, r, t, batch.sample, self.derivative)

@@ -36,7 +36,7 @@ def regression_loss(predicted: Tensor, target: Tensor, batch: Batch, power: floa
     """
     squared = (predicted - target.detach()) ** 2
     error = sample_mean(squared if batch.weight is None else squared * batch.weight, batch)
-    return (error / (error.detach() + constant) ** power).mean()
+    return batch.samples.mean(error / (error.detach() + constant) ** power)
 
 
 class WithAuxiliary(PlainNetworks):
@@ -53,8 +53,8 @@ class WithAuxiliary(PlainNetworks):
 
 def auxiliary_loss_of(samples: Tensor, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
     """Flow matching of the auxiliary on given samples [N, C]."""
-    t = sent(uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME), samples.device)
-    return flow_matching_loss(networks.auxiliary, samples, t, batch.sample, generator, batch.weight)
+    t = sent(batch.drawn(uniform, generator, MIN_TIME, MAX_TIME), samples.device)
+    return flow_matching_loss(networks.auxiliary, samples, t, batch.sample, generator, batch.weight, batch.rows)
 
 
 def surrogate(samples: Tensor, batch: Batch, generator: torch.Generator,
@@ -70,7 +70,7 @@ def surrogate(samples: Tensor, batch: Batch, generator: torch.Generator,
         with torch.no_grad():
             teacher, auxiliary = velocities(x_t.detach(), r, host_t)
             direction = weighted(teacher, auxiliary, x_t, samples, t, batch, normalise)
-        total = total + (direction * x_t).mean()
+        total = total + batch.rows.mean(direction * x_t)
     return total / draws
 
 

@@ -51,7 +51,7 @@ class MeanFlow(WithoutAuxiliary):
 
     def times(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """r and t [B]."""
-        r, t = logit_normal_pairs(batch.num_samples, generator, self.time_mean, self.time_scale, self.equal_share)
+        r, t = batch.drawn(logit_normal_pairs, generator, self.time_mean, self.time_scale, self.equal_share)
         return sent(r, batch.data), sent(t, batch.data)
 
 

@@ -42,8 +42,8 @@ class MetaFlowMap(LagrangianMap):
 
     def times(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """t [B] of the decided point."""
-        t = uniform(batch.num_samples, generator, MIN_TIME)
-        nothing_decided = torch.rand(batch.num_samples, generator=generator) < self.open_share
+        t = batch.drawn(uniform, generator, MIN_TIME)
+        nothing_decided = batch.drawn(uniform, generator) < self.open_share
         if batch.progress < self.warmup:
             nothing_decided = torch.ones_like(nothing_decided)
         return sent(t.masked_fill(nothing_decided, 1.0), batch.data)

@@ -43,7 +43,7 @@ class MeanFlowDistillation(WithAuxiliary):
         samples = networks.student(batch.noise(generator))
         return surrogate(
             samples, batch, generator,
-            lambda: intervals(batch.num_samples, generator, MIN_TIME, MAX_TIME, self.equal_share),
+            lambda: batch.drawn(intervals, generator, MIN_TIME, MAX_TIME, self.equal_share),
             lambda x_t, r, t: self.mean_velocities(networks, batch, x_t, r, t), self.normalise, self.draws)
 
     def mean_velocities(self, networks: Networks, batch: Batch, x_t: Tensor, r: Tensor, t: Tensor

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from occflow.flow.path import AverageVelocity, Velocity
 from occflow.flow.posterior import PosteriorVelocity, Transition
-from occflow.flow.sending import sent
+from occflow.flow.share import Share
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Batch:
     """What a method needs of a batch: sample index [N], shape of the state, number of samples, element weights.
 
     `weight` [N, C] multiplies squared errors (mean one), or is None. `data` [N, C] is the true state, for methods
-    with `needs_data`. `progress` is the share of the student's updates already made, in [0, 1].
+    with `needs_data`. `progress` is the share of the student's updates already made, in [0, 1]. `rows` and `samples`
+    say what is this process's of a batch that several share: draws and means are the joint batch's.
     """
 
     sample: Tensor
@@ -57,10 +58,22 @@ class Batch:
     weight: Tensor | None = None
     data: Tensor | None = None
     progress: float = 1.0
+    rows: Share | None = None
+    samples: Share | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", self.rows or Share.whole(self.shape[0]))
+        object.__setattr__(self, "samples", self.samples or Share.whole(self.num_samples))
 
     def noise(self, generator: torch.Generator) -> Tensor:
-        """Unit noise [N, C]."""
-        return sent(torch.randn(self.shape, generator=generator), self.sample.device)
+        """Unit noise [N, C], float32."""
+        return self.rows.noise(self.shape[1], generator, torch.empty(0, device=self.sample.device))
+
+    def drawn(self, draw: Callable[..., Tensor | tuple[Tensor, ...]], generator: torch.Generator, *arguments
+              ) -> Tensor | tuple[Tensor, ...]:
+        """What `draw(count, generator, ...)` draws for each sample (flow.times), [B] each."""
+        found = draw(self.samples.total, generator, *arguments)
+        return self.samples.of(found) if isinstance(found, Tensor) else tuple(map(self.samples.of, found))
 
 
 FEW_STEPS = ("none", "jumps", "renoised", "resampled", "inner")

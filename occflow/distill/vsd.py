@@ -35,7 +35,7 @@ class VariationalScoreDistillation(WithAuxiliary):
     def loss_of(self, samples: Tensor, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """The same of given samples of the student [N, C]."""
         def times() -> tuple[Tensor, Tensor]:
-            t = uniform(batch.num_samples, generator, MIN_TIME, MAX_TIME)
+            t = batch.drawn(uniform, generator, MIN_TIME, MAX_TIME)
             return t, t
 
         def velocities(x_t: Tensor, _: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

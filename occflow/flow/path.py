@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from occflow.flow.sending import sent
+from occflow.flow.share import Share
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """v(x [N, C], t [B]) -> [N, C]: a velocity field with its condition and sample index bound."""
@@ -43,13 +43,14 @@ def data_prediction(x_t: Tensor, velocity: Tensor, t: Tensor, sample: Tensor) ->
 
 
 def flow_matching_loss(velocity: Velocity, data: Tensor, t: Tensor, sample: Tensor, generator: torch.Generator,
-                       weight: Tensor | None = None) -> Tensor:
+                       weight: Tensor | None = None, rows: Share | None = None) -> Tensor:
     """Conditional flow matching E || w (v(x_t, t) - (eps - x)) ||^2 (arXiv 2210.02747, eq. 9); scalar.
 
     Args:
         data: [N, C]; t: [B]; sample: [N]; weight: [N, C] or None, multiplies the squared error.
+        rows: what N are of a batch that several processes share; None: all.
     """
-    noise = sent(torch.randn(data.shape, generator=generator, dtype=data.dtype), data.device)
-    point = noised(data, noise, t, sample)
+    rows = rows or Share.whole(len(data))
+    point = noised(data, rows.noise(data.shape[1], generator, data), t, sample)
     error = (velocity(point.x_t, t) - point.velocity) ** 2
-    return error.mean() if weight is None else (weight * error).mean()
+    return rows.mean(error if weight is None else weight * error)

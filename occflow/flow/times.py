@@ -40,6 +40,6 @@ def logit_normal_pairs(count: int, generator: torch.Generator, mean: float, scal
     return torch.where(torch.rand(count, generator=generator) < equal_share, t, r), t
 
 
-def between(r: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
-    """A uniform time q of each interval [r, t]."""
-    return t - sent(torch.rand(t.shape, generator=generator), t) * (t - r)
+def between(r: Tensor, t: Tensor, place: Tensor) -> Tensor:
+    """A time q of each interval [r, t]: uniform where `place` [B] is, in [0, 1]."""
+    return t - sent(place, t) * (t - r)

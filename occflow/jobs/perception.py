@@ -9,6 +9,7 @@ from occflow.atomic import write_json
 from occflow.errors import InputError
 from occflow.eval.perceived import quality, quality_markdown
 from occflow.forecasting.checkpoint import load_weights
+from occflow.jobs.held_out import held_out_sightings
 from occflow.jobs.sources import open_configured_store, prepare_torch
 from occflow.jobs.train import made_once, training_device, training_run
 from occflow.occupancy.settings import configured_grid
@@ -45,7 +46,7 @@ def train_perception(config: Mapping) -> tuple[Path, str]:
             _start_from(Path(values["start"]), network)
         run = training_run(config, "perception")
         with run.timed("perception"):
-            return perception_training(network, store, values, config["seed"], run)
+            return perception_training(network, store, values, config["seed"], run, held_out_sightings(config, store))
 
     path = made_once(config, "perception", "perception", "perception", make)
     network = configured_network(config)

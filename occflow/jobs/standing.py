@@ -11,7 +11,7 @@ from occflow.records import first_difference
 from occflow.training.processes import rank
 from occflow.weights_file import weights_digest
 
-NOT_SHAPING = {"replace", "save_seconds", "tensorboard", "feed_workers"}  # keys of `train` or `distill` that do not
+NOT_SHAPING = {"replace", "save_seconds", "tensorboard", "feed_workers", "validate"}  # of `train` or `distill`
 NOT_SHAPING_PERCEPTION = {"replace", "checkpoint"}
 NOT_SHAPING_DATA = {"inspect", "shard"}
 PERCEIVED_DATA = {"grid", "store", "occupancy"}  # keys of group `data` that perception depends on: it knows no windows
@@ -26,10 +26,17 @@ def shaping(config: Mapping, group: str) -> dict:
         data = config.get("data", {})
         return {"seed": config.get("seed"), "data": without(data, set(data) - PERCEIVED_DATA),
                 group: without(config.get(group, {}), NOT_SHAPING_PERCEPTION),
-                "precision": config.get("train", {}).get("precision")}
+                "precision": config.get("train", {}).get("precision"), **_choice(config)}
     return {"seed": config.get("seed"), "model": config.get("model"), "perceived_by": config.get("perceived_by"),
             "data": without(config.get("data", {}), NOT_SHAPING_DATA),
-            group: without(config.get(group, {}), NOT_SHAPING), "precision": config.get("train", {}).get("precision")}
+            group: without(config.get(group, {}), NOT_SHAPING), "precision": config.get("train", {}).get("precision"),
+            **(_choice(config) if group == "train" else {})}
+
+
+def _choice(config: Mapping) -> dict:
+    """What says which weights of a training are its result; none where these are the last ones."""
+    values = config.get("train", {}).get("validate", {})
+    return {"validate": values} if values.get("every") and values.get("keep_best") else {}
 
 
 def without(values: Mapping, names: set[str]) -> dict:

@@ -15,6 +15,7 @@ from occflow.distill.methods import method_from_config
 from occflow.distill.protocol import Method
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_weights, save_checkpoint
+from occflow.jobs.held_out import held_out_bodies, held_out_patches, held_out_windows
 from occflow.jobs.reconstruction import held_out_frames, reconstruction, reconstruction_markdown
 from occflow.jobs.sources import (
     configured_device,
@@ -112,10 +113,11 @@ def train_teacher(config: Mapping) -> Path:
     def make() -> FlowModel:
         run, store, forecaster = with_motions(config)
         feed = configured_feed(ObservationFeed, config, values, store, forecaster)
+        held_out = held_out_windows(config, feed)
         with run.timed("mean"):
-            teacher_training.train_mean(forecaster, feed, values["mean"], run)
+            teacher_training.train_mean(forecaster, feed, values["mean"], run, held_out)
         with run.timed("teacher"):
-            teacher_training.train_flow(forecaster, feed, values["teacher"], config["seed"], run)
+            teacher_training.train_flow(forecaster, feed, values["teacher"], config["seed"], run, held_out)
         return forecaster
 
     return made_once(config, "train", "teacher", "teacher", make)
@@ -148,8 +150,9 @@ def train_regression(config: Mapping) -> Path:
     def make() -> FlowModel:
         run, store, forecaster = with_motions(config)
         feed = configured_feed(teacher_training.TwinFeed, config, values, store, forecaster)
+        held_out = held_out_windows(config, feed)
         with run.timed("regression"):
-            return teacher_training.train_regression(forecaster, feed, values["regression"], run)
+            return teacher_training.train_regression(forecaster, feed, values["regression"], run, held_out)
 
     return made_once(config, "train", "regression", "regression", make)
 
@@ -173,7 +176,8 @@ def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, Flow
     else:
         with run.timed("autoencoder"):
             autoencoder_training(forecaster, store, config["train"]["autoencoder"], config["seed"], run,
-                                 config["train"]["mirrored_share"] > 0, config["train"]["split"])
+                                 config["train"]["mirrored_share"] > 0, config["train"]["split"],
+                                 held_out_patches(config, store, forecaster))
         save_once(path, forecaster.autoencoder, "autoencoder", settings, config)
     run.forget("autoencoder")
     forecaster.autoencoder.eval().requires_grad_(False)
@@ -196,12 +200,13 @@ def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
         print("no boxes to learn the motions of bodies from: they go on as they were tracked, or as the weights that "
               "training starts from have it", flush=True)
     else:
+        held_out = held_out_bodies(config, feed)
         with run.timed("motion"):
-            motion_training.train_motion_mean(forecaster.motion, feed, values["motion"], config["seed"], run)
+            motion_training.train_motion_mean(forecaster.motion, feed, values["motion"], config["seed"], run, held_out)
         with run.timed("motion_flow"):
             motions = motion_training.MotionFeed(feed, forecaster.motion, config["seed"])
             flow = {**values["motion_flow"], "history_dropout": values["teacher"]["history_dropout"]}  # one guidance
-            motion_training.train_motion_flow(forecaster.motion, motions, flow, config["seed"], run)
+            motion_training.train_motion_flow(forecaster.motion, motions, flow, config["seed"], run, held_out)
         save_once(path, forecaster.motion, "motion", forecaster.settings, config)
     run.forget("motion", "motion_flow")
     forecaster.motion.eval().requires_grad_(False)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from occflow.flow.share import Share
 from occflow.grid import NUM_CLASSES
 from occflow.models.lovasz import lovasz_softmax
 from occflow.sparse.layers import PatchDown, PatchUp
@@ -142,16 +143,19 @@ class Autoencoder(nn.Module):
         return shapes
 
     def loss(self, sites: Sites, labels: Tensor, noise: float, generator: torch.Generator,
-             unlabelled_share: float = 0.0, lovasz_weight: float = 0.0) -> DecodingLoss:
+             unlabelled_share: float = 0.0, lovasz_weight: float = 0.0, patches: Share | None = None) -> DecodingLoss:
         """Reconstruction loss with latents disturbed by `noise` standard deviations, true sites at every level.
 
         The disturbance makes the decoder indifferent to the small errors of a sampled latent. A share of the blocks
         is shown without labels, which are to be guessed: so a frame straight from a sensor can be encoded too.
+        `patches` says what the blocks, each of one coarse site then, are of a batch that several processes share.
         """
         poolings = self.pyramid(sites)
-        hidden = torch.rand(sites.num_blocks, generator=generator).to(labels.device) < unlabelled_share
+        blocks = patches or Share.whole(sites.num_blocks)
+        hidden = blocks.of(torch.rand(blocks.total, generator=generator)).to(labels.device) < unlabelled_share
         latents = self._latents(labels.masked_fill(hidden[sites.coords[:, 0].long()], UNKNOWN), poolings)
-        disturbance = torch.randn(latents.shape, generator=generator).to(latents)
+        rows = patches or Share.whole(len(latents))
+        disturbance = rows.of(torch.randn((rows.total, latents.shape[1]), generator=generator)).to(latents)
         features = self.from_latent(latents + noise * disturbance)
         existence_losses = []
         for level in reversed(range(len(self.up))):
@@ -160,21 +164,37 @@ class Autoencoder(nn.Module):
             index = pooling.parent * pooling.num_slots + pooling.slot
             logits = self.existence[level](children).reshape(-1)
             target = torch.zeros_like(logits).index_fill(0, index, 1.0)
-            existence_losses.append(functional.binary_cross_entropy_with_logits(logits, target))
+            existence_losses.append(_existence_loss(logits, target, rows))
             features = children.flatten(0, 1)[index]
         return DecodingLoss(torch.stack(existence_losses).mean(),
-                            class_loss(self.classes(features), labels, lovasz_weight))
+                            class_loss(self.classes(features), labels, lovasz_weight, rows))
 
 
-def class_loss(logits: Tensor, labels: Tensor, lovasz_weight: float) -> Tensor:
-    """Cross-entropy by the root of each class's rarity, plus weighted Lovász-softmax; logits [N, 17], labels [N]."""
-    loss = functional.cross_entropy(logits, labels, class_weights(labels))
-    return loss + lovasz_weight * lovasz_softmax(logits, labels) if lovasz_weight else loss
+def _existence_loss(logits: Tensor, target: Tensor, share: Share) -> Tensor:
+    """Mean cross-entropy of places [N], of which only the patches that they are in are known to be a `share`."""
+    if share.alone:
+        return functional.binary_cross_entropy_with_logits(logits, target)
+    total = functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
+    return share.ratio(total, total.new_full((), len(logits), dtype=torch.int64))
 
 
-def class_weights(labels: Tensor) -> Tensor:
-    """[NUM_CLASSES] weights by the inverse root of each class's count, so that mIoU's rare classes are learnt."""
-    return torch.bincount(labels, minlength=NUM_CLASSES).clamp(min=1).float().rsqrt()
+def class_loss(logits: Tensor, labels: Tensor, lovasz_weight: float, share: Share | None = None) -> Tensor:
+    """Cross-entropy by the root of each class's rarity, plus weighted Lovász-softmax; logits [N, 17], labels [N], of
+    voxels that are a `share` of a batch."""
+    share = share or Share.whole(len(labels))
+    weights = class_weights(labels, share)
+    if share.alone:
+        loss = functional.cross_entropy(logits, labels, weights)
+    else:
+        loss = share.ratio(functional.cross_entropy(logits, labels, weights, reduction="sum"), weights[labels].sum())
+    return loss + lovasz_weight * lovasz_softmax(logits, labels, share) if lovasz_weight else loss
+
+
+def class_weights(labels: Tensor, share: Share | None = None) -> Tensor:
+    """[NUM_CLASSES] weights by the inverse root of each class's count (in a joint batch, where the labels are a `share`
+    of it), so that mIoU's rare classes are learnt."""
+    counts = torch.bincount(labels, minlength=NUM_CLASSES)
+    return (counts if share is None else share.summed(counts)).clamp(min=1).float().rsqrt()
 
 
 def children_of(sites: Sites, stride: Shape, shape: Shape, exists: Tensor) -> tuple[Sites, Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from occflow.flow.share import Share
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, at_sites
@@ -85,6 +86,8 @@ class Condition:
     a noisy picture. With `stays` the state's last channel is the spike's own: where it is above zero the state is the
     base. Without, a state whose root mean square difference from the base is below `keep_within` is the base (hard
     thresholding: Donoho and Johnstone, Biometrika 81, 1994).
+
+    `rows` says what the sites are of a batch that several processes share; None: all.
     """
 
     layout: Layout
@@ -92,6 +95,7 @@ class Condition:
     base: Tensor | None = None
     keep_within: float = 0.0
     stays: bool = False
+    rows: Share | None = None
 
     @property
     def sample(self) -> Tensor:
@@ -104,7 +108,7 @@ class Condition:
         Without it a flow spends its capacity on the standardised noise of sites where nothing happens.
         """
         variance = self.forecast.scale**2
-        return variance / variance.mean()
+        return variance / (self.rows or Share.whole(len(variance))).joint_mean(variance)
 
     def residual(self, state: Tensor) -> Tensor:
         """State [N, S] -> standardised residual about the mean, the flow's data."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from occflow.flow.share import Share
 from occflow.grid import VoxelGrid
 from occflow.models.body_scene import (
     AHEAD_SHAPE,
@@ -161,10 +162,12 @@ class MotionVelocity(AverageVelocityNetwork):
 
 @dataclass(frozen=True)
 class MotionCondition:
-    """What the flow of motions is conditioned on: the bodies, and their central forecast."""
+    """What the flow of motions is conditioned on: the bodies, and their central forecast. `rows` says what they are of
+    a batch that several processes share; None: all."""
 
     layout: BodyScene
     forecast: MeanForecast
+    rows: Share | None = None
 
     @property
     def sample(self) -> Tensor:
@@ -182,12 +185,13 @@ class MotionCondition:
         """What a network is shown where the history is dropped, [B] bool: where bodies are, not how they moved."""
         rows = dropped[self.sample][:, None]
         layout = replace(self.layout, velocity=self.layout.velocity.masked_fill(rows, 0.0))
-        return MotionCondition(layout, self.forecast.hidden(rows))
+        return replace(self, layout=layout, forecast=self.forecast.hidden(rows))
 
     @property
     def weight(self) -> Tensor:
         """Weight [N, 3 F] of the squared error in residual space, one on average: by the metres that are at stake."""
-        return self.forecast.scale / self.forecast.scale.mean().clamp(min=MIN_SCALE_M)
+        scale = self.forecast.scale
+        return scale / (self.rows or Share.whole(len(scale))).joint_mean(scale).clamp(min=MIN_SCALE_M)
 
 
 class MotionModel(ConditionalFlow):
@@ -274,20 +278,22 @@ def shown_bodies(task: Task, grid: VoxelGrid) -> tuple[Body, ...]:
     return tuple(bodies)
 
 
-def motion_loss(forecast: MeanForecast, motion: Tensor, known: Tensor, scale_weight: float) -> Tensor:
+def motion_loss(forecast: MeanForecast, motion: Tensor, known: Tensor, scale_weight: float,
+                rows: Share | None = None) -> Tensor:
     """How far the centres are off, metres, plus the Gaussian likelihood of the scale, its error detached.
 
     Args:
         motion: [N, 3 F] true ones; known: [N, 3 F] bool where they are.
+        rows: what the bodies are of a batch that several processes share; None: all.
 
     The distance at an instant is not squared: its minimum is the spatial median of what is possible, which stays at one
     of two futures where the mean goes in between (as `networks.mean_loss`). Its logarithm, which would stay there the
     more, does not get away from the track (docs/research/ablations.md).
     """
-    known = known.to(forecast.mean)
+    known, rows = known.to(forecast.mean), rows or Share.whole(len(motion))
     error = torch.where(known > 0, forecast.mean - motion, 0.0)
     likelihood = (error.detach() ** 2 / (2 * forecast.scale**2) + forecast.scale.log()) * known
     squares = error.view(len(error), -1, PER_INSTANT).square().sum(dim=2)
     instants = known.view(len(error), -1, PER_INSTANT)[..., 0]
-    off = ((squares + SOFTENING_M**2).sqrt() * instants).sum() / instants.sum().clamp(min=1)
-    return off + scale_weight * likelihood.sum() / known.sum().clamp(min=1)
+    off = rows.ratio(((squares + SOFTENING_M**2).sqrt() * instants).sum(), instants.sum())
+    return off + rows.ratio(scale_weight * likelihood.sum(), known.sum())

@@ -13,6 +13,7 @@ from torch.nn import functional
 from occflow.errors import InputError
 from occflow.flow.closed_form import unit_gaussian_factor
 from occflow.flow.path import per_row
+from occflow.flow.share import Share
 from occflow.models.body_scene import BodyScene
 from occflow.models.layout import Layout
 from occflow.sparse.layers import (
@@ -168,12 +169,14 @@ class MeanNetwork(nn.Module):
         return MeanForecast(base + self.mean_head(features), scale, features)
 
 
-def mean_loss(forecast: MeanForecast, target: Tensor, scale_weight: float, centre: str = "median") -> Tensor:
+def mean_loss(forecast: MeanForecast, target: Tensor, scale_weight: float, centre: str = "median",
+              rows: Share | None = None) -> Tensor:
     """How far the central forecast is off, plus the Gaussian negative log-likelihood of the scale, its error detached.
 
     Args:
         centre: "median": the distance of a site's state to the truth, whose minimum is the spatial median: it stays at
             one future where the squared error, "mean", goes in between and decodes to none.
+        rows: what the sites are of a batch that several processes share; None: all.
 
     Detaching keeps the centre a plain regression: a heteroscedastic likelihood would neglect uncertain sites
     (Seitzer et al., arXiv 2203.09168).
@@ -181,15 +184,16 @@ def mean_loss(forecast: MeanForecast, target: Tensor, scale_weight: float, centr
     Raises:
         InputError: an unknown centre.
     """
+    rows = rows or Share.whole(len(target))
     error = (forecast.mean - target) ** 2
     likelihood = error.detach() / (2 * forecast.scale**2) + forecast.scale.log()
     if centre == "median":
-        off = (error.mean(dim=1) + MEDIAN_SOFTENING**2).sqrt().mean()
+        off = rows.mean((error.mean(dim=1) + MEDIAN_SOFTENING**2).sqrt())
     elif centre == "mean":
-        off = error.mean()
+        off = rows.mean(error)
     else:
         raise InputError(f"train.mean.centre: '{centre}' is not known; known: {', '.join(CENTRES)}")
-    return off + scale_weight * likelihood.mean()
+    return off + scale_weight * rows.mean(likelihood)
 
 
 class AverageVelocityNetwork(nn.Module):

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from occflow.errors import InputError
+from occflow.flow.share import Share
 from occflow.grid import FREE, VoxelGrid
+from occflow.models.autoencoder import DecodingLoss
 from occflow.models.flow_model import FlowModel
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.store import OccupancyStore
@@ -18,9 +20,10 @@ from occflow.sparse.sites import Shape, Sites, pool_shape, sites_from_keys
 from occflow.training.engine import step_generator, step_rng, train
 from occflow.training.fetching import StepFetcher
 from occflow.training.optimiser import OptimiserSettings
-from occflow.training.processes import rank
+from occflow.training.processes import own_part, rank, share_of_items, world_size
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
+from occflow.training.validation import HeldOut, Validation, item_generator
 
 CALIBRATION_BATCHES = 20  # batches that the latents' mean and variance are measured on
 
@@ -78,47 +81,61 @@ class PatchSet:
         patches = np.frombuffer(b"".join(found), dtype=np.uint8).reshape(len(found), -1)
         return cls(patches, weight / weight.sum(), stride)
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Sites, Tensor]:
-        """`count` patches as a ragged batch, a block each: sites [N] and labels [N] int64."""
-        chosen = self.patches[rng.choice(len(self.patches), count, p=self.probability)]
+    def draw(self, count: int, rng: np.random.Generator, part: range | None = None) -> tuple[Sites, Tensor]:
+        """`count` patches (that `part` of them) as a ragged batch, a block each: sites [N] and labels [N] int64."""
+        part = range(count) if part is None else part
+        chosen = self.patches[rng.choice(len(self.patches), count, p=self.probability)[part.start:part.stop]]
         keys = np.flatnonzero(chosen.reshape(-1) != FREE)
-        sites = sites_from_keys(torch.from_numpy(keys), self.stride, count)
+        sites = sites_from_keys(torch.from_numpy(keys), self.stride, len(part))
         return sites, torch.from_numpy(chosen.reshape(-1)[keys].astype(np.int64))
 
 
 @dataclass(frozen=True)
 class PatchBatches:
-    """The batches of a training's steps, of `size` patches, in process number `process`."""
+    """The batches of a training's steps, of `size` patches, as far as they are those of one of its processes."""
 
     patches: PatchSet
     size: int
     seed: int
-    process: int
+    process: int = 0
+    processes: int = 1
 
     def __call__(self, step: int) -> tuple[Sites, Tensor]:
         """That of a step, on the host."""
-        return self.patches.draw(self.size, step_rng(self.seed, step, self.process))
+        return self.patches.draw(self.size, step_rng(self.seed, step),
+                                 own_part(self.size, self.process, self.processes))
 
 
 def train_autoencoder(forecaster: FlowModel, store: OccupancyStore, values: Mapping, seed: int,
-                      run: TrainingRun, mirrored: bool = False, split: str = "train") -> None:
-    """Fit the autoencoder to the patches of the training scenes (and mirrored ones); the moving average is kept."""
+                      run: TrainingRun, mirrored: bool = False, split: str = "train",
+                      held_out: HeldOut | None = None) -> None:
+    """Fit the autoencoder to the patches of the training scenes (and mirrored ones); the moving average is kept. Held
+    out are batches of patches, as PatchSet.draw gives them."""
     patches = PatchSet.from_store(store, split, forecaster.settings.autoencoder.total_stride, mirrored)
     autoencoder = forecaster.autoencoder
 
-    batches = StepFetcher(PatchBatches(patches, values["patches"], seed, rank()), values["steps"], run.feed_workers,
-                          forecaster.device)
+    share = share_of_items(values["patches"])
+    make = PatchBatches(patches, values["patches"], seed, rank(), world_size())
+    batches = StepFetcher(make, values["steps"], run.feed_workers, forecaster.device)
 
     def on_device(sites: Sites, labels: Tensor) -> tuple[Sites, Tensor]:
         return sites.to(forecaster.device), labels.to(forecaster.device)
 
+    def loss_of(patches: tuple[Sites, Tensor], generator: torch.Generator, share: Share | None) -> DecodingLoss:
+        return autoencoder.loss(*on_device(*patches), values["latent_noise"], generator, values["unlabelled_share"],
+                                values["lovasz_weight"], share)
+
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
-        loss = autoencoder.loss(*on_device(*batches.get(step)), values["latent_noise"], step_generator(seed, step),
-                                values["unlabelled_share"], values["lovasz_weight"])
+        loss = loss_of(batches.get(step), step_generator(seed, step), share)
         return loss.existence + loss.classes, {"existence": loss.existence.detach(), "classes": loss.classes.detach()}
 
+    def held_out_loss(index: int) -> Tensor:
+        loss = loss_of(held_out.items[index], item_generator(index), None)
+        return loss.existence + loss.classes
+
     forecaster.autoencoder = train(run, "autoencoder", autoencoder, OptimiserSettings.from_config(values), loss_of_step,
-                                   samples=values["patches"], unit="patch")
+                                   samples=values["patches"], unit="patch",
+                                   validation=held_out and Validation(held_out, held_out_loss))
     rng = np.random.default_rng(seed)  # the same in every process
     forecaster.autoencoder.calibrate(on_device(*patches.draw(values["patches"], rng))
                                      for _ in range(CALIBRATION_BATCHES))

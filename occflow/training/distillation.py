@@ -22,7 +22,7 @@ from occflow.training.engine import make_steps, step_generator
 from occflow.training.feeding import FlowBatch, FlowFeed
 from occflow.training.motion import MotionBatch, MotionFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
-from occflow.training.processes import averaging
+from occflow.training.processes import start_alike
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
 from occflow.training.stability import StabilitySettings, StabilityWatch
@@ -103,7 +103,8 @@ def method_batch(batch: FlowBatch | MotionBatch, with_data: bool, progress: floa
     """The method's view of a batch; the true future is in it only `with_data`."""
     condition = batch.condition
     return Batch(condition.sample, tuple(condition.forecast.mean.shape), condition.layout.num_samples,
-                 batch.weight if with_data else condition.weight, batch.data if with_data else None, progress)
+                 batch.weight if with_data else condition.weight, batch.data if with_data else None, progress,
+                 condition.rows, batch.samples)
 
 
 def _with_parts(teacher: FlowModel | MotionModel, parts: Mapping | None, seed: int) -> nn.Module:
@@ -148,8 +149,10 @@ def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, value
                                  student.average if values.get("slow_targets") else None, guidance, count)
 
     def loss_of(network: Trainer, objective):
-        return averaging(network.module, lambda batch, progress, generator: objective(
-            networks.bound(batch.condition), method_batch(batch, method.needs_data, progress), generator))
+        start_alike(network.module)
+        start_alike(network.average)
+        return lambda batch, progress, generator: objective(
+            networks.bound(batch.condition), method_batch(batch, method.needs_data, progress), generator)
 
     student_loss = loss_of(student, method.student_loss)
     auxiliary_loss = loss_of(auxiliary, method.auxiliary_loss) if auxiliary else None
@@ -162,7 +165,7 @@ def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, value
         with run.autocast(device):
             loss = loss_of_batch(*drawn)
         norm = network.step(loss)
-        return loss.detach().double(), norm
+        return network.loss.double(), norm
 
     def make_step(step: int) -> Figures:
         # one batch a step: its layout, rulebooks and mean are built once for all networks and updates

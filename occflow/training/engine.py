@@ -10,36 +10,49 @@ from torch import Tensor, nn
 
 from occflow.training.feeding import WindowFeed
 from occflow.training.optimiser import OptimiserSettings, Trainer
-from occflow.training.processes import averaging, rank
+from occflow.training.processes import joint_norms, start_alike
 from occflow.training.run import Resumable, ResumeState, TrainingRun
 from occflow.training.run_log import Figures, RunLog
+from occflow.training.validation import Validation
+
+FORMER_RANK = 0  # stood between seed and step when every process had numbers of its own: one process draws as it did
 
 
 def train(run: TrainingRun, title: str, module: nn.Module, settings: OptimiserSettings,
           loss_of_step: Callable[[int], tuple[Tensor, Figures]], start: nn.Module | None = None,
-          feed: WindowFeed | None = None, samples: int = 1, unit: str = "window") -> nn.Module:
-    """Minimise `loss_of_step(step)` over the module's parameters; returns the moving average of the weights.
+          feed: WindowFeed | None = None, samples: int = 1, unit: str = "window",
+          validation: Validation | None = None) -> nn.Module:
+    """Minimise `loss_of_step(step)` over the module's parameters; returns the moving average of the weights, the best
+    that a validation has found where it keeps them.
 
     Args:
         title: of the training: in stats.jsonl, and of its resume state.
-        loss_of_step: the loss, and further figures for stats.jsonl.
+        loss_of_step: the loss, and further figures for stats.jsonl; of a process such that the mean over all of them
+            is the joint batch's (flow.share).
         start: as in `make_steps`; the module itself if None.
         feed: what the step draws its samples from, if it is a feed.
-        samples: of a step, in each process; `unit` says what they are.
+        samples: of a step, of all processes; `unit` says what they are.
+        validation: what the average is judged by now and then.
     """
     module.train()
     log, device = run.log(title, settings.steps, samples, unit), next(module.parameters()).device
-    loss_of_step = averaging(module, loss_of_step)  # first: all processes then start from rank 0's weights
+    start_alike(module)
     trainer = Trainer(module, settings)
 
     def make_step(step: int) -> Figures:
-        with run.autocast(device):
+        with run.autocast(device), joint_norms(module):
             loss, figures = loss_of_step(step)
         norm = trainer.step(loss)
-        return {"loss": loss.detach(), **figures, "gradient_norm": norm}
+        figures = {"loss": trainer.loss, **figures, "gradient_norm": norm}
+        if validation is None or not validation.is_due(trainer):
+            return figures
+        with run.autocast(device):
+            return {**figures, "validation_loss": validation.judge(trainer)}
 
-    make_steps(run, log, {"network": trainer}, start or module, make_step, feed)
-    return trainer.average.eval()
+    keeps = validation is not None and validation.held_out.keep_best
+    trainers = {"network": trainer, **({"validation": validation} if keeps else {})}
+    make_steps(run, log, trainers, start or module, make_step, feed)
+    return (validation.chosen(trainer.average) if keeps else trainer.average).eval()
 
 
 def make_steps(run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable], start: nn.Module,
@@ -59,7 +72,7 @@ def make_steps(run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable],
     try:
         first = state.load()
         if feed is not None:
-            feed.seek(first * log.own_samples)
+            feed.seek(first * log.samples_a_step)
         for step in range(first, log.total_steps):
             if over():
                 break
@@ -71,13 +84,13 @@ def make_steps(run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable],
         log.close()
 
 
-def step_rng(seed: int, step: int, process: int | None = None) -> np.random.Generator:
-    """NumPy's generator of one step in this process (or that of a rank): a function of (seed, rank, step), so that a
-    resumed run draws the same numbers."""
-    return np.random.default_rng((seed, rank() if process is None else process, step))
+def step_rng(seed: int, step: int) -> np.random.Generator:
+    """NumPy's generator of one step, the same in every process: a function of (seed, step), so that a resumed run draws
+    the same numbers. Processes draw for all and keep what is theirs."""
+    return np.random.default_rng((seed, FORMER_RANK, step))
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """Torch's generator (CPU) of one step in this process, likewise."""
-    state = np.random.SeedSequence((seed, rank(), step)).generate_state(1, np.uint64)
+    """Torch's generator (CPU) of one step, likewise."""
+    state = np.random.SeedSequence((seed, FORMER_RANK, step)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]) >> 1)

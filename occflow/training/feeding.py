@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from occflow.errors import InputError
+from occflow.flow.share import Share
 from occflow.grid import VoxelGrid
 from occflow.models.flow_model import Condition, FlowModel, Observation, join_observations
 from occflow.models.layout import join_layouts
@@ -24,7 +25,7 @@ from occflow.occupancy.windows import Window, WindowKey, WindowSource
 from occflow.training.fetching import Fetcher
 from occflow.training.forcing import forced_motions, rigid_truth
 from occflow.training.precision import in_full_precision
-from occflow.training.processes import rank, world_size
+from occflow.training.processes import own_part, share_of_items, share_of_rows, world_size
 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
 LARGE_ITEM_BYTES = 64 << 20  # on a CPU the step of such an item takes so long that making it anew hardly shows:
@@ -42,10 +43,12 @@ def epoch_order(count: int, seed: int, position: int = 0) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class FlowBatch:
-    """A batch for flow trainings: the condition, and the standardised true residual [N, C] (the flow's data)."""
+    """A batch for flow trainings: the condition, and the standardised true residual [N, C] (the flow's data); `samples`
+    says what its windows are of a batch that several processes share, None: all."""
 
     condition: Condition
     data: torch.Tensor
+    samples: Share | None = None
 
     @property
     def weight(self) -> torch.Tensor:
@@ -81,12 +84,15 @@ class WindowFeed:
         self.seek(0)
 
     def seek(self, draws: int) -> None:
-        """Go to where `draws` items have been drawn; every process takes its own items of one common order."""
-        self.order = self._order(draws)
-        self.follow(self._order(draws))
+        """Go to where `draws` items have been drawn, by all processes together."""
+        self.drawn, self.batch = draws, 0
+        self.order = epoch_order(self.count, self.order_seed, draws)
 
-    def _order(self, draws: int) -> Iterator[int]:
-        return islice(epoch_order(self.count, self.order_seed, draws * world_size()), rank(), None, world_size())
+    def _own_order(self, draws: int, batch: int) -> Iterator[int]:
+        """This process's items after so many draws, of batches of `batch` that all processes share."""
+        order, part = epoch_order(self.count, self.order_seed, draws), own_part(batch)
+        while True:
+            yield from list(islice(order, batch))[part.start:part.stop]
 
     def follow(self, coming: Iterable[int]) -> None:
         """Have the items of `coming` made ahead that are not kept."""
@@ -141,8 +147,18 @@ class WindowFeed:
             self.kept_bytes -= self.kept.pop(index)[1] * self.bytes_a_site
 
     def draw(self, windows: int) -> list:
-        """The next `windows` items."""
-        return [self.get(next(self.order)) for _ in range(windows)]
+        """This process's items of the next batch of `windows`, which all processes draw in one order.
+
+        Raises:
+            InputError: there is none for some process.
+        """
+        share = share_of_items(windows)
+        if windows != self.batch:
+            self.batch = windows
+            self.follow(self._own_order(self.drawn, windows))
+        drawn = list(islice(self.order, windows))
+        self.drawn += windows
+        return [self.get(index) for index in share.part(drawn)]
 
 
 @dataclass(frozen=True)
@@ -276,7 +292,7 @@ class ObservationFeed(WindowFeed):
         if workers:
             preparation = preparation.on_host(lays_out=forecaster.device == CPU)
         prepare = WindowPreparation(windows, keys, preparation, seed, variety, self.with_forced)
-        self.forecaster, self.window = forecaster, prepare.window
+        self.windows, self.forecaster, self.window = windows, forecaster, prepare.window
         super().__init__(len(keys) * variety.a_window, seed, 700, Fetcher(prepare, workers, forecaster.device),
                          forecaster.device)
 
@@ -285,7 +301,7 @@ class ObservationFeed(WindowFeed):
         return observation, len(observation.layout.support)
 
     def next(self, windows: int) -> Observation:
-        """The next batch of `windows` windows."""
+        """This process's part of the next batch of `windows` windows."""
         return join_observations(self.draw(windows))
 
 
@@ -316,10 +332,11 @@ class FlowFeed(WindowFeed):
         return FlowBatch(replace(condition, base=None), data), len(observation.layout.support)
 
     def next(self, windows: int) -> FlowBatch:
-        """The next batch of `windows` windows."""
+        """This process's part of the next batch of `windows` windows."""
         items = self.draw(windows)
         forecasts = [item.condition.forecast for item in items]
         forecast = MeanForecast(*(torch.cat([getattr(one, name) for one in forecasts])
                                   for name in ("mean", "scale", "features")))
         layout = join_layouts([item.condition.layout for item in items])
-        return FlowBatch(Condition(layout, forecast), torch.cat([item.data for item in items]))
+        condition = Condition(layout, forecast, rows=share_of_rows(len(forecast.mean)))
+        return FlowBatch(condition, torch.cat([item.data for item in items]), share_of_items(windows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from occflow.flow.path import flow_matching_loss
 from occflow.flow.sending import sent
+from occflow.flow.share import Share
 from occflow.flow.times import logit_normal
 from occflow.models.body_scene import BodyScene, body_scene, join_scenes, mirrored_scene
 from occflow.models.motion import (
@@ -31,8 +32,10 @@ from occflow.training.fetching import Fetcher
 from occflow.training.forcing import true_motions
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.precision import in_full_precision
+from occflow.training.processes import share_of_items, share_of_rows
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
+from occflow.training.validation import HeldOut, Validation, item_generator
 
 BYTES_A_BODY = 14_000  # of its views
 MIRRORED = 0.5  # share of the windows
@@ -107,37 +110,43 @@ class BodyFeed(WindowFeed):
         return float(moving.quantile(1 - FASTER)) if len(moving) else UNBOUNDED_M_PER_S
 
     def next(self, windows: int, generator: torch.Generator) -> BodyBatch:
-        """The next batch of `windows` windows, mirrored as the generator has it."""
-        items = self.draw(windows)
+        """This process's part of the next batch of `windows` windows, mirrored as the generator has it."""
+        items, share = self.draw(windows), share_of_items(windows)
         scene = join_scenes([item.scene for item in items])
         motion, known = (torch.cat([getattr(item, name) for item in items]) for name in ("motion", "known"))
-        chosen = (torch.rand(windows, generator=generator) < MIRRORED).to(self.device)
+        chosen = (share.of(torch.rand(windows, generator=generator)) < MIRRORED).to(self.device)
         signs = torch.tensor([1.0, -1.0, -1.0], device=self.device).repeat(motion.shape[1] // PER_INSTANT)
         motion = torch.where(chosen[scene.sample][:, None], motion * signs, motion)
         return BodyBatch(mirrored_scene(scene, chosen, self.windows.history), motion, known)
 
 
-def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed: int, run: TrainingRun) -> None:
-    """Fit the central motions and how far they may be off."""
+def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed: int, run: TrainingRun,
+                      held_out: HeldOut | None = None) -> None:
+    """Fit the central motions and how far they may be off. Held out are the bodies of windows."""
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         batch = feed.next(values["windows"], step_generator(seed, step)).to(model.device)
-        forecast = model.condition(batch.scene).forecast
-        return motion_loss(forecast, batch.motion, batch.known, values["scale_weight"]), errors(forecast.mean, batch)
+        forecast, rows = model.condition(batch.scene).forecast, share_of_rows(len(batch.scene))
+        return (motion_loss(forecast, batch.motion, batch.known, values["scale_weight"], rows),
+                errors(forecast.mean, batch, rows))
+
+    def held_out_loss(index: int) -> Tensor:
+        batch = held_out.items.get(index).to(model.device)
+        return motion_loss(model.condition(batch.scene).forecast, batch.motion, batch.known, values["scale_weight"])
 
     model.mean = train(run, "motion", model.mean, OptimiserSettings.from_config(values), loss_of_step, model, feed,
-                       values["windows"])
+                       values["windows"], validation=held_out and Validation(held_out, held_out_loss))
     before, shown = float(model.fastest_m_per_s), feed.fastest()
     model.fastest_m_per_s.fill_(shown if before == UNBOUNDED_M_PER_S else max(before, shown))
 
 
-def errors(centre: Tensor, batch: BodyBatch) -> Figures:
+def errors(centre: Tensor, batch: BodyBatch, rows: Share) -> Figures:
     """How far the centres and the tracks are off in the mean, metres, at the last instant; 0 where none is known."""
     known = batch.known[:, -1]
     found = {}
     for name, value in (("off_m", centre - batch.motion), ("track_off_m", batch.motion)):
         distance = value.detach()[:, -PER_INSTANT:-1].norm(dim=1)
-        found[name] = torch.where(known, distance, 0.0).sum() / known.sum().clamp(min=1)
+        found[name] = rows.ratio(torch.where(known, distance, 0.0).sum(), known.sum())
     return found
 
 
@@ -155,20 +164,21 @@ class MotionFeed:
     @torch.no_grad()
     @in_full_precision
     def next(self, windows: int) -> MotionBatch:
-        """The next batch; of what is not known the data are the centre's."""
+        """This process's part of the next batch; of what is not known the data are the centre's."""
         batch = self.source.next(windows, step_generator(self.seed, self.drawn)).to(self.model.device)
         self.drawn += windows
-        condition = self.model.condition(batch.scene)
-        return MotionBatch(condition, condition.residual(batch.motion) * batch.known, batch.known)
+        return motion_batch(self.model, batch, share_of_rows(len(batch.scene)), share_of_items(windows))
 
 
 @dataclass(frozen=True)
 class MotionBatch:
-    """A batch for flow trainings: the condition, the standardised true residual [N, 3 F], and where it is known."""
+    """A batch for flow trainings: the condition, the standardised true residual [N, 3 F], and where it is known;
+    `samples` says what its windows are of a batch that several processes share, None: all."""
 
     condition: MotionCondition
     data: Tensor
     known: Tensor
+    samples: Share | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -176,19 +186,37 @@ class MotionBatch:
         return self.condition.weight * self.known
 
 
-def train_motion_flow(model: MotionModel, feed: MotionFeed, values: Mapping, seed: int, run: TrainingRun) -> None:
-    """Conditional flow matching of the residual about the frozen centre."""
+@torch.no_grad()
+@in_full_precision
+def motion_batch(model: MotionModel, batch: BodyBatch, rows: Share | None = None, samples: Share | None = None
+                 ) -> MotionBatch:
+    """Bodies with the frozen centre of their motions."""
+    condition = replace(model.condition(batch.scene), rows=rows)
+    return MotionBatch(condition, condition.residual(batch.motion) * batch.known, batch.known, samples)
+
+
+def train_motion_flow(model: MotionModel, feed: MotionFeed, values: Mapping, seed: int, run: TrainingRun,
+                      held_out: HeldOut | None = None) -> None:
+    """Conditional flow matching of the residual about the frozen centre. Held out are the bodies of windows."""
     model.mean.eval().requires_grad_(False)
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         batch, generator = feed.next(values["windows"]), step_generator(seed, step)
-        t = logit_normal(values["windows"], generator, values["time_mean"], values["time_scale"])
-        dropped = torch.rand(values["windows"], generator=generator) < values["history_dropout"]
+        samples = share_of_items(values["windows"])
+        t = samples.of(logit_normal(samples.total, generator, values["time_mean"], values["time_scale"]))
+        dropped = samples.of(torch.rand(samples.total, generator=generator)) < values["history_dropout"]
         shown = batch.condition.without_history(sent(dropped, batch.data.device))
         loss = flow_matching_loss(model.velocity_field(shown), batch.data, sent(t, batch.data.device),
-                                  batch.condition.sample, generator, batch.weight)
+                                  batch.condition.sample, generator, batch.weight, batch.condition.rows)
         return loss, {}
 
+    def held_out_loss(index: int) -> Tensor:
+        batch, generator = motion_batch(model, held_out.items.get(index).to(model.device)), item_generator(index)
+        t = sent(logit_normal(1, generator, values["time_mean"], values["time_scale"]), model.device)
+        return flow_matching_loss(model.velocity_field(batch.condition), batch.data, t, batch.condition.sample,
+                                  generator, batch.weight)
+
     model.velocity = train(run, "motion_flow", model.velocity, OptimiserSettings.from_config(values), loss_of_step,
-                           model, feed, values["windows"])
+                           model, feed, values["windows"],
+                           validation=held_out and Validation(held_out, held_out_loss))
     model.velocity.requires_grad_(False)

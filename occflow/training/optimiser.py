@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from occflow.errors import InputError
+from occflow.training.processes import average_gradients
 
 
 class NonFiniteLoss(InputError):
@@ -45,6 +46,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=settings.betas,
                                            weight_decay=1e-4, fused=on_gpu or None)
         self.parameters, self.count = parameters, 0
+        self.loss: Tensor | None = None  # of the last step, the joint batch's where several processes share it
 
     def learning_rate(self) -> float:
         """Rate of the next step."""
@@ -57,17 +59,19 @@ class Trainer:
         return settings.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, progress))))
 
     def step(self, loss: Tensor) -> Tensor:
-        """Update by the gradient of `loss`; returns the gradient's norm before clipping.
+        """Update by the gradient of `loss`, averaged over all processes; returns the gradient's norm before clipping.
 
-        Loss and norm are looked at together: only here the step waits for its device.
+        Loss and norm are looked at together: only here the step waits for its device. Both are the same in every
+        process, so that all refuse a step or none does.
 
         Raises:
             NonFiniteLoss: before anything is updated.
         """
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        loss = self.loss = average_gradients(loss, self.parameters).detach()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm, error_if_nonfinite=False).detach()
-        if not torch.isfinite(loss.detach() + norm):
+        if not torch.isfinite(loss + norm):
             wrong = "gradient is not finite" if loss.isfinite() else f"loss is {loss.item()}"
             raise NonFiniteLoss(f"{wrong} at step {self.count}; lower the learning rate")
         for group in self.optimiser.param_groups:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from occflow.errors import InputError
+from occflow.flow.share import Share
 from occflow.grid import FREE, NUM_CLASSES, OTHERS, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.lovasz import lovasz_jaccard
@@ -21,9 +23,10 @@ from occflow.perception.perceive import Perceiver, as_input
 from occflow.training.engine import step_rng, train
 from occflow.training.fetching import StepFetcher
 from occflow.training.optimiser import OptimiserSettings
-from occflow.training.processes import rank
+from occflow.training.processes import own_part, rank, share_of_items, world_size
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
+from occflow.training.validation import HeldOut, Validation
 
 OCCUPANCY_WEIGHT = 4.0  # of its loss beside that of the classes, which starts four times as large
 NEGLIGIBLE = 0.01  # probabilities up to it are left out of the Jaccard distances: most voxels are surely free
@@ -62,15 +65,27 @@ def example(store: OccupancyStore, scene: str, index: int) -> PerceptionExample:
     return PerceptionExample(store.sighting(scene, index), frame.dense(store.grid))
 
 
+@dataclass(frozen=True)
+class Variation:
+    """How an example is varied: the cells that it keeps, [M] bool or all, and the axes it is flipped along."""
+
+    kept: np.ndarray | None
+    axes: list[int]
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, num_cells: Callable[[], int]) -> Variation:
+        """Of an example with so many cells, which are counted only where it is thinned."""
+        kept = rng.random(num_cells()) >= rng.uniform(0, MOST_THINNED) if rng.random() < THINNED else None
+        return cls(kept, [axis for axis, share in ((1, MIRRORED), (0, REVERSED)) if rng.random() < share])
+
+
 def varied(one: PerceptionExample, grid: VoxelGrid, rng: np.random.Generator) -> PerceptionExample:
     """The example as another sensor or another street would have given it: thinner, mirrored, reversed."""
-    sighting, classes = one.sighting, one.classes
-    if rng.random() < THINNED:
-        kept = rng.random(len(sighting.cells)) >= rng.uniform(0, MOST_THINNED)
-        sighting = _of_cells(sighting, kept, sighting.cells[kept])
-    for axis, share in ((1, MIRRORED), (0, REVERSED)):
-        if rng.random() < share:
-            sighting, classes = _flipped(sighting, grid, axis), np.ascontiguousarray(np.flip(classes, axis))
+    sighting, classes, variation = one.sighting, one.classes, Variation.drawn(rng, lambda: len(one.sighting.cells))
+    if variation.kept is not None:
+        sighting = _of_cells(sighting, variation.kept, sighting.cells[variation.kept])
+    for axis in variation.axes:
+        sighting, classes = _flipped(sighting, grid, axis), np.ascontiguousarray(np.flip(classes, axis))
     return PerceptionExample(sighting, classes)
 
 
@@ -103,21 +118,35 @@ class SightingBatch:
 
 @dataclass(frozen=True)
 class SightingBatches:
-    """The batches of a training's steps, of `size` examples drawn from `keys`, in process number `process`."""
+    """The batches of a training's steps, of `size` examples drawn from `keys`, as far as they are those of one of its
+    processes."""
 
     store: OccupancyStore
     keys: list[tuple[str, int]]
     size: int
     seed: int
-    process: int
+    process: int = 0
+    processes: int = 1
 
     def __call__(self, step: int) -> SightingBatch:
-        """That of a step, on the host."""
-        rng, grid = step_rng(self.seed, step, self.process), self.store.grid
-        drawn = [varied(example(self.store, *self.keys[rng.integers(len(self.keys))]), grid, rng)
-                 for _ in range(self.size)]
-        return SightingBatch(as_input([one.sighting for one in drawn], grid),
-                             torch.from_numpy(np.stack([one.classes for one in drawn])))
+        """That of a step, on the host. For the examples before this process's own it only draws what they take."""
+        rng, drawn, part = step_rng(self.seed, step), [], own_part(self.size, self.process, self.processes)
+        for place in range(part.stop):
+            key = self.keys[rng.integers(len(self.keys))]
+            if place in part:
+                drawn.append(varied(example(self.store, *key), self.store.grid, rng))
+            else:
+                Variation.drawn(rng, partial(self._num_cells, *key))
+        return batch_of(drawn, self.store.grid)
+
+    def _num_cells(self, scene: str, index: int) -> int:
+        return len(self.store.sighting(scene, index).cells)
+
+
+def batch_of(examples: Sequence[PerceptionExample], grid: VoxelGrid) -> SightingBatch:
+    """Examples as the network takes them, on the host."""
+    return SightingBatch(as_input([one.sighting for one in examples], grid),
+                         torch.from_numpy(np.stack([one.classes for one in examples])))
 
 
 @dataclass(frozen=True)
@@ -134,38 +163,52 @@ class PerceptionLoss:
         return OCCUPANCY_WEIGHT * self.existence + self.classes + lovasz_weight * self.jaccard
 
 
-def perception_loss(logits: Tensor, classes: Tensor) -> PerceptionLoss:
+def perception_loss(logits: Tensor, classes: Tensor, sightings: Share | None = None) -> PerceptionLoss:
     """The loss; a class's Jaccard distance is that of the probability that a voxel is occupied by it, so that what is
     wrongly filled or missed counts against the class.
 
     Args:
         logits: [B, X, Y, Z, NUM_CLASSES + 1]; classes: [B, X, Y, Z] int64, as in PerceptionExample.
+        sightings: what these are of a batch that several processes share; None: all.
     """
-    labelled = classes < NUM_CLASSES
-    existence = functional.binary_cross_entropy_with_logits(logits[..., FREE], (classes != FREE).float())
-    if not labelled.any():
+    share, labelled = sightings or Share.whole(len(classes)), classes < NUM_CLASSES
+    reduction = "mean" if share.alone else "sum"  # sums are divided by the counts of all processes
+    existence = functional.binary_cross_entropy_with_logits(logits[..., FREE], (classes != FREE).float(),
+                                                            reduction=reduction)
+    if not share.alone:
+        existence = share.ratio(existence, classes.new_full((), classes.numel()))
+    if not share.summed(labelled.sum()):
         return PerceptionLoss(existence, logits.sum() * 0, logits.sum() * 0)
-    kinds = functional.cross_entropy(logits[..., :FREE][labelled], classes[labelled])
+    kinds = functional.cross_entropy(logits[..., :FREE][labelled], classes[labelled], reduction=reduction)
+    if not share.alone:
+        kinds = share.ratio(kinds, labelled.sum())
     probability = logits[..., FREE].sigmoid()
     doubted = labelled | ((classes == FREE) & (probability.detach() > NEGLIGIBLE))
     joint = probability[doubted][:, None] * logits[..., :FREE][doubted].softmax(1)
-    return PerceptionLoss(existence, kinds, lovasz_jaccard(joint, classes[doubted], NEGLIGIBLE))
+    return PerceptionLoss(existence, kinds, lovasz_jaccard(joint, classes[doubted], NEGLIGIBLE, share))
 
 
 def train_perception(network: PerceptionNetwork, store: OccupancyStore, values: Mapping, seed: int,
-                     run: TrainingRun) -> PerceptionNetwork:
-    """Fit the network to the training scenes' sightings; the moving average, with its threshold set, is returned."""
+                     run: TrainingRun, held_out: HeldOut | None = None) -> PerceptionNetwork:
+    """Fit the network to the training scenes' sightings; the moving average, with its threshold set, is returned. Held
+    out are scenes and numbers of frames."""
     keys = examples(store, values["split"])
-    batches = StepFetcher(SightingBatches(store, keys, values["batch"], seed, rank()), values["steps"],
-                          run.feed_workers, network.device)
+    share = share_of_items(values["batch"])
+    make = SightingBatches(store, keys, values["batch"], seed, rank(), world_size())
+    batches = StepFetcher(make, values["steps"], run.feed_workers, network.device)
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         batch = batches.get(step).to(network.device)
-        loss = perception_loss(network(batch.shown).float(), batch.classes.long())
+        loss = perception_loss(network(batch.shown).float(), batch.classes.long(), share)
         return loss.total(values["lovasz_weight"]), {name: part.detach() for name, part in vars(loss).items()}
 
+    def held_out_loss(index: int) -> Tensor:
+        batch = batch_of([example(store, *held_out.items[index])], store.grid).to(network.device)
+        return perception_loss(network(batch.shown).float(), batch.classes.long()).total(values["lovasz_weight"])
+
     trained = train(run, "perception", network, OptimiserSettings.from_config(values), loss_of_step,
-                    samples=values["batch"], unit="sighting")
+                    samples=values["batch"], unit="sighting",
+                    validation=held_out and Validation(held_out, held_out_loss))
     calibrate(trained, store, some_of(keys, values["calibration_frames"], seed))
     return trained
 

@@ -1,8 +1,9 @@
 """How the trainings of one run directory run: precision, records, and the state an interrupted one goes on from.
 
-Nothing random is stored: every step's random numbers and windows follow from (seed, rank, step). The state is one
-file, RUN_DIR/resume/TRAINING/state.safetensors, with its record as JSON in the header, so that weights and record
-cannot disagree.
+Nothing random is stored: every step's random numbers and windows follow from (seed, step), and each process takes its
+part of them: a training goes on with any number of processes. The state is one file,
+RUN_DIR/resume/TRAINING/state.safetensors, with its record as JSON in the header, so that weights and record cannot
+disagree.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ class TrainingRun:
         if self.precision not in PRECISIONS:
             raise InputError(f"train.precision: '{self.precision}' is unknown; use {', '.join(PRECISIONS)}")
 
-    def log(self, title: str, steps: int, own_samples: int, unit: str = "window") -> RunLog:
-        """The record of one training of so many steps, each of so many samples in this process."""
-        return RunLog(self.run_dir / "stats.jsonl", title, steps, own_samples, unit, self.tensorboard)
+    def log(self, title: str, steps: int, samples: int, unit: str = "window") -> RunLog:
+        """The record of one training of so many steps, each of so many samples in all processes together."""
+        return RunLog(self.run_dir / "stats.jsonl", title, steps, samples, unit, self.tensorboard)
 
     def autocast(self, device: torch.device) -> AbstractContextManager:
         """The context that losses are computed in."""
@@ -122,8 +123,7 @@ class ResumeState:
 
     def __init__(self, run: TrainingRun, log: RunLog, trainers: Mapping[str, Resumable], start: nn.Module) -> None:
         self.path, self.log, self.trainers = state_path(run.run_dir, log.title), log, trainers
-        self.configuration = as_json({**run.configuration, "processes": world_size(),
-                                      "starting_weights": weights_digest(start.state_dict())})
+        self.configuration = as_json({**run.configuration, "starting_weights": weights_digest(start.state_dict())})
         self.save_seconds, self.saved_at = run.save_seconds, time.perf_counter()
 
     def load(self) -> int:
@@ -163,7 +163,10 @@ class ResumeState:
                           f"to start anew ({one_line(error)})")
 
     def save_if_due(self) -> None:
-        """Write the state where `save_seconds` have gone by since the last one."""
+        """Write the state where `save_seconds` have gone by since the last one; of several processes after the next
+        line of the log, since figures are brought together then."""
+        if world_size() > 1 and self.log.since_tick:
+            return
         if self.save_seconds is not None and time.perf_counter() - self.saved_at >= self.save_seconds:
             self.save()
 

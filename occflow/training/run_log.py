@@ -16,10 +16,11 @@ from typing_extensions import TypedDict
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.records import conform
-from occflow.training.processes import rank, world_size
+from occflow.training.processes import averaged, rank
 
 Figures = Mapping[str, float | Tensor]
-"""Figures of a step by name; scalars on a device stay there until they are written, so that steps wait for none."""
+"""Figures of a step by name, of one process; what is told is their mean over all. Scalars on a device stay there until
+they are written, so that steps wait for none."""
 
 TICK_STEPS = 25  # a line of stats.jsonl every so many steps
 
@@ -48,13 +49,13 @@ class RunLog:
 
     Args:
         steps: of the whole training.
-        own_samples: of a step, in this process; what is told are those of all processes.
+        samples: of a step, of all processes.
     """
 
-    def __init__(self, path: Path, title: str, steps: int, own_samples: int, unit: str = "window",
+    def __init__(self, path: Path, title: str, steps: int, samples: int, unit: str = "window",
                  tensorboard: bool = False) -> None:
         self.path, self.title, self.total_steps, self.writes = path, title, steps, rank() == 0
-        self.own_samples, self.samples_a_step = own_samples, own_samples * world_size()
+        self.samples_a_step = samples
         path.parent.mkdir(parents=True, exist_ok=True)
         self.bar = tqdm(total=steps * self.samples_a_step, desc=title, unit=unit, unit_scale=True, dynamic_ncols=True,
                         mininterval=0.5, disable=not self.writes)
@@ -87,6 +88,8 @@ class RunLog:
     def _tick(self) -> None:
         self._sum_up()
         means = {name: value / self.counts[name] for name, value in self.sums.items()}
+        if means:  # over the processes, which all have had the same steps since the tick
+            means = dict(zip(means, averaged(torch.tensor(list(means.values()), dtype=torch.float64)).tolist()))
         seconds = time.perf_counter() - self.start
         line = {"training": self.title, "step": self.steps, "seconds": round(seconds, 2),
                 "samples_per_second": round(self.steps * self.samples_a_step / seconds, 3), **means}

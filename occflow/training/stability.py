@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from occflow.errors import InputError
+from occflow.flow.share import Share
 from occflow.flow.solvers import sample_flow
 from occflow.models.flow_model import FlowModel
 from occflow.models.motion import MotionModel
@@ -18,7 +19,6 @@ from occflow.models.student_networks import sample_student
 from occflow.training.feeding import FlowBatch
 from occflow.training.motion import MotionBatch
 from occflow.training.optimiser import NonFiniteLoss
-from occflow.training.processes import from_rank_zero
 from occflow.training.run_log import Figures
 
 SMOOTHING = 0.9  # of the auxiliary's loss: the mean of some ten updates
@@ -53,8 +53,8 @@ class StabilityWatch:
     """Compares the student's moving average with the teacher on one fixed condition, and follows the auxiliary's loss.
 
     The teacher is guided as the one that is distilled. With `patience` or `auxiliary_limit` the weights of the lowest
-    energy are what is kept. A state of it is saved and loaded with those of the trainers; all processes follow rank 0's
-    figures.
+    energy are what is kept. A state of it is saved and loaded with those of the trainers; its figures are the joint
+    batch's, the same in all processes.
     """
 
     def __init__(self, settings: StabilitySettings, forecaster: FlowModel | MotionModel,
@@ -67,7 +67,8 @@ class StabilityWatch:
         self.best: dict[str, Tensor] = {}
         self.count = 0  # comparisons since the lowest energy
         generator, like = torch.Generator().manual_seed(SEED), batch.condition.forecast.mean
-        self.noises = [torch.randn(like.shape, generator=generator).to(like) for _ in range(2 * settings.samples)]
+        self.rows = batch.condition.rows or Share.whole(len(like))
+        self.noises = [self.rows.noise(like.shape[1], generator, like) for _ in range(2 * settings.samples)]
         self.truth = self._of_teacher(forecaster, guidance) if settings.every else []
 
     @torch.no_grad()
@@ -78,7 +79,6 @@ class StabilityWatch:
 
     def follow(self, loss: Tensor) -> Figures:
         """The auxiliary's smoothed loss, of a loss (scalar, float64), relative to its lowest: a blow-up begins here."""
-        loss = from_rank_zero(loss)
         self.smoothed = torch.where(self.smoothed.isfinite(), torch.lerp(loss, self.smoothed, SMOOTHING), loss)
         self.lowest_loss = torch.minimum(self.lowest_loss, self.smoothed)
         return {"auxiliary_ratio": self.smoothed / self.lowest_loss}
@@ -95,9 +95,9 @@ class StabilityWatch:
             return {}
         own = [sample_student(student, noise, self.condition.layout.num_samples, 1, self.few_steps, *self.context)
                for noise in self.noises[:self.settings.samples]]
-        between, among, teachers = distances(own, self.truth), distances(own, own), distances(self.truth, self.truth)
-        own_energy = torch.tensor(2 * between - among - teachers, dtype=torch.float64, device=own[0].device)
-        energy = float(from_rank_zero(own_energy))
+        between, among, teachers = (distances(*pair, self.rows) for pair in (
+            (own, self.truth), (own, own), (self.truth, self.truth)))
+        energy = 2 * between - among - teachers
         if not math.isfinite(energy):
             raise NonFiniteLoss(f"the student's samples are not finite after {updates} updates (distance to the "
                                 f"teacher: {energy}); lower distill.student.learning_rate")
@@ -138,7 +138,7 @@ class StabilityWatch:
         self.count = count
 
 
-def distances(first: list[Tensor], second: list[Tensor]) -> float:
+def distances(first: list[Tensor], second: list[Tensor], rows: Share) -> float:
     """Mean root mean square distance of the samples [N, C] of two lists; pairs of a sample with itself are left out."""
-    found = [float((a - b).pow(2).mean().sqrt()) for a in first for b in second if a is not b]
+    found = [float(rows.joint_mean((a - b).pow(2)).sqrt()) for a in first for b in second if a is not b]
     return sum(found) / len(found)

@@ -22,6 +22,7 @@ from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.errors import InputError
 from occflow.flow.closed_form import GaussianFlow
+from occflow.flow.share import Share
 
 COUNT = 1024
 INDEX = torch.arange(COUNT)
@@ -42,22 +43,24 @@ FROM_DATA = {"mean flow, data": MeanFlow(from_data=True), "terminal velocity, da
 EXACT_AT_TRUTH = [name for name in FROM_TEACHER if name not in ("consistency", "mean flow, differences")]
 
 
-def networks_of(mean: torch.Tensor, std: torch.Tensor, teacher: GaussianFlow = TEACHER) -> Networks:
+def networks_of(mean: torch.Tensor, std: torch.Tensor, teacher: GaussianFlow = TEACHER,
+                index: torch.Tensor = INDEX) -> Networks:
     student, own = GaussianFlow(mean, std), GaussianFlow(mean.detach(), std.detach())
 
     def average(x, r, t):
-        return student.mean_velocity(x, r[INDEX][:, None], t[INDEX][:, None])
+        return student.mean_velocity(x, r[index][:, None], t[index][:, None])
 
     def posterior(y, r, s, x_t, t):
-        return posterior_of(student, x_t, t[:, None]).mean_velocity(y, r[:, None], s[:, None])
+        return posterior_of(student, x_t, t[index][:, None]).mean_velocity(y, r[index][:, None], s[index][:, None])
 
     def transition(x_t, t):
-        left = posterior_of(student, x_t, t[:, None])
-        flow = GaussianFlow((x_t - left.mean) / t[:, None], left.std / t[:, None])
-        return lambda w, r, s: flow.mean_velocity(w, r[:, None], s[:, None])
+        row_t = t[index][:, None]
+        left = posterior_of(student, x_t, row_t)
+        flow = GaussianFlow((x_t - left.mean) / row_t, left.std / row_t)
+        return lambda w, r, s: flow.mean_velocity(w, r[index][:, None], s[index][:, None])
 
-    return Networks(lambda x, t: teacher.velocity(x, t[INDEX][:, None]),
-                    lambda x, t: own.velocity(x, t[INDEX][:, None]), lambda noise: mean + std * noise, average,
+    return Networks(lambda x, t: teacher.velocity(x, t[index][:, None]),
+                    lambda x, t: own.velocity(x, t[index][:, None]), lambda noise: mean + std * noise, average,
                     None, posterior, transition, lambda x, t: (x[:, 0] - 1.5))
 
 
@@ -102,6 +105,32 @@ def test_learning_reaches_the_teacher(name, figure):
         optimiser.step()
     figure("mean", mean.item(), above=1.95, below=2.05)
     figure("std", std.item(), above=0.45, below=0.55)
+
+
+@pytest.mark.parametrize("name", [*FROM_TEACHER, *FROM_DATA, "dmd, critic"])
+def test_processes_that_share_a_batch_have_its_loss_and_gradient_in_the_mean(name):
+    """Seven samples of one to five rows: three of them in one process, four in another."""
+    method = {**FROM_TEACHER, **FROM_DATA, "dmd, critic": DistributionMatching(adversarial=0.1)}[name]
+    sizes = torch.tensor([3, 1, 2, 5, 4, 2, 1])
+    sample, total = torch.repeat_interleave(torch.arange(7), sizes), int(sizes.sum())
+    generator = torch.Generator().manual_seed(3)
+    data, weight = torch.randn(2, total, 1, generator=generator)
+
+    def found(samples: Share, rows: Share) -> torch.Tensor:
+        """Losses of student and auxiliary, and the student's gradients."""
+        own, parameters = rows.of(sample) - samples.first, [torch.tensor([v], requires_grad=True) for v in (1.0, 0.7)]
+        batch = Batch(own, (rows.own, 1), samples.own, rows.of(weight.abs()), rows.of(data), 1.0, rows, samples)
+        networks = networks_of(*parameters, index=own)
+        loss = method.student_loss(networks, batch, torch.Generator().manual_seed(0))
+        auxiliary = method.auxiliary_loss(networks, batch, torch.Generator().manual_seed(0)) \
+            if method.needs_auxiliary else loss
+        return torch.stack([loss, auxiliary, *torch.cat(torch.autograd.grad(loss, parameters))]).detach()
+
+    rows = int(sizes[:3].sum())
+    parts = [found(Share(0, 3, 7, 2), Share(0, rows, total, 2)),
+             found(Share(3, 4, 7, 2), Share(rows, total - rows, total, 2))]
+    whole = found(Share.whole(7), Share.whole(total))
+    assert torch.allclose(sum(parts) / 2, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_vsd_gradient_is_that_of_the_weighted_kl():

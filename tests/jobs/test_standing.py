@@ -49,7 +49,7 @@ def trainings(monkeypatch, small_settings):
                              config)
         return run, None, found
 
-    def flow(forecaster, feed, values, seed, run) -> None:
+    def flow(forecaster, feed, values, seed, run, held_out=None) -> None:
         made.append("teacher")
         torch.nn.init.normal_(forecaster.velocity.out.weight)
 
@@ -188,7 +188,7 @@ def test_a_state_stands_until_its_checkpoint_does(config, trainings, tmp_path, m
         if path.name == "teacher.safetensors":
             raise InputError(f"{path}: cannot be written")
 
-    def interrupted(forecaster, feed, values, seed, run: TrainingRun) -> None:
+    def interrupted(forecaster, feed, values, seed, run: TrainingRun, held_out=None) -> None:
         trainer = Trainer(forecaster.velocity, OptimiserSettings(1, 1e-3, 1, 1.0, 0.9))
         ResumeState(run, run.log("teacher", 1, 1), {"network": trainer}, forecaster).save()
 

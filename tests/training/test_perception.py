@@ -200,7 +200,8 @@ def test_a_resumed_training_equals_an_uninterrupted_one(cut, tmp_path, updates):
 
 
 def test_batches_are_the_same_whatever_the_number_of_workers():
-    batches = SightingBatches(SightedStreet(), [("street", index) for index in range(5)], 2, seed=3, process=1)
+    keys = [("street", index) for index in range(5)]
+    batches = SightingBatches(SightedStreet(), keys, 4, seed=3, process=1, processes=2)
     ahead = StepFetcher(batches, 12, 2, torch.device("cpu"))
     for step in (*range(4), *range(9, 12)):  # the last ones as after a resume
         one, other = batches(step), ahead.get(step)

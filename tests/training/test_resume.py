@@ -36,7 +36,7 @@ FLOW = {**OPTIMISER, "steps": 6, "windows": 1, "time_mean": 0.0, "time_scale": 1
 DISTILL = {"windows": 1, "auxiliary_warmup": 2, "auxiliary_updates": 2, "betas": [0.0, 0.99],
            "student": {**OPTIMISER, "steps": 4}, "auxiliary": OPTIMISER,
            "stability": {"every": 1, "teacher_steps": 1, "patience": 3}}
-REGRESSION = {**OPTIMISER, "steps": 6}
+REGRESSION = {**OPTIMISER, "steps": 6, "windows": 1}
 DISTILLATIONS = {"distillation": (MeanFlowDistillation(steps=1), DISTILL),
                  "distillation by slow targets": (TerminalVelocityMatching(from_data=True),
                                                   {**DISTILL, "slow_targets": True})}
