@@ -58,11 +58,14 @@ WHOLE_RANGES = (  # by what a key ends in, the first that fits
     (r"(steps|warmup_steps|auxiliary_warmup|save_seconds|crop\.voxels|blocks)", Range(0, LARGEST)),
     (r"(inspect\.frame|resample\.window|stability\.(every|patience))", Range(0, LARGEST)),
     (r"(eval\.(samples|shown_samples|consensus)|forecast\.samples)", Range(0, LARGEST)),
+    (r"log\.columns", Range(0, 5)),
     (r".*", Range(1, LARGEST)),
 )
 RANGES = (  # likewise
     (r"(lowest|highest)_beam_deg", Range(-90.0, 90.0)),
     (r"mount_height_m", Range(0.3, 5.0)),
+    (r"log\.height_m", Range(0, 5)),
+    (r"log\.rate_hz", Range(0.1, 100)),
     (r"stream\.pace", Range(0, 1000)),
     (r"stream\.rate_hz", Range(1e-3, 100)),
     (r"stream\.accumulate_s", Range(0, 60)),
