@@ -54,12 +54,14 @@ ROS_KINDS = {"ros1": ".bag", "sqlite3": "", "mcap": ""}
 
 
 def write_rosbag(path: Path, sweeps: Sequence[Sweep], kind: str = "mcap", poses: str = "odometry",
-                 times: np.ndarray | None = None, mount: np.ndarray | None = None) -> Path:
+                 times: np.ndarray | None = None, mount: np.ndarray | None = None,
+                 stamps_s: Sequence[float] | None = None) -> Path:
     """A ROS recording: /points in the frame `lidar`, which sits on `base_link` as `mount` says (vehicle_from_sensor),
     and the poses of that as /odom, as /tf of a chain map, odom, base_link, or not at all ("").
 
     Args:
         times: [N] float32, when each of N points was measured after its sweep's stamp.
+        stamps_s: what the headers of the points say, where that is not when they were recorded.
     """
     from rosbags.rosbag1 import Writer as Writer1
     from rosbags.rosbag2 import StoragePlugin
@@ -85,14 +87,16 @@ def write_rosbag(path: Path, sweeps: Sequence[Sweep], kind: str = "mcap", poses:
             writer.write(known[topic], round(stamp_s * 1e9), serialize(message, topics[topic]))
 
         write("/tf_static", sweeps[0].stamp_s, messages.transforms(sweeps[0].stamp_s, [("base_link", "lidar", mount)]))
-        for sweep in sweeps:
-            world_from_vehicle = sweep.world_from_sensor @ np.linalg.inv(mount)
+        for number, sweep in enumerate(sweeps):
+            fixed = (mount == np.eye(4)).all()
+            world_from_vehicle = sweep.world_from_sensor if fixed else sweep.world_from_sensor @ np.linalg.inv(mount)
             if poses == "odometry":
                 write("/odom", sweep.stamp_s, messages.odometry(sweep.stamp_s, world_from_vehicle))
             elif poses == "tf":
                 write("/tf", sweep.stamp_s, messages.transforms(
                     sweep.stamp_s, [("map", "odom", np.eye(4)), ("odom", "base_link", world_from_vehicle)]))
-            write("/points", sweep.stamp_s, messages.cloud(sweep.stamp_s, sweep.points_sensor, times))
+            stamp_s = sweep.stamp_s if stamps_s is None else stamps_s[number]
+            write("/points", sweep.stamp_s, messages.cloud(stamp_s, sweep.points_sensor, times))
     return path
 
 

@@ -19,7 +19,7 @@ from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.mounting import height_over_road_m
 from occflow.logs.protocol import Box
 from occflow.logs.registry import needs_extra, reader
-from occflow.logs.scan_log import Scan, ScanLog
+from occflow.logs.scan_log import Scan, ScanLog, scenes_of_paths
 from occflow.logs.trajectory import Trajectory
 from occflow.records import one_line
 
@@ -67,10 +67,10 @@ class Argoverse2Log(ScanLog):
     def __init__(self, root: str | Path, height_m: float = 0.0) -> None:
         self.root = Path(root).expanduser()
         found = [path.parent for depth in ("", "*/", "*/*/") for path in sorted(self.root.glob(f"{depth}{POSES}"))]
-        self._folders = {folder.name if folder != self.root else folder.resolve().name: folder for folder in found}
-        if not found or len(self._folders) != len(found):
-            raise InputError(f"{self.root}: no LOG/{POSES}, or two logs of one name; point log.root at a log, a split "
-                             "or the whole of the Argoverse 2 Sensor Dataset (see docs/readers.md)")
+        if not found:
+            raise InputError(f"{self.root}: no LOG/{POSES}; point log.root at a log, a split or the whole of the "
+                             "Argoverse 2 Sensor Dataset (see docs/readers.md)")
+        self._folders = scenes_of_paths(found, self.root)
         tables = [folder / name for folder in found for name in (POSES, BOXES, MOUNTS)]
         files = [*tables, *(path for folder in found for path in scans_in(folder))]
         told = "" if height_m else " (height over the road by its scans)"
@@ -86,7 +86,8 @@ class Argoverse2Log(ScanLog):
     def cloud(self, scan: Scan) -> Cloud:
         points = _ego_points(scan.path)
         sensor_from_ego = invert(_mount(scan.path.parents[2]))
-        return Cloud(transform(sensor_from_ego, points).astype(np.float32))
+        with np.errstate(invalid="ignore"):  # points that are not finite are dropped, and counted, later
+            return Cloud(transform(sensor_from_ego, points).astype(np.float32))
 
     def scans(self, scene: str) -> list[Scan]:
         folder = self._folders[scene]

@@ -75,5 +75,6 @@ def corrected_for_motion(cloud: Cloud, stamp_s: float, sensor: Trajectory) -> np
         return cloud.points
     steps, step_of = np.unique(np.round(cloud.offsets_s / STEP_S), return_inverse=True)
     poses = invert(sensor.at(np.array([stamp_s]))[0]) @ sensor.at(stamp_s + steps * STEP_S)  # [S, 4, 4]
-    turned = np.einsum("nij,nj->ni", poses[step_of, :3, :3].astype(np.float32), cloud.points)
-    return turned + poses[step_of, :3, 3].astype(np.float32)
+    with np.errstate(invalid="ignore"):  # points that are not finite are dropped, and counted, later
+        turned = np.einsum("nij,nj->ni", poses[step_of, :3, :3].astype(np.float32), cloud.points)
+        return turned + poses[step_of, :3, 3].astype(np.float32)

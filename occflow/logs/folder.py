@@ -20,7 +20,7 @@ from occflow.logs.folder_drives import Drive, clock_unit_s, find_drives, read_ti
 from occflow.logs.mounting import height_over_road_m, mount_matrix, on_the_road
 from occflow.logs.odometry import kept_odometry, method
 from occflow.logs.registry import reader
-from occflow.logs.scan_log import Scan, ScanLog
+from occflow.logs.scan_log import Scan, ScanLog, scenes_of_paths
 from occflow.logs.trajectory import Trajectory, read_poses
 from occflow.records import one_line
 
@@ -60,7 +60,9 @@ class FolderLog(ScanLog):
             raise InputError(f"log.poses_of: {one_line(repr(poses_of))} is not known; known: {', '.join(POSES_OF)}")
         self._poses_of, self._rate_hz, self._cache = poses_of, rate_hz, Path(cache).expanduser()
         self._vehicle_from_sensor = mount_matrix(mount or [0.0] * 6)
-        self._drives = {drive.folder.name: drive for drive in find_drives(self.root, poses, times)}
+        drives = find_drives(self.root, poses, times)
+        named = scenes_of_paths([drive.folder for drive in drives], self.root)
+        self._drives = dict(zip(named, drives))
         every = [path for drive in self._drives.values() for path in drive.scans]
         self._columns = columns or (bin_columns(every) if scan_suffix(every[0]) == ".bin" else 0)
         beside = [path for drive in self._drives.values() for path in (drive.poses, drive.times) if path]
@@ -85,7 +87,7 @@ class FolderLog(ScanLog):
         found = None if drive.poses is None else read_poses(drive.poses)
         paths, stamps_s = self._stamped(drive, found)
         _refuse_stuck(paths, stamps_s)
-        world = self._world_from_sensor(drive, paths, stamps_s, found)
+        world = self._world_from_sensor(scene, paths, stamps_s, found)
         scans = [Scan(path, float(stamp_s), pose, pose @ invert(self._ego_from_sensor))
                  for path, stamp_s, pose in zip(paths, stamps_s, world) if pose is not None]
         if not scans:
@@ -115,28 +117,28 @@ class FolderLog(ScanLog):
             return list(drive.scans), poses[0] * clock_unit_s(poses[0][0])
         return list(drive.scans), np.arange(len(drive.scans)) / self._rate_hz
 
-    def _world_from_sensor(self, drive: Drive, paths: list[Path], stamps_s: np.ndarray,
+    def _world_from_sensor(self, scene: str, paths: list[Path], stamps_s: np.ndarray,
                            found: PoseTable | None) -> list[np.ndarray | None]:
         """Poses of the scans; None where none is known."""
         if found is None:
-            return list(self._estimated(drive, paths, stamps_s))
+            return list(self._estimated(scene, paths, stamps_s))
         from_sensor = self._vehicle_from_sensor if self._poses_of == "vehicle" else np.eye(4)
         pose_stamps_s, poses = found
         if pose_stamps_s is None:
             if len(poses) != len(paths):
-                raise InputError(f"{drive.poses}: {len(poses)} poses for {len(paths)} scans; a file of matrices needs "
-                                 "one a scan, one with times (TUM) does not")
+                raise InputError(f"{self._drives[scene].poses}: {len(poses)} poses for {len(paths)} scans; a file of "
+                                 "matrices needs one a scan, one with times (TUM) does not")
             return [pose @ from_sensor for pose in poses]
         trajectory = Trajectory(pose_stamps_s * clock_unit_s(pose_stamps_s[0]), poses)
         known = trajectory.tells(stamps_s)
         return [pose @ from_sensor if tells else None for pose, tells in zip(trajectory.at(stamps_s), known)]
 
-    def _estimated(self, drive: Drive, paths: list[Path], stamps_s: np.ndarray) -> np.ndarray:
+    def _estimated(self, scene: str, paths: list[Path], stamps_s: np.ndarray) -> np.ndarray:
         if not all(path.is_file() for path in paths):
             raise InputError(f"{next(path for path in paths if not path.is_file())}: missing file; poses cannot be "
                              "estimated across it")
-        kept = self._cache / f"{drive.folder.resolve().name}-{self._state}.tum"
-        first = kept_odometry(kept, str(drive.folder), stamps_s,
+        kept = self._cache / f"{scene}-{self._state}.tum"
+        first = kept_odometry(kept, str(self._drives[scene].folder), stamps_s,
                               lambda number: read_cloud(paths[number], float(stamps_s[number]), self._columns))
         return self._ego_from_sensor @ first  # the world is the ego frame of the first scan: level
 

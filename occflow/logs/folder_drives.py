@@ -13,7 +13,7 @@ import numpy as np
 from occflow.errors import InputError
 from occflow.logs.cloud_files import FORMATS, scan_suffix
 from occflow.logs.texts import read_text
-from occflow.records import one_line, shown_name
+from occflow.records import one_line
 
 POSE_FILES = ("poses.txt", "poses.tum", "trajectory.txt", "trajectory.tum", "traj.txt", "odometry.txt", "odom.txt",
               "poses.csv", "groundtruth.txt")
@@ -67,10 +67,6 @@ def _drive(folder: Path, poses: str, times: str) -> Drive | None:
     kinds = sorted({scan_suffix(path) for path in scans})
     if len(kinds) > 1:
         raise InputError(f"{scans[0].parent}: scans of several kinds ({', '.join(kinds)}); leave those of one")
-    try:
-        shown_name(folder.resolve().name)
-    except ValueError as error:
-        raise InputError(f"{folder}: {error}; rename the folder") from None
     return Drive(folder, scans, None if poses == ESTIMATED else _beside(folder, scans, poses, POSE_FILES, "log.poses"),
                  _beside(folder, scans, times, TIME_FILES, "log.times"))
 

@@ -12,6 +12,7 @@ from occflow.records import one_line
 
 register_all("occflow.logs")  # one reader a file
 TABLES = READERS["nuscenes"].signs[0]
+ANY_SCANS = "folder"  # the kind that a log is whose scans have no sign of another
 
 
 def open_log(log: Mapping) -> DrivingLog:
@@ -50,7 +51,8 @@ def described_log(root: str | Path, kind: str | None = None, version: str | None
 
 
 def _guessed_kind(root: Path) -> str:
-    found = [kind for kind, reader in READERS.items() if reader.signed(root)]
+    signed = [kind for kind, reader in READERS.items() if reader.signed(root)]
+    found = [kind for kind in signed if kind != ANY_SCANS] or signed
     if len(found) != 1:
         what = f"looks like {' and '.join(found)}" if found else "nothing of a driving log that is known"
         raise InputError(f"{root}: {what}; name the kind, one of {', '.join(sorted(READERS))}, or another folder "

@@ -31,7 +31,7 @@ from occflow.logs.rosbag_messages import (
     pose_of,
     stamp_ns,
 )
-from occflow.logs.scan_log import Scan, ScanLog
+from occflow.logs.scan_log import Scan, ScanLog, scenes_of_paths
 from occflow.logs.trajectory import Trajectory
 from occflow.records import one_line
 
@@ -239,11 +239,9 @@ def find_recordings(root: Path) -> dict[str, Path]:
     if not root.exists():
         raise InputError(f"{root}: no such file or folder; {REMEDY}")
     found = [root] if _is_recording(root) else [path for path in sorted(root.iterdir()) if _is_recording(path)]
-    named = {path.stem if path.is_file() else path.name: path for path in found}
-    if not found or len(named) != len(found):
-        what = "two recordings of one name" if found else "no recording in it"
-        raise InputError(f"{root}: {what}; {REMEDY}")
-    return named
+    if not found:
+        raise InputError(f"{root}: no recording in it; {REMEDY}")
+    return scenes_of_paths(found, root)
 
 
 def _is_recording(path: Path) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from occflow.logs.scan_points import PointFilter, SweepReader
 from occflow.logs.trajectory import Trajectory
 
 KEYFRAME_PERIOD_S = 0.5
+MAX_SCENE_NAME = 100  # characters
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,23 @@ class ScanLog(ABC):
             chosen = keyframe_numbers(np.array([scans[number].stamp_s for number in present]))
             self._kept = scene, scans, [present[place] for place in chosen]
         return self._kept[1:]
+
+
+def scenes_of_paths(paths: Iterable[Path], root: Path) -> dict[str, Path]:
+    """Folders or files by the names of their scenes: their own, but for what cannot stand in the name of a file.
+
+    Raises:
+        InputError: two of one name.
+    """
+    named: dict[str, Path] = {}
+    for path in paths:
+        own = path.stem if path.is_file() else path.resolve().name
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", own).lstrip("._-")[:MAX_SCENE_NAME] or "drive"
+        if name in named:
+            raise InputError(f"{root}: {named[name].name} and {path.name} would be scenes of one name, {name}; rename "
+                             "one")
+        named[name] = path
+    return named
 
 
 def keyframe_numbers(stamps_s: np.ndarray) -> list[int]:
