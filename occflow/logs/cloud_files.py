@@ -59,7 +59,8 @@ def read_cloud(path: Path, stamp_s: float, columns: int = 0) -> Cloud:
 
 
 def bin_columns(paths: list[Path]) -> int:
-    """How many float32 a row of these BIN files has, by their lengths.
+    """How many float32 a row of these BIN files has, by their lengths; where these allow both, by what stands behind
+    the places: intensities, rings and times are not negative, places read for them are.
 
     Raises:
         InputError: a file of neither length, or files that may be either.
@@ -74,7 +75,10 @@ def bin_columns(paths: list[Path]) -> int:
         if len(fitting) == 1 and len(paths) > 1:
             return fitting.pop()
     if len(fitting) > 1:
-        raise InputError(f"{paths[0]}: rows of 4 or of 5 float32, the length allows both; set log.columns")
+        values = np.fromfile(paths[0], "<f4")
+        fitting = {columns for columns in fitting if (values.reshape(-1, columns)[:, 3:] >= 0).all()}
+    if len(fitting) != 1:
+        raise InputError(f"{paths[0]}: rows of 4 or of 5 float32, nothing tells which; set log.columns")
     return fitting.pop()
 
 
@@ -113,7 +117,7 @@ def _pcd(path: Path) -> dict[str, np.ndarray]:
     data = head[head.index(b"DATA"):].split(b"\n", 1)
     if data[0].split()[1] not in (b"ascii", b"binary"):  # compressed
         bounded(int.from_bytes(data[1][4:8], "little"), row * int(claims["POINTS"]), "bytes when unpacked", 1)
-    values = pypcd4.PointCloud.from_path(path).pc_data
+    values = np.atleast_1d(pypcd4.PointCloud.from_path(path).pc_data)
     if len(values) != int(claims["POINTS"]):
         raise ValueError(f"{len(values)} points, not {int(claims['POINTS'])}")
     return {name: values[name] for name in values.dtype.names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from occflow.errors import InputError
 from occflow.geometry import invert, is_rigid
 from occflow.grid import CLASS_NAMES
 from occflow.logs.argoverse2 import CATEGORIES_OF_CLASS
+from occflow.logs.cloud import point_offsets_s
+from occflow.logs.cloud_files import read_cloud
 from occflow.logs.mounting import mount_matrix
 from occflow.logs.open import described_log, open_log
 from occflow.logs.protocol import Box, Sweep
@@ -192,3 +195,68 @@ def test_argoverse_2_reads_back_with_its_boxes(drive, tmp_path):
             np.testing.assert_allclose(box.size_lwh_m, other.size_lwh_m)
     without = open_log({"kind": "argoverse2", "root": write_argoverse2(tmp_path / "test", drive)})
     assert without.keyframes(without.scenes()[0])[0].boxes == () and "by its scans" in without.name
+
+
+def test_rows_of_bin_files_are_told_by_their_lengths_and_by_what_stands_in_them(tmp_path):
+    rng = np.random.default_rng(0)
+    for columns in (4, 5):
+        rows = rng.normal(size=(60, columns)).astype("<f4")  # 60 rows of 4 are 48 of 5
+        rows[:, 3:] = rng.integers(0, 64, (60, columns - 3))
+        rows.tofile(tmp_path / "scan.bin")
+        np.testing.assert_array_equal(read_cloud(tmp_path / "scan.bin", 0.0).points, rows[:, :3])
+    rng.normal(size=(60, 4)).astype("<f4").tofile(tmp_path / "scan.bin")
+    with pytest.raises(InputError, match="nothing tells which; set log.columns"):
+        read_cloud(tmp_path / "scan.bin", 0.0)
+    assert len(read_cloud(tmp_path / "scan.bin", 0.0, columns=4).points) == 60
+
+
+@pytest.mark.parametrize("times, expected", [
+    (np.linspace(0, 0.1, 5), np.linspace(0, 0.1, 5)),                             # seconds after the stamp
+    (np.linspace(-0.1, 0, 5).astype(np.float32), np.linspace(-0.1, 0, 5)),        # before it
+    (np.linspace(0, 1e8, 5).astype(np.uint32), np.linspace(0, 0.1, 5)),           # nanoseconds
+    (np.linspace(0, 1e5, 5).astype(np.float32), np.linspace(0, 0.1, 5)),          # microseconds
+    (1.5e9 + np.linspace(0.2, 0.3, 5), np.linspace(0.2, 0.3, 5)),                 # seconds since 1970
+    (1_500_000_000_000_000_000 + np.linspace(0, 1e8, 5).astype(np.int64), np.linspace(0, 0.1, 5)),
+    (77.0 + np.linspace(0, 0.1, 5), np.linspace(0, 0.1, 5)),                      # of a clock of their own
+    (np.array([0, np.nan, 0.1]), np.array([0, 0, 0.1])),
+    (np.zeros(5), None), (np.full(5, np.nan), None), (np.linspace(0, 3, 5), None)])  # nothing that a revolution takes
+def test_times_of_points_are_understood_in_every_unit(times, expected):
+    found = point_offsets_s(times, 1.5e9)
+    assert (found is None) == (expected is None)
+    if expected is not None:
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+PCD = "VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH {n}\nHEIGHT 1\nPOINTS {n}\nDATA {data}\n"
+PLY = "ply\nformat binary_little_endian 1.0\nelement vertex {n}\nproperty float {x}\nproperty float y\n" \
+      "property float z\nend_header\n"
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("a.pcd", PCD.format(n=10**12, data="binary").encode() + bytes(12), "number of points"),
+    ("a.pcd", PCD.format(n=10**7, data="binary_compressed").encode() + b"\1\0\0\0\xff\xff\xff\xff", "when unpacked"),
+    ("a.pcd", PCD.format(n=2, data="binary").encode() + bytes(23), "broken or truncated"),
+    ("a.pcd", PCD.format(n=1, data="ascii").replace("x y z", "a y z").encode() + b"1 2 3\n", "no field x"),
+    ("a.pcd", b"hello", "broken or truncated"), ("a.ply", b"hello", "broken or truncated"),
+    ("a.ply", PLY.format(n=10**12, x="x").encode(), "number of points"),
+    ("a.ply", PLY.format(n=1, x="a").encode() + bytes(12), "no field"), ("a.bin", b"", "empty scan"),
+    ("a.npy", b"\x93NUMPY\1\0v\0{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 3), }", "broken or"),
+    ("a.npy", b"\x80\4K\1.", "broken or truncated"), ("a.las", b"x", "no scan; known are")])
+def test_what_a_scan_claims_is_checked(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_cloud(tmp_path / name, 0.0)
+    assert "\n" not in str(error.value)
+
+
+def test_an_extra_that_is_missing_is_named(drive, tmp_path, monkeypatch):
+    roots = {"pypcd4": write_folder(tmp_path / "pcd", drive, ".pcd"), "trimesh.exchange.ply": write_folder(
+        tmp_path / "ply", drive, ".ply")}
+    for module, root in roots.items():
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(InputError, match=r"needs \w+ .*pip install 'occflow\[scans\]'"):
+            list(folder_log(root).sweeps(root.name))
+    path = write_rosbag(tmp_path / "drive", drive)
+    monkeypatch.setitem(sys.modules, "rosbags.highlevel", None)
+    with pytest.raises(InputError, match=r"pip install 'occflow\[ros\]'"):
+        open_log({"kind": "rosbag", "root": path})
