@@ -14,6 +14,7 @@ from occflow.errors import InputError
 from occflow.records import one_line
 
 CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what has the names
+    "log.input": ("occflow.occupancy.settings:INPUT_KINDS",),  # first: data.input may be made of it
     "data.grid_pose": ("occflow.occupancy.settings:GRID_POSES",),
     "data.input": ("occflow.occupancy.settings:INPUT_KINDS",),
     "device": ("occflow.jobs.sources:DEVICES",),
@@ -26,7 +27,6 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "eval.protocol": ("occflow.eval.protocols:PROTOCOLS",),
     "eval.teacher_samplers.solver": ("occflow.flow.solvers:METHODS",),
     "eval.window_rule": ("occflow.occupancy.window_index:RULES",),
-    "log.input": ("occflow.occupancy.settings:INPUT_KINDS",),
     "log.kind": ("occflow.logs.open:READERS", "occflow.occupancy.readers.ready_made:NEEDED_KEYS"),
     "log.poses_of": ("occflow.logs.folder:POSES_OF",),
     "model.base": ("occflow.models.preparation:BASES",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from occflow.records import bounded, one_line
 MAX_POINTS = 20_000_000  # of a scan; 128 beams in steps of 0.05 degrees with two returns have 1.8 million
 BIN_COLUMNS = (4, 5)  # x, y, z, intensity; and ring or time
 AXES = ("x", "y", "z")
+PCD_NEEDS = {"FIELDS", "SIZE", "TYPE", "POINTS"}
+PCD_KEYS = PCD_NEEDS | {"VERSION", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT"}
+MOST_INFLATED = 100  # bytes of a byte: LZF makes at most 264 of 3, a number in text has 2 characters or more
 HEADER_BYTES = 64 << 10  # of a PCD or PLY file; usual ones have some 300
 
 
@@ -108,19 +112,33 @@ def _pcd(path: Path) -> dict[str, np.ndarray]:
     pypcd4 = needs_extra("pypcd4", "scans", f"{path}: reading PCD")
     with path.open("rb") as stream:
         head = stream.read(HEADER_BYTES)
-    lines = head[:head.index(b"DATA")].decode().splitlines()
-    claims = dict(line.split(None, 1) for line in lines if len(line.split(None, 1)) == 2)
-    row = sum(int(size) * int(count) for size, count in
-              zip(claims["SIZE"].split(), claims.get("COUNT", "1 " * 1000).split()))
-    bounded(int(claims["POINTS"]), MAX_POINTS, "number of points", 1)
-    bounded(row * int(claims["POINTS"]), MAX_SCAN_BYTES, "bytes of its points", 1)
-    data = head[head.index(b"DATA"):].split(b"\n", 1)
-    if data[0].split()[1] not in (b"ascii", b"binary"):  # compressed
-        bounded(int.from_bytes(data[1][4:8], "little"), row * int(claims["POINTS"]), "bytes when unpacked", 1)
+    points = _checked_pcd(head, path.stat().st_size)
     values = np.atleast_1d(pypcd4.PointCloud.from_path(path).pc_data)
-    if len(values) != int(claims["POINTS"]):
-        raise ValueError(f"{len(values)} points, not {int(claims['POINTS'])}")
+    if len(values) != points:
+        raise ValueError(f"{len(values)} points, not {points}")
     return {name: values[name] for name in values.dtype.names}
+
+
+def _checked_pcd(head: bytes, size: int) -> int:
+    """How many points a PCD file of `size` bytes has, by its header.
+
+    Raises:
+        ValueError: it is none, or claims more than the file can hold.
+    """
+    before, line, after = re.split(rb"^(DATA[^\n]*)\n", head, maxsplit=1, flags=re.MULTILINE)
+    entries = [text.split(None, 1) for text in before.decode().splitlines() if text.strip() and text[0] != "#"]
+    claims = {entry[0]: entry[1] for entry in entries if len(entry) == 2}
+    if len(claims) < len(entries) or not PCD_NEEDS <= set(claims) <= PCD_KEYS:
+        raise ValueError("its header is not one of PCD")
+    sizes, counts = claims["SIZE"].split(), claims.get("COUNT", "1 " * len(claims["SIZE"].split())).split()
+    row = sum(bounded(int(one), 8, "size of a field", 1) * bounded(int(many), MAX_POINTS, "count of a field", 1)
+              for one, many in zip(sizes, counts, strict=True))
+    points, kind = bounded(int(claims["POINTS"]), MAX_POINTS, "number of points", 1), line.split()[1]
+    bounded(row * points, size if kind == b"binary" else MOST_INFLATED * size, "bytes of its points", 1)
+    if kind not in (b"ascii", b"binary"):  # compressed
+        bounded(int.from_bytes(after[:4], "little"), size, "bytes when packed", 1)
+        bounded(int.from_bytes(after[4:8], "little"), row * points, "bytes when unpacked", 1)
+    return int(points)
 
 
 def _ply(path: Path) -> dict[str, np.ndarray]:

@@ -234,8 +234,10 @@ PLY = "ply\nformat binary_little_endian 1.0\nelement vertex {n}\nproperty float 
 
 @pytest.mark.parametrize("name, content, message", [
     ("a.pcd", PCD.format(n=10**12, data="binary").encode() + bytes(12), "number of points"),
-    ("a.pcd", PCD.format(n=10**7, data="binary_compressed").encode() + b"\1\0\0\0\xff\xff\xff\xff", "when unpacked"),
+    ("a.pcd", PCD.format(n=10, data="binary_compressed").encode() + b"\1\0\0\0\xff\xff\xff\xff", "when unpacked"),
     ("a.pcd", PCD.format(n=2, data="binary").encode() + bytes(23), "broken or truncated"),
+    ("a.pcd", PCD.format(n=2, data="binary").encode() + bytes(12), "1 points, not 2"),
+    ("a.pcd", PCD.format(n=2, data="ascii").encode() + b"1 2 3\n", "1 points, not 2"),
     ("a.pcd", PCD.format(n=1, data="ascii").replace("x y z", "a y z").encode() + b"1 2 3\n", "no field x"),
     ("a.pcd", b"hello", "broken or truncated"), ("a.ply", b"hello", "broken or truncated"),
     ("a.ply", PLY.format(n=10**12, x="x").encode(), "number of points"),
