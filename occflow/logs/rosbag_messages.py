@@ -62,6 +62,10 @@ class Recording:
         if self._reader.stack:
             self._reader.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_reader"):  # it was opened
+            self.close()
+
     def topics(self, *kinds: str) -> list[str]:
         """Topics of some kinds of message, of which there is any."""
         return sorted({one.topic for one in self._reader.connections if one.msgtype in kinds and one.msgcount})
