@@ -14,6 +14,7 @@ from occflow.errors import InputError
 from occflow.records import one_line
 
 CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what has the names
+    "log.input": ("occflow.occupancy.settings:INPUT_KINDS",),  # first: data.input may be made of it
     "data.grid_pose": ("occflow.occupancy.settings:GRID_POSES",),
     "data.input": ("occflow.occupancy.settings:INPUT_KINDS",),
     "device": ("occflow.jobs.sources:DEVICES",),
@@ -28,7 +29,8 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "eval.save_formats": ("occflow.occupancy.storage.saved_forecasts:SAVE_FORMATS",),
     "eval.teacher_samplers.solver": ("occflow.flow.solvers:METHODS",),
     "eval.window_rule": ("occflow.occupancy.window_index:RULES",),
-    "log.kind": ("occflow.logs.open:NEEDED_KEYS", "occflow.occupancy.readers.ready_made:NEEDED_KEYS"),
+    "log.kind": ("occflow.logs.open:READERS", "occflow.occupancy.readers.ready_made:NEEDED_KEYS"),
+    "log.poses_of": ("occflow.logs.folder:POSES_OF",),
     "model.base": ("occflow.models.preparation:BASES",),
     "resample.decided": ("occflow.jobs.resample:DECIDED",),
     "stream.delivers": ("occflow.stream.settings:DELIVERS",),

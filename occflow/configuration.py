@@ -60,11 +60,14 @@ WHOLE_RANGES = (  # by what a key ends in, the first that fits
     (r"(inspect\.frame|resample\.window|stability\.(every|patience)|validate\.every)", Range(0, LARGEST)),
     (r"eval\.save_samples", Range(0, 64)),  # a file of predictions holds no more
     (r"(eval\.(samples|shown_samples|consensus)|forecast\.samples)", Range(0, LARGEST)),
+    (r"log\.columns", Range(0, 5)),
     (r".*", Range(1, LARGEST)),
 )
 RANGES = (  # likewise
     (r"(lowest|highest)_beam_deg", Range(-90.0, 90.0)),
     (r"mount_height_m", Range(0.3, 5.0)),
+    (r"log\.height_m", Range(0, 5)),
+    (r"log\.rate_hz", Range(0.1, 100)),
     (r"stream\.pace", Range(0, 1000)),
     (r"stream\.rate_hz", Range(1e-3, 100)),
     (r"stream\.accumulate_s", Range(0, 60)),

@@ -65,7 +65,7 @@ def open_log(path: str | Path, kind: str | None = None, version: str | None = No
 
     Args:
         path: its folder.
-        kind: nuscenes, kitti_raw, kitti_tracking, semantickitti or recording; None: guessed from what lies there.
+        kind: nuscenes, folder, rosbag, argoverse2, kitti_raw, ... (docs/readers.md); None: guessed from what is there.
         version: of a log in the nuScenes schema, the name of its table folder; None: the only one there.
 
     Raises:

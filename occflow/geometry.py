@@ -53,9 +53,11 @@ def transform(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(points, dtype=np.float64) @ pose[:3, :3].T + pose[:3, 3]
 
 
-def interpolate(poses_0: np.ndarray, poses_1: np.ndarray, fraction: float) -> np.ndarray:
-    """Poses [N, 4, 4] between pairs of poses: linear in translation, geodesic in rotation; fraction 0 gives poses_0."""
-    poses = (1 - fraction) * poses_0 + fraction * poses_1
+def interpolate(poses_0: np.ndarray, poses_1: np.ndarray, fraction: float | np.ndarray) -> np.ndarray:
+    """Poses [N, 4, 4] between pairs of poses: linear in translation, geodesic in rotation; fraction (one, or [N]) 0
+    gives poses_0, beyond 0 and 1 the motion goes on."""
+    fraction = np.asarray(fraction, np.float64)[..., None]  # [1] or [N, 1]
+    poses = (1 - fraction[..., None]) * poses_0 + fraction[..., None] * poses_1
     rotations = poses_0[:, :3, :3]
     turns = Rotation.from_matrix(np.swapaxes(rotations, 1, 2) @ poses_1[:, :3, :3]).as_rotvec()
     poses[:, :3, :3] = rotations @ Rotation.from_rotvec(fraction * turns).as_matrix()

@@ -8,10 +8,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from scan_writers import write_argoverse2, write_folder, write_rosbag
 
-from occflow.geometry import planar_pose
+from occflow.geometry import invert, planar_pose
+from occflow.grid import CLASS_NAMES
+from occflow.logs.kitti_scenes import EGO_FROM_VELODYNE, VELODYNE_HEIGHT_M
 from occflow.logs.open import open_log
 from occflow.logs.pack import PackSettings, pack_log
+from occflow.logs.protocol import Box, Sweep
 from occflow.occupancy.readers.occ3d import OCC3D_GRID
 from occflow.occupancy.readers.uniocc import UNIOCC_GRID
 
@@ -197,3 +201,30 @@ def write_semantickitti(folder: Path, scans: int = 11) -> Path:
     (sequence / "calib.txt").write_text(f"P0: {IDENTITY_ROWS}\nTr: {CAMERA_ROWS}\n")
     (sequence / "times.txt").write_text("".join(f"{i / 10}\n" for i in range(scans)))
     return folder / "semantickitti"
+
+
+def own_sweeps(scans: int = 11) -> list[Sweep]:
+    """As `write_semantickitti`, 10 Hz, in memory."""
+    return [Sweep(1e9 + i / 10, SCAN[:, :3], None, np.eye(4), invert(EGO_FROM_VELODYNE), None, Path(str(i)))
+            for i in range(scans)]
+
+
+def write_folder_log(folder: Path) -> dict:
+    """A folder of counted BIN files, with their times and poses in TUM's form."""
+    root = write_folder(folder / "own", own_sweeps(), times=True)
+    return {"kind": "folder", "root": root, "height_m": VELODYNE_HEIGHT_M}
+
+
+def write_rosbag_log(folder: Path, sweeps: list[Sweep] | None = None, **settings: object) -> dict:
+    """A ROS 2 recording (MCAP) with odometry; the scanner is the vehicle's frame."""
+    shutil.rmtree(folder / "drive", ignore_errors=True)
+    root = write_rosbag(folder / "drive", own_sweeps() if sweeps is None else sweeps, **settings)
+    return {"kind": "rosbag", "root": root, "height_m": VELODYNE_HEIGHT_M}
+
+
+def write_argoverse2_log(folder: Path) -> dict:
+    """A log of Argoverse 2 with one car that stands."""
+    sweeps = own_sweeps()
+    car = Box("car-1", CLASS_NAMES.index("car"), planar_pose(5.0, 0.0, 0.0, -1.0), np.array([4.0, 1.8, 1.5]))
+    root = write_argoverse2(folder / "av2", sweeps, [(car,)] * len(sweeps)).parent
+    return {"kind": "argoverse2", "root": root, "height_m": VELODYNE_HEIGHT_M}

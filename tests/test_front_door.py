@@ -187,7 +187,7 @@ def test_the_kind_of_a_log_is_guessed(reader, tmp_path):
 def test_a_log_whose_kind_or_version_cannot_be_told_is_one_line_with_what_to_name(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         occflow.open_log(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="one of nuscenes, recording, kitti_raw, kitti_tracking, semantickitti"):
+    with pytest.raises(InputError, match="one of argoverse2, folder, kitti_raw, kitti_tracking, nuscenes"):
         occflow.open_log(tmp_path)
     write_semantickitti(tmp_path)
     root = write_tiny_nuscenes(tmp_path)["root"]

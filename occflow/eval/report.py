@@ -7,6 +7,7 @@ from pathlib import Path
 
 from occflow.atomic import atomic_file, write_json
 from occflow.charts import Panel, write_charts
+from occflow.errors import spelt_out
 from occflow.eval.counts import number, numbers
 from occflow.eval.evaluate import STAGES, ForecasterScores
 from occflow.eval.intervals import intervals
@@ -113,7 +114,7 @@ def report_markdown(report: Mapping) -> str:
     shown = [f"* `{row['name']}`: {ROW_MEANINGS[row['name']]}" for row in report["rows"] if row["name"] in ROW_MEANINGS]
     seconds = ", ".join(f"{step} {value:.0f}" for step, value in report["seconds"].items())
     ratios = [f"* {name.replace('_', ' ')}: {value:.4g}" for name, value in quality_ratios(report).items()]
-    support = report.get("support")
+    support, log = report.get("support"), windows.get("log")
     if support:
         ratios.append(f"* support: {support['recall']:.2%} of the true future sites, "
                       f"{support['share']:.1%} of the coarse grid ({support.get('windows', windows['count'])} windows)")
@@ -127,6 +128,7 @@ def report_markdown(report: Mapping) -> str:
         f"Protocol `{report['protocol']}`, ego setting {report['ego']} ({EGO_SETTINGS.get(report['ego'], 'unnamed')}), "
         f"{GRID_POSES[windows.get('grid_pose', 'ego')]}, counts summed over all windows; movable IoU is that of all "
         "movable classes as one. Intervals, classes and further protocols: scores.md; drawn: charts.svg.",
+        *([f"Log: {spelt_out(log)}."] if log else []),
         f"Windows: {windows['count']} of split {windows['split']}, rule `{windows.get('rule', 'all')}`, stride "
         f"{windows['stride']}, "
         f"{windows['history']} + {windows['horizon']} frames, {windows['scenes']} scenes; input "

@@ -130,7 +130,8 @@ def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list
     shown.save([one for one in forecasters if one.nfe], shown_samples, seed)
     scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
     windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
-               "scenes": len({key.scene for key in keys}), "input": source.input_kind, "grid_pose": source.grid_pose}
+               "scenes": len({key.scene for key in keys}), "input": source.input_kind, "grid_pose": source.grid_pose,
+               "log": store.log}
     report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
                          read_seconds(run_dir), **extra)
     write_row_counters(run_dir, scores, frames)

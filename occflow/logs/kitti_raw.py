@@ -15,16 +15,11 @@ from occflow.errors import InputError
 from occflow.geometry import invert
 from occflow.grid import CLASS_NAMES
 from occflow.logs.fingerprint import fingerprint_of
-from occflow.logs.kitti_scenes import (
-    KittiScenes,
-    Scan,
-    read_calibration,
-    read_rows,
-    read_text,
-    refuse_scans_beyond,
-    rigid,
-)
+from occflow.logs.kitti_scenes import KittiScenes, refuse_scans_beyond, velodyne_scan
 from occflow.logs.protocol import Box
+from occflow.logs.registry import reader
+from occflow.logs.scan_log import Scan
+from occflow.logs.texts import read_calibration, read_rows, read_text, rigid
 from occflow.records import one_line
 
 EARTH_RADIUS_M = 6378137.0
@@ -37,6 +32,7 @@ CLASS_OF_TYPE = {"Car": "car", "Van": "car", "Truck": "truck", "Pedestrian": "pe
 POSE_TAGS = ("tx", "ty", "tz", "rx", "ry", "rz")  # of a tracklet; metres, radians; tz is the bottom of the box
 
 
+@reader("kitti_raw", "velodyne_points", "*_sync/oxts", "*/*_sync/oxts")
 class KittiRawLog(KittiScenes):
     """A DrivingLog over one drive folder, or over all drives below a folder.
 
@@ -53,11 +49,10 @@ class KittiRawLog(KittiScenes):
         if not folders or len(self._folders) != len(folders):
             raise InputError(f"{root}: no KITTI raw drive, or two of one name; point log.root at DATE_drive_N_sync "
                              "or a folder of drives (see data/README.md)")
-        self._scenes = list(self._folders)
         files = [path for folder in folders for part in PARTS for path in folder.glob(part) if path.is_file()]
         calibrations = {folder.parent / "calib_imu_to_velo.txt" for folder in folders}
         state = fingerprint_of(root.parent, [*files, *(path for path in calibrations if path.is_file())])
-        self.name = f"kitti_raw@{root.name}-{state}"
+        super().__init__(f"kitti_raw@{root.name}-{state}", list(self._folders))
 
     def scans(self, scene: str) -> list[Scan]:
         folder = self._folders[scene]
@@ -76,7 +71,7 @@ class KittiRawLog(KittiScenes):
         boxes = [()] * len(stamps_s)
         if (folder / "tracklet_labels.xml").is_file():
             boxes = read_tracklets(folder / "tracklet_labels.xml", len(stamps_s))
-        return [Scan(paths[i], stamps_s[i], pose @ imu_from_velodyne, boxes[i])
+        return [velodyne_scan(paths[i], stamps_s[i], pose @ imu_from_velodyne, boxes[i])
                 for i, pose in zip(stamped, oxts_poses(oxts))]
 
 

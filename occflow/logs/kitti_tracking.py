@@ -11,16 +11,11 @@ from occflow.geometry import invert
 from occflow.grid import CLASS_NAMES
 from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.kitti_raw import CLASS_OF_TYPE, OXTS_COLUMNS, oxts_poses
-from occflow.logs.kitti_scenes import (
-    KittiScenes,
-    Scan,
-    read_calibration,
-    read_rows,
-    read_text,
-    refuse_scans_beyond,
-    rigid,
-)
+from occflow.logs.kitti_scenes import KittiScenes, refuse_scans_beyond, velodyne_scan
 from occflow.logs.protocol import Box
+from occflow.logs.registry import reader
+from occflow.logs.scan_log import Scan
+from occflow.logs.texts import read_calibration, read_rows, read_text, rigid
 
 RATE_HZ = 10  # the benchmark has no time stamps; its scans come at 10 Hz
 LABEL_COLUMNS = (17, 18)  # without and with the score that only results have
@@ -30,6 +25,7 @@ PARTS = ("velodyne/*/*.bin", "oxts/*.txt", "calib/*.txt", "label_02/*.txt")  # w
 OBJECT_FROM_BOX = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # KITTI's objects: x along, y down, z across
 
 
+@reader("kitti_tracking", "oxts/[0-9][0-9][0-9][0-9].txt")
 class KittiTrackingLog(KittiScenes):
     """A DrivingLog over the sequences of ROOT, the benchmark's training/ or testing/ (which has no labels).
 
@@ -41,12 +37,12 @@ class KittiTrackingLog(KittiScenes):
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
-        self._scenes = sorted(path.stem for path in self.root.glob("oxts/*.txt"))
-        if not self._scenes:
+        scenes = sorted(path.stem for path in self.root.glob("oxts/*.txt"))
+        if not scenes:
             raise InputError(f"{self.root}: no oxts/NNNN.txt; point log.root at training/ or testing/ of KITTI's "
                              "tracking benchmark (see data/README.md)")
         files = [path for part in PARTS for path in self.root.glob(part) if path.is_file()]
-        self.name = f"kitti_tracking@{self.root.name}-{fingerprint_of(self.root, files)}"
+        super().__init__(f"kitti_tracking@{self.root.name}-{fingerprint_of(self.root, files)}", scenes)
 
     def scans(self, scene: str) -> list[Scan]:
         poses = oxts_poses(read_rows(self.root / f"oxts/{scene}.txt", OXTS_COLUMNS))
@@ -54,7 +50,7 @@ class KittiTrackingLog(KittiScenes):
         folder, labels = self.root / "velodyne" / scene, self.root / f"label_02/{scene}.txt"
         refuse_scans_beyond(folder, len(poses), f"rows of oxts/{scene}.txt")
         boxes = read_tracking_labels(labels, len(poses), velodyne_from_camera) if labels.is_file() else None
-        return [Scan(folder / f"{i:06d}.bin", i / RATE_HZ, pose @ imu_from_velodyne, boxes[i] if boxes else ())
+        return [velodyne_scan(folder / f"{i:06d}.bin", i / RATE_HZ, pose @ imu_from_velodyne, boxes[i] if boxes else ())
                 for i, pose in enumerate(poses)]
 
 

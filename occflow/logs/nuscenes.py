@@ -24,6 +24,7 @@ from occflow.logs.nuscenes_tables import (
     refuse_large_tables,
 )
 from occflow.logs.protocol import Box, Keyframe, Sweep
+from occflow.logs.registry import reader
 from occflow.logs.scan_points import PointFilter, SweepReader, read_classes, read_scan
 from occflow.records import inside
 
@@ -38,6 +39,7 @@ HINT = "point log.root and log.version at the folder and the table folder of a n
 SCENES_KEPT = 2  # keyframes of the scenes read last stay in memory
 
 
+@reader("nuscenes", "v1.0-*/sample_data.json")
 class NuScenesLog:
     """A DrivingLog over ROOT/VERSION, read through the nuscenes devkit.
 

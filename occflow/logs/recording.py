@@ -28,6 +28,7 @@ from occflow.logs.recording_files import (
     read_scene,
     sweep_file,
 )
+from occflow.logs.registry import reader
 from occflow.logs.scan_points import PointFilter, SweepReader
 from occflow.logs.sweep_codec import SweepPoints, read_sweep_bytes
 from occflow.records import inside, one_line
@@ -35,6 +36,7 @@ from occflow.records import inside, one_line
 BROKEN = (ValueError, struct.error, lzma.LZMAError)
 
 
+@reader("recording", RECORDING)
 class RecordingLog:
     """A DrivingLog over a recording's folder.
 

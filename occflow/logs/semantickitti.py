@@ -10,17 +10,12 @@ from occflow.errors import InputError
 from occflow.geometry import invert
 from occflow.grid import CLASS_NAMES
 from occflow.logs.fingerprint import fingerprint_of
-from occflow.logs.kitti_scenes import (
-    KittiScenes,
-    PointLabels,
-    Scan,
-    read_calibration,
-    read_rows,
-    refuse_scans_beyond,
-    rigid,
-)
+from occflow.logs.kitti_scenes import KittiScenes, refuse_scans_beyond, velodyne_scan
 from occflow.logs.protocol import UNLABELLED
+from occflow.logs.registry import reader
+from occflow.logs.scan_log import PointLabels, Scan
 from occflow.logs.scan_points import read_classes
+from occflow.logs.texts import read_calibration, read_rows, rigid
 
 FOLDERS = ("*.txt", "velodyne/*.bin", "labels/*.label", "voxels/*")  # what a store may be made of
 VAL_SEQUENCES = ("08",)  # of the benchmark; 11 to 21 have no labels
@@ -37,6 +32,7 @@ for _name, _labels in LABELS_OF_CLASS.items():
     CLASS_OF_LABEL[list(_labels)] = CLASS_NAMES.index(_name)
 
 
+@reader("semantickitti", "sequences/*/poses.txt")
 class SemanticKittiLog(KittiScenes):
     """A DrivingLog over ROOT/sequences; scans need not exist for every pose.
 
@@ -48,12 +44,12 @@ class SemanticKittiLog(KittiScenes):
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
-        self._scenes = sorted(path.parent.name for path in self.root.glob("sequences/*/poses.txt"))
-        if not self._scenes:
+        scenes = sorted(path.parent.name for path in self.root.glob("sequences/*/poses.txt"))
+        if not scenes:
             raise InputError(f"{self.root}: no sequences/NN/poses.txt; point log.root at the folder that holds "
                              "sequences/ (see data/README.md)")
         files = [path for folder in FOLDERS for path in self.root.glob(f"sequences/*/{folder}") if path.is_file()]
-        self.name = f"semantickitti@{self.root.name}-{fingerprint_of(self.root, files)}"
+        super().__init__(f"semantickitti@{self.root.name}-{fingerprint_of(self.root, files)}", scenes)
 
     def splits(self) -> dict[str, list[str]]:
         return {"train": [scene for scene in self._scenes if scene not in VAL_SEQUENCES + TEST_SEQUENCES],
@@ -64,7 +60,8 @@ class SemanticKittiLog(KittiScenes):
         folder = self.root / "sequences" / scene
         stamps_s, poses = read_track(folder)
         refuse_scans_beyond(folder / "velodyne", len(poses), "poses")
-        return [Scan(folder / f"velodyne/{i:06d}.bin", float(stamps_s[i]), pose) for i, pose in enumerate(poses)]
+        return [velodyne_scan(folder / f"velodyne/{i:06d}.bin", float(stamp_s), pose)
+                for i, (stamp_s, pose) in enumerate(zip(stamps_s, poses))]
 
     def labels(self, scan: Scan, num_points: int) -> PointLabels | None:
         path = scan.path.parents[1] / "labels" / f"{scan.path.stem}.label"

@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fuzzing.judging import Kind
+from scan_writers import write_scan
 from small_logs import (
     CELL_M,
+    SCAN,
     TRACKLETS,
     write_drive,
+    write_folder_log,
     write_occ3d,
     write_recording,
+    write_rosbag_log,
     write_semantickitti,
     write_tiny_nuscenes,
     write_tracking,
@@ -20,6 +24,7 @@ from small_logs import (
 )
 
 from occflow.grid import VoxelGrid
+from occflow.logs.cloud_files import read_cloud
 from occflow.logs.open import open_log
 from occflow.logs.recording import read_sweep_file
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
@@ -80,7 +85,8 @@ def _kind(name: str, write: WriteLog, file: str, *forms: str, told: tuple[str, .
 def _log_names(folder: Path) -> tuple[str, ...]:
     """A path below the folder, or the name of the log that is there."""
     return str(folder), "v1.0-tiny@", *(f"{kind}@{path.name}-" for path in (folder, *folder.iterdir()) for kind in
-                                        ("kitti_raw", "kitti_tracking", "semantickitti", "semantickitti_voxels"))
+                                        ("kitti_raw", "kitti_tracking", "semantickitti", "semantickitti_voxels",
+                                         "folder", "rosbag", "argoverse2"))
 
 
 def read_log(config: Mapping) -> object:
@@ -103,6 +109,15 @@ def _sweep_whose_checksum_is_right(folder: Path) -> Path:
 def _read_sweep(path: Path) -> object:
     content = path.read_bytes()
     return read_sweep_file(path, len(content), zlib.crc32(content), CELL_M)
+
+
+def _scan(name: str, encoding: str, *forms: str) -> Kind:
+    """The kind of one scan's file of people's own logs."""
+    def write(folder: Path) -> Path:
+        write_scan(folder / name, SCAN[:, :3], encoding)
+        return folder / name
+
+    return Kind(f"scan {name} {encoding}".strip(), write, lambda path: read_cloud(path, 0.0), forms)
 
 
 SWEEP = "tiny-1/000002.sweep"
@@ -139,5 +154,11 @@ KINDS = (
     Kind("recording's sweep, checksum renewed", _sweep_whose_checksum_is_right, _read_sweep, ("bytes", "sweep")),
     _kind("Occ3D volume", write_occ3d, "gts/tiny-1/tiny-1-sample0/labels.npz", "npz", "bytes", told=("bytes",)),
     _kind("Occ3D table", write_occ3d, "v1.0-tiny/sample_data.json", "json", "text", "bytes"),
+    *(_scan("a.pcd", encoding, "bytes", "text") for encoding in ("ascii", "binary", "binary_compressed")),
+    *(_scan(name, "", "bytes") for name in ("a.ply", "a.npy", "a.bin")),
+    _kind("folder's poses", write_folder_log, "poses.txt", "text", "bytes"),
+    _kind("folder's times", write_folder_log, "times.txt", "text", "bytes"),
+    _kind("ROS recording's description", write_rosbag_log, "metadata.yaml", "text", "bytes"),  # MCAP and Feather: their
+    # libraries ask for whatever memory a file claims, before anybody could check it; what they raise then is one line
     _kind("UniOcc volume", _uniocc, "scene-1/1.npz", "npz", "bytes", told=("bytes",)),
 )

@@ -12,9 +12,10 @@ from occflow.errors import InputError
 from occflow.geometry import invert, is_rigid, transform
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.kitti_raw import KittiRawLog, oxts_poses
-from occflow.logs.kitti_scenes import SCAN_COLUMNS, keyframe_numbers
+from occflow.logs.kitti_scenes import SCAN_COLUMNS
 from occflow.logs.kitti_tracking import KittiTrackingLog
 from occflow.logs.open import open_log
+from occflow.logs.scan_log import keyframe_numbers
 from occflow.logs.scan_points import read_scan
 from occflow.logs.semantickitti import SemanticKittiLog, read_labels
 from occflow.occupancy.building.scene_frames import build_scene
@@ -133,7 +134,7 @@ def test_camera_and_scanner_may_be_mounted_apart(tmp_path):
     turn = [np.cos(0.1), 0.0, np.sin(0.1), 0.0, 1.0, 0.0, -np.sin(0.1), 0.0, np.cos(0.1)]
     calib.write_text(calib.read_text().replace("0 -1 0 0 0 0 -1 0 1 0 0 0", "0 -1 0 0.5 0 0 -1 -0.1 1 0 0 -0.3")
                      .replace("R_rect 1 0 0 0 1 0 0 0 1", f"R_rect {' '.join(map(str, turn))}"))
-    (box,) = KittiTrackingLog(root).scans("0000")[0].boxes()
+    (box,) = KittiTrackingLog(root).scans("0000")[0].boxes
     rectified = np.array(turn).reshape(3, 3)
     camera = rectified.T @ [-2, 1.7 - 1.0, 5]  # unrectified, the box's middle
     expected = [camera[2] + 0.3, -(camera[0] - 0.5), -(camera[1] + 0.1)]
@@ -249,9 +250,9 @@ def test_sequences_that_cannot_be_read_are_left_out(tmp_path):
 def test_the_calibration_may_have_either_of_its_usual_names(tmp_path, old, new, mark):
     root = write_tracking(tmp_path)
     calib = root / "calib/0000.txt"
-    expected = KittiTrackingLog(root).scans("0000")[0].boxes()[0].world_from_box
+    expected = KittiTrackingLog(root).scans("0000")[0].boxes[0].world_from_box
     calib.write_text(calib.read_text().replace(f"{old} ", f"{new}{mark} "))
-    assert np.array_equal(KittiTrackingLog(root).scans("0000")[0].boxes()[0].world_from_box, expected)
+    assert np.array_equal(KittiTrackingLog(root).scans("0000")[0].boxes[0].world_from_box, expected)
     calib.write_text(calib.read_text().replace(new, "R"))
     with pytest.raises(InputError, match=f"calib/0000.txt: no usable line {old} or {new}"):
         KittiTrackingLog(root).scans("0000")

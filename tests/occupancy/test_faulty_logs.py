@@ -1,6 +1,6 @@
 """Every reader with every fault: the build refuses the log with one line, or goes through with a counted warning.
 
-The table of data/README.md says the same in words.
+The tables of data/README.md and docs/readers.md say the same in words.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import feather
 from small_logs import (
     LABEL_LINE,
     TRACKLETS,
+    own_sweeps,
+    write_argoverse2_log,
     write_drive,
+    write_folder_log,
     write_occ3d,
+    write_rosbag_log,
     write_semantickitti,
     write_tiny_nuscenes,
     write_tracking,
@@ -50,6 +57,7 @@ WRITERS: dict[str, Callable[[Path], dict]] = {
     "kitti_tracking": lambda folder: {"kind": "kitti_tracking", "root": write_tracking(folder)},
     "semantickitti": lambda folder: {"kind": "semantickitti", "root": write_semantickitti(folder)},
     "semantickitti_voxels": lambda folder: {"kind": "semantickitti_voxels", "root": write_semantickitti(folder, 16)},
+    "folder": write_folder_log, "rosbag": write_rosbag_log, "argoverse2": write_argoverse2_log,
 }
 FAULTS = ("truncated", "not finite", "1e9 m", "stamps", "missing", "no track", "label length", "grid", "bomb", "pose")
 SCAN = {  # by reader: a scan or volume of a frame, and one whose frame is not the first
@@ -60,6 +68,8 @@ SCAN = {  # by reader: a scan or volume of a frame, and one whose frame is not t
     "kitti_tracking": ("velodyne/0000/000000.bin", "velodyne/0000/000003.bin"),
     "semantickitti": ("sequences/00/velodyne/000000.bin", "sequences/00/velodyne/000003.bin"),
     "semantickitti_voxels": ("sequences/00/voxels/000000.bin", "sequences/00/voxels/000005.bin"),
+    "folder": ("scans/000000.bin", "scans/000003.bin"), "rosbag": ("drive.mcap",),
+    "argoverse2": ("log-1/sensors/lidar/1000000000000000000.feather",),
 }
 NAME_OF_VOLUME = {"occ3d": "semantics", "uniocc": "occ_label"}
 Damage = Callable[[Path], object]  # of the log's root
@@ -105,6 +115,31 @@ def edit_volume(reader: str, **arrays: np.ndarray) -> Damage:
     return damage
 
 
+def edit_table(name: str, column: str, row: int, value: object) -> Damage:
+    """A value in a Feather file."""
+    def damage(root: Path) -> None:
+        table = feather.read_table(root / name, memory_map=False).to_pydict()
+        table[column][row] = value
+        feather.write_feather(pa.table(table), root / name)
+    return damage
+
+
+def edit_recording(**changed: object) -> Damage:
+    """Another ROS recording in the place of one: attributes of its fourth sweep are changed, or `stamps_s` of all."""
+    def damage(root: Path) -> None:
+        sweeps, settings = own_sweeps(), {name: changed[name] for name in changed if name == "stamps_s"}
+        own = {name: value for name, value in changed.items() if name not in settings}
+        sweeps[3] = replace(sweeps[3], **own)
+        write_rosbag_log(root.parent, sweeps, **settings)
+    return damage
+
+
+def with_value(array: np.ndarray, place: tuple[int, int], value: float) -> np.ndarray:
+    changed = array.copy()
+    changed[place] = value
+    return changed
+
+
 def in_scan(reader: str, damage: Callable[[Path], object], which: int = 0) -> Damage:
     return lambda root: damage(root / SCAN[reader][which])
 
@@ -121,7 +156,7 @@ OXTS = "2011_09_26/2011_09_26_drive_0001_sync/oxts"
 NO_ROWS = " ".join(["nan"] * 30)
 FLOATS = np.full((200, 200, 16), np.nan, np.float32)
 CASES: dict[tuple[str, str], tuple[Damage, str, str]] = {}
-for name, fields in (("nuscenes", 5), ("kitti_raw", 4), ("kitti_tracking", 4), ("semantickitti", 4)):
+for name, fields in (("nuscenes", 5), ("kitti_raw", 4), ("kitti_tracking", 4), ("semantickitti", 4), ("folder", 4)):
     CASES |= {
         (name, "truncated"): refused(in_scan(name, cut), "truncated"),
         (name, "not finite"): counted(in_scan(name, put(np.inf, fields)), "dropped 1 non-finite .* in 1 sweeps, first"),
@@ -176,11 +211,35 @@ CASES |= {
 for name in ("semantickitti", "semantickitti_voxels"):
     CASES |= {(name, "stamps"): refused(edit_line("sequences/00/times.txt", 4, "0.0"), "times.txt: .*not increase"),
               (name, "pose"): refused(edit_line("sequences/00/poses.txt", 4, "2 0 0 0 0 2 0 0 0 0 2 0"), "not rigid")}
+AV2_SCAN, AV2_POSES = SCAN["argoverse2"][0], "log-1/city_SE3_egovehicle.feather"
+POINTS = own_sweeps(1)[0].points_sensor
+CASES |= {
+    ("folder", "stamps"): refused(edit_line("times.txt", 4, "0.0"), "000004.bin: time stamps do not increase"),
+    ("folder", "pose"): refused(edit_line("poses.txt", 4, "1000000000.4 0 0 0 0 0 0 2"), "row 5 has no unit quatern"),
+    ("rosbag", "truncated"): refused(in_scan("rosbag", cut), "broken or truncated recording"),
+    ("rosbag", "not finite"): counted(edit_recording(points_sensor=with_value(POINTS, (2, 0), np.nan)),
+                                      "dropped 1 non-finite .* in 1 sweeps, first"),
+    ("rosbag", "1e9 m"): counted(edit_recording(points_sensor=with_value(POINTS, (2, 0), 1e9)),
+                                 "dropped 1 .*impossibly far .* in 1 sweeps, first"),
+    ("rosbag", "stamps"): refused(edit_recording(stamps_s=[1e9 + i / 10 * (i != 4) for i in range(11)]),
+                                  "time stamps of /points do not increase"),
+    ("rosbag", "pose"): refused(edit_recording(world_from_sensor=with_value(np.eye(4), (0, 3), np.inf)),
+                                "/odom: a pose that is not finite and rigid"),
+    ("argoverse2", "truncated"): refused(in_scan("argoverse2", cut), "0.feather: broken or truncated table"),
+    ("argoverse2", "not finite"): counted(edit_table(AV2_SCAN, "x", 2, np.inf), "dropped 1 non-finite"),
+    ("argoverse2", "1e9 m"): counted(edit_table(AV2_SCAN, "x", 2, 1e9), "dropped 1 .*impossibly far"),
+    ("argoverse2", "stamps"): refused(edit_table(AV2_POSES, "timestamp_ns", 2, 0), "time stamps do not increase"),
+    ("argoverse2", "no track"): counted(edit_table("log-1/annotations.feather", "track_uuid", 0, ""),
+                                        "1 boxes without a track"),
+    ("argoverse2", "pose"): refused(edit_table(AV2_POSES, "tx_m", 2, np.nan), "a pose is not finite and rigid"),
+    **{(name, "grid"): refused(lambda root: None, "grid") for name in ("rosbag", "argoverse2")},
+}
 IMPOSSIBLE = {  # by fault: the readers whose files cannot have it
     "not finite": {"semantickitti_voxels"}, "1e9 m": {"semantickitti_voxels"},  # one bit a voxel
     "stamps": {"kitti_tracking"},  # has none: 10 Hz
-    "no track": {"uniocc", "kitti_raw", "semantickitti", "semantickitti_voxels"},  # no boxes, or a tracklet is a track
-    "label length": {"kitti_raw"},  # has no labels
+    "missing": {"rosbag", "argoverse2"},  # nothing tells
+    "no track": {"uniocc", "kitti_raw", "semantickitti", "semantickitti_voxels", "folder", "rosbag"},  # no boxes, or a
+    "label length": {"kitti_raw", "folder", "rosbag", "argoverse2"},  # have no labels                 # tracklet is one
     "bomb": set(WRITERS) - set(NAME_OF_VOLUME),  # files of fixed or seen length
 }
 
@@ -216,6 +275,54 @@ def test_a_faulty_log_is_refused_or_built_with_a_counted_warning(reader, fault, 
 def test_a_sound_log_is_built_without_a_warning(reader, tmp_path):
     store = build_configured_store(config_of(WRITERS[reader](tmp_path)), tmp_path / "store")
     assert all(len(store.frame(scene, i).flat) for scene in store.scenes() for i in range(store.num_frames(scene)))
+
+
+def empty(root: Path) -> None:
+    shutil.rmtree(root)
+    root.mkdir()
+
+
+def write_text(name: str, text: str) -> Damage:
+    return lambda root: (root / name).write_text(text)
+
+
+OWN_CASES: dict[tuple[str, str], tuple[Damage, dict, str]] = {  # damage, settings of the log, message
+    ("folder", "empty"): (empty, {}, "no scans in it"),
+    ("folder", "no such folder"): (shutil.rmtree, {}, "no such folder"),
+    ("folder", "no poses"): (lambda root: None, {"poses": "mine.txt"}, "mine.txt: missing file; log.poses names it"),
+    ("folder", "poses of others"): (write_text("poses.txt", "5 0 0 0 0 0 0 1\n6 0 0 0 0 0 0 1\n"), {},
+                                    "poses.txt: its times, 5.000 to 6.000 s, are not those of the scans"),
+    ("folder", "too few poses"): (write_text("poses.txt", "1 0 0 0 0 1 0 0 0 0 1 0\n"), {}, "1 poses for 11 scans"),
+    ("folder", "poses of text"): (write_text("poses.txt", "a b c d e f g h\n"), {}, "poses.txt: not a table of num"),
+    ("folder", "unsorted poses"): (write_text("poses.txt", "6 0 0 0 0 0 0 1\n5 0 0 0 0 0 0 1\n"), {},
+                                   "poses.txt: time stamps do not increase, at row 2"),
+    ("folder", "times of text"): (write_text("times.txt", "now\nthen\n"), {}, "times.txt: not a list of times"),
+    ("folder", "too few times"): (write_text("times.txt", "1\n2\n"), {}, "times.txt: 2 rows for 11 scans"),
+    ("folder", "two kinds"): (write_text("scans/000001.pcd", "x"), {}, "scans of several kinds"),
+    ("folder", "a number"): (lambda root: None, {"mount": [1, 2, "x", 0, 0, 0]}, "log.mount: needs six numbers"),
+    ("rosbag", "empty"): (empty, {}, "no recording in it"),
+    ("rosbag", "no such file"): (shutil.rmtree, {}, "no such file or folder"),
+    ("rosbag", "no poses"): (lambda root: None, {"poses": "/gps"}, "no topic '/gps' of nav_msgs/Odometry"),
+    ("rosbag", "text"): (write_text("drive.mcap", "hello"), {}, "broken or truncated recording"),
+    ("rosbag", "no metadata"): (write_text("metadata.yaml", "hello: ["), {}, "broken or truncated recording"),
+    ("argoverse2", "empty"): (empty, {}, "no LOG/city_SE3_egovehicle.feather"),
+    ("argoverse2", "no poses"): (lambda root: (root / AV2_POSES).unlink(), {}, "no LOG/city_SE3_egovehicle.feather"),
+    ("argoverse2", "text"): (write_text(AV2_POSES, "hello"), {}, "broken or truncated table"),
+    ("argoverse2", "no column"): (lambda root: shutil.copy(root / AV2_SCAN, root / AV2_POSES), {}, "no column"),
+    ("argoverse2", "column of text"): (edit_table(AV2_POSES, "tx_m", slice(None), ["x"] * 11), {}, "not of numbers"),
+    ("argoverse2", "category"): (edit_table("log-1/annotations.feather", "category", 0, "UFO"), {}, "'UFO' is none"),
+    ("argoverse2", "no calibration"): (lambda root: shutil.rmtree(root / "log-1/calibration"), {}, "missing file"),
+}
+
+
+@pytest.mark.parametrize("reader, fault", OWN_CASES, ids=lambda value: value.replace(" ", "-"))
+def test_what_people_do_to_their_own_logs_is_one_line(reader, fault, tmp_path):
+    damage, settings, message = OWN_CASES[reader, fault]
+    log = WRITERS[reader](tmp_path)
+    damage(log["root"])
+    with pytest.raises(InputError, match=message) as error:
+        build_configured_store(config_of({**log, **settings}), tmp_path / "store")
+    assert "\n" not in str(error.value) and not (tmp_path / "store").exists()
 
 
 def run_tool(monkeypatch, *overrides: str) -> None:

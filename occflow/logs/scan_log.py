@@ -1,0 +1,194 @@
+"""What readers of plain scans share: a DrivingLog over drives, each of which gives its scans with stamps and poses."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from occflow.errors import InputError
+from occflow.logs.boxes import boxes_at
+from occflow.logs.cloud import Cloud, corrected_for_motion
+from occflow.logs.cloud_files import read_cloud
+from occflow.logs.protocol import Box, Keyframe, Sweep
+from occflow.logs.scan_points import PointFilter, SweepReader
+from occflow.logs.trajectory import Trajectory
+
+KEYFRAME_PERIOD_S = 0.5
+MAX_SCENE_NAME = 100  # characters
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan before its points are read.
+
+    Args:
+        path: its file, which may be missing.
+        stamp_s: time, seconds.
+        world_from_sensor, world_from_ego: poses [4, 4] at the stamp.
+        boxes: the objects annotated then, in the world.
+    """
+
+    path: Path
+    stamp_s: float
+    world_from_sensor: np.ndarray
+    world_from_ego: np.ndarray
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True)
+class PointLabels:
+    """Labels of a scan's points: classes [N] uint8 and which of them belong to something that moves, [N] bool."""
+
+    classes: np.ndarray
+    moving: np.ndarray
+
+
+class ScanLog(ABC):
+    """The part of a DrivingLog that does not depend on where a drive keeps its points, poses and boxes.
+
+    Keyframes are the scans nearest to a 2 Hz raster, among those that are there.
+
+    Args:
+        name: of the log and of its state: a store is made of one state.
+        scenes: names of the drives.
+    """
+
+    left_out: tuple[str, ...] = ()  # drives that cannot be read
+    _kept: tuple[str, list[Scan], list[int]] | None = None  # the scene read last, its scans and keyframes
+
+    def __init__(self, name: str, scenes: Sequence[str]) -> None:
+        self.name, self._scenes = name, list(scenes)
+
+    @abstractmethod
+    def scans(self, scene: str) -> list[Scan]:
+        """Scans of a drive in the order of time."""
+
+    def cloud(self, scan: Scan) -> Cloud:
+        """The points of a scan, as they were measured; by default those of its file, by its suffix."""
+        return read_cloud(scan.path, scan.stamp_s)
+
+    def is_there(self, scan: Scan) -> bool:
+        """Whether there is anything to read of a scan."""
+        return scan.path.is_file()
+
+    def labels(self, scan: Scan, num_points: int) -> PointLabels | None:
+        """Labels of a scan of `num_points`; None where it has none."""
+        return None
+
+    def labelled(self, scene: str) -> bool:
+        """Whether scans of a drive should have labels."""
+        return False
+
+    def sensor_path(self, scene: str) -> Trajectory:
+        """Where the sensor was at any time of a drive: between the poses of its scans, where nothing better is known.
+        Points that know when they were measured are brought to the instant of their scan along it."""
+        scans, _ = self._checked(scene)
+        return Trajectory(np.array([scan.stamp_s for scan in scans]), np.stack([scan.world_from_sensor
+                                                                               for scan in scans]))
+
+    def scenes(self) -> list[str]:
+        """Names of the drives."""
+        return list(self._scenes)
+
+    def splits(self) -> dict[str, list[str]]:
+        return {"train": [], "val": self.scenes()}
+
+    def keyframes(self, scene: str) -> list[Keyframe]:
+        scans, numbers = self._checked(scene)
+        return [Keyframe(scans[i].path.stem, scans[i].stamp_s, scans[i].world_from_ego, scans[i].boxes)
+                for i in numbers]
+
+    def sweeps(self, scene: str) -> Iterator[Sweep]:
+        scans, numbers = self._checked(scene)
+        keyframes, path = set(numbers), self.sensor_path(scene)
+
+        def read(number: int, points: PointFilter) -> Sweep | None:
+            scan = scans[number]
+            if not self.is_there(scan):
+                points.missing(scan.path)
+                return None
+            cloud = self.cloud(scan)
+            labels = self.labels(scan, len(cloud.points))
+            if labels is None and self.labelled(scene):
+                points.unlabelled(scan.path)
+            return Sweep(scan.stamp_s, corrected_for_motion(cloud, scan.stamp_s, path), labels and labels.classes,
+                         scan.world_from_sensor, scan.world_from_ego, scan.path.stem if number in keyframes else None,
+                         scan.path, labels and labels.moving)
+
+        return SweepReader(scene, range(len(scans)), read)
+
+    def boxes_at(self, scene: str, stamp_s: float) -> list[Box]:
+        """Boxes at a time; none before the first and after the last scan."""
+        scans, _ = self._checked(scene)
+        return boxes_at(stamp_s, [scan.stamp_s for scan in scans], lambda place: scans[place].boxes)
+
+    def leave_out_broken(self) -> None:
+        """Leave out the drives whose stamps, poses, calibration or boxes cannot be read, with a warning each.
+
+        Raises:
+            InputError: none is left; the reason of the first.
+        """
+        broken: dict[str, InputError] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is skipped within a drive is told when it is read for good
+            for scene in self.scenes():
+                try:
+                    self._checked(scene)
+                except InputError as error:
+                    broken[scene] = error
+        self._kept = None
+        if len(broken) == len(self._scenes):
+            raise next(iter(broken.values()))
+        for scene, error in broken.items():
+            warnings.warn(f"scene {scene} is left out: {error}", stacklevel=2)
+        self._scenes, self.left_out = [scene for scene in self._scenes if scene not in broken], tuple(broken)
+
+    def _checked(self, scene: str) -> tuple[list[Scan], list[int]]:
+        """Scans of a scene, and which of them are keyframes."""
+        if self._kept is None or self._kept[0] != scene:
+            if scene not in self.scenes():
+                raise InputError(f"{self.name}: no scene '{scene}'; it has {', '.join(self.scenes())}")
+            scans = self.scans(scene)
+            present = [number for number, scan in enumerate(scans) if self.is_there(scan)]
+            stuck = np.flatnonzero(~(np.diff([scan.stamp_s for scan in scans]) > 0))
+            if not present or len(stuck):
+                reason = f"time stamps that do not increase, at {scans[stuck[0] + 1].path}" if present else "no scans"
+                raise InputError(f"{self.name}: scene {scene} has {reason}; unpack it again or leave it out")
+            chosen = keyframe_numbers(np.array([scans[number].stamp_s for number in present]))
+            self._kept = scene, scans, [present[place] for place in chosen]
+        return self._kept[1:]
+
+
+def scenes_of_paths(paths: Iterable[Path], root: Path) -> dict[str, Path]:
+    """Folders or files by the names of their scenes: their own, but for what cannot stand in the name of a file.
+
+    Raises:
+        InputError: two of one name.
+    """
+    named: dict[str, Path] = {}
+    for path in paths:
+        own = path.stem if path.is_file() else path.resolve().name
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", own).lstrip("._-")[:MAX_SCENE_NAME] or "drive"
+        if name in named:
+            raise InputError(f"{root}: {named[name].name} and {path.name} would be scenes of one name, {name}; rename "
+                             "one")
+        named[name] = path
+    return named
+
+
+def keyframe_numbers(stamps_s: np.ndarray) -> list[int]:
+    """Positions of the stamps [N] nearest to a 2 Hz raster from the first on, each once, none farther than 0.25 s."""
+    before = np.floor((stamps_s - stamps_s[0]) / KEYFRAME_PERIOD_S)
+    ticks = stamps_s[0] + KEYFRAME_PERIOD_S * np.unique([before, before + 1])  # of the raster, those beside a stamp
+    ticks = ticks[ticks < stamps_s[-1] + KEYFRAME_PERIOD_S / 2]
+    after = np.searchsorted(stamps_s, ticks).clip(1, max(len(stamps_s) - 1, 1))
+    last, following = np.abs(stamps_s[after - 1] - ticks), np.abs(stamps_s[after % len(stamps_s)] - ticks)
+    nearest = np.where(last <= following, after - 1, after)
+    near = np.minimum(last, following) <= KEYFRAME_PERIOD_S / 2
+    return sorted({int(number) for number in nearest[near]})
