@@ -33,6 +33,7 @@ CHOICES = {  # dotted key, through the entries of lists: MODULE:VALUE of what ha
     "stream.display": ("occflow.stream.settings:DISPLAYS",),
     "stream.fallback": ("occflow.stream.settings:FALLBACKS",),
     "stream.labels": ("occflow.stream.settings:LABELS",),
+    "tasks.engine": ("occflow.worker_process:ENGINES",),
     "train.feed_workers": ("occflow.training.fetching:WORKERS",),
     "train.mean.centre": ("occflow.models.networks:CENTRES",),
     "train.precision": ("occflow.training.run:PRECISIONS",),

@@ -12,7 +12,7 @@ Open3D (pip install 'occflow[viewing]') there are no pictures.
 
 from __future__ import annotations
 
-READS = ("log", "data", "perception", "model", "eval", "view", "forecast", "seed", "device", "workers")
+READS = ("log", "data", "perception", "model", "eval", "view", "forecast", "seed", "device", "workers", "tasks")
 
 
 def main(config: dict) -> None:

@@ -66,6 +66,15 @@ def from_rank_zero(value: Tensor) -> Tensor:
     return shared
 
 
+def gathered(value: Any) -> list | None:
+    """Every process's value, by rank, at rank 0; None at the others. It must be picklable."""
+    if not distributed.is_initialized():
+        return [value]
+    values = [None] * world_size() if rank() == 0 else None
+    distributed.gather_object(value, values)
+    return values
+
+
 class Loss(nn.Module):
     """A loss as a module that owns the trained network, so that DistributedDataParallel sees its whole forward."""
 
