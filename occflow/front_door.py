@@ -29,6 +29,7 @@ from occflow.occupancy.building.build import build_store
 from occflow.occupancy.frame import FrameInGrid, OccupancyFrame
 from occflow.occupancy.settings import DEMO_GRID, OccupancySettings
 from occflow.occupancy.storage.forecast_file import ForecastRecord
+from occflow.occupancy.storage.remote import is_url
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.tasks import Task
 from occflow.perception.perceive import PerceivedFrames
@@ -96,7 +97,7 @@ def open_store(path: str | Path) -> OccupancyStore:
     Raises:
         InputError: no store, an unfinished or a broken one.
     """
-    return OccupancyStore.open(Path(path).expanduser())
+    return OccupancyStore.open(path if is_url(path) else Path(path).expanduser())
 
 
 def perceiver(checkpoint: str | Path = "perception", device: str = "auto") -> PerceivedFrames:

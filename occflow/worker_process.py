@@ -1,4 +1,5 @@
-"""Work in several processes: the one pool, how its worker processes begin, and what happens when one is killed."""
+"""Work in several processes: the one pool, how its worker processes begin, and what happens when one is killed. A Dask
+cluster can stand for the pool."""
 
 from __future__ import annotations
 
@@ -14,18 +15,22 @@ from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from occflow.dask_tasks import DaskCluster, each_on_dask
 from occflow.errors import InputError
 from occflow.warning_line import show_warnings_as_lines
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Workers = int | DaskCluster
+ENGINES = ("processes", "dask")  # names of the two
 
 _worker: dict[str, Callable[[Any], Any]] = {}  # the job of a worker process, set when it starts
 
 
-def each(job: Callable[[Item], Result], items: Sequence[Item], workers: int, remedy: str = "run it again"
+def each(job: Callable[[Item], Result], items: Sequence[Item], workers: Workers, remedy: str = "run it again"
          ) -> Iterator[tuple[Item, Result]]:
-    """(item, job(item)) of all items, in the order in which `workers` processes finish them; one makes them in turn.
+    """(item, job(item)) of all items, in the order in which `workers` processes finish them; one makes them in turn. A
+    Dask cluster makes those of a worker that was killed on another.
 
     When it is closed, at Ctrl-C and at an error the items under way are finished and no other is begun.
 
@@ -37,6 +42,9 @@ def each(job: Callable[[Item], Result], items: Sequence[Item], workers: int, rem
         InputError: a worker process was killed; and whatever `job` raises.
     """
     items = list(items)
+    if isinstance(workers, DaskCluster):
+        yield from each_on_dask(job, items, workers, remedy)
+        return
     if min(workers, len(items)) <= 1:
         for item in items:
             with threadpool_limits(1):  # as in the worker processes

@@ -7,7 +7,7 @@ Scenes that cannot be read are left out with a warning each; the exit status is 
 
 from __future__ import annotations
 
-READS = ("log", "data", "workers")
+READS = ("log", "data", "workers", "tasks")
 SOME_LEFT_OUT = 3  # exit status: the store is finished, but lacks scenes of the log
 
 

@@ -14,7 +14,7 @@ eval.save=all writes every window's forecasts there too, for other tools (docs/p
 
 from __future__ import annotations
 
-READS = ("log", "data", "perception", "model", "eval", "view", "forecast", "seed", "device", "workers")
+READS = ("log", "data", "perception", "model", "eval", "view", "forecast", "seed", "device", "workers", "tasks")
 
 
 def main(config: dict) -> None:

@@ -9,7 +9,8 @@ SIGHUP; so does stream.html, the last forecasts as a page for the browser.
 
 from __future__ import annotations
 
-READS = ("log", "data", "perception", "model", "view", "stream", "forecast", "run_dir", "seed", "device", "workers")
+READS = ("log", "data", "perception", "model", "view", "stream", "forecast", "run_dir", "seed", "device", "workers",
+         "tasks")
 
 
 def main(config: dict) -> None:

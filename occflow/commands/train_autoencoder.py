@@ -6,7 +6,8 @@ decoded frames, with true latents and with disturbed ones; latent numbers a fram
 
 from __future__ import annotations
 
-READS = ("log", "simulation", "data", "model", "train", "perception", "eval", "run_dir", "seed", "device", "workers")
+READS = ("log", "simulation", "data", "model", "train", "perception", "eval", "run_dir", "seed", "device", "workers",
+         "tasks")
 
 
 def main(config: dict) -> None:

@@ -7,7 +7,8 @@ RUN_DIR/perception.png.
 
 from __future__ import annotations
 
-READS = ("log", "simulation", "data", "perception", "train", "eval", "view", "run_dir", "seed", "device", "workers")
+READS = ("log", "simulation", "data", "perception", "train", "eval", "view", "run_dir", "seed", "device", "workers",
+         "tasks")
 
 
 def main(config: dict) -> None:

@@ -8,7 +8,7 @@ tells what generation costs. To score it beside the others:
 
 from __future__ import annotations
 
-READS = ("log", "simulation", "data", "perception", "model", "train", "run_dir", "seed", "device", "workers")
+READS = ("log", "simulation", "data", "perception", "model", "train", "run_dir", "seed", "device", "workers", "tasks")
 
 
 def main(config: dict) -> None:

@@ -5,18 +5,17 @@ FOLDER/SCENE/TOKEN.npz, one of a keyframe, as occflow.simulation.branches descri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from occflow.errors import InputError
 from occflow.eval.counts import MeanCounts, SceneCounts
 from occflow.eval.distribution import sampled_futures
 from occflow.eval.ensemble import IS_MOVABLE, NEAR, Future, Membership, set_scores
-from occflow.eval.evaluate import Reference
+from occflow.eval.evaluate import Progress, Reference, with_bar
 from occflow.eval.intervals import mean_row
 from occflow.forecasting.forecast import Forecaster
 from occflow.geometry import invert, is_rigid, transform
@@ -154,42 +153,68 @@ def branch_windows(source: WindowSource, folder: Path, keys: list[WindowKey]) ->
     return found
 
 
-def evaluate_branches(source: WindowSource, windows: dict[WindowKey, Path],
+@dataclass
+class BranchCounts:
+    """What was counted of samples against branching futures, `rows` by name; mergeable. `seed` is that of the
+    intervals."""
+
+    samples: int
+    seed: int
+    windows: int = 0
+    branches: int = 0
+    rows: dict[str, SceneCounts[MeanCounts]] = field(
+        default_factory=lambda: {TRUE: SceneCounts(MeanCounts), RECORDED: SceneCounts(MeanCounts)})
+
+    def merge(self, other: BranchCounts) -> None:
+        """Add the counts of other windows."""
+        self.windows, self.branches = self.windows + other.windows, max(self.branches, other.branches)
+        for name, counts in other.rows.items():
+            self.rows.setdefault(name, SceneCounts(MeanCounts)).merge(counts)
+
+    def report(self) -> dict:
+        """{"windows", "samples", "branches", "rows": [{"name", "coverage", "precision", "energy_distance", "nearest",
+        the same with "parting_", "intervals"}]}: means over the windows whose futures part."""
+        return {"windows": self.windows, "samples": self.samples, "branches": self.branches,
+                "rows": [mean_row(name, one, (*SCORES, *PARTING), self.seed) for name, one in self.rows.items()]}
+
+
+def evaluate_branches(source: WindowSource, windows: Mapping[WindowKey, Path],
                       forecasters: Sequence[Forecaster | Reference], samples: int, seed: int) -> dict:
+    """The report of `count_branches`."""
+    return count_branches(source, windows, forecasters, samples, seed).report()
+
+
+def count_branches(source: WindowSource, windows: Mapping[WindowKey, Path],
+                   forecasters: Sequence[Forecaster | Reference], samples: int, seed: int,
+                   progress: Progress = with_bar) -> BranchCounts:
     """K samples against the branching futures of each window: on all movable voxels, and where the futures part.
 
     Branches are exact, a store is built from a LiDAR: only what the recorded drive observed is compared. Where the
     futures part ("parting_..."), the limit of a match is enlarged by the distance of the store's recorded future from
     branch 0, which is the same future: what the way of building costs there.
-
-    Returns:
-        {"windows", "samples", "branches", "rows": [{"name", "coverage", "precision", "energy_distance", "nearest",
-        the same with "parting_", "intervals"}]}: means over the windows whose futures part.
     """
-    grid = source.store.grid
-    rows, branches, used = {TRUE: SceneCounts(MeanCounts), RECORDED: SceneCounts(MeanCounts)}, 0, 0
-    for key, path in tqdm(windows.items(), desc="branches", unit="window", dynamic_ncols=True):
+    grid, found = source.store.grid, BranchCounts(samples, seed)
+    for key in progress(windows, "branches"):
         window = source.read(key)
-        futures = read_branch_file(path).futures(window.task.targets, grid)
+        futures = read_branch_file(windows[key]).futures(window.task.targets, grid)
         observed = [frame.observed_mask(grid).reshape(-1) for frame in window.truth]
         futures = within(futures, observed)
         parting = parting_voxels(futures, grid)
-        branches = max(branches, len(futures))
+        found.branches = max(found.branches, len(futures))
         if not any(mask.any() for mask in parting):
             continue
-        used += 1
+        found.windows += 1
         sampled = {TRUE: futures, RECORDED: [window.truth] * 2,
                    **{one.name: sampled_futures(one, window, samples, seed) for one in forecasters}}
         gap = jaccard(*within([window.truth, futures[0]], parting))
         for name, sets in sampled.items():
-            counts = rows.setdefault(name, SceneCounts(MeanCounts)).of(key.scene)
+            counts = found.rows.setdefault(name, SceneCounts(MeanCounts)).of(key.scene)
             whole = set_scores(within(sets, observed), futures)
             parted = set_scores(within(sets, parting), within(futures, parting), NEAR + gap)
             for score in SCORES:
                 counts.add(score, getattr(whole, score))
                 counts.add(f"parting_{score}", getattr(parted, score))
-    return {"windows": used, "samples": samples, "branches": branches,
-            "rows": [mean_row(name, one, (*SCORES, *PARTING), seed) for name, one in rows.items()]}
+    return found
 
 
 def parting_voxels(futures: list[Future], grid: VoxelGrid) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from occflow.eval.counts import MeanCounts, SceneCounts
+from occflow.eval.counts import MeanCounts, SceneCounts, merge_rows
 from occflow.eval.intervals import mean_row
 from occflow.eval.sections import COHERENCE
 from occflow.forecasting.forecast import Forecast
@@ -49,6 +49,10 @@ class CoherenceScores:
             for frames in others:
                 if frames is not first:  # a centre is always the same
                     self._count(name, window, frames)
+
+    def merge(self, other: CoherenceScores) -> None:
+        """Add what was counted of other windows."""
+        merge_rows(self.counts, other.counts)
 
     def _count(self, name: str, window: Window, frames: Frames) -> None:
         counts = self.counts.setdefault(name, SceneCounts(MeanCounts)).of(window.key.scene)

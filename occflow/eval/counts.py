@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Protocol, TypeVar
 
 PARTS = 1_000_000  # a measurement is counted in whole millionths: micrometres, microseconds
@@ -76,3 +76,9 @@ class SceneCounts(Generic[Counts]):
         """Add another shard; it may hold the same scenes."""
         for scene, counts in other.by_scene.items():
             self.of(scene).merge(counts)
+
+
+def merge_rows(rows: dict[str, SceneCounts], others: Mapping[str, SceneCounts]) -> None:
+    """Add to the counters of each row, by name, those of other windows."""
+    for name, counts in others.items():
+        rows.setdefault(name, SceneCounts(counts.make)).merge(counts)

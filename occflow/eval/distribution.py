@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
-from tqdm import tqdm
 
 from occflow.eval.counts import MeanCounts, SceneCounts, number
 from occflow.eval.ensemble import Future, Membership, checked_membership, energy_of
-from occflow.eval.evaluate import Reference, forecast_seed
+from occflow.eval.evaluate import Progress, Reference, forecast_seed, with_bar
 from occflow.eval.intervals import mean_intervals, vector_intervals
 from occflow.forecasting.forecast import Forecaster
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
@@ -156,29 +156,60 @@ def row_with_intervals(name: str, counts: SceneCounts[DistributionCounts], seed:
     return {"name": name, **counts.total().row(), "intervals": spans}
 
 
-def evaluate_distributions(source: WindowSource, keys: list[WindowKey], forecasters: list[Forecaster],
-                           samples: int, seed: int,
-                           watch: Callable[[Window, dict[str, list[Future]]], None] | None = None) -> dict:
-    """Scores of `samples` forecasts a window, over all voxels and over movable ones.
+@dataclass
+class EnsembleCounts:
+    """What was counted of the samples of several forecasters, `rows` by their names; mergeable. `seed` is that of the
+    intervals."""
+
+    samples: int
+    seed: int
+    windows: int = 0
+    rows: dict[str, SceneCounts[DistributionCounts]] = field(default_factory=dict)
+
+    def of(self, name: str) -> SceneCounts[DistributionCounts]:
+        """The counters of a forecaster, to count into."""
+        return self.rows.setdefault(name, SceneCounts(partial(DistributionCounts, self.samples)))
+
+    def merge(self, other: EnsembleCounts) -> None:
+        """Add the counts of other windows."""
+        self.windows += other.windows
+        for name, counts in other.rows.items():
+            self.of(name).merge(counts)
+
+    def report(self) -> dict:
+        """{"windows", "samples", "rows": [{"name", "distance", "diversity", "energy", "mean_iou", "best_iou", "brier",
+        "nll", "ece", "ece_filled", "reliability", and the same with "movable_"; "intervals"}]}; distances are 1 - IoU
+        of whole futures."""
+        return {"windows": self.windows, "samples": self.samples,
+                "rows": [row_with_intervals(name, one, self.seed) for name, one in self.rows.items()]}
+
+
+def count_distributions(source: WindowSource, keys: Sequence[WindowKey], forecasters: Sequence[Forecaster],
+                        samples: int, seed: int,
+                        watch: Callable[[Window, dict[str, list[Future]]], None] | None = None,
+                        progress: Progress = with_bar) -> EnsembleCounts:
+    """What `samples` forecasts a window come to, over all voxels and over movable ones.
 
     Args:
         watch: called with every window and its futures by name, the first being what `evaluate` forecasts.
-
-    Returns:
-        {"windows", "samples", "rows": [{"name", "distance", "diversity", "energy", "mean_iou", "best_iou", "brier",
-        "nll", "ece", "ece_filled", "reliability", and the same with "movable_"; "intervals"}]}; distances are 1 - IoU
-        of whole futures.
     """
-    counts = {one.name: SceneCounts(lambda: DistributionCounts(samples)) for one in forecasters}
-    for key in tqdm(keys, desc="ensembles", unit="window", dynamic_ncols=True):
+    counts = EnsembleCounts(samples, seed, len(keys))
+    for forecaster in forecasters:
+        counts.of(forecaster.name)
+    for key in progress(keys, "ensembles"):
         window, drawn = source.read(key), {}
         for forecaster in forecasters:
             futures = drawn[forecaster.name] = sampled_futures(forecaster, window, samples, seed)
-            counts[forecaster.name].of(key.scene).add(futures, window.truth, source.store.grid.num_voxels)
+            counts.of(forecaster.name).of(key.scene).add(futures, window.truth, source.store.grid.num_voxels)
         if watch is not None:
             watch(window, drawn)
-    return {"windows": len(keys), "samples": samples,
-            "rows": [row_with_intervals(name, one, seed) for name, one in counts.items()]}
+    return counts
+
+
+def evaluate_distributions(source: WindowSource, keys: Sequence[WindowKey], forecasters: Sequence[Forecaster],
+                           samples: int, seed: int) -> dict:
+    """The report of `count_distributions`."""
+    return count_distributions(source, keys, forecasters, samples, seed).report()
 
 
 def sampled_futures(row: Forecaster | Reference, window: Window, samples: int, seed: int) -> list[Future]:

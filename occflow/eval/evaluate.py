@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +15,12 @@ from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 
 STAGES = ("encode", "flow", "decode")
+Progress = Callable[[Iterable[WindowKey], str], Iterable[WindowKey]]  # goes through windows, under a title
+
+
+def with_bar(keys: Iterable[WindowKey], title: str) -> Iterable[WindowKey]:
+    """The windows, with a bar of the progress through them."""
+    return tqdm(keys, desc=title, unit="window", dynamic_ncols=True)
 
 
 @dataclass
@@ -47,6 +53,13 @@ class ForecasterScores:
         medians = {stage: float(np.median(self.ms[stage])) if stage in self.ms else None for stage in STAGES}
         totals = [sum(values) for values in zip(*self.ms.values())]
         return {**medians, "total": float(np.median(totals)) if totals else None}
+
+    def merge(self, other: ForecasterScores) -> None:
+        """Add those of other windows."""
+        for scene, counts in other.by_scene.items():
+            self.by_scene.setdefault(scene, IoUCounts(counts.num_horizon)).merge(counts)
+        for stage, values in other.ms.items():
+            self.ms.setdefault(stage, []).extend(values)
 
     def add(self, window: Window, forecast: Forecast) -> None:
         """Count one window.
@@ -95,14 +108,15 @@ def forecast_of(row: Forecaster | Reference, window: Window, seed: int) -> Forec
 
 
 def evaluate(source: WindowSource, keys: list[WindowKey], rows: Sequence[Forecaster | Reference], seed: int,
-             watch: Callable[[Window, dict[str, Forecast]], None] | None = None) -> list[ForecasterScores]:
+             watch: Callable[[Window, dict[str, Forecast]], None] | None = None,
+             progress: Progress = with_bar) -> list[ForecasterScores]:
     """Score forecasters and references on windows; one window in memory at a time.
 
     Args:
         watch: called with every window and its forecasts by name.
     """
     scores = [ForecasterScores(one.name, one.nfe, ego=getattr(one, "ego", None)) for one in rows]
-    for key in tqdm(keys, desc="evaluation", unit="window", dynamic_ncols=True):
+    for key in progress(keys, "evaluation"):
         window, forecasts = source.read(key), {}
         for row, score in zip(rows, scores):
             forecasts[row.name] = forecast_of(row, window, forecast_seed(seed, key))

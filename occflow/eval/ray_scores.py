@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import cKDTree
 
-from occflow.eval.counts import MeanCounts, SceneCounts, number, numbers
+from occflow.eval.counts import MeanCounts, SceneCounts, merge_rows, number, numbers
 from occflow.eval.intervals import mean_intervals
 from occflow.eval.iou import nan_mean, ratio
 from occflow.eval.rays import Rays, RayWalk, ray_walk
@@ -93,6 +93,15 @@ class RayScores:
         self.grid, self.source, self.seed = grid, source, seed
         self.counts: dict[str, SceneCounts[RayCounts]] = {}
         self.frames = self.rays = 0
+
+    def __getstate__(self) -> dict:
+        """For another process, which merges what was counted."""
+        return {**vars(self), "source": None}
+
+    def merge(self, other: RayScores) -> None:
+        """Add what was counted of other windows."""
+        self.frames, self.rays = self.frames + other.frames, self.rays + other.rays
+        merge_rows(self.counts, other.counts)
 
     def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
         for index, truth in enumerate(window.truth):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from occflow.eval.counts import SceneCounts, numbers
+from occflow.eval.counts import SceneCounts, merge_rows, numbers
 from occflow.eval.intervals import Span, intervals
 from occflow.eval.iou import IoUCounts, LabelPairs
 from occflow.eval.protocols import PROTOCOLS, Protocol
@@ -29,6 +30,16 @@ class ViewScores:
         self.grid, self.protocol, self.frames = grid, protocol, frames
         self.bands = distance_bands(grid)
         self.counts: dict[str, dict[str, IoUCounts]] = defaultdict(dict)
+
+    def __getstate__(self) -> dict:
+        """For another process, which merges what was counted."""
+        return {**vars(self), "bands": {}}
+
+    def merge(self, other: ViewScores) -> None:
+        """Add what was counted of other windows."""
+        for view, rows in other.counts.items():
+            for name, counts in rows.items():
+                self.counts[view].setdefault(name, IoUCounts(counts.num_horizon)).merge(counts)
 
     def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
         for index, truth in enumerate(window.truth):
@@ -72,10 +83,14 @@ class PresentScores:
     def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
         truths = [self._at_present(frame, window) for frame in window.truth]
         for name, forecast in forecasts.items():
-            rows = self.counts.setdefault(name, SceneCounts(lambda: IoUCounts(len(truths))))
+            rows = self.counts.setdefault(name, SceneCounts(partial(IoUCounts, len(truths))))
             counts = rows.of(window.key.scene)
             for index, (frame, truth) in enumerate(zip(forecast.frames, truths)):
                 counts.add(index, self._at_present(frame, window), truth)
+
+    def merge(self, other: PresentScores) -> None:
+        """Add what was counted of other windows."""
+        merge_rows(self.counts, other.counts)
 
     def _at_present(self, frame: OccupancyFrame, window: Window) -> OccupancyFrame:
         return regridded(replace(frame, observed=None), self.grid, window.present.world_from_grid)

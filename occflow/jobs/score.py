@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-
-import numpy as np
 
 from occflow.errors import InputError
 from occflow.eval.belief import belief
 from occflow.eval.branching import branch_windows, evaluate_branches
-from occflow.eval.distribution import evaluate_distributions
-from occflow.eval.evaluate import ForecasterScores, Reference, evaluate, forecast_seed
-from occflow.eval.measures import configured_measures
-from occflow.eval.perceived import quality
+from occflow.eval.evaluate import ForecasterScores, Reference, forecast_of, forecast_seed
 from occflow.eval.predictions import ImportedForecaster
-from occflow.eval.protocols import horizon_frames, in_ego_setting, protocol_named
+from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
 from occflow.eval.saving import configured_saver
-from occflow.eval.true_motion import TrueMotion
-from occflow.forecasting.consensus import ConsensusForecaster
-from occflow.forecasting.forecast import Forecast, Forecaster
+from occflow.forecasting.forecast import Forecaster
 from occflow.forecasting.rows import checkpoint_forecasters, configured_samplers, student_to_show
-from occflow.forecasting.rules import NEEDS_BOXES, RULES, Baseline, baselines
-from occflow.grid import MOVABLE_CLASSES, VoxelGrid
-from occflow.jobs.build import build_configured_store
+from occflow.forecasting.rules import NEEDS_BOXES, RULES
+from occflow.jobs.build import build_configured_store, task_workers
+from occflow.jobs.counting import RAW, Networks, SceneCounting, by_scene, count_scenes
 from occflow.jobs.sources import (
     configured_device,
     configured_windows,
@@ -33,52 +26,21 @@ from occflow.jobs.sources import (
     prepare_torch,
     refuse_other_grid,
 )
-from occflow.logs.open import open_log
-from occflow.models.coarse_cells import cells_of
+from occflow.jobs.train import training_device
 from occflow.models.flow_model import FlowModel
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.forecast_file import save_forecasts
-from occflow.occupancy.warp import warp
+from occflow.occupancy.storage.saved_forecasts import ALL
 from occflow.occupancy.window_index import scored_windows
-from occflow.occupancy.windows import Window, WindowKey, WindowSource, window_keys
+from occflow.occupancy.windows import WindowKey, WindowSource, window_keys
 from occflow.run_record import machine, read_seconds, timed_step, versions
-
-RAW = "persistence_raw"  # the row of a car that perceives nothing: the bare voxels of its sweeps stand still
-
-
-class ShownWindow:
-    """Keeps the window that shows most: the one whose movers change most over the horizon, and its forecasts."""
-
-    def __init__(self, path: Path, grid: VoxelGrid) -> None:
-        self.path, self.grid, self.change, self.shown = path, grid, -1, None
-
-    def watch(self, window: Window, forecasts: dict[str, Forecast]) -> None:
-        change = sum(moving_voxels(window, self.grid))
-        if change > self.change:
-            self.change, self.shown = change, (window, {name: one.frames for name, one in forecasts.items()})
-
-    def save(self, forecasters: list[Forecaster], samples: int, seed: int) -> None:
-        """Write the window and its forecasts, and of `forecasters` so many samples each, for the probability view."""
-        window, forecasts = self.shown
-        seeds = [forecast_seed(seed, window.key, number) for number in range(samples)]
-        futures = {one.name: [sample.frames for sample in one.samples(window.task, seeds)]
-                   for one in forecasters if seeds}
-        save_forecasts(self.path, self.grid, window.task, forecasts, futures, window.truth)
-
-
-def moving_voxels(window: Window, grid: VoxelGrid) -> list[int]:
-    """For each horizon frame the number of movable voxels that persistence does not foresee."""
-    counts = []
-    for truth in window.truth:
-        still = warp(window.present, grid, truth.world_from_grid)
-        movable = [frame.flat[np.isin(frame.labels, MOVABLE_CLASSES)] for frame in (truth, still)]
-        counts.append(len(np.setdiff1d(*movable, assume_unique=True)))
-    return counts
+from occflow.training.processes import rank, world_size
 
 
 def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list[WindowKey], chosen: Mapping,
-                forecasters: list[Forecaster], support: dict[str, float] | None, samples: int = 0,
-                sample_every: int = 1, shown_samples: int = 0) -> dict:
+                forecasters: list[Forecaster], supported: FlowModel | None = None, support_every: int = 1,
+                samples: int = 0, sample_every: int = 1, shown_samples: int = 0,
+                load: Callable[[Mapping], Networks] | None = None) -> dict | None:
     """Evaluate the baselines, the reference of true motion and `forecasters` on windows; report and shown forecasts go
     to `run_dir`, and with eval.save=all every forecast.
 
@@ -87,64 +49,69 @@ def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list
     Args:
         source: as `configured_windows` gives it; what it perceived already is not perceived again.
         chosen: how the windows were chosen: "split", "rule", "stride"; goes into the report.
+        supported: the model whose proposed support is measured, on every `support_every`-th window.
         shown_samples: futures that each network draws of the shown window, for its probabilities.
+        load: loads forecasters and model in another process; without it all is counted in this one.
+
+    Returns:
+        the report; None in a process of torchrun that has counted its scenes for another.
     """
     data, values, seed = config["data"], config["eval"], config["seed"]
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
-    protocol, store = protocol_named(values["protocol"]), source.store
+    store = source.store
     annotated = any(store.frame(key.scene, key.start).boxes for key in keys)
-    has_boxes = annotated and source.input_kind == "occupancy"  # in the history: nobody annotates what is perceived
-    rules = in_ego_setting(values["ego"], baselines(store.grid, has_boxes, values["baselines"]))
-    forecasters = in_ego_setting(values["ego"], forecasters)
-    references = [TrueMotion(source)] if annotated and values["true_motion"] else []
-    refuse_shared_names([*rules, *references, *forecasters])
-    shown = ShownWindow(run_dir / "forecast.npz", store.grid)
-    central = [ConsensusForecaster(one, values["consensus"]) for one in forecasters
-               if one.nfe and values.get("consensus")]  # no samples: they are not scored as distributions
-    measures = configured_measures(values, store.grid, protocol, frames,
-                                   open_log(config["log"]) if values["rays"] else None, seed)
-
-    with timed_step(run_dir, "evaluate"):
-        with configured_saver(config, run_dir, source, keys, [*rules, *forecasters, *central]) as saver:
-            watching = [shown, *([saver] if saver else []), *measures.values()]
-
-            def watch(window: Window, forecasts: dict[str, Forecast]) -> None:
-                for one in watching:
-                    one.watch(window, forecasts)
-
-            scores = evaluate(source, keys, [*rules, *references, *forecasters, *central], seed, watch)
-        seen = {}
-        if source.input_kind == "lidar":  # beside what is made of what is perceived: the sweeps' voxels as they are
-            raw = in_ego_setting(values["ego"], [Baseline(RAW, store.grid, RULES["persistence"])])
-            scores = [*evaluate(replace(source, input_kind="causal"), keys, raw, seed), *scores]
-            presents = [(key.scene, key.start + source.history - 1) for key in keys]
-            seen = {"perception": quality(source.perceive.network, store, presents)}
-        extra = {"support": support, **seen}
-        if samples >= 2 and forecasters:
-            coherence = measures.get("coherence")
-            extra["ensembles"] = evaluate_distributions(source, keys[::sample_every], forecasters, samples, seed,
-                                                        coherence and coherence.measure.watch_samples)
-        extra |= {name: one.report() for name, one in measures.items()}
-        if values["branches"]:
-            extra["branches"] = score_branches(config, source, [*rules, *references, *forecasters])
-    shown.save([one for one in forecasters if one.nfe], shown_samples, seed)
-    scores = with_unmeasured(scores, [] if has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]])
+    counting = SceneCounting(config, source, annotated, samples, Networks(forecasters, supported), load)
+    refuse_shared_names(counting.rows.told)
+    scenes = by_scene(keys, keys[::sample_every], keys[::support_every] if supported else [],
+                      configured_branches(values, source))
+    workers = task_workers(config, values["workers"])
+    if values["save"] == ALL and (workers != 1 or world_size() > 1):
+        raise InputError("eval.save=all: one process writes the forecasts; use eval.workers=1 tasks.engine=processes")
+    with timed_step(run_dir, "evaluate") if rank() == 0 else nullcontext():
+        rows = counting.rows
+        with configured_saver(config, run_dir, source, keys, [*rows.rules, *rows.forecasters, *rows.central]) as saver:
+            counting.watchers = (saver,) if saver else ()
+            counted = count_scenes(counting, scenes, workers)
+        if counted is None:
+            return None
+        extra = {"support": None, **{name: one.report() for name, one in counted.parts.items()}}
+    save_shown(run_dir / "forecast.npz", counting, counted.shown.chosen(values["shown"]), shown_samples)
+    unmeasured = [] if counting.has_boxes else [name for name in NEEDS_BOXES if name in values["baselines"]]
+    scores = with_unmeasured(counted.scores, unmeasured)
     windows = {**chosen, "count": len(keys), "history": data["history"], "horizon": data["horizon"],
                "scenes": len({key.scene for key in keys}), "input": source.input_kind, "grid_pose": source.grid_pose,
                "log": store.log}
-    report = make_report(scores, protocol, frames, windows, values["ego"], seed, versions(), machine(),
-                         read_seconds(run_dir), **extra)
+    report = make_report(scores, protocol_named(values["protocol"]), frames, windows, values["ego"], seed, versions(),
+                         machine(), read_seconds(run_dir), **extra)
     write_row_counters(run_dir, scores, frames)
     write_report(run_dir, report)
     return report
 
 
-def score_branches(config: Mapping, source: WindowSource, rows: list[Forecaster | Reference]) -> dict:
-    """All rows against the branching futures of eval.branches, on every `branch_every`-th of their windows."""
-    values = config["eval"]
+def configured_branches(values: Mapping, source: WindowSource) -> dict[WindowKey, Path]:
+    """Every `branch_every`-th of the windows that have branching futures in eval.branches, and the files of these."""
+    if not values["branches"]:
+        return {}
     windows = branch_windows(source, Path(values["branches"]), source.keys(values["split"]))
-    windows = dict(list(windows.items())[::values["branch_every"]])
-    return evaluate_branches(source, windows, rows, values["branch_samples"], config["seed"])
+    return dict(list(windows.items())[::values["branch_every"]])
+
+
+def score_branches(config: Mapping, source: WindowSource, rows: list[Forecaster | Reference]) -> dict:
+    """Rows against the branching futures that `configured_branches` gives."""
+    values = config["eval"]
+    return evaluate_branches(source, configured_branches(values, source), rows, values["branch_samples"],
+                             config["seed"])
+
+
+def save_shown(path: Path, counting: SceneCounting, key: WindowKey, samples: int) -> None:
+    """Write a window and all rows' forecasts of it, and of the sampling ones so many samples, for the probability view.
+    """
+    window, seed, rows = counting.source.read(key), counting.config["seed"], counting.rows
+    forecasts = {one.name: forecast_of(one, window, forecast_seed(seed, key)).frames for one in rows.all}
+    seeds = [forecast_seed(seed, key, number) for number in range(samples)]
+    futures = {one.name: [sample.frames for sample in one.samples(window.task, seeds)]
+               for one in rows.forecasters if one.nfe and seeds}
+    save_forecasts(path, counting.source.store.grid, window.task, forecasts, futures, window.truth)
 
 
 def with_unmeasured(scores: list[ForecasterScores], names: list[str]) -> list[ForecasterScores]:
@@ -161,44 +128,35 @@ def refuse_shared_names(rows: list[Forecaster | Reference]) -> None:
             raise InputError(f"eval: two forecasts are called '{name}'; rename a checkpoint or folder of predictions")
 
 
-def support_quality(source: WindowSource, keys: list[WindowKey], model: FlowModel) -> dict[str, float]:
-    """Share of the true future sites that the proposed support holds ("recall"), and of the coarse grid ("share").
-
-    Returns:
-        {"recall", "share", "windows"}.
-    """
-    settings, found, true, proposed, all_cells = model.settings, 0, 0, 0, 0
-    stride = settings.autoencoder.total_stride
-    for key in keys:
-        window = source.read(key)
-        support = model.observe(window.task).layout.support.keys.cpu().numpy()
-        truth = np.concatenate([cells_of([frame.flat], settings.grid, stride) for frame in window.truth])
-        found += int(truth[support].sum())
-        true, proposed, all_cells = true + int(truth.sum()), proposed + len(support), all_cells + len(truth)
-    return {"recall": found / max(1, true), "share": proposed / all_cells, "windows": len(keys)}
+def configured_networks(config: Mapping) -> Networks:
+    """What evaluate scores: the rows of all checkpoints, imported predictions; the support is the first model's."""
+    values = config["eval"]
+    settings = settings_from_config(config["data"], config["model"])
+    forecasters, models = checkpoint_forecasters(values, settings, configured_device(config))
+    forecasters += [ImportedForecaster.configured(one, settings.grid, values["ego"]) for one in values["predictions"]]
+    return Networks(forecasters, models[0] if models else None)
 
 
-def evaluate_run(config: Mapping) -> str:
+def evaluate_run(config: Mapping) -> str | None:
     """Baselines, networks and imported predictions on the held-out scenes; returns the table.
 
-    Of another input than occupancy the report lies in a folder of its own, RUN_DIR/INPUT.
+    Of another input than occupancy the report lies in a folder of its own, RUN_DIR/INPUT. Scenes are counted by
+    eval.workers processes or a Dask cluster, and shared by the processes of torchrun, of which rank 0 alone writes and
+    returns something: the same report, times aside, as of one process.
     """
     prepare_torch(config)
     run_dir, values = Path(config["run_dir"]), config["eval"]
     if config["data"]["input"] != "occupancy":
         run_dir /= config["data"]["input"]
-    settings = settings_from_config(config["data"], config["model"])
-    forecasters, models = checkpoint_forecasters(values, settings, configured_device(config))
+    config = {**config, "device": str(training_device(config))}
+    networks = configured_networks(config)
     store = open_configured_store(config)
-    forecasters += [ImportedForecaster.configured(one, store.grid, values["ego"]) for one in values["predictions"]]
     chosen = {"split": values["split"], "rule": values["window_rule"], "stride": values["window_stride"]}
-    keys = scored_windows(store, horizon=settings.num_horizon, history=settings.num_history, **chosen)
-    thinned = keys[::values["sample_every"]]
-    source = configured_windows(config, store)
-    support = support_quality(source, thinned, models[0]) if models else None
-    report = score_store(config, run_dir, source, keys, chosen, forecasters, support, values["samples"],
-                         values["sample_every"], values["shown_samples"])
-    return table_markdown(report)
+    keys = scored_windows(store, horizon=config["data"]["horizon"], history=config["data"]["history"], **chosen)
+    report = score_store(config, run_dir, configured_windows(config, store), keys, chosen, networks.forecasters,
+                         networks.model, values["sample_every"], values["samples"], values["sample_every"],
+                         values["shown_samples"], configured_networks)
+    return None if report is None else table_markdown(report)
 
 
 def forecast_log(config: Mapping) -> tuple[Path, str]:
@@ -225,6 +183,5 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     keys = window_keys(store, None, settings.num_history, settings.num_horizon)
     chosen = {"split": "all scenes", "rule": "all", "stride": 1}
     source = configured_windows(config, store)
-    report = score_store(config, run_dir, source, keys, chosen, forecasters,
-                         support_quality(source, keys, centre.model), samples, every, samples)
+    report = score_store(config, run_dir, source, keys, chosen, forecasters, centre.model, 1, samples, every, samples)
     return run_dir, "\n\n".join(filter(None, [table_markdown(report), belief(report, {centre.name, own.name})]))

@@ -18,6 +18,7 @@ from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_perception, read_record
 from occflow.jobs.build import build_configured_store
 from occflow.occupancy.settings import configured_grid
+from occflow.occupancy.storage.remote import is_url
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.windows import WindowSource, refuse_other_interval
 from occflow.perception.network import PerceptionNetwork
@@ -71,13 +72,16 @@ def ensure_log(config: Mapping) -> None:
 
 
 def ensure_store(config: Mapping) -> OccupancyStore:
-    """The occupancy store of the configured log at data.store, built first where it is missing."""
+    """The occupancy store of the configured log at data.store, built first where it is missing; one at a URL as it is.
+    """
+    if is_url(config["data"]["store"]):
+        return open_configured_store(config)
     return build_configured_store(config, Path(config["data"]["store"]))
 
 
 def open_configured_store(config: Mapping) -> OccupancyStore:
     """The store at data.store; its grid must be the configured one."""
-    store = OccupancyStore.open(Path(config["data"]["store"]))
+    store = OccupancyStore.open(config["data"]["store"])
     refuse_other_grid(store, config["data"])
     return store
 

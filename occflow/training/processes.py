@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -70,6 +71,15 @@ def own_part(size: int, process: int | None = None, processes: int | None = None
     more or less."""
     process, processes = rank() if process is None else process, processes or world_size()
     return range(size * process // processes, size * (process + 1) // processes)
+
+
+def gathered_objects(value: Any) -> list | None:
+    """Every process's value, by rank, at rank 0; None at the others. It must be picklable."""
+    if not distributed.is_initialized():
+        return [value]
+    values = [None] * world_size() if rank() == 0 else None
+    distributed.gather_object(value, values)
+    return values
 
 
 def share_of_items(size: int) -> Share:

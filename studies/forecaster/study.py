@@ -198,8 +198,8 @@ def score_recording(config: Mapping, store: OccupancyStore, keys: list, teacher:
     windows = settings_from_config(config["data"], config["model"])
     rows = rows_of(teacher, windows, configured_samplers(config["eval"]), device=configured_device(config))
     chosen = {"split": "second half", "rule": "all", "stride": 1}
-    report = score_store(config, folder, configured_windows(config, store), keys, chosen, rows, None,
-                         config["eval"]["samples"])
+    report = score_store(config, folder, configured_windows(config, store), keys, chosen, rows,
+                         samples=config["eval"]["samples"])
     return summary(report)
 
 

@@ -24,20 +24,20 @@ from occflow.occupancy.storage.store import (
     finished_scenes,
     start_store,
 )
-from occflow.worker_process import each
+from occflow.worker_process import Workers, each
 
 SceneFrames = tuple[list[OccupancyFrame], "list[OccupancyFrame] | None"]  # full, and causal where it is kept
 MakeScene = Callable[[str], SceneFrames]
 
 
-def fill_store(make: MakeScene, layout: StoreLayout, scenes: list[str], path: Path, workers: int = 1,
+def fill_store(make: MakeScene, layout: StoreLayout, scenes: list[str], path: Path, workers: Workers = 1,
                shard: tuple[int, int] = (0, 1), title: str = "occupancy") -> OccupancyStore | None:
     """Make all scenes of a store into a folder, or go on with an unfinished one; a finished one is returned at once.
 
     Args:
         make: frames of a scene by its name; sent to worker processes, so it must be picklable.
         path: folder of the store.
-        workers: processes.
+        workers: processes, or a Dask cluster.
         shard: (i, n) makes every n-th scene from the i-th on, beside other machines that make the others into the
             same folder; whoever finds all scenes there finishes the store.
         title: of the progress bar.
@@ -85,7 +85,7 @@ class _SceneBuilder:
         return build_scene_and_causal(self.log, scene, self.grid, self.settings)
 
 
-def build_store(log: DrivingLog, grid: VoxelGrid, settings: OccupancySettings, path: Path, workers: int = 1,
+def build_store(log: DrivingLog, grid: VoxelGrid, settings: OccupancySettings, path: Path, workers: Workers = 1,
                 shard: tuple[int, int] = (0, 1)) -> OccupancyStore | None:
     """Build the occupancy of all scenes of a log; arguments, result and errors as `fill_store`."""
     left_out = getattr(log, "left_out", ())  # of logs whose scenes are recordings of their own

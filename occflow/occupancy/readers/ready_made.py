@@ -16,6 +16,7 @@ from occflow.npz_file import REAL, open_npz
 from occflow.occupancy.building.build import SceneFrames, fill_store
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout
+from occflow.worker_process import Workers
 
 NEEDED_KEYS = {"occ3d": ("gts", "root", "version"), "semantickitti_voxels": ("root",), "uniocc": ("root",),
                "store": ()}  # the store at data.store itself, joined of others or brought from elsewhere
@@ -79,7 +80,7 @@ class _SceneReader:
         return list(self.sequences.frames(scene)), None
 
 
-def import_store(sequences: OccupancySequences, path: Path, workers: int = 1,
+def import_store(sequences: OccupancySequences, path: Path, workers: Workers = 1,
                  shard: tuple[int, int] = (0, 1)) -> OccupancyStore | None:
     """Write ready-made occupancy to a store; arguments, result and errors as `fill_store`."""
     layout = StoreLayout(sequences.grid, None, sequences.name, sequences.splits())

@@ -16,6 +16,7 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import DEMO_HISTORY, DEMO_HORIZON, OccupancySettings
 from occflow.occupancy.sighting import Sighting
+from occflow.occupancy.storage.remote import is_url, local_folder, refuse_url
 from occflow.occupancy.storage.scene_file import META, SceneFile, scene_path
 from occflow.occupancy.tasks import Perceive, Task, task_at
 from occflow.records import bounded, conform, one_line, read_json, refuse_broken_seal, sealed
@@ -82,16 +83,16 @@ class OccupancyStore:
     """Read access to a finished store.
 
     Attributes:
-        path: its folder.
+        path: its folder, or its URL.
         grid: grid of every frame.
         log: name of the log it was built from.
         settings: how it was built, plain values; None where it was made by somebody else.
         left_out: scenes of the log that could not be read.
     """
 
-    def __init__(self, path: Path, grid: VoxelGrid, log: str, splits: dict[str, list[str]],
+    def __init__(self, path: str | Path, grid: VoxelGrid, log: str, splits: dict[str, list[str]],
                  num_frames: dict[str, int], settings: dict | None = None, left_out: Sequence[str] = ()) -> None:
-        self.path = Path(path)
+        self.path = path if is_url(path) else Path(path)
         self.grid = grid
         self.log = log
         self.settings = settings
@@ -108,26 +109,27 @@ class OccupancyStore:
 
     @classmethod
     def open(cls, path: str | Path) -> OccupancyStore:
-        """A store that `build_store` finished.
+        """A store that `build_store` finished, in a folder or, read through fsspec, at a URL.
 
         Raises:
             InputError: no store, an unfinished one, or one of another format.
         """
-        path = Path(path)
-        if not (path / META).is_file():
+        folder = local_folder(path, META) if is_url(path) else Path(path)
+        path = path if is_url(path) else folder
+        if not (folder / META).is_file():
             raise InputError(f"{path}: no occupancy store; run build_occupancy, or name another folder")
-        meta = _read_meta(path)
+        meta = _read_meta(folder)
         if meta["scenes"] is None:
             raise InputError(f"{path}: unfinished occupancy store; run build_occupancy again to finish it")
         splits, num_frames = meta["splits"], meta["scenes"]
         try:
             grid = VoxelGrid.from_dict(meta["grid"])
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, InputError) as error:
-            raise InputError(f"{path / META}: broken field ({type(error).__name__}: {one_line(error)}); "
+            raise InputError(f"{folder / META}: broken field ({type(error).__name__}: {one_line(error)}); "
                              f"{REMEDY}") from None
         unknown = sorted({name for names in splits.values() for name in names} - set(num_frames))
         if unknown or not all(SCENE_NAME.fullmatch(scene) for scene in num_frames):
-            raise InputError(f"{path / META}: its splits and scenes do not agree; {REMEDY}")
+            raise InputError(f"{folder / META}: its splits and scenes do not agree; {REMEDY}")
         return cls(path, grid, meta["log"], splits, num_frames, meta["settings"], meta["left_out"])
 
     def scenes(self, split: str | None = None) -> list[str]:
@@ -208,7 +210,8 @@ class OccupancyStore:
         """
         self._refuse_unknown(scene)
         if scene not in self._files:
-            file = SceneFile(self.path, scene, self.grid)
+            folder = local_folder(self.path, f"{scene}.occ") if is_url(self.path) else self.path
+            file = SceneFile(folder, scene, self.grid)
             if len(file) != self._num_frames[scene]:
                 raise InputError(f"{file.path}: {len(file)} frames where {META} counts {self._num_frames[scene]}; "
                                  f"{REMEDY}")
@@ -220,7 +223,7 @@ class OccupancyStore:
         num_frames = sum(self._num_frames.values())
         num_occupied = sum(len(self.frame(scene, index).flat)
                            for scene, count in self._num_frames.items() for index in range(count))
-        size = sum(file.stat().st_size for file in self.path.iterdir())
+        size = sum(self.scene_file(scene).path.stat().st_size for scene in self._num_frames)
         share = num_occupied / (num_frames * self.grid.num_voxels) if num_frames else float("nan")
         return StoreSummary(len(self._num_frames), num_frames, share, size / 1e6)
 
@@ -259,6 +262,7 @@ def start_store(path: Path, layout: StoreLayout, scenes: list[str], alone: bool 
     Raises:
         InputError: the folder holds another store or something else.
     """
+    refuse_url(path)
     for scene in scenes:
         if not SCENE_NAME.fullmatch(scene):
             raise InputError(f"{layout.log}: scene name {scene!r} cannot be a file name; rename it in the log")
