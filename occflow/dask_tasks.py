@@ -13,8 +13,9 @@ import pickle
 import signal
 import socket
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,9 @@ from occflow.errors import InputError
 from occflow.warning_line import show_warnings_as_lines
 
 CONNECT_S = 20.0  # for the scheduler to answer, and to have a worker
+LOOK_S = 5.0  # between looks at which workers are there
+WORKERLESS_S = 600.0  # without any worker, after which the run ends
+RESTART = {"distributed.deploy.lost-worker-timeout": "1 day"}  # of a local one: Dask gives a restart up after 15 s
 DONE, FAILED, LACKS = "done", "failed", "lacks"  # what a worker says of an item: it is done; why not; it has no job
 
 _lock = threading.Lock()  # of a worker with several threads one works: jobs keep networks and files
@@ -52,19 +56,20 @@ def each_on_dask(job: Callable[[Any], Any], items: Sequence[Any], cluster: DaskC
     """
     packed = pickle.dumps(job)
     call = hashlib.sha256(packed).hexdigest(), os.getcwd()
-    waiting, running, known = list(reversed(items)), {}, set()
+    waiting, running, known, seen_s = list(reversed(items)), {}, set(), time.monotonic()
     with _connected(cluster, len(items)) as client, _dask_errors(remedy):
-        from distributed import wait
-
         def begin(item: Any, what: bytes | None = None) -> None:
             running[client.submit(_run, *call, what, item, pure=False)] = item
 
         try:
             while waiting or running:
                 known = _tell_lost(known, set(client.nthreads()))
+                seen_s = time.monotonic() if known else seen_s
+                if time.monotonic() - seen_s > WORKERLESS_S:
+                    raise InputError(f"no Dask worker has been there for {WORKERLESS_S:.0f} s; {remedy}")
                 while waiting and len(running) < max(1, len(known)):
                     begin(waiting.pop())
-                for future in wait(list(running), return_when="FIRST_COMPLETED").done:
+                for future in _finished(running):
                     said, value = future.result()
                     item = running.pop(future)
                     if said == FAILED:
@@ -74,8 +79,19 @@ def each_on_dask(job: Callable[[Any], Any], items: Sequence[Any], cluster: DaskC
                     else:
                         yield item, value
         finally:  # as of the pool, what is under way is finished
-            if running:
-                wait(list(running))
+            while running and client.nthreads():
+                for future in _finished(running):
+                    del running[future]
+
+
+def _finished(running: Mapping[Any, Any]) -> list[Any]:
+    """The futures that are done, when one is; none of them after LOOK_S."""
+    from distributed import TimeoutError, wait  # before Python 3.11 not the builtin one
+
+    try:
+        return list(wait(list(running), timeout=LOOK_S, return_when="FIRST_COMPLETED").done)
+    except TimeoutError:
+        return []
 
 
 def _tell_lost(known: set[str], there: set[str]) -> set[str]:
@@ -124,13 +140,15 @@ def _connected(cluster: DaskCluster, most: int) -> Iterator[Any]:
         InputError: Dask is not installed, nothing answers, or it has no worker.
     """
     try:
-        from distributed import Client, LocalCluster
+        import dask
+        from distributed import Client, LocalCluster, TimeoutError
     except ImportError:
         raise InputError("tasks.engine: 'dask' needs dask.distributed; install it with pip install 'occflow[dask]', or "
                          "leave tasks.engine=processes") from None
     with ExitStack() as stack:
         place: Any = cluster.scheduler
-        if place is None:  # no limit of memory, as the pool has none; no dashboard
+        if place is None:  # no limit of memory, as the pool has none
+            stack.enter_context(dask.config.set(RESTART))
             place = stack.enter_context(LocalCluster(
                 n_workers=max(1, min(cluster.workers, most)), threads_per_worker=1, dashboard_address="127.0.0.1:0",
                 memory_limit=0, silence_logs=logging.CRITICAL, preload=[__name__]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import pickle
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -71,6 +72,20 @@ def test_errors_of_a_job_come_as_they_are(cluster):
 def test_a_task_that_kills_every_worker_is_one_line(cluster):
     with pytest.raises(InputError, match="2 Dask workers were killed under the same task .* start anew, with more mem"):
         list(each(meets, ["killed"], cluster, "start anew"))
+
+
+def test_without_any_worker_the_run_ends_in_one_line(monkeypatch):
+    monkeypatch.setattr(dask_tasks, "LOOK_S", 0.2)
+    monkeypatch.setattr(dask_tasks, "WORKERLESS_S", 0.5)
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, memory_limit=0,
+                                  dashboard_address="127.0.0.1:0", silence_logs=50) as running:
+        finished = each(meets, ["a", "b"], DaskCluster(running.scheduler_address), "start anew")
+        assert next(finished) == ("a", "a")
+        running.scale(0)
+        with pytest.warns(UserWarning, match="lost 1 of 1"), pytest.raises(InputError, match="no Dask worker .* anew"):
+            while running.scheduler_info["workers"]:
+                time.sleep(0.05)
+            list(finished)
 
 
 def test_no_scheduler_is_one_line(monkeypatch):
