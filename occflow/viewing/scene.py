@@ -151,10 +151,14 @@ def _iou(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def ego_mesh() -> Mesh:
-    """A car at the origin of the grid frame, as large as a usual one, and before it an arrow along x."""
+    """The ego vehicle, and before it an arrow where it heads."""
+    return join([car_mesh(), box_mesh((4.0, -0.3, 1.0), (6.2, 0.3, 1.02), EGO_BODY), _arrow_head(6.0, 8.4, 1.1, 1.02)])
+
+
+def car_mesh() -> Mesh:
+    """A car at the origin of the grid frame, as large as a usual one, driving along x."""
     return join([box_mesh((-1.2, -1.0, 0.3), (3.6, 1.0, 1.1), EGO_BODY),
-                 box_mesh((-0.9, -0.85, 1.1), (1.9, 0.85, 1.9), EGO_CABIN),
-                 box_mesh((4.0, -0.3, 1.0), (6.2, 0.3, 1.02), EGO_BODY), _arrow_head(6.0, 8.4, 1.1, 1.02)])
+                 box_mesh((-0.9, -0.85, 1.1), (1.9, 0.85, 1.9), EGO_CABIN)])
 
 
 def _arrow_head(base_m: float, tip_m: float, half_width_m: float, height_m: float) -> Mesh:

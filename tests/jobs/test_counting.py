@@ -19,7 +19,7 @@ from small_evaluation import SCENES, reported, small_config, write_world
 from occflow.errors import InputError
 from occflow.jobs import counting
 from occflow.jobs.build import task_workers
-from occflow.jobs.counting import SceneWindows, ShownWindow, by_scene
+from occflow.jobs.counting import MOST_MOVING, TYPICAL, SceneWindows, ShownWindow, by_scene
 from occflow.jobs.score import evaluate_run
 from occflow.occupancy.windows import WindowKey
 
@@ -86,14 +86,12 @@ def test_windows_are_counted_by_scene_in_their_order():
         SceneWindows("c", branches={late: Path("x")})]
 
 
-def test_the_window_that_is_shown_is_the_first_of_those_that_change_most():
-    first, second = (ShownWindow(5, WindowKey(scene, 0)) for scene in "ab")
-    for shown in (first, ShownWindow(4, WindowKey("c", 0)), second):
-        pickle.loads(pickle.dumps(shown))
-    first.merge(second)
-    assert first.key.scene == "a"
-    first.merge(ShownWindow(6, WindowKey("c", 0)))
-    assert first.key.scene == "c" and first.change == 6
+def test_the_window_that_is_shown_changes_most_or_as_the_median_one():
+    """The first of several that change as much."""
+    shown, others = (ShownWindow([(change, WindowKey(name, 0)) for change, name in changes])
+                     for changes in ([(5, "a"), (2, "b")], [(0, "c"), (5, "d"), (2, "e")]))
+    shown.merge(pickle.loads(pickle.dumps(others)))
+    assert shown.chosen(MOST_MOVING).scene == "a" and shown.chosen(TYPICAL).scene == "b"
 
 
 def test_a_scheduler_without_dask_is_refused():

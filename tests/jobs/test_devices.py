@@ -69,6 +69,9 @@ class Windows(WindowFeed):
     def make(self, index: int):
         return self.forecaster.observe(self.observed.task, self.observed.truth), 1
 
+    def forget(self, index: int) -> None:
+        """The trainings after it find it, too."""
+
     def next(self, windows: int):
         return self.draw(1)[0]
 

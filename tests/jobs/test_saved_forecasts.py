@@ -69,8 +69,8 @@ def config_of(store, run_dir, *changes: str) -> dict:
 def scored(config, store, folder, forecasters, samples: int = 0) -> dict:
     source = configured_windows(config, store)
     keys = window_keys(store, None, source.history, source.horizon)
-    return score_store(config, folder, source, keys, {"split": "all", "rule": "all", "stride": 1}, forecasters, None,
-                       samples)
+    return score_store(config, folder, source, keys, {"split": "all", "rule": "all", "stride": 1}, forecasters,
+                       samples=samples)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from occflow.logs.nuscenes_classes import CATEGORIES_OF_CLASS
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing import palette
 from occflow.viewing.cameras import FRONT, LOWEST_EYE_M, PRESETS, preset
-from occflow.viewing.scene import Look, class_colours, class_mesh, difference, ego_mesh, movers_iou, occupied_iou
+from occflow.viewing.scene import Look, car_mesh, class_colours, class_mesh, difference, movers_iou, occupied_iou
 
 GRID = VoxelGrid((-40, -40, -1), (100, 100, 8), 0.8)
 
@@ -91,7 +91,7 @@ def test_cameras_see_the_ego_and_what_is_left_is_left(name):
 
 def test_the_front_camera_is_at_the_front_of_the_ego_and_looks_ahead():
     camera = preset(FRONT, GRID)
-    assert camera.eye_m[0] > ego_mesh().vertices[:, 0].max() and camera.target_m[0] > camera.eye_m[0] + 10
+    assert camera.eye_m[0] > car_mesh().vertices[:, 0].max() and camera.target_m[0] > camera.eye_m[0] + 10
     assert LOWEST_EYE_M < camera.eye_m[2] < 2.5 and abs(camera.eye_m[1]) < 1
 
 
