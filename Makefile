@@ -29,7 +29,7 @@ stream: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-variants: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m chaotic

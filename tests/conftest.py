@@ -26,8 +26,13 @@ hypothesis.settings.load_profile("untimed")
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1").split(",")[0])
 
 
+LONG = ("test_whole_road.py", "test_dask_tasks.py", "test_processes.py")  # files that take a minute or nearly so
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `cuda` are skipped where there is none."""
+    """Long files come first: of several processes none is left with one at the end. Tests marked `cuda` are skipped where
+    there is none."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):
