@@ -30,8 +30,8 @@ LONG = ("test_whole_road.py", "test_dask_tasks.py", "test_processes.py")  # file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files come first: of several processes none is left with one at the end. Tests marked `cuda` are skipped where
-    there is none."""
+    """Long files come first, so that of several processes none is left with one at the end. Tests marked `cuda` are
+    skipped where there is none."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     if not torch.cuda.is_available():
         for item in items:
