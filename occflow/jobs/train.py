@@ -31,6 +31,7 @@ from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_fo
 from occflow.models.flow_model import FlowModel
 from occflow.models.preparation import ModelSettings
 from occflow.models.settings import settings_from_config
+from occflow.occupancy.storage.remote import is_url
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.windows import WindowSource
 from occflow.perception.network import PerceptionNetwork, PerceptionSettings
@@ -59,10 +60,12 @@ def training_device(config: Mapping) -> torch.device:
 
 
 def ensure_data(config: Mapping) -> None:
-    """The configured log and its store, made where they are missing; under torchrun by rank 0 alone."""
+    """The configured log and its store, made where they are missing; under torchrun by rank 0 alone. A store at a URL
+    is there already, and needs no log."""
     training_device(config)
     with rank_zero_first():
-        ensure_log(config)
+        if not is_url(config["data"]["store"]):
+            ensure_log(config)
         ensure_store(config)
 
 
