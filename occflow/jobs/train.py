@@ -41,7 +41,7 @@ from occflow.training import teacher as teacher_training
 from occflow.training.autoencoder import train_autoencoder as autoencoder_training
 from occflow.training.distillation import distill, student_of
 from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
-from occflow.training.processes import join_processes, rank, rank_zero_first, wait_for_all
+from occflow.training.processes import join_processes, rank, rank_zero_first, share_of_items, wait_for_all
 from occflow.training.run import TrainingRun
 
 Feed = TypeVar("Feed", bound=ObservationFeed)
@@ -114,6 +114,8 @@ def train_teacher(config: Mapping) -> Path:
     values = config["train"]
 
     def make() -> FlowModel:
+        for stage in SHAPED_BY["teacher"]:  # nobody trains an autoencoder for hours to be told then
+            share_of_items(values[stage]["windows"])
         run, store, forecaster = with_motions(config)
         feed = configured_feed(ObservationFeed, config, values, store, forecaster)
         held_out = held_out_windows(config, feed)
