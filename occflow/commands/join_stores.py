@@ -1,6 +1,7 @@
 """Join occupancy stores to a new one, so that trainings learn from all their drives: occflow join_stores NEW A B ...
 
-NEW is a folder that is not there yet, A, B, ... are folders of finished stores of one grid; they stay as they are.
+NEW is a folder that is not there yet, A, B, ... are folders (or URLs) of finished stores of one grid; they stay as
+they are.
 Scene X of A becomes 1.X, of B 2.X; splits of one name become one.
 """
 

@@ -15,6 +15,7 @@ from occflow.eval.evaluate import forecast_seed
 from occflow.forecasting.consensus import ConsensusForecaster
 from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.occupancy.storage.prediction_file import MAX_SAMPLES
+from occflow.occupancy.storage.remote import is_url
 from occflow.occupancy.storage.saved_forecasts import (
     ABOUT,
     ALL,
@@ -77,7 +78,7 @@ def configured_saver(config: Mapping, run_dir: Path, source: WindowSource, keys:
     about = about_of(source.store.grid, kept, history=source.history, horizon=source.horizon,
                      frame_interval_s=config["data"]["frame_interval_s"], grid_pose=source.grid_pose,
                      input=source.input_kind, ego=values["ego"], seed=config["seed"], log=source.store.log,
-                     store=str(source.store.path.resolve()))
+                     store=_place(source.store.path))
     with atomic_folder(folder, replace=True) as partial:
         writer = ForecastWriter(partial, source.store.grid, about, formats)
         yield ForecastSaver(writer, rows, samples, config["seed"])
@@ -102,6 +103,11 @@ def needed_bytes(source: WindowSource, keys: Sequence[WindowKey], samples: Seque
     frame_bytes = np.mean([_packed_bytes(frame.with_classes().dense(source.store.grid)) for frame in frames])
     volumes = sum(samples) * (PREDICTIONS in formats) + (len(samples) + 1) * (OCC3D in formats)  # 1: the truth
     return round(frame_bytes * volumes * source.horizon * len(keys))
+
+
+def _place(store: Path | str) -> str:
+    """Where a store lies, from whatever folder it is asked for later: a whole path, or its URL."""
+    return store if is_url(store) else str(store.resolve())
 
 
 def _formats(values: Mapping) -> list[str]:

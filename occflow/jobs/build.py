@@ -7,7 +7,7 @@ from pathlib import Path
 
 from occflow.dask_tasks import DaskCluster
 from occflow.errors import InputError
-from occflow.logs.open import open_log
+from occflow.logs.open import NO_LOG, open_log
 from occflow.occupancy.building.build import build_store
 from occflow.occupancy.readers.ready_made import import_store, is_ready_made, open_sequences
 from occflow.occupancy.settings import OccupancySettings, configured_grid
@@ -29,7 +29,7 @@ def build_configured_store(config: Mapping, path: Path, shard: tuple[int, int] =
         InputError: bad data or settings, or a folder that holds something else.
     """
     data, workers = config["data"], task_workers(config, config["workers"])
-    if config["log"]["kind"] == "store":
+    if config["log"]["kind"] == NO_LOG:
         return OccupancyStore.open(path)
     if is_ready_made(config["log"]):
         return import_store(open_sequences(config["log"]), path, workers, shard)

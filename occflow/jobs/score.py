@@ -27,6 +27,7 @@ from occflow.jobs.sources import (
     refuse_other_grid,
 )
 from occflow.jobs.train import training_device
+from occflow.logs.open import NO_LOG
 from occflow.models.flow_model import FlowModel
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.forecast_file import save_forecasts
@@ -65,8 +66,9 @@ def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list
     scenes = by_scene(keys, keys[::sample_every], keys[::support_every] if supported else [],
                       configured_branches(values, source))
     workers = task_workers(config, values["workers"])
-    if values["save"] == ALL and (workers != 1 or world_size() > 1):
-        raise InputError("eval.save=all: one process writes the forecasts; use eval.workers=1 tasks.engine=processes")
+    if values["save"] == ALL and load is not None and (workers != 1 or world_size() > 1):
+        raise InputError("eval.save=all: one process writes the forecasts; use eval.workers=1 tasks.engine=processes, "
+                         "without torchrun")
     with timed_step(run_dir, "evaluate") if rank() == 0 else nullcontext():
         rows = counting.rows
         with configured_saver(config, run_dir, source, keys, [*rows.rules, *rows.forecasters, *rows.central]) as saver:
@@ -168,8 +170,11 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
         the folder of the results (store, report, forecast.npz), and the table with a line about whom to believe.
 
     Raises:
-        InputError: a checkpoint of another configuration, a log that cannot be read or is too short.
+        InputError: a checkpoint of another configuration, no log, or one that cannot be read or is too short.
     """
+    if config["log"]["kind"] == NO_LOG:
+        raise InputError("log=store: forecast builds the occupancy of a log, and this names none; name it with "
+                         "log=KIND log.root=PATH, or score a store with evaluate")
     prepare_torch(config)
     checkpoint, run_dir = Path(config["forecast"]["checkpoint"]), Path(config["forecast"]["run_dir"])
     samples, every = config["forecast"]["samples"], config["eval"]["sample_every"]

@@ -31,6 +31,7 @@ from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_fo
 from occflow.models.flow_model import FlowModel
 from occflow.models.preparation import ModelSettings
 from occflow.models.settings import settings_from_config
+from occflow.occupancy.storage.remote import is_url
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.windows import WindowSource
 from occflow.perception.network import PerceptionNetwork, PerceptionSettings
@@ -40,7 +41,7 @@ from occflow.training import teacher as teacher_training
 from occflow.training.autoencoder import train_autoencoder as autoencoder_training
 from occflow.training.distillation import distill, student_of
 from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
-from occflow.training.processes import join_processes, rank, rank_zero_first, wait_for_all
+from occflow.training.processes import join_processes, rank, rank_zero_first, share_of_items, wait_for_all
 from occflow.training.run import TrainingRun
 
 Feed = TypeVar("Feed", bound=ObservationFeed)
@@ -59,10 +60,12 @@ def training_device(config: Mapping) -> torch.device:
 
 
 def ensure_data(config: Mapping) -> None:
-    """The configured log and its store, made where they are missing; under torchrun by rank 0 alone."""
+    """The configured log and its store, made where they are missing; under torchrun by rank 0 alone. A store at a URL
+    is there already, and needs no log."""
     training_device(config)
     with rank_zero_first():
-        ensure_log(config)
+        if not is_url(config["data"]["store"]):
+            ensure_log(config)
         ensure_store(config)
 
 
@@ -111,6 +114,8 @@ def train_teacher(config: Mapping) -> Path:
     values = config["train"]
 
     def make() -> FlowModel:
+        for stage in SHAPED_BY["teacher"]:  # nobody trains an autoencoder for hours to be told then
+            share_of_items(values[stage]["windows"])
         run, store, forecaster = with_motions(config)
         feed = configured_feed(ObservationFeed, config, values, store, forecaster)
         held_out = held_out_windows(config, feed)

@@ -12,6 +12,7 @@ from occflow.records import one_line
 
 register_all("occflow.logs")  # one reader a file
 TABLES = READERS["nuscenes"].signs[0]
+NO_LOG = "store"  # the kind of a configuration that has a store alone
 ANY_SCANS = "folder"  # the kind that a log is whose scans have no sign of another
 
 
@@ -26,6 +27,8 @@ def open_log(log: Mapping) -> DrivingLog:
         InputError: an unknown kind, a missing key, or a log of which nothing can be read.
     """
     kind = log.get("kind") if isinstance(log, Mapping) else None
+    if kind == NO_LOG:
+        raise InputError("log=store: names no log, and its sweeps are wanted here; name it with log=KIND log.root=PATH")
     if kind not in READERS:
         raise InputError(f"log.kind: no reader for {kind!r}; known: {', '.join(sorted(READERS))} (see configs/log/)")
     opened = READERS[kind].open(log)

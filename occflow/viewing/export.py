@@ -10,6 +10,7 @@ import numpy as np
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
+from occflow.occupancy.storage.remote import is_url
 from occflow.occupancy.storage.saved_forecasts import SavedForecasts
 from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
@@ -79,10 +80,10 @@ def export_drive(saved: SavedForecasts, folder: Path, view: Mapping, log: Mappin
     for suffix, reason in WINDOWS_ONLY.items():
         if suffix in formats:
             raise InputError(f"{saved.folder}: {reason}; name a run or a store for it")
-    path = Path(view.get("store") or saved.about["store"])
-    if not (path / META).is_file():
-        raise InputError(f"{path}: here is no store that these forecasts are of; name it with view.store=PATH")
-    store, found = OccupancyStore.open(path), None
+    place = view.get("store") or saved.about["store"]
+    if not is_url(place) and not (Path(place) / META).is_file():
+        raise InputError(f"{place}: here is no store that these forecasts are of; name it with view.store=PATH")
+    store, found = OccupancyStore.open(place), None
     if view_value(view, "lidar", "true"):
         found, lack = log_of_store(store, log)
         if found is None:

@@ -15,12 +15,15 @@ from occflow.eval import saving
 from occflow.eval.report_record import read_counters
 from occflow.forecasting.forecast import Forecast
 from occflow.grid import FREE, OCC3D_GRID
-from occflow.jobs.score import evaluate_run, score_store
+from occflow.jobs.score import evaluate_run, forecast_log, score_store
 from occflow.jobs.sources import configured_windows
+from occflow.logs.open import open_log
 from occflow.occupancy.storage.prediction_file import read_prediction
 from occflow.occupancy.storage.saved_forecasts import About, SavedForecasts
+from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.warp import warp
 from occflow.occupancy.windows import window_keys
+from occflow.viewing.export import export_drive
 
 HISTORY_FRAMES, HORIZON = 2, 6
 WINDOWS = len(SCENES) * (FRAMES - HISTORY_FRAMES - HORIZON + 1)
@@ -180,6 +183,25 @@ def test_the_disk_that_is_needed_is_said_before(store, tmp_path, capsys, monkeyp
     with pytest.raises(InputError, match=r"will take about .*, free are .*eval\.save_formats"):
         scored(config, store, tmp_path / "full", [])
     assert not (tmp_path / "full" / "saved").exists()
+
+
+def test_forecasts_of_a_store_at_a_url_are_exported_from_there(store, tmp_path, monkeypatch):
+    pytest.importorskip("fsspec", reason="no fsspec: pip install 'occflow[remote]'")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    there = OccupancyStore.open(f"file://{store.path}")
+    config = config_of(there, tmp_path, "eval.save=all", "eval.baselines=[copy]", "view.lidar=false", "view.scene=none")
+    scored(config, there, tmp_path, [])
+    saved = SavedForecasts(tmp_path / "saved")
+    assert saved.about["store"] == there.path
+    with pytest.raises(InputError, match="no forecast of scene 'none'"):  # its store was opened
+        list(export_drive(saved, tmp_path, config["view"], {}))
+
+
+def test_a_store_without_a_log_is_not_forecast(store, tmp_path):
+    with pytest.raises(InputError, match="log=store: forecast builds .* score a store with evaluate"):
+        forecast_log(config_of(store, tmp_path, "log=store"))
+    with pytest.raises(InputError, match="log=store: names no log"):
+        open_log({"kind": "store", "root": "data"})
 
 
 def test_what_cannot_be_saved_is_refused_before_anything_is_forecast(store, tmp_path):

@@ -46,7 +46,7 @@ def test_a_store_that_is_there_needs_no_log(stores, tmp_path):
         build_configured_store(config, tmp_path / "nowhere")
 
 
-def test_what_cannot_be_joined_is_refused_and_leaves_nothing(stores, street, grid, tmp_path):
+def test_what_cannot_be_joined_is_refused_and_leaves_nothing(stores, street, grid, tmp_path, monkeypatch):
     other = build_store(street, VoxelGrid(grid.origin_m, grid.shape[:2] + (grid.shape[2] + 1,), grid.voxel_size_m),
                         OccupancySettings(), tmp_path / "higher")
     paths, new = [store.path for store in stores], tmp_path / "new"
@@ -56,6 +56,10 @@ def test_what_cannot_be_joined_is_refused_and_leaves_nothing(stores, street, gri
             join_stores(new, parts)
     with pytest.raises(InputError, match="is there already"):
         join_stores(paths[0], paths)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="built on a disk"):
+        join_stores("s3://bucket/new", paths)
+    assert not list(tmp_path.glob("s3*"))
     broken = next(paths[1].glob("*.occ"))
     content = bytearray(broken.read_bytes())
     content[-1] ^= 1

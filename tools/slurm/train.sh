@@ -1,7 +1,8 @@
 #!/bin/bash
 # One training on several nodes: sbatch [options] tools/slurm/train.sh TRAINING [key=value ...], from the checkout's folder.
 #
-#   sbatch --nodes=2 tools/slurm/train.sh train_teacher experiment=nuscenes_occ3d train.mean.windows=32
+#   sbatch --nodes=2 tools/slurm/train.sh train_teacher experiment=nuscenes_occ3d train.motion.windows=32 \
+#       train.motion_flow.windows=32 train.mean.windows=32 train.teacher.windows=32
 #
 # TRAINING is a subcommand of occflow: train_perception, train_teacher, distill_mfd, ... run_dir, data.store and the log
 # must lie where all nodes see them. Submitted again (by Slurm too, where a node is lost), it goes on where it stopped,

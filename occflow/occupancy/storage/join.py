@@ -8,6 +8,7 @@ from pathlib import Path
 from occflow.atomic import atomic_folder
 from occflow.errors import InputError
 from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.storage.remote import refuse_url
 from occflow.occupancy.storage.scene_file import copy_scene
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
 
@@ -20,11 +21,12 @@ def join_stores(path: str | Path, parts: Sequence[str | Path]) -> OccupancyStore
 
     Args:
         path: folder of the new store; it must not be there.
-        parts: folders of finished stores of one grid.
+        parts: folders or URLs of finished stores of one grid.
 
     Raises:
         InputError: no store, stores that do not fit together, a broken one, or a path that is taken.
     """
+    refuse_url(path)
     path, stores = Path(path), [OccupancyStore.open(part) for part in parts]
     if not stores:
         raise InputError("no store is named that could be joined")
