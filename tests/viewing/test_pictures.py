@@ -40,7 +40,7 @@ def test_legend_colours_are_distinct():
     assert len(set(LEGEND_COLOURS)) == len(LEGEND_COLOURS)
 
 
-@pytest.mark.parametrize("name, size_px", [("forecast.png", 19), ("forecast.gif", 14)])
+@pytest.mark.parametrize("name, size_px", [("forecast.png", 19), ("glance.png", 19)])
 def test_the_legend_of_a_picture_in_the_documentation_has_the_palette_s_own_colours(name, size_px):
     """No step on the way to the repository may reduce colours: two classes would become one."""
     image = Image.open(IMAGES / name)
