@@ -97,6 +97,11 @@ def without_class(frame: OccupancyFrame) -> np.ndarray:
     return unknown
 
 
+def has_classes(frame: OccupancyFrame) -> bool:
+    """Whether a frame says what things are: most of one that does not is of class others, or of none."""
+    return not len(frame.labels) or without_class(frame).mean() <= ALL_OF_ONE
+
+
 @dataclass(frozen=True)
 class Marginal:
     """The share of K samples that fill a voxel.

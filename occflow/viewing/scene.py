@@ -11,7 +11,7 @@ from occflow.grid import FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.cameras import LOWEST_EYE_M
-from occflow.viewing.film import Marginal, without_class
+from occflow.viewing.film import Marginal, has_classes, without_class
 from occflow.viewing.meshes import Mesh, box_mesh, join, voxel_mesh
 from occflow.viewing.palette import (
     AGREED,
@@ -70,7 +70,7 @@ def class_colours(grid: VoxelGrid, frame: OccupancyFrame, palette: str = OWN) ->
 
 
 def difference(truth: OccupancyFrame, forecast: OccupancyFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Where two frames of one grid pose agree and where they do not.
+    """Where two frames of one grid pose agree and where they do not. Of what has no classes none is another one.
 
     Returns:
         flat [N] int64, the union of both frames, and kinds [N]: AGREED (occupied in both, same class), CONFUSED
@@ -80,6 +80,8 @@ def difference(truth: OccupancyFrame, forecast: OccupancyFrame) -> tuple[np.ndar
     kinds = np.where(np.isin(flat, truth.flat), MISSED, INVENTED)
     _, in_truth, in_forecast = np.intersect1d(truth.flat, forecast.flat, assume_unique=True, return_indices=True)
     same = truth.labels[in_truth] == forecast.labels[in_forecast]
+    if not (has_classes(truth) and has_classes(forecast)):
+        same = np.ones_like(same)
     kinds[np.searchsorted(flat, truth.flat[in_truth])] = np.where(same, AGREED, CONFUSED)
     return flat, kinds
 
@@ -141,7 +143,10 @@ def occupied_iou(truth: OccupancyFrame, forecast: OccupancyFrame) -> float:
 
 
 def movers_iou(truth: OccupancyFrame, forecast: OccupancyFrame) -> float:
-    """Intersection over union of the voxels of movable objects, taken as one class (GMO); nan where there is none."""
+    """Intersection over union of the voxels of movable objects, taken as one class (GMO); nan where there is none, or
+    where the truth has no classes."""
+    if not has_classes(truth):
+        return float("nan")
     return _iou(*(frame.flat[np.isin(frame.labels, MOVABLE_CLASSES)] for frame in (truth, forecast)))
 
 

@@ -74,6 +74,13 @@ def test_difference_of_nothing():
     assert difference(make_frame({}), make_frame({2: 4}))[1].tolist() == [palette.INVENTED]
 
 
+def test_of_what_has_no_classes_none_is_another_one():
+    """A log without labels: its truth is of class others."""
+    truth, forecast = make_frame({3: 0, 5: 0, 9: 0}), make_frame({5: 11, 7: 4, 9: 16})
+    assert difference(truth, forecast)[1].tolist() == [palette.MISSED, palette.AGREED, palette.INVENTED, palette.AGREED]
+    assert np.isnan(movers_iou(truth, forecast)) and occupied_iou(truth, forecast) == 0.5
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_cameras_see_the_ego_and_what_is_left_is_left(name):
     camera = preset(name, GRID)

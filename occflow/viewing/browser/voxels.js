@@ -38,9 +38,18 @@ function ofLayer(block, k) {
   return { place, label };
 }
 
-// Where two layers agree: the places that either fills, the class (the first layer has the last word) and the kind.
+// Whether a layer says what things are: most of one that does not is of class 0, others, or of none.
+function hasClasses(plane) {
+  let filled = 0, nameless = 0;
+  for (const code of plane) if (code) { filled++; if (code === 1 || code > NO_CLASS) nameless++; }
+  return nameless <= filled / 2;
+}
+
+// Where two layers agree: the places that either fills, the class (the first layer has the last word) and the kind. Of
+// what has no classes none is another one.
 function differenceOf(block, first, second) {
   const a = block.planes[first], b = block.planes[second], n = a.length;
+  const named = hasClasses(a) && hasClasses(b);
   let count = 0;
   for (let i = 0; i < n; i++) if (a[i] || b[i]) count++;
   const place = new Int32Array(count), label = new Uint8Array(count), kind = new Uint8Array(count);
@@ -48,7 +57,7 @@ function differenceOf(block, first, second) {
     if (!a[i] && !b[i]) continue;
     place[j] = i;
     label[j] = (a[i] || b[i]) - 1;
-    kind[j++] = !b[i] ? MISSED : !a[i] ? INVENTED : a[i] === b[i] ? AGREED : CONFUSED;
+    kind[j++] = !b[i] ? MISSED : !a[i] ? INVENTED : a[i] === b[i] || !named ? AGREED : CONFUSED;
   }
   return { place, label, kind };
 }
@@ -81,7 +90,7 @@ function scoresOf(block, truth, forecast, movable) {
     if (moves[a[i]] || moves[b[i]]) movingEither++;
     if (moves[a[i]] && moves[b[i]]) movingBoth++;
   }
-  return { iou: either ? both / either : NaN, movers: movingEither ? movingBoth / movingEither : NaN };
+  return { iou: either ? both / either : NaN, movers: movingEither && hasClasses(a) ? movingBoth / movingEither : NaN };
 }
 
 // Colours [3 m] of m voxels of classes, as the pictures have them: by height where a frame has no classes.
