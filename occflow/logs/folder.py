@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.geometry import invert
+from occflow.geometry import invert, planar_pose
 from occflow.logs.cloud import Cloud
 from occflow.logs.cloud_files import bin_columns, read_cloud, scan_suffix
 from occflow.logs.fingerprint import fingerprint_of
@@ -59,7 +60,7 @@ class FolderLog(ScanLog):
         if poses_of not in POSES_OF:
             raise InputError(f"log.poses_of: {one_line(repr(poses_of))} is not known; known: {', '.join(POSES_OF)}")
         self._poses_of, self._rate_hz, self._cache = poses_of, rate_hz, Path(cache).expanduser()
-        self._vehicle_from_sensor = mount_matrix(mount or [0.0] * 6)
+        self._vehicle_from_sensor, self._told_mount = mount_matrix(mount or [0.0] * 6), bool(mount)
         drives = find_drives(self.root, poses, times)
         named = scenes_of_paths([drive.folder for drive in drives], self.root)
         self._drives = dict(zip(named, drives))
@@ -96,8 +97,7 @@ class FolderLog(ScanLog):
         if len(scans) < len(stamps_s):
             warnings.warn(f"scene {scene}: left out {len(stamps_s) - len(scans)} scans at whose time no pose is known",
                           stacklevel=2)
-        self._warn_of_axes(scene, scans)
-        return scans
+        return self._along_x(scene, scans)
 
     def _stamped(self, drive: Drive, poses: PoseTable | None) -> tuple[list[Path], np.ndarray]:
         """Paths and times [N] of a drive's scans; where a table has rows for scans that are not there, of these too."""
@@ -151,16 +151,25 @@ class FolderLog(ScanLog):
         except InputError as error:
             raise InputError(f"{drive.folder}: {error}") from None
 
-    def _warn_of_axes(self, scene: str, scans: list[Scan]) -> None:
-        """The vehicle drives along its x axis, or the axes are not what they are taken for."""
+    def _along_x(self, scene: str, scans: list[Scan]) -> list[Scan]:
+        """The scans in a vehicle that drives along its x axis: a sensor whose y axis is ahead or behind is turned where
+        nobody has told how it sits; other doubts are a warning."""
         places_m = np.stack([scan.world_from_ego[:3, 3] for scan in scans])
         forward = np.stack([scan.world_from_ego[:3, :3] for scan in scans])[:-1]
         steps_m = np.einsum("nji,nj->ni", forward, np.diff(places_m, axis=0)).sum(axis=0)  # in the vehicle's axes
         yaw_deg = np.degrees(np.arctan2(steps_m[1], steps_m[0]))
-        if np.linalg.norm(steps_m[:2]) > LEAST_WAY_M and abs(yaw_deg) > TURNED_DEG:
-            warnings.warn(f"scene {scene}: it drives {yaw_deg:+.0f} degrees off the x axis that is taken for ahead; if "
-                          "it does not reverse, the sensor's axes are others: log.mount=[x,y,z,roll,pitch,"
-                          f"{-90 * round(yaw_deg / 90)}] turns them", stacklevel=3)
+        if np.linalg.norm(steps_m[:2]) <= LEAST_WAY_M or abs(yaw_deg) <= TURNED_DEG:
+            return scans
+        quarters = round(yaw_deg / 90)
+        off = f"scene {scene}: it drives {yaw_deg:+.0f} degrees off the x axis that is taken for ahead; "
+        if self._told_mount or abs(quarters) != 1:
+            warnings.warn(f"{off}if it does not reverse, the sensor's axes are others: log.mount=[x,y,z,roll,pitch,"
+                          f"{-90 * quarters}] turns them", stacklevel=3)
+            return scans
+        warnings.warn(f"{off}the sensor is taken to be turned, as by log.mount=[0,0,0,0,0,{-90 * quarters}]; log.mount "
+                      "says otherwise", stacklevel=3)
+        turn = planar_pose(0.0, 0.0, np.pi / 2 * quarters)  # x ahead in the axes that were taken for the vehicle's
+        return [replace(scan, world_from_ego=scan.world_from_ego @ turn) for scan in scans]
 
 
 def _refuse_stuck(paths: list[Path], stamps_s: np.ndarray) -> None:

@@ -118,18 +118,22 @@ def test_the_height_over_the_road_is_measured(drive, tmp_path):
     assert (invert(first.world_from_ego) @ first.world_from_sensor)[2, 3] == pytest.approx(HEIGHT_M, abs=0.25)
 
 
-def test_axes_that_are_not_ahead_left_up_are_told(drive, tmp_path):
+def test_a_sensor_whose_y_is_ahead_is_turned_and_that_is_told(drive, tmp_path):
     moved = []
     for number, sweep in enumerate(drive):
         pose = sweep.world_from_sensor.copy()
         pose[:3, 3] += 2.0 * number * pose[:3, 1]
         moved.append(replace(sweep, world_from_sensor=pose))
     root = write_folder(tmp_path / "mine", moved)
-    with pytest.warns(UserWarning, match=r"drives \+.*log.mount=\[x,y,z,roll,pitch,-90\]"):
-        list(folder_log(root, mount=[]).sweeps("mine"))
+    with pytest.warns(UserWarning, match=r"drives \+.*as by log.mount=\[0,0,0,0,0,-90\]"):
+        turned = list(folder_log(root, mount=[]).sweeps("mine"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        list(folder_log(root).sweeps("mine"))
+        told = list(folder_log(root).sweeps("mine"))
+    for one, other in zip(turned, told, strict=True):
+        assert one.world_from_ego == pytest.approx(other.world_from_ego, abs=1e-9)
+    with pytest.warns(UserWarning, match=r"if it does not reverse.*log.mount=\[x,y,z,roll,pitch,-90\]"):
+        list(folder_log(root, mount=[0, 0, 0, 0, 0, 0]).sweeps("mine"))
 
 
 @pytest.mark.parametrize("poses", ["odometry", "tf"])
