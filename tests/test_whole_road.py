@@ -21,7 +21,7 @@ FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.patches=512", "tra
              "train.motion_flow.steps=4", "train.motion_flow.windows=2", "distill.student.steps=2",
              "distill.motion.student.steps=2", "distill.motion.windows=2",
              "distill.auxiliary_warmup=2", "distill.auxiliary_updates=1", "eval.window_stride=3",
-             "eval.samples=2", "eval.shown_samples=2", "workers=2", "perception.start=null", "perception.steps=8",
+             "eval.samples=2", "eval.shown_samples=2", "workers=1", "perception.start=null", "perception.steps=8",
              "perception.batch=2", "perception.calibration_frames=4", "perception.network.patch_channels=8",
              "perception.network.voxel_channels=4", "perception.network.widths=[8,12]",
              "perception.network.head_channels=12"]
