@@ -16,7 +16,7 @@ from occflow.geometry import invert, pose_matrix, transform
 from occflow.grid import CLASS_NAMES
 from occflow.logs.cloud import Cloud
 from occflow.logs.fingerprint import fingerprint_of
-from occflow.logs.mounting import height_over_road_m
+from occflow.logs.mounting import height_by_scans_m
 from occflow.logs.protocol import Box
 from occflow.logs.registry import needs_extra, reader
 from occflow.logs.scan_log import Scan, ScanLog, scenes_of_paths
@@ -31,7 +31,6 @@ SPLITS = ("train", "val", "test")
 NANO = 1e-9
 UNIT_TOLERANCE = 1e-2  # of a quaternion's norm
 MAX_TABLE_BYTES = 256 << 20  # annotations of the longest logs have some 3 MB
-HEIGHT_SCANS = 10  # of a log, which tell how high the scanners are
 CATEGORIES_OF_CLASS = {  # the data set's 30 in our classes
     "barrier": ("BOLLARD",),
     "bicycle": ("BICYCLE", "BICYCLIST"),
@@ -113,11 +112,8 @@ class Argoverse2Log(ScanLog):
         """Pose [4, 4]: the axle is a wheel's radius over the road."""
         height_m = self._height_m
         if not height_m and paths:
-            some = paths[::max(1, len(paths) // HEIGHT_SCANS)]
-            try:
-                height_m = height_over_road_m((transform(invert(mount), _ego_points(path)) for path in some), mount)
-            except InputError as error:
-                raise InputError(f"{folder}: {error}") from None
+            height_m = height_by_scans_m(str(folder), len(paths),
+                                         lambda number: transform(invert(mount), _ego_points(paths[number])), mount)
         pose = np.eye(4)
         pose[2, 3] = height_m - mount[2, 3]
         return pose

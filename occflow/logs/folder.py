@@ -18,7 +18,7 @@ from occflow.logs.cloud import Cloud
 from occflow.logs.cloud_files import bin_columns, read_cloud, scan_suffix
 from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.folder_drives import Drive, clock_unit_s, find_drives, read_times, rows_of_scans, stamps_of_names
-from occflow.logs.mounting import height_over_road_m, mount_matrix, on_the_road
+from occflow.logs.mounting import height_by_scans_m, mount_matrix, on_the_road
 from occflow.logs.odometry import kept_odometry, method
 from occflow.logs.registry import reader
 from occflow.logs.scan_log import Scan, ScanLog, scenes_of_paths
@@ -27,7 +27,6 @@ from occflow.records import one_line
 
 POSES_OF = ("sensor", "vehicle")
 PoseTable = tuple[np.ndarray | None, np.ndarray]  # as `read_poses` gives it
-HEIGHT_SCANS = 10  # of the first drive, which tell how high the sensor is
 TURNED_DEG = 45.0  # between the sensor's x and where it goes, from which on something is wrong
 LEAST_WAY_M = 3.0  # that tells where a vehicle goes
 
@@ -72,7 +71,10 @@ class FolderLog(ScanLog):
         if any(drive.poses is None for drive in self._drives.values()):
             told.append(f"poses estimated by {method()}")
         if not height_m:
-            height_m = self._height_m()
+            first = next(iter(self._drives.values()))
+            height_m = height_by_scans_m(
+                str(first.folder), len(first.scans),
+                lambda number: read_cloud(first.scans[number], 0.0, self._columns).points, self._vehicle_from_sensor)
             told.append(f"sensor {height_m:.2f} m over the road by its scans")
         self._ego_from_sensor = on_the_road(self._vehicle_from_sensor, height_m)
         state = fingerprint_of(self.root, [], (self._state, poses_of, self._ego_from_sensor.tolist(),
@@ -141,15 +143,6 @@ class FolderLog(ScanLog):
         first = kept_odometry(kept, str(self._drives[scene].folder), stamps_s,
                               lambda number: read_cloud(paths[number], float(stamps_s[number]), self._columns))
         return self._ego_from_sensor @ first  # the world is the ego frame of the first scan: level
-
-    def _height_m(self) -> float:
-        drive = next(iter(self._drives.values()))
-        chosen = drive.scans[::max(1, len(drive.scans) // HEIGHT_SCANS)]
-        clouds = (read_cloud(path, 0.0, self._columns).points for path in chosen)
-        try:
-            return height_over_road_m(clouds, self._vehicle_from_sensor)
-        except InputError as error:
-            raise InputError(f"{drive.folder}: {error}") from None
 
     def _along_x(self, scene: str, scans: list[Scan]) -> list[Scan]:
         """The scans in a vehicle that drives along its x axis: a sensor whose y axis is ahead or behind is turned where

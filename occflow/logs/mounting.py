@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 
 import numpy as np
@@ -17,6 +17,7 @@ STEP_M = 0.02
 ROAD_M = 0.1  # returns of a road lie within it
 PLACE_M = 0.5  # columns, of which the lowest return counts
 LEAST_RETURNS = 50  # that a road is told from
+HEIGHT_SCANS = 10  # of a drive, which tell how high its sensor is
 
 
 def mount_matrix(mount: Sequence[float], key: str = "log.mount") -> np.ndarray:
@@ -39,6 +40,21 @@ def on_the_road(vehicle_from_sensor: np.ndarray, height_m: float) -> np.ndarray:
     pose = vehicle_from_sensor.copy()
     pose[2, 3] = height_m
     return pose
+
+
+def height_by_scans_m(what: str, count: int, points: Callable[[int], np.ndarray],
+                      vehicle_from_sensor: np.ndarray) -> float:
+    """As `height_over_road_m`, by some of the `count` scans of a drive, from all over it; `points` gives those of a
+    scan by its number.
+
+    Raises:
+        InputError: likewise; `what` says of which drive.
+    """
+    numbers = range(0, count, max(1, count // HEIGHT_SCANS))
+    try:
+        return height_over_road_m(map(points, numbers), vehicle_from_sensor)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
 
 
 def height_over_road_m(clouds: Iterable[np.ndarray], vehicle_from_sensor: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from occflow.geometry import invert
 from occflow.logs.cloud import Cloud
 from occflow.logs.fingerprint import fingerprint_of
 from occflow.logs.folder_drives import ESTIMATED
-from occflow.logs.mounting import height_over_road_m, mount_matrix, on_the_road
+from occflow.logs.mounting import height_by_scans_m, mount_matrix, on_the_road
 from occflow.logs.odometry import kept_odometry, method
 from occflow.logs.registry import reader
 from occflow.logs.rosbag_frames import Frames
@@ -40,7 +40,6 @@ FROM_TF = "tf"  # in place of a topic of poses
 BODIES = ("base_link", "base_footprint")  # what ROS calls a vehicle's own frame
 REMEDY = ("point log.root at a .bag, .mcap or .db3 file, the folder of a ROS 2 recording, or a folder of these (see "
           "docs/readers.md)")
-HEIGHT_SCANS = 10  # of the first recording, which tell how high the sensor is
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,8 @@ class RosbagLog(ScanLog):
         first = self._drive(next(iter(self._paths)))
         told = [f"poses estimated by {method()}"] if first.vehicle is None else []
         if not height_m:
-            height_m = self._height_over_road_m(first)
+            height_m = height_by_scans_m(str(first.path), len(first.stamps_ns),
+                                         lambda number: self._cloud(first, number).points, first.vehicle_from_sensor)
             told.append(f"sensor {height_m:.2f} m over the road by its scans")
         self._height_m = height_m
         super().__init__(f"rosbag@{self.root.resolve().name}-{fingerprint_of(self.root, [], (self._state, height_m))}"
@@ -160,14 +160,6 @@ class RosbagLog(ScanLog):
                 self._open.close()
             self._open = Recording(path)
         return self._open
-
-    def _height_over_road_m(self, drive: Drive) -> float:
-        numbers = range(0, len(drive.stamps_ns), max(1, len(drive.stamps_ns) // HEIGHT_SCANS))
-        try:
-            return height_over_road_m((self._cloud(drive, number).points for number in numbers),
-                                      drive.vehicle_from_sensor)
-        except InputError as error:
-            raise InputError(f"{drive.path}: {error}") from None
 
     def _drive(self, scene: str) -> Drive:
         if scene not in self._read:
