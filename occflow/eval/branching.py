@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.eval.counts import MeanCounts, SceneCounts
+from occflow.eval.counts import MeanCounts, SceneCounts, merge_rows
 from occflow.eval.distribution import sampled_futures
 from occflow.eval.ensemble import IS_MOVABLE, NEAR, Future, Membership, set_scores
 from occflow.eval.evaluate import Progress, Reference, with_bar
@@ -168,8 +168,7 @@ class BranchCounts:
     def merge(self, other: BranchCounts) -> None:
         """Add the counts of other windows."""
         self.windows, self.branches = self.windows + other.windows, max(self.branches, other.branches)
-        for name, counts in other.rows.items():
-            self.rows.setdefault(name, SceneCounts(MeanCounts)).merge(counts)
+        merge_rows(self.rows, other.rows)
 
     def report(self) -> dict:
         """{"windows", "samples", "branches", "rows": [{"name", "coverage", "precision", "energy_distance", "nearest",

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from occflow.eval.counts import MeanCounts, SceneCounts, number
+from occflow.eval.counts import MeanCounts, SceneCounts, merge_rows, number
 from occflow.eval.ensemble import Future, Membership, checked_membership, energy_of
 from occflow.eval.evaluate import Progress, Reference, forecast_seed, with_bar
 from occflow.eval.intervals import mean_intervals, vector_intervals
@@ -173,8 +173,7 @@ class EnsembleCounts:
     def merge(self, other: EnsembleCounts) -> None:
         """Add the counts of other windows."""
         self.windows += other.windows
-        for name, counts in other.rows.items():
-            self.of(name).merge(counts)
+        merge_rows(self.rows, other.rows)
 
     def report(self) -> dict:
         """{"windows", "samples", "rows": [{"name", "distance", "diversity", "energy", "mean_iou", "best_iou", "brier",
