@@ -22,7 +22,7 @@ from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.cameras import DISTANCE_M, LOWEST_EYE_M, PRESETS, preset
-from occflow.viewing.film import ALL_OF_ONE, CAUSAL, HISTORY, OCCUPANCY, TRUTH, Film
+from occflow.viewing.film import CAUSAL, HISTORY, OCCUPANCY, TRUTH, Film
 from occflow.viewing.meshes import CORNER_LIGHT, OUTLINE_LIGHT, SIDES
 from occflow.viewing.page_voxels import Blocks
 from occflow.viewing.palette import (
@@ -170,7 +170,7 @@ def _looks(grid: VoxelGrid, palette: str) -> dict:
         "palette": {"classes": palette_named(palette).tolist(), "difference": DIFFERENCE_COLOURS.tolist(),
                     "pale_difference": PALE_DIFFERENCE_COLOURS.tolist(), "agreed": AGREED_GREYS.tolist(),
                     "probability": PROBABILITY_STOPS.tolist(), "low": LOW_RGB.tolist(), "high": HIGH_RGB.tolist(),
-                    "flat": list(FLAT_CLASSES), "all_of_one": ALL_OF_ONE, "ego": [EGO_BODY, EGO_CABIN]},
+                    "flat": list(FLAT_CLASSES), "ego": [EGO_BODY, EGO_CABIN]},
         "light": {"sides": [side.light for side in SIDES], "corners": CORNER_LIGHT.tolist(),
                   "outline": OUTLINE, "outline_light": OUTLINE_LIGHT, "lowest_eye_m": LOWEST_EYE_M},
         "cameras": {name: {"eye": camera.eye_m.tolist(), "target": camera.target_m.tolist(),

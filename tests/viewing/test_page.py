@@ -16,13 +16,13 @@ import pytest
 from page_data import page_parts, read_page
 
 from occflow.errors import InputError
-from occflow.grid import VoxelGrid
+from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.forecast_file import ForecastRecord, save_forecasts
 from occflow.occupancy.tasks import Task
 from occflow.viewing.export import export_film
-from occflow.viewing.film import film_of_record, marginal
+from occflow.viewing.film import film_of_record, has_classes, marginal
 from occflow.viewing.page import FOLDER, SCRIPTS, Layer, PageWindow, window_of_film, write_page
 from occflow.viewing.palette import PALETTES
 from occflow.viewing.scene import class_colours, difference, movers_iou, occupied_iou
@@ -150,6 +150,16 @@ def test_the_page_s_program_is_javascript(node, tmp_path):
     for path in (tmp_path / "all.js", FOLDER / "three/three.min.js"):
         checked = subprocess.run([node, "--check", path], capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("labels", [[], [0, 0, 4], [0, 4], [0, UNLABELLED, 4, 11], [UNLABELLED, UNLABELLED, 4],
+                                    [0, 0, 0, UNLABELLED, 4]])
+def test_the_page_s_program_says_what_has_classes_as_the_pictures_do(node, labels):
+    shown = [min(label, NUM_CLASSES) for label in labels]
+    frame = OccupancyFrame(np.arange(len(shown)), np.array(shown, np.uint8), np.eye(4), 0.0)
+    program = f"{(FOLDER / 'voxels.js').read_text()}\nconsole.log(hasClasses({[label + 1 for label in shown]}))"
+    ran = subprocess.run([node, "-e", program], capture_output=True, text=True, check=True)
+    assert json.loads(ran.stdout) == has_classes(frame)
 
 
 def test_the_page_s_program_finds_what_the_pictures_show(node, sampled, tmp_path):

@@ -3,6 +3,7 @@
 // flat indices of the grid), and a plane of codes [n] for each layer: 0 where it is free, else 1 + class.
 
 const NO_CLASS = 17; // of voxels that no log names
+const ALL_OF_ONE = 0.5; // a frame with a larger share of others has no classes worth a colour
 const AGREED = 0, MISSED = 1, INVENTED = 2, CONFUSED = 3; // as occflow/viewing/palette.py counts them
 
 // Block of n voxels and so many layers: differences of flat indices as numbers of 7 bits a byte (low ones first, the
@@ -38,12 +39,17 @@ function ofLayer(block, k) {
   return { place, label };
 }
 
-// Whether a layer says what things are: most of one that does not is of class 0, others, or of none.
-function hasClasses(plane) {
-  let filled = 0, nameless = 0;
-  for (const code of plane) if (code) { filled++; if (code === 1 || code > NO_CLASS) nameless++; }
-  return nameless <= filled / 2;
+// What has no class worth a colour among voxels, by their codes, as occflow/viewing/film.py has it: what no log names, and
+// others where they are `plain`, more than ALL_OF_ONE of all; `most` where that is more than ALL_OF_ONE of all.
+function nameless(codes) {
+  let filled = 0, others = 0, none = 0;
+  for (const code of codes) if (code) { filled++; if (code === 1) others++; else if (code > NO_CLASS) none++; }
+  const plain = others > ALL_OF_ONE * filled;
+  return { plain, most: none + (plain ? others : 0) > ALL_OF_ONE * filled };
 }
+
+// Whether a layer says what things are.
+const hasClasses = (plane) => !nameless(plane).most;
 
 // Where two layers agree: the places that either fills, the class (the first layer has the last word) and the kind. Of
 // what has no classes none is another one.
@@ -96,9 +102,7 @@ function scoresOf(block, truth, forecast, movable) {
 // Colours [3 m] of m voxels of classes, as the pictures have them: by height where a frame has no classes.
 function classColours(palette, grid, block, { place, label }) {
   const out = new Uint8Array(3 * place.length), depth = grid.shape[2];
-  let others = 0;
-  for (const one of label) if (one === 0) others++;
-  const plain = others > palette.all_of_one * label.length;
+  const { plain } = nameless(label.map((one) => one + 1));
   for (let i = 0; i < place.length; i++) {
     const named = label[i] < NO_CLASS && !(plain && label[i] === 0);
     const height = (block.flat[place[i]] % depth) / Math.max(depth - 1, 1);
