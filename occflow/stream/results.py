@@ -32,7 +32,7 @@ from occflow.stream.settings import LOG, NONE, PERCEIVED
 from occflow.stream.sinks import shown_frames
 from occflow.viewing.headless import PICTURES_LACK, open3d_installed
 from occflow.viewing.palette import gif_palette
-from occflow.viewing.panels import Panels, blank, legend, panel_size, stack, view_palette, view_value, write
+from occflow.viewing.panels import Panels, blank, legend, stack, view_palette, view_value, write
 from occflow.viewing.pictures import GAP_PX, MARGIN_PX
 
 if TYPE_CHECKING:
@@ -174,8 +174,7 @@ def _picture(forecast: StreamForecast, later: list[StreamForecast], grid: VoxelG
     """The present and its forecast, below it what was seen then, with a heading and the legend."""
     task = forecast.task
     record = ForecastRecord(grid, task.history, (), {forecast.name: forecast.frames}, task.scene)
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"),
-                    view_palette(view))
+    panels = Panels.of_view(record, view, "animation_px")
     present, *foreseen = shown_frames(forecast, list(view_value(view, "times_s", "[1,2,3]")))
     seen = [seen_at(frame.stamp_s, task.scene, later) for frame in foreseen]
     what = "what was perceived" if labels == PERCEIVED else "what the LiDAR saw"

@@ -73,6 +73,15 @@ class Panels:
         self.kinds: set[int] = set()  # kinds of difference drawn so far
         self.shares = False  # whether any share of samples was drawn
 
+    @classmethod
+    def of_view(cls, record: ForecastRecord, view: Mapping, size: str) -> Panels:
+        """As group `view` asks; `size` is the key that has theirs, panel_px or animation_px.
+
+        Raises:
+            InputError: a setting is missing or not usable.
+        """
+        return cls(record, view_value(view, "camera", "chase"), panel_size(view, size), view_palette(view))
+
     def frame(self, frame: OccupancyFrame, remark: str = "") -> Image.Image:
         """A frame coloured by class, its time and a remark in the corners."""
         by_height = without_class(frame)

@@ -25,14 +25,11 @@ from occflow.viewing.panels import (
     Panels,
     blank,
     legend,
-    panel_size,
     panel_table,
     require_something,
     seconds_a_frame,
     stack,
     view_numbers,
-    view_palette,
-    view_value,
     write,
 )
 
@@ -58,8 +55,7 @@ def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
     """
     require_something(record, path)
     times_s = view_numbers(view, "times_s", "[1,2,3]", TIMES_S, "give a list of seconds")
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"),
-                    view_palette(view))
+    panels = Panels.of_view(record, view, "panel_px")
     columns = sheet_columns(record, shown_forecasts(record, view.get("forecasts") or ()), times_s, panels)
     rows = list(zip_longest(*(images for _, images in columns), fillvalue=panels.empty()))  # a history may be short
     table = panel_table([heading for heading, _ in columns], rows, panels.text_px, SHEET_GAP_PX)
@@ -72,9 +68,7 @@ def render_sheet(record: ForecastRecord, view: Mapping, path: Path) -> None:
         strips.append(legend(table.width, size, FIGURES, ()))
     if panels.shares:
         strips.append(legend(table.width, size, SHARES, panels.probability_legend()))
-    sheet = stack(strips, SHEET_GAP_PX, SHEET_MARGIN_PX)
-    with atomic_file(Path(path)) as partial:
-        sheet.save(partial, format="PNG", optimize=True)
+    _save_sheet(strips, path)
 
 
 def render_glance(record: ForecastRecord, view: Mapping, path: Path) -> None:
@@ -86,7 +80,7 @@ def render_glance(record: ForecastRecord, view: Mapping, path: Path) -> None:
     """
     require_something(record, path)
     [time_s] = view_numbers(view, "glance_s", "2.0", TIMES_S, "give seconds after the present", count=1)
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"), view_palette(view))
+    panels = Panels.of_view(record, view, "panel_px")
     forecasts = shown_forecasts(record, view.get("forecasts") or ())
     forecast, truth = (_at(record, frames, time_s) for frames in (next(iter(forecasts.values()), ()), record.truth))
     if forecast is None and truth is None:
@@ -102,9 +96,7 @@ def render_glance(record: ForecastRecord, view: Mapping, path: Path) -> None:
     if panels.kinds:
         strips.append(legend(table.width, size, "difference", [*panels.difference_legend(),
                                                                LegendEntry(PALE_NOTE, PALE_EXAMPLE)]))
-    sheet = stack(strips, SHEET_GAP_PX, SHEET_MARGIN_PX)
-    with atomic_file(Path(path)) as partial:
-        sheet.save(partial, format="PNG", optimize=True)
+    _save_sheet(strips, path)
 
 
 def render_perceived(grid: VoxelGrid, instants: Sequence[Frames], view: Mapping, path: Path) -> None:
@@ -118,16 +110,19 @@ def render_perceived(grid: VoxelGrid, instants: Sequence[Frames], view: Mapping,
         InputError: a view setting is wrong, or no renderer.
     """
     record = ForecastRecord(grid, (instants[0][0],), (), {}, "")
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "panel_px"),
-                    view_palette(view))
+    panels = Panels.of_view(record, view, "panel_px")
     now = [[replace(frame, stamp_s=instants[0][0].stamp_s) for frame in frames] for frames in instants]
     rows = [[*map(panels.frame, (met, seen, known)), panels.difference(known, seen)] for met, seen, known in now]
     size = round(0.9 * panels.text_px)
     table = panel_table(("sweeps of the last second", "perceived", "in hindsight", "perceived against hindsight"), rows,
                         panels.text_px, SHEET_GAP_PX)
-    sheet = stack([table, legend(table.width, size, "classes", panels.class_legend()),
-                   legend(table.width, size, "against hindsight", panels.difference_legend())],
-                  SHEET_GAP_PX, SHEET_MARGIN_PX)
+    _save_sheet([table, legend(table.width, size, "classes", panels.class_legend()),
+                 legend(table.width, size, "against hindsight", panels.difference_legend())], path)
+
+
+def _save_sheet(strips: list[Image.Image], path: Path) -> None:
+    """Strips, one below the other, as a PNG in true colour."""
+    sheet = stack(strips, SHEET_GAP_PX, SHEET_MARGIN_PX)
     with atomic_file(Path(path)) as partial:
         sheet.save(partial, format="PNG", optimize=True)
 
@@ -191,8 +186,7 @@ def render_animation(record: ForecastRecord, view: Mapping, *paths: Path) -> Non
     step_s = seconds_a_frame(view)
     for path in paths:
         require_animation(path)
-    panels = Panels(record, view_value(view, "camera", "chase"), panel_size(view, "animation_px"),
-                    view_palette(view))
+    panels = Panels.of_view(record, view, "animation_px")
     sequences = {"truth": record.truth} if record.truth else {}
     sequences.update(shown_forecasts(record, view.get("forecasts") or ()))
     samples = shown_samples(record, {name: frames for name, frames in sequences.items() if name != "truth"})
@@ -213,8 +207,7 @@ def render_film(film: Film, view: Mapping, *paths: Path) -> None:
         require_animation(path)
     step_s = seconds_a_frame(view)
     start = next(iter(film.sources.values()))[:1]
-    panels = Panels(ForecastRecord(film.grid, start, (), {}, film.scene), view_value(view, "camera", "chase"),
-                    panel_size(view, "panel_px"), view_palette(view))
+    panels = Panels.of_view(ForecastRecord(film.grid, start, (), {}, film.scene), view, "panel_px")
     tables = [[[panels.frame(frame) for frame in frames]] for frames in zip(*film.sources.values())]
     _save(panels, list(film.sources), tables, step_s, paths)
 

@@ -115,7 +115,10 @@ def _page_of(source: Source, folder: Path, view: Mapping) -> Path:
 def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Path]:
     """Write forecast.html, glance.png, forecast.png (a sheet) and the animations of view.animations (forecast.gif) to
     `folder`, yielding each path when it is there."""
-    source, folder = open_source({**view, "source": forecast_file}, str(folder)), Path(folder)
+    yield from _draw_record(open_source({**view, "source": forecast_file}, str(folder)), Path(folder), view)
+
+
+def _draw_record(source: Source, folder: Path, view: Mapping) -> Iterator[Path]:
     record, sheet, glance = source.record, folder / "forecast.png", folder / "glance.png"
     animations = [folder / f"forecast.{suffix}" for suffix in _animations(view)]
     for path in animations:
@@ -132,7 +135,7 @@ def draw_record(forecast_file: Path, folder: Path, view: Mapping) -> Iterator[Pa
 def draw_source(source: Source, view: Mapping) -> Iterator[Path]:
     """The pictures of a forecast file, or the animations of a scene of a store, yielding each path when it is there."""
     if source.file is not None:
-        yield from draw_record(source.file, source.folder, view)
+        yield from _draw_record(source, source.folder, view)
         return
     film = source.film()
     paths = [film_path(source.folder, film, suffix) for suffix in _animations(view)]
