@@ -116,7 +116,7 @@ def _distances(found: Mapping) -> list[str]:
     lines = [f"Distance to `{reference['name']}`: energy distance of {found['samples']} samples to as many of other "
              f"noises, {reference['windows']} windows. The last row is the reference against itself: the floor.", ""]
     for part, voxels in (("", "all voxels"), ("movable_", "movable voxels")):
-        rows = [[row["name"], *(spanned(row[part + score], row["intervals"].get(part + score), digits, 1)
+        rows = [[row["name"], *(spanned(row.get(part + score), row["intervals"].get(part + score), digits, 1)
                                 for score, digits in (("to_teacher", 4), ("beyond_floor", 4), ("diversity_ratio", 2)))]
                 for row in (*found["rows"], reference)]
         lines += table((f"forecast, {voxels}", "distance", "beyond the floor", "diversity / the reference's"), rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +11,11 @@ import numpy as np
 from occflow.atomic import write_npz
 from occflow.eval.distribution import Referee
 from occflow.eval.ensemble import Future, ReferenceFutures
-from occflow.eval.intervals import RESAMPLES, percentiles, scene_draws
 from occflow.forecasting.forecast import Forecaster
 from occflow.npz_file import UNSIGNED, WHOLE, open_npz
 from occflow.occupancy.windows import Window
 
 MOST_BYTES = 1 << 30  # of a window's samples; 16 futures of 6 frames have some 10 MB
-SCORES = ("to_teacher", "beyond_floor", "diversity_ratio")
-ENSEMBLE = ("energy", "diversity")
 
 
 class KeptReferee(Referee):
@@ -55,20 +52,3 @@ def read_futures(path: Path, window: Window) -> list[Future]:
     count = len(window.truth)
     return [tuple(replace(true, flat=flat[part], labels=labels[part], observed=None, boxes=())
                   for part, true in zip(parts[k:k + count], window.truth)) for k in range(0, len(parts), count)]
-
-
-def paired_difference(first: Mapping, second: Mapping, name: str, seed: int) -> tuple[float, float, float]:
-    """`name` of the second row minus that of the first, a mean over windows, and its 95 % interval: the same scenes are
-    drawn for both (`eval.intervals`); nan where there are fewer than two.
-
-    Args:
-        first, second: the rows' "scenes", as `eval.distribution.distances_by_scene` gives them.
-    """
-    scenes = [scene for scene in first if scene in second]
-    weights = np.array([first[scene]["windows"] for scene in scenes], dtype=np.float64)
-    gaps = weights * np.array([second[scene][name] - first[scene][name] for scene in scenes])
-    if not len(scenes):
-        return (float("nan"),) * 3
-    draws = scene_draws(len(scenes), seed) if len(scenes) > 1 else np.full((RESAMPLES, 1), np.nan)
-    low, high = percentiles((draws @ gaps) / (draws @ weights))
-    return float(gaps.sum() / weights.sum()), float(low), float(high)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from occflow.eval.intervals import paired_difference
 from occflow.eval.sections import spanned
-from studies.distillation.distance import paired_difference
 
 SCORES = ("iou", "miou", "movable_iou")
 HEAD = ("method", "NFE", "seeds", "updates", "IoU 1/2/3 s", "mIoU 1/2/3 s", "movable IoU 1/2/3 s", "energy",
@@ -123,9 +123,8 @@ def distance_cells(row: Mapping, farther: Mapping | None, part: str) -> list[str
         for score, digits in (("to_teacher", 4), ("beyond_floor", 4), ("diversity_ratio", 2), ("energy", 4)))
     if farther is None or farther is row:
         return [distance, beyond, "-", diversity, energy]
-    gap, *span = paired_difference(farther["scenes"], row["scenes"], f"{part}to_teacher", 0)
-    known = None if np.isnan(span).any() else span
-    return [distance, beyond, spanned(gap, known, 4, 1), diversity, energy]
+    gap, span = paired_difference(farther["scenes"], row["scenes"], f"{part}to_teacher", 0)
+    return [distance, beyond, spanned(gap, span, 4, 1), diversity, energy]
 
 
 CURVE = {"distance": ("to_teacher", 4), "distance of movers": ("movable_to_teacher", 4),

@@ -16,7 +16,7 @@ from occflow.eval.distribution import count_distributions
 from occflow.eval.evaluate import evaluate
 from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import report_row
-from occflow.forecasting.checkpoint import forecaster_of, load_forecaster, read_checkpoint
+from occflow.forecasting.checkpoint import forecaster_of, load_forecaster, read_checkpoint, read_record
 from occflow.forecasting.networks import (
     CentralForecaster,
     NetworkForecaster,
@@ -74,7 +74,7 @@ class DistillationStudy:
         self.config, self.values = config, config["distillation_study"]
         teacher_path = Path(config["run_dir"]) / "teacher.safetensors"
         self.teacher = load_forecaster(teacher_path, ("teacher",), configured_device(config)).requires_grad_(False)
-        digest = file_digest(teacher_path)
+        self.teacher_weights, digest = read_record(teacher_path)["weights"], file_digest(teacher_path)
         self.scoring = Scoring(config, self.teacher, digest)
         self.groups = groups
         self.feeds: dict[int, FlowFeed] = {}
@@ -217,8 +217,20 @@ class DistillationStudy:
         return student, cost_of(lines)
 
     def with_motions(self, name: str, seed: int, changes: Mapping) -> FlowModel:
-        """The teacher with the flow of motions of a student, distilled as `distill` does, once a method and seed."""
+        """The teacher with the flow of motions of a student: distilled as `distill` does, once a method and seed, or
+        that of distillation_study.motions.
+
+        Raises:
+            InputError: that is a student of another teacher.
+        """
         forecaster, place = copy.deepcopy(self.teacher), json.dumps([name, seed, dict(changes)])
+        given = self.values["motions"]
+        if given and read_record(Path(given)).get("teacher") != self.teacher_weights:
+            raise InputError(f"distillation_study.motions: {given} is no student of {self.config['run_dir']}/"
+                             "teacher.safetensors; leave it out")
+        if given:
+            forecaster.motion = load_forecaster(Path(given), ("student",), self.teacher.device).motion
+            return forecaster.requires_grad_(False)
         if place not in self.distilled_motions:
             values = {**self.groups[name], **changes}
             with tempfile.TemporaryDirectory() as folder:
