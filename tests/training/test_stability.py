@@ -13,16 +13,17 @@ from occflow.flow.solvers import sample_flow
 from occflow.training.distillation import distill
 from occflow.training.optimiser import NonFiniteLoss
 from occflow.training.run import TrainingRun
-from occflow.training.stability import StabilitySettings, StabilityWatch
+from occflow.training.stability import StabilitySettings, StabilityWatch, distances
 
 
 @pytest.fixture()
 def watch_of(small_forecaster, street_window):
-    """A watch of students of a teacher that differs from an untrained network, by settings."""
+    """A watch of students of a teacher that differs from an untrained network, by settings; on one condition."""
     torch.nn.init.normal_(small_forecaster.velocity.out.weight, std=0.2)
     small_forecaster.requires_grad_(False)
     batch = OneWindow(small_forecaster, street_window).next(1)
-    return lambda **values: StabilityWatch(StabilitySettings(every=1, **values), small_forecaster, batch, "none")
+    return lambda batches=(batch,), **values: StabilityWatch(StabilitySettings(every=1, **values), small_forecaster,
+                                                             batches, "none")
 
 
 @pytest.mark.chaotic
@@ -85,9 +86,11 @@ def test_a_student_is_compared_with_the_teacher_that_it_is_distilled_from(small_
     distill(small_forecaster, OneWindow(small_forecaster, street_window), MeanFlowDistillation(steps=1), values, 0,
             TrainingRun(tmp_path))
     [watch] = made
-    guided, plain = (sample_flow(small_forecaster.velocity_field(watch.condition, scale), watch.noises[-1],
-                                 watch.condition.sample, 1, 2) for scale in (3.0, 1.0))
-    assert torch.equal(watch.truth[-1], guided) and not torch.allclose(guided, plain, atol=1e-3)
+    [batch], [truth], (own, others) = watch.batches, watch.teachers, watch.noises(0, watch.batches[0].condition)
+    assert not any(torch.equal(a, b) for a in own for b in others)  # independent of the student's
+    guided, plain = (sample_flow(small_forecaster.velocity_field(batch.condition, scale), others[-1],
+                                 batch.condition.sample, 1, 2) for scale in (3.0, 1.0))
+    assert torch.equal(truth[-1], guided) and not torch.allclose(guided, plain, atol=1e-3)
 
 
 @pytest.mark.chaotic
@@ -103,7 +106,48 @@ def test_a_training_stops_early_and_tells_why(small_forecaster, street_window, t
     figure("step", line["step"], below=2 + 20)
 
 
-@pytest.mark.parametrize("values", [{"samples": 1}, {"patience": 2, "every": 0}, {"auxiliary_limit": -1.0}])
+@pytest.mark.chaotic
+def test_the_figure_is_the_mean_over_conditions(watch_of, small_forecaster, street_window, figure):
+    """Windows one by one, or in one batch: what is beside a window in it makes no difference to the distance of samples
+    that are given."""
+    torch.manual_seed(0)
+    one = OneWindow(small_forecaster, street_window).next(1)
+    parts = [[torch.randn(len(one.data), one.data.shape[1]) for _ in range(2)] for _ in range(2)]
+    weight, sample = one.condition.weight, one.condition.sample
+    apart = [distances(*lists, weight, sample, 1) for lists in zip(parts, parts[::-1])]
+    joined = distances(*([torch.cat([a, b]) for a, b in zip(*pair)] for pair in (parts, parts[::-1])),
+                       torch.cat([weight, weight]), torch.cat([sample, sample + 1]), 2)
+    assert torch.allclose(joined, torch.cat(apart))
+    watch, student = watch_of(batches=(one, one, one), samples=2), small_forecaster.velocity
+    found = torch.stack([watch._compared(student, place, one, truth) for place, truth in enumerate(watch.teachers)])
+    assert len({tuple(row.tolist()) for row in found}) == 3  # each condition has noises of its own
+    assert watch.compare(1, student)["energy_to_teacher"] == pytest.approx(float(found[:, 0].mean()))
+
+
+def test_distances_of_given_samples_by_hand():
+    """Two windows, of one row and of two; the second weighs double: root mean squares 3, and sqrt(2 * (16 + 0) / 2)."""
+    a, b = torch.tensor([[0.0], [0.0], [0.0]]), torch.tensor([[3.0], [4.0], [0.0]])
+    weight, sample = torch.tensor([[1.0], [2.0], [2.0]]), torch.tensor([0, 1, 1])
+    assert distances([a], [b], weight, sample, 3).tolist() == pytest.approx([3.0, 4.0, 0.0])
+    assert distances([a, b], [a, b], weight, sample, 2).tolist() == pytest.approx([3.0, 4.0])  # not with itself
+
+
+@pytest.mark.chaotic
+def test_the_weights_of_the_lowest_energy_are_the_student(watch_of, small_forecaster):
+    """Not the last ones, unless that is asked for; the last update is looked at whatever its number."""
+    good = copy.deepcopy(small_forecaster.velocity)
+    bad = copy.deepcopy(good)
+    bad.out.bias.data += 3.0
+    for keep_best, wanted in ((True, good), (False, bad)):
+        watch, last = watch_of(keep_best=keep_best), copy.deepcopy(bad)
+        watch.compare(1, good)
+        watch.compare(2, last)
+        assert torch.equal(watch.chosen(last).out.bias, wanted.out.bias) and not watch.over
+    rare = StabilityWatch(StabilitySettings(every=7), small_forecaster, watch_of().batches, "none")
+    assert rare.compare(5, good) == {} and rare.compare(5, good, last=True) and rare.compare(7, good)
+
+
+@pytest.mark.parametrize("values", [{"samples": 1}, {"conditions": 0}, {"patience": 2, "every": 0}, {"auxiliary_limit": -1.0}])
 def test_settings_that_cannot_be_are_refused(values):
     with pytest.raises(InputError, match="distill.stability"):
         StabilitySettings(**values)
