@@ -238,8 +238,9 @@ class EnsembleCounts:
         """
         found = {"windows": self.windows, "samples": self.samples,
                  "rows": [row_with_intervals(name, one, self.seed) for name, one in self.rows.items()]}
-        return found | {"reference": {"windows": self.reference_windows, **row_with_intervals(name, one, self.seed)}
-                        for name, one in self.reference.items() if self.reference_windows}
+        for name, one in self.reference.items():
+            found["reference"] = {"windows": self.reference_windows, **row_with_intervals(name, one, self.seed)}
+        return found
 
 
 class Referee:

@@ -110,8 +110,8 @@ class WindowFeed:
     def hold_back(self, batches: int, windows: int) -> list[list[int]]:
         """Items of so many batches of `windows`, which are drawn no more from now on; before the first draw.
 
-        The seed chooses them; all parts of a window are held back with the first. Fewer batches where they would be more
-        than half of all; where not even one is left, one that is drawn as well.
+        The seed chooses them; all parts of a window are held back with the first. Fewer batches where they would be
+        more than half of all; where not even one is left, one that is drawn as well.
 
         Raises:
             InputError: a batch has none for some process.

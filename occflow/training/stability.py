@@ -49,8 +49,8 @@ class StabilitySettings:
     def __post_init__(self) -> None:
         if self.samples < 2 or min(self.every, self.patience, self.auxiliary_limit) < 0 or \
                 min(self.teacher_steps, self.conditions) < 1:
-            raise InputError("distill.stability: wants samples >= 2, teacher_steps and conditions >= 1, and no negative "
-                             "numbers")
+            raise InputError("distill.stability: wants samples >= 2, teacher_steps and conditions >= 1, and no "
+                             "negative numbers")
         if self.patience and not self.every:
             raise InputError("distill.stability: patience needs every > 0")
 

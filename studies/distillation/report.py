@@ -11,13 +11,14 @@ from occflow.eval.sections import spanned
 
 SCORES = ("iou", "miou", "movable_iou")
 HEAD = ("method", "NFE", "seeds", "updates", "IoU 1/2/3 s", "mIoU 1/2/3 s", "movable IoU 1/2/3 s", "energy",
-        "energy of movers", "distance", "distance of movers", "diversity / teacher's", "evaluations an update", "seconds an update", "minutes")
+        "energy of movers", "distance", "distance of movers", "diversity / teacher's", "evaluations an update",
+        "seconds an update", "minutes")
 BEFORE = ("Percent; energy scores are of the Jaccard distance of whole futures, lower is better; diversity is the mean "
-          "distance of two samples, here divided by that of the teacher with most steps; distance is the energy distance "
-          "to the samples of the reference, the teacher in many more steps (docs/scores.md). An update of the student "
-          "counts its auxiliary updates; evaluations are forward passes of any network over a batch (a forward-mode "
-          "derivative is one more), backward passes are not counted. In brackets: standard deviation over seeds of "
-          "the distillation, all from one teacher.")
+          "distance of two samples, here divided by that of the teacher with most steps; distance is the energy "
+          "distance to the samples of the reference, the teacher in many more steps (docs/scores.md). An update of the "
+          "student counts its auxiliary updates; evaluations are forward passes of any network over a batch (a "
+          "forward-mode derivative is one more), backward passes are not counted. In brackets: standard deviation over "
+          "seeds of the distillation, all from one teacher.")
 
 
 def study_markdown(found: Mapping) -> str:
@@ -105,8 +106,8 @@ def distance_tables(results: Mapping, settings: Mapping) -> list[str]:
     windows = f", {reference['windows']} windows" if reference else ""
     lines = ["", f"## The distance to {name}", "", "Energy distance of Jaccard distances of whole futures, "
              f"{settings['samples']} samples to as many of other noises{windows}. In brackets: 95 % intervals, scenes "
-             "drawn anew. Beyond the floor: minus the reference's own distance in the same windows, of the same noises. "
-             f"Minus {FARTHER}: paired by scenes, too."]
+             "drawn anew. Beyond the floor: minus the reference's own distance in the same windows, of the same "
+             f"noises. Minus {FARTHER}: paired by scenes, too."]
     rows = {**found, **({f"{name}, against itself": reference} if reference else {})}
     for part, voxels in (("", "all voxels"), ("movable_", "movers")):
         lines += ["", f"| {voxels} | distance | beyond the floor | minus {FARTHER} | diversity / {name}'s | energy |",

@@ -147,7 +147,8 @@ def test_the_weights_of_the_lowest_energy_are_the_student(watch_of, small_foreca
     assert rare.compare(5, good) == {} and rare.compare(5, good, last=True) and rare.compare(7, good)
 
 
-@pytest.mark.parametrize("values", [{"samples": 1}, {"conditions": 0}, {"patience": 2, "every": 0}, {"auxiliary_limit": -1.0}])
+@pytest.mark.parametrize("values", [{"samples": 1}, {"conditions": 0}, {"patience": 2, "every": 0},
+                                    {"auxiliary_limit": -1.0}])
 def test_settings_that_cannot_be_are_refused(values):
     with pytest.raises(InputError, match="distill.stability"):
         StabilitySettings(**values)
