@@ -214,7 +214,7 @@ class DistillationStudy:
             student = distill(forecaster, feed, method_from_config(values), values, seed, TrainingRun(Path(folder)),
                               watch)
             lines = [json.loads(line) for line in (Path(folder) / "stats.jsonl").read_text().splitlines()]
-        return student, cost_of(lines)
+        return student, {**cost_of(lines), "watched": watched(lines)}
 
     def with_motions(self, name: str, seed: int, changes: Mapping) -> FlowModel:
         """The teacher with the flow of motions of a student: distilled as `distill` does, once a method and seed, or
@@ -338,6 +338,13 @@ def cost_of(lines: list[Mapping]) -> dict:
     return {**{name: sum(line[name] for line in ticks) / len(ticks) for name in ("network_evaluations",
                                                                                "update_seconds")},
             "minutes": lines[-1]["seconds"] / 60}
+
+
+def watched(lines: list[Mapping]) -> list[dict]:
+    """What `training.stability` found on the way, by the lines of stats.jsonl: one a tick, steps with the auxiliary's
+    warm-up."""
+    names = ("step", "energy_to_teacher", "spread")
+    return [{name: line[name] for name in names} for line in lines if "energy_to_teacher" in line]
 
 
 def file_digest(path: Path) -> str:
