@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from occflow.errors import InputError
 from occflow.flow.share import Share
-from occflow.flow.solvers import sample_flow
+from occflow.flow.solvers import METHODS, sample_flow
 from occflow.models.flow_model import Condition, FlowModel
 from occflow.models.motion import MotionCondition, MotionModel
 from occflow.models.student_networks import sample_student
@@ -32,7 +32,8 @@ class StabilitySettings:
     Args:
         every: student updates between two comparisons with the teacher; 0: none.
         conditions: windows that it is compared on, which the training does not draw; at least so many.
-        samples: of one condition, of student and teacher each; at least 2. teacher_steps: Euler steps of the teacher.
+        samples: of one condition, of student and teacher each; at least 2.
+        teacher_steps, teacher_solver: of the teacher's samples.
         keep_best: keep the weights of the lowest energy, not the last ones.
         patience: comparisons without a lower energy after which the training stops; 0: never.
         auxiliary_limit: the training stops where the auxiliary's loss is so many times its lowest; 0: never.
@@ -41,7 +42,8 @@ class StabilitySettings:
     every: int = 20
     conditions: int = 8
     samples: int = 2
-    teacher_steps: int = 5
+    teacher_steps: int = 3
+    teacher_solver: str = "heun"
     keep_best: bool = True
     patience: int = 0
     auxiliary_limit: float = 0.0
@@ -51,6 +53,9 @@ class StabilitySettings:
                 min(self.teacher_steps, self.conditions) < 1:
             raise InputError("distill.stability: wants samples >= 2, teacher_steps and conditions >= 1, and no "
                              "negative numbers")
+        if self.teacher_solver not in METHODS:
+            raise InputError(f"distill.stability.teacher_solver: unknown solver '{self.teacher_solver}'; use "
+                             f"{' or '.join(METHODS)}")
         if self.patience and not self.every:
             raise InputError("distill.stability: patience needs every > 0")
 
@@ -90,8 +95,8 @@ class StabilityWatch:
     def _of_teacher(self, forecaster: FlowModel | MotionModel, place: int, batch: FlowBatch | MotionBatch
                     ) -> list[Tensor]:
         velocity, layout = forecaster.velocity_field(batch.condition, self.guidance), batch.condition.layout
-        return [sample_flow(velocity, noise, layout.sample, layout.num_samples, self.settings.teacher_steps)
-                for noise in self.noises(place, batch.condition)[1]]
+        return [sample_flow(velocity, noise, layout.sample, layout.num_samples, self.settings.teacher_steps,
+                            self.settings.teacher_solver) for noise in self.noises(place, batch.condition)[1]]
 
     def follow(self, loss: Tensor) -> Figures:
         """The auxiliary's smoothed loss, of a loss (scalar, float64), relative to its lowest: a blow-up begins here."""
