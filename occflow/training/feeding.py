@@ -383,7 +383,7 @@ class FlowFeed(WindowFeed):
             condition, target = condition.about(observation.forced), observation.forced_target
         data = condition.residual(target)
         self.source.forget(index)
-        return FlowBatch(replace(condition, base=None), data), len(observation.layout.support)
+        return FlowBatch(condition, data), len(observation.layout.support)
 
     def next(self, windows: int) -> FlowBatch:
         """This process's part of the next batch of `windows` windows."""
@@ -400,5 +400,7 @@ class FlowFeed(WindowFeed):
         forecast = MeanForecast(*(torch.cat([getattr(one, name) for one in forecasts])
                                   for name in ("mean", "scale", "features")))
         layout = join_layouts([item.condition.layout for item in items])
-        condition = Condition(layout, forecast, rows=share_of_rows(len(forecast.mean)))
+        conditions = [item.condition for item in items]
+        condition = replace(conditions[0], layout=layout, forecast=forecast,
+                            base=torch.cat([one.base for one in conditions]), rows=share_of_rows(len(forecast.mean)))
         return FlowBatch(condition, torch.cat([item.data for item in items]), share_of_items(windows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -63,11 +63,11 @@ class StabilitySettings:
 class StabilityWatch:
     """Compares the student's moving average with the teacher under fixed conditions, and follows the auxiliary's loss.
 
-    The energy distance is that of one condition, by the flow's own norm of whole residuals; the figure is the mean over
-    conditions. Noises and the teacher's samples stay the same, so that comparisons differ by the student alone. The
-    teacher is guided as the one that is distilled. The weights of the lowest energy are what is kept, where a setting
-    asks for it. A state of it is saved and loaded with those of the trainers; its figures are the joint batches', the
-    same in all processes.
+    The energy distance is that of one condition (`distance_under`); the figure is the mean over conditions. Noises and
+    the teacher's samples stay the same, so that comparisons differ by the student alone. The teacher is guided as the
+    one that is distilled. The weights of the lowest energy are what is kept, where a setting asks for it; of
+    equal ones the later. A state of it is saved and loaded with those of the trainers; its figures are the joint
+    batches', the same in all processes.
 
     Args:
         batches: the conditions, which can be gone through again and again (`feeding.HeldBack`): nothing of them is
@@ -119,9 +119,10 @@ class StabilityWatch:
         if not math.isfinite(energy):
             raise NonFiniteLoss(f"the student's samples are not finite after {updates} updates (distance to the "
                                 f"teacher: {energy}); lower distill.student.learning_rate")
-        self.count += 1
-        if energy < float(self.lowest_energy):
-            self.lowest_energy, self.count = torch.tensor(energy, dtype=torch.float64), 0
+        lowest = float(self.lowest_energy)
+        self.count = 0 if energy < lowest else self.count + 1
+        if energy <= lowest:
+            self.lowest_energy = torch.tensor(energy, dtype=torch.float64)
             if self.keeps_best:
                 self.best = {name: tensor.clone() for name, tensor in student.state_dict().items()}
         return {"energy_to_teacher": energy, "spread": among / max(teachers, 1e-12)}
@@ -132,9 +133,9 @@ class StabilityWatch:
         condition = batch.condition
         own = [sample_student(student, noise, condition.layout.num_samples, 1, self.few_steps, condition.forecast,
                               condition.layout) for noise in self.noises(place, condition)[0]]
-        weight = condition.weight
-        between, among, teachers = (distances(*pair, weight, condition.sample, condition.layout.num_samples)
-                                    for pair in ((own, truth), (own, own), (truth, truth)))
+        distance = distance_under(condition)
+        between, among, teachers = (mean_distance(*pair, distance) for pair in ((own, truth), (own, own),
+                                                                                 (truth, truth)))
         windows = batch.samples or Share.whole(len(among))
         return torch.stack([windows.joint_mean(one) for one in (2 * between - among - teachers, among, teachers)])
 
@@ -169,18 +170,35 @@ class StabilityWatch:
         self.count = count
 
 
-def distances(first: list[Tensor], second: list[Tensor], weight: Tensor, sample: Tensor, num_samples: int) -> Tensor:
-    """Mean distances [B] float64 of the samples [N, C] of two lists, window by window: the root of the mean square,
-    weighted [N, C]; pairs of a sample with itself are left out. 0 of a window without rows.
+Distance = Callable[[Tensor, Tensor], Tensor]  # of two samples [N, C] of the windows of a condition, [B] float64
 
-    Args:
-        sample: [N], which of the B windows a row is of.
+
+def mean_distance(first: list[Tensor], second: list[Tensor], distance: Distance) -> Tensor:
+    """Mean distances [B] of the samples of two lists; pairs of a sample with itself are left out."""
+    return torch.stack([distance(a, b) for a in first for b in second if a is not b]).mean(dim=0)
+
+
+def distance_under(condition: Condition | MotionCondition) -> Distance:
+    """How far apart two samples of a flow are, window by window, whatever else is in the batch.
+
+    Of voxels: the Jaccard distance of the sites where something is, which is that of `eval.ensemble` before decoding. A
+    norm of whole residuals does not see that a student's occupancy contracts (docs/research/distillation.md). Of
+    motions: the root mean square of the residuals, by the weights of the losses. A sample that is not finite is nowhere
+    near: nan.
     """
-    rows = torch.bincount(sample, minlength=num_samples).clamp(min=1)
+    sample, windows = condition.sample, condition.layout.num_samples
 
-    def distance(a: Tensor, b: Tensor) -> Tensor:
-        squares = (weight * (a - b).square()).double().mean(dim=1)
-        return (torch.zeros_like(rows, dtype=torch.float64).index_add_(0, sample, squares) / rows).sqrt()
+    def summed(values: Tensor) -> Tensor:
+        return torch.zeros(windows, dtype=torch.float64, device=values.device).index_add_(0, sample, values.double())
 
-    found = [distance(a, b) for a in first for b in second if a is not b]
-    return torch.stack(found).mean(dim=0)
+    def jaccard(a: Tensor, b: Tensor) -> Tensor:
+        first, second = condition.occupied(a), condition.occupied(b)
+        union = summed(first | second)
+        broken = summed((0 * a + 0 * b).sum(dim=1))  # 0, or nan
+        return torch.where(union > 0, 1 - summed(first & second) / union.clamp(min=1), 0.0) + broken
+
+    def root_mean_square(a: Tensor, b: Tensor) -> Tensor:
+        squares = (condition.weight * (a - b).square()).mean(dim=1)
+        return (summed(squares) / summed(torch.ones_like(squares)).clamp(min=1)).sqrt()
+
+    return jaccard if isinstance(condition, Condition) else root_mean_square
