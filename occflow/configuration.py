@@ -56,7 +56,7 @@ WHOLE_RANGES = (  # by what a key ends in, the first that fits
     (r"grid\.shape", Range(1, 100_000)),
     (r"(cells_per_voxel|(causal_)?min_points)", Range(1, 100)),
     (r"(train_scenes|val_scenes|vehicles|pedestrians)", Range(0, 100_000)),
-    (r"(steps|warmup_steps|auxiliary_warmup|save_seconds|crop\.voxels|blocks)", Range(0, LARGEST)),
+    (r"(steps|reference_steps|warmup_steps|auxiliary_warmup|save_seconds|crop\.voxels|blocks)", Range(0, LARGEST)),
     (r"(inspect\.frame|resample\.window|stability\.(every|patience)|validate\.every)", Range(0, LARGEST)),
     (r"eval\.save_samples", Range(0, 64)),  # a file of predictions holds no more
     (r"(eval\.(samples|shown_samples|consensus)|forecast\.samples)", Range(0, LARGEST)),

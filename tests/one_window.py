@@ -22,5 +22,8 @@ class OneWindow:
     def seek(self, draws: int) -> None:
         pass
 
+    def held_back(self, conditions: int, windows: int) -> list[FlowBatch]:
+        return [self.batch]
+
     def next(self, windows: int) -> FlowBatch:
         return self.batch

@@ -46,6 +46,7 @@ def small_config(folder: Path, run: str, *changes: str) -> dict:
         f"data.grid.shape={list(GRID.shape)}", f"data.grid.voxel_size_m={GRID.voxel_size_m}", "data.history=2",
         "data.horizon=3", "data.frame_interval_s=1.0", f"eval.checkpoints=[{folder}/teacher.safetensors]",
         "eval.window_stride=1", "eval.teacher_steps=[1]", "eval.samples=2", "eval.sample_every=2",
+        "eval.reference_steps=2", "eval.reference_every=2",
         "eval.shown_samples=0", "device=cpu", "workers=1", *changes])
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.eval.intervals import UNKNOWN, percentiles, resampled_scores
+from occflow.eval.intervals import UNKNOWN, paired_difference, percentiles, resampled_scores
 from occflow.eval.protocols import PROTOCOLS
-from occflow.eval.report_record import REMEDY, SCORES, read_counters, read_report, read_section
+from occflow.eval.report_record import REMEDY, SCORES, read_counters, read_distances, read_report, read_section
 from occflow.eval.sections import COHERENCE, TITLES, table
 from occflow.records import one_line
 
@@ -22,6 +25,7 @@ FURTHER = {  # section of a report -> what is compared in it, by separate interv
                       for score in ("coverage", "precision", "energy_distance")),
     "coherence": tuple(COHERENCE),
 }
+DISTANCES = ("to_teacher", "movable_to_teacher")  # of section `ensembles`, paired by scenes
 SETTING = ("windows", "samples", "branches", "frames", "rays")  # what a section's figures rest on
 
 
@@ -55,14 +59,40 @@ def compare_reports(first: Path, second: Path) -> str:
     lines += table(("forecast", *(TITLES[score] for score in SCORES)), cells)
     for section, scores in FURTHER.items():
         lines += _further(section, scores, [_section(*one, section, scores) for one in zip(paths, reports)])
+    lines += _distances(paths, reports)
     return "\n".join(lines[:-1])
 
 
 def _section(path: Path, report: dict, section: str, scores: tuple[str, ...]) -> dict | None:
+    return _sound(path, section, lambda: read_section(report, section, scores))
+
+
+def _sound(path: Path, section: str, read: Callable[[], Any]) -> Any:
     try:
-        return read_section(report, section, scores)
+        return read()
     except ValueError as error:
         raise InputError(f"{path}: section {section} is broken ({error}); {REMEDY}") from None
+
+
+def _distances(paths: list[Path], reports: list[dict]) -> list[str]:
+    """A table of the distances to the teacher, where both reports took as many samples of a reference of one name."""
+    found = [_sound(path, "ensembles", lambda report=report: read_distances(report))
+             for path, report in zip(paths, reports)]
+    if None in found or found[0]["reference"] != found[1]["reference"] or any(
+            reports[0]["ensembles"].get(key) != reports[1]["ensembles"].get(key) for key in SETTING):
+        return []
+    rows = [{row["name"]: row.get("scenes", {}) for row in one["rows"]} for one in found]
+    cells = [[name, *(_paired_cell(rows[0][name], rows[1][name], score, reports[0].get("seed", 0))
+                      for score in DISTANCES)] for name in rows[0] if name in rows[1]]
+    return [f"distance to {found[0]['reference']['name']}, each report's own: differences as they are; * exceeds the "
+            "95 % interval, paired by scenes", "", *table(("forecast", *DISTANCES), cells)]
+
+
+def _paired_cell(first: dict, second: dict, score: str, seed: int) -> str:
+    gap, span = paired_difference(first, second, score, seed)
+    if math.isnan(gap):
+        return "-"
+    return f"{gap:+.4f}{'*' if None not in span and (span[0] > 0 or span[1] < 0) else ''}"
 
 
 def _further(section: str, scores: tuple[str, ...], found: list[dict | None]) -> list[str]:

@@ -54,6 +54,41 @@ class SetScores:
 
 
 @dataclass(frozen=True)
+class ReferenceFutures:
+    """Samples of a reference forecaster in one window, at least two of each.
+
+    Args:
+        paired: of the noises that every row's samples are made of: the reference as a row.
+        others: of noises that no row has. With the same noise on both sides a distance would be too small, and that of
+            the reference to itself below zero.
+    """
+
+    paired: Sequence[Future]
+    others: Sequence[Future]
+
+
+@dataclass(frozen=True)
+class ReferenceDistance:
+    """A row's samples against a reference's, under one condition.
+
+    Args:
+        distance: energy distance, 0 in expectation for equal distributions and so slightly negative by chance.
+        floor: that of the reference itself, by the same estimate.
+        diversity, reference_diversity: mean distance of two samples, of the row and of the reference.
+    """
+
+    distance: float
+    floor: float
+    diversity: float
+    reference_diversity: float
+
+    @property
+    def beyond_floor(self) -> float:
+        """The distance over the floor: the chance in the reference's samples, which both share, is gone."""
+        return self.distance - self.floor
+
+
+@dataclass(frozen=True)
 class Membership:
     """Which futures fill which places: `codes` [U] of (frame, voxel), sorted, and `filled` [K, U] bool."""
 
@@ -112,9 +147,42 @@ def set_scores(samples: Sequence[Future], futures: Sequence[Future], near: float
         raise ValueError(f"a distribution of futures needs two or more, got {len(futures)}")
     distances, split = checked_membership(samples, futures, movable_only=True).distances(), len(samples)
     across = distances[:split, split:]
-    energy = 2 * across.mean() - mean_of_pairs(distances[:split, :split]) - mean_of_pairs(distances[split:, split:])
     return SetScores(float((across.min(axis=0) <= near).mean()), float((across.min(axis=1) <= near).mean()),
-                     float(energy), float(across.min(axis=1).mean()))
+                     energy_distance(distances, split), float(across.min(axis=1).mean()))
+
+
+def energy_distance(distances: np.ndarray, split: int) -> float:
+    """2 E d(x, y) - E d(x, x') - E d(y, y') of the first `split` things against the others, over pairs of different
+    ones (Szekely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018, as a U-statistic): without bias for independent
+    samples.
+
+    Args:
+        distances: [K, K], symmetric; at least two on each side.
+    """
+    return float(2 * distances[:split, split:].mean() - mean_of_pairs(distances[:split, :split])
+                 - mean_of_pairs(distances[split:, split:]))
+
+
+def reference_distance(samples: Sequence[Future], reference: ReferenceFutures, movable_only: bool
+                       ) -> ReferenceDistance:
+    """K samples of a row against a reference's, by the Jaccard distance of whole futures.
+
+    Args:
+        samples: at least two, made of the noises of `reference.paired`; a row without noise is its one forecast given
+            several times.
+
+    Raises:
+        ValueError: fewer than two samples anywhere, or others of frames or grid poses.
+    """
+    if min(len(reference.paired), len(reference.others)) < 2:
+        raise ValueError("a distance to a reference needs two of its samples or more")
+    distances = checked_membership([*samples, *reference.paired], reference.others, movable_only).distances()
+    own, end = len(samples), len(samples) + len(reference.paired)
+    rows = np.arange(len(distances))
+    row, floor = rows[(rows < own) | (rows >= end)], rows[own:]
+    return ReferenceDistance(energy_distance(distances[np.ix_(row, row)], own),
+                             energy_distance(distances[np.ix_(floor, floor)], end - own),
+                             mean_of_pairs(distances[:own, :own]), mean_of_pairs(distances[own:end, own:end]))
 
 
 def checked_membership(samples: Sequence[Future], futures: Sequence[Future], movable_only: bool) -> Membership:

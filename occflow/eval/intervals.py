@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -69,6 +69,24 @@ def vector_intervals(by_scene: Sequence[np.ndarray], scores: Callable[[np.ndarra
     sums = (scene_draws(len(by_scene), seed) @ np.stack(by_scene)).astype(np.int64)
     drawn = [scores(one) for one in sums]
     return {name: span(np.array([one[name] for one in drawn])) for name in drawn[0]}
+
+
+def paired_difference(first: Mapping[str, Mapping], second: Mapping[str, Mapping], name: str, seed: int
+                      ) -> tuple[float, Span]:
+    """`name` of a second row minus that of a first, a mean over the windows of the scenes that both have, and its 95 %
+    interval: the same scenes are drawn for both. nan without scenes.
+
+    Args:
+        first, second: {scene: {"windows": number of them, name: mean over them}}.
+    """
+    scenes = [scene for scene in first if scene in second and None not in (first[scene][name], second[scene][name])]
+    if not scenes:
+        return float("nan"), UNKNOWN
+    weights = np.array([first[scene]["windows"] for scene in scenes], dtype=np.float64)
+    gaps = weights * np.array([second[scene][name] - first[scene][name] for scene in scenes])
+    draws = scene_draws(len(scenes), seed)
+    return float(gaps.sum() / weights.sum()), span((draws @ gaps) / (draws @ weights)) if len(scenes) > 1 else UNKNOWN
+
 
 
 def span(values: np.ndarray) -> Span:

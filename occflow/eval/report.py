@@ -141,11 +141,19 @@ def report_markdown(report: Mapping) -> str:
 
 def ensemble_lines(ensembles: Mapping) -> list[str]:
     """The forecasters as distributions: a table, lower energy is better."""
+    reference = ensembles.get("reference")
+    about = f"; distance to `{reference['name']}` on {reference['windows']} of them, its own is the floor" \
+        if reference else ""
     lines = [f"As distributions ({ensembles['samples']} samples of each of {ensembles['windows']} windows; Jaccard "
-             "distance of whole futures, all voxels / movable voxels):", ""]
-    rows = [[row["name"], *(f"{row[name]:.3f} / {row['movable_' + name]:.3f}"
-                            for name in ("distance", "diversity", "energy"))] for row in ensembles["rows"]]
-    return [*lines, *table(("forecast", "distance to the truth", "between samples", "energy score"), rows)[:-1]]
+             f"distance of whole futures, all voxels / movable voxels{about}):", ""]
+    shown = {"distance to the truth": ("distance", 3), "between samples": ("diversity", 3), "energy score":
+             ("energy", 3), **({f"distance to {reference['name']}": ("to_teacher", 4)} if reference else {})}
+    rows = [[row["name"], *(" / ".join(figure(row.get(f"{part}{score}"), digits) for part in ("", "movable_"))
+                            for score, digits in shown.values())] for row in ensembles["rows"]]
+    if reference:
+        floor = " / ".join(figure(reference[f"{part}to_teacher"], 4) for part in ("", "movable_"))
+        rows.append([f"{reference['name']}, against itself", "-", "-", "-", floor])
+    return [*lines, *table(("forecast", *shown), rows)[:-1]]
 
 
 def quality_ratios(report: Mapping) -> dict[str, float]:

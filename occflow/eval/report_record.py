@@ -55,6 +55,31 @@ class Report(TypedDict):
     seed: NotRequired[int]
 
 
+class SceneDistance(TypedDict):
+    """How far a row's samples are from a reference's in one scene."""
+
+    windows: int
+    to_teacher: Figure
+    movable_to_teacher: Figure
+
+
+class ComparedRow(TypedDict):
+    name: str
+    scenes: NotRequired[dict[str, SceneDistance]]
+
+
+class ReferenceRow(TypedDict):
+    name: str
+    windows: int
+
+
+class Distances(TypedDict):
+    """What section "ensembles" tells of a reference."""
+
+    rows: list[ComparedRow]
+    reference: NotRequired[ReferenceRow]
+
+
 def read_report(path: Path) -> dict:
     """A report.json, with everything that it holds.
 
@@ -86,6 +111,23 @@ def read_section(report: Mapping, section: str, scores: tuple[str, ...]) -> dict
         for span in one.get("intervals", {}).values():
             _require_figures(span)
     return {**report[section], "rows": found["rows"]}
+
+
+def read_distances(report: Mapping) -> Distances | None:
+    """How far the rows of section "ensembles" are from its reference; None where that was not measured.
+
+    Raises:
+        ValueError: another kind of thing; the message names the field.
+    """
+    found = report.get("ensembles")
+    if not found or not found.get("reference"):
+        return None
+    distances = conform(found, Distances, "ensembles")
+    _require_rows(distances["rows"])
+    for scene in (scene for row in distances["rows"] for scene in row.get("scenes", {}).values()):
+        bounded(scene["windows"], MAX_COUNT, "number of windows", least=1)
+        _require_figures((scene["to_teacher"], scene["movable_to_teacher"]))
+    return distances
 
 
 @cache

@@ -107,6 +107,19 @@ def _ensembles(found: Mapping) -> list[str]:
                            for score in ("brier", "nll", "ece", "ece_filled"))])
         lines += table((f"forecast, {voxels}", "IoU mean / best of K", "energy score", "Brier", "NLL", "ECE",
                         "ECE where filled"), rows)
+    return [*lines, *_distances(found)] if found.get("reference") else lines
+
+
+def _distances(found: Mapping) -> list[str]:
+    """How far the rows' samples are from the reference's."""
+    reference = found["reference"]
+    lines = [f"Distance to `{reference['name']}`: energy distance of {found['samples']} samples to as many of other "
+             f"noises, {reference['windows']} windows. The last row is the reference against itself: the floor.", ""]
+    for part, voxels in (("", "all voxels"), ("movable_", "movable voxels")):
+        rows = [[row["name"], *(spanned(row.get(part + score), row["intervals"].get(part + score), digits, 1)
+                                for score, digits in (("to_teacher", 4), ("beyond_floor", 4), ("diversity_ratio", 2)))]
+                for row in (*found["rows"], reference)]
+        lines += table((f"forecast, {voxels}", "distance", "beyond the floor", "diversity / the reference's"), rows)
     return lines
 
 

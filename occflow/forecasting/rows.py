@@ -14,13 +14,14 @@ from occflow.errors import InputError
 from occflow.forecasting.checkpoint import (
     CheckpointRecord,
     forecaster_of,
+    load_forecaster,
     of_teacher_beside,
     read_checkpoint,
     read_record,
     refuse_other_teacher,
     refuse_other_windows,
 )
-from occflow.forecasting.forecast import Forecast
+from occflow.forecasting.forecast import Forecast, Forecaster
 from occflow.forecasting.networks import (
     CentralForecaster,
     NetworkForecaster,
@@ -133,6 +134,37 @@ def checkpoint_forecasters(values: Mapping, settings: ModelSettings, device: tor
             one.name = row_name(one, path.stem, path.parent.name if shared else None)
         forecasters += made
     return forecasters, models
+
+
+def reference_teacher(checkpoints: Sequence[str], settings: ModelSettings, steps: int,
+                      rows: Sequence[Forecaster] = (), device: torch.device | str = "cpu") -> TeacherForecaster | None:
+    """The teacher of many steps whose samples all others' are compared with: the first one among eval.checkpoints, else
+    the one beside a student of them that was distilled from it; None without either, or with `steps` 0.
+
+    Args:
+        rows: already made of the checkpoints; the reference encodes a window together with this teacher's.
+
+    Raises:
+        InputError: as `rows_of`.
+    """
+    path = _first_teacher([Path(one) for one in checkpoints]) if steps else None
+    if path is None:
+        return None
+    made = next((row for row in rows if isinstance(row, TeacherForecaster)), None)
+    reference = TeacherForecaster(made.model if made else load_forecaster(path, ("teacher",), device), Sampler(steps))
+    refuse_other_windows(path, reference.model.settings, settings)
+    if made:
+        reference.encoder = made.encoder
+    reference.name = row_name(reference, path.stem, None)
+    return reference
+
+
+def _first_teacher(paths: Sequence[Path]) -> Path | None:
+    records = {path: read_record(path) for path in paths}
+    own = [path for path, record in records.items() if record["kind"] == "teacher"]
+    beside = [path.with_name("teacher.safetensors") for path, record in records.items()
+              if record["kind"] == "student" and record.get("teacher") and of_teacher_beside(path, record)]
+    return next((path for path in (*own, *beside) if path.is_file()), None)
 
 
 def _teachers_of_students(paths: Sequence[Path]) -> set[Path]:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from occflow.errors import InputError
 from occflow.eval.branching import BranchCounts, count_branches
-from occflow.eval.distribution import count_distributions
+from occflow.eval.distribution import Referee, count_distributions
 from occflow.eval.evaluate import ForecasterScores, Progress, Reference, evaluate
 from occflow.eval.measures import configured_measures
 from occflow.eval.perceived import count_perceived
@@ -44,10 +44,12 @@ Row = Forecaster | Reference
 
 @dataclass(frozen=True)
 class Networks:
-    """The forecasters that are scored, and the model whose proposed support is; None where that is not asked for."""
+    """The forecasters that are scored, the model whose proposed support is, and the forecaster whose samples theirs are
+    compared with; None where that is not asked for."""
 
     forecasters: list[Forecaster]
     model: FlowModel | None = None
+    reference: Forecaster | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class SceneWindows:
         thinned: those of them that are for what takes long: samples, and some measures.
         support: those of which the proposed support is measured.
         branches: files of branching futures, by window.
+        referred: those of `thinned` where samples are compared with a reference's.
     """
 
     scene: str
@@ -66,15 +69,16 @@ class SceneWindows:
     thinned: list[WindowKey] = field(default_factory=list)
     support: list[WindowKey] = field(default_factory=list)
     branches: dict[WindowKey, Path] = field(default_factory=dict)
+    referred: list[WindowKey] = field(default_factory=list)
 
 
 def by_scene(keys: Sequence[WindowKey], thinned: Sequence[WindowKey], support: Sequence[WindowKey],
-             branches: Mapping[WindowKey, Path]) -> list[SceneWindows]:
+             branches: Mapping[WindowKey, Path], referred: Sequence[WindowKey] = ()) -> list[SceneWindows]:
     """The windows of each scene, in the order in which scenes occur."""
     scenes: dict[str, SceneWindows] = {}
     for key in (*keys, *branches):
         scenes.setdefault(key.scene, SceneWindows(key.scene))
-    for name, chosen in (("keys", keys), ("thinned", thinned), ("support", support)):
+    for name, chosen in (("keys", keys), ("thinned", thinned), ("support", support), ("referred", referred)):
         for key in chosen:
             getattr(scenes[key.scene], name).append(key)
     for key, path in branches.items():
@@ -279,9 +283,10 @@ class SceneCounting:
             presents = [(key.scene, key.start + source.history - 1) for key in scene.keys]
             parts["perception"] = count_perceived(source.perceive.network, source.store, presents)
         if self._draws:
-            coherence = measures.get("coherence")
+            coherence, reference = measures.get("coherence"), self.networks.reference
+            referee = reference and Referee(in_ego_setting(values["ego"], [reference])[0], scene.referred)
             parts["ensembles"] = count_distributions(source, scene.thinned, self.rows.forecasters, self.samples, seed,
-                                                     coherence and coherence.measure.watch_samples, progress)
+                                                     coherence and coherence.measure.watch_samples, progress, referee)
         parts |= measures
         if values["branches"]:
             parts["branches"] = BranchCounts(values["branch_samples"], seed)

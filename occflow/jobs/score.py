@@ -15,7 +15,12 @@ from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import make_report, table_markdown, write_report, write_row_counters
 from occflow.eval.saving import configured_saver
 from occflow.forecasting.forecast import Forecaster
-from occflow.forecasting.rows import checkpoint_forecasters, configured_samplers, student_to_show
+from occflow.forecasting.rows import (
+    checkpoint_forecasters,
+    configured_samplers,
+    reference_teacher,
+    student_to_show,
+)
 from occflow.forecasting.rules import NEEDS_BOXES, RULES
 from occflow.jobs.build import build_configured_store, task_workers
 from occflow.jobs.counting import RAW, Networks, SceneCounting, by_scene, count_scenes
@@ -41,7 +46,7 @@ from occflow.training.processes import rank, world_size
 def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list[WindowKey], chosen: Mapping,
                 forecasters: list[Forecaster], supported: FlowModel | None = None, support_every: int = 1,
                 samples: int = 0, sample_every: int = 1, shown_samples: int = 0,
-                load: Callable[[Mapping], Networks] | None = None) -> dict | None:
+                load: Callable[[Mapping], Networks] | None = None, reference: Forecaster | None = None) -> dict | None:
     """Evaluate the baselines, the reference of true motion and `forecasters` on windows; report and shown forecasts go
     to `run_dir`, and with eval.save=all every forecast.
 
@@ -53,6 +58,7 @@ def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list
         supported: the model whose proposed support is measured, on every `support_every`-th window.
         shown_samples: futures that each network draws of the shown window, for its probabilities.
         load: loads forecasters and model in another process; without it all is counted in this one.
+        reference: whose samples theirs are compared with, on every eval.reference_every-th of the windows of samples.
 
     Returns:
         the report; None in a process of torchrun that has counted its scenes for another.
@@ -61,10 +67,11 @@ def score_store(config: Mapping, run_dir: Path, source: WindowSource, keys: list
     frames = horizon_frames(data["frame_interval_s"], data["horizon"])
     store = source.store
     annotated = any(store.frame(key.scene, key.start).boxes for key in keys)
-    counting = SceneCounting(config, source, annotated, samples, Networks(forecasters, supported), load)
+    counting = SceneCounting(config, source, annotated, samples, Networks(forecasters, supported, reference), load)
     refuse_shared_names(counting.rows.told)
-    scenes = by_scene(keys, keys[::sample_every], keys[::support_every] if supported else [],
-                      configured_branches(values, source))
+    thinned = keys[::sample_every]
+    scenes = by_scene(keys, thinned, keys[::support_every] if supported else [], configured_branches(values, source),
+                      thinned[::values["reference_every"]] if reference else [])
     workers = task_workers(config, values["workers"])
     if values["save"] == ALL and load is not None and (workers != 1 or world_size() > 1):
         raise InputError("eval.save=all: one process writes the forecasts; use eval.workers=1 tasks.engine=processes, "
@@ -131,12 +138,15 @@ def refuse_shared_names(rows: list[Forecaster | Reference]) -> None:
 
 
 def configured_networks(config: Mapping) -> Networks:
-    """What evaluate scores: the rows of all checkpoints, imported predictions; the support is the first model's."""
+    """What evaluate scores: the rows of all checkpoints, imported predictions; the support is the first model's, the
+    reference the teacher of many steps."""
     values = config["eval"]
     settings = settings_from_config(config["data"], config["model"])
     forecasters, models = checkpoint_forecasters(values, settings, configured_device(config))
     forecasters += [ImportedForecaster.configured(one, settings.grid, values["ego"]) for one in values["predictions"]]
-    return Networks(forecasters, models[0] if models else None)
+    steps = values["reference_steps"] if values["samples"] >= 2 else 0
+    reference = reference_teacher(values["checkpoints"], settings, steps, forecasters, configured_device(config))
+    return Networks(forecasters, models[0] if models else None, reference)
 
 
 def evaluate_run(config: Mapping) -> str | None:
@@ -157,7 +167,7 @@ def evaluate_run(config: Mapping) -> str | None:
     keys = scored_windows(store, horizon=config["data"]["horizon"], history=config["data"]["history"], **chosen)
     report = score_store(config, run_dir, configured_windows(config, store), keys, chosen, networks.forecasters,
                          networks.model, values["sample_every"], values["samples"], values["sample_every"],
-                         values["shown_samples"], configured_networks)
+                         values["shown_samples"], configured_networks, networks.reference)
     return None if report is None else table_markdown(report)
 
 

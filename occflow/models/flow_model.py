@@ -124,6 +124,10 @@ class Condition:
         near = (state - self.base).square().mean(dim=1, keepdim=True) < self.keep_within**2
         return torch.where(near, self.base, state)
 
+    def occupied(self, residual: Tensor) -> Tensor:
+        """Sites [N] bool where something is in the state that a residual is of."""
+        return self.state(residual)[:, -2 if self.stays else -1] > 0
+
     def about(self, base: Tensor) -> Condition:
         """The condition of a sample whose bodies move otherwise: where its base [N, S] is another one the flow goes
         about that, everywhere else about the mean."""

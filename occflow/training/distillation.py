@@ -157,8 +157,9 @@ def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, value
     student_loss = loss_of(student, method.student_loss)
     auxiliary_loss = loss_of(auxiliary, method.auxiliary_loss) if auxiliary else None
     log = run.log(title, warmup + student.settings.steps, values["windows"])
-    watched = StabilityWatch(StabilitySettings(**values.get("stability", UNWATCHED)), forecaster,
-                             feed.next(values["windows"]), method.few_steps, guidance)
+    stability = StabilitySettings(**values.get("stability", UNWATCHED))
+    held_back = feed.held_back(stability.conditions, values["windows"]) if stability.every else []
+    watched = StabilityWatch(stability, forecaster, held_back, method.few_steps, guidance)
 
     def update(network: Trainer, loss_of_batch, *drawn) -> tuple[Tensor, Tensor]:
         """The loss, and the gradient's norm."""
@@ -182,7 +183,7 @@ def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, value
             _, figures["gradient_norm"] = update(student, student_loss, *drawn)
             watch(student, auxiliary)
             figures |= {"network_evaluations": count.total, "update_seconds": time.perf_counter() - start}
-            figures |= watched.compare(student.count, student.average)
+            figures |= watched.compare(student.count, student.average, step == log.total_steps - 1)
         return figures
 
     trainers = {"student": student, **({"auxiliary": auxiliary} if auxiliary else {}), "stability": watched}

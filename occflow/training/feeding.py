@@ -4,9 +4,10 @@ where there are any, and kept in memory."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import cycle, islice
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ from occflow.training.processes import own_part, share_of_items, share_of_rows, 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
 LARGE_ITEM_BYTES = 64 << 20  # on a CPU the step of such an item takes so long that making it anew hardly shows:
 MAX_KEPT_LARGE_BYTES = 768 << 20  # fewer of them are kept
+HELD_BACK = 3  # beside the seed, of what is never drawn
+Batch = TypeVar("Batch")
 KEPT_SHARE = 0.25  # of the free memory of a CUDA device, where that is more
 
 
@@ -62,6 +65,24 @@ def max_kept_bytes(device: torch.device) -> int:
     return max(MAX_KEPT_BYTES, int(KEPT_SHARE * free))
 
 
+class HeldBack(Generic[Batch]):
+    """Batches that a training never draws, to judge it by: the same ones every time. None is kept here: each is made
+    when its turn comes, of items that the feed keeps, or makes anew where these are too many.
+
+    Args:
+        batches: the windows of each, those of all processes.
+    """
+
+    def __init__(self, batches: list[list[int]], make: Callable[[list[int]], Batch]) -> None:
+        self.batches, self.make = batches, make
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.make, self.batches)
+
+
 class WindowFeed:
     """Items by window, made once and kept in memory up to a bound; drawn in epochs.
 
@@ -73,6 +94,8 @@ class WindowFeed:
         InputError: no windows.
     """
 
+    parts = 1  # items of one window, that follow each other
+
     def __init__(self, count: int, seed: int, bytes_a_site: int, fetcher: Fetcher | None = None,
                  device: torch.device = CPU) -> None:
         if count < 1:
@@ -81,16 +104,39 @@ class WindowFeed:
         self.fetcher, self.device, self.max_kept_bytes = fetcher, device, max_kept_bytes(device)
         self.kept: OrderedDict[int, tuple[object, int]] = OrderedDict()
         self.kept_bytes = 0
+        self.drawable: Sequence[int] = range(count)
         self.seek(0)
+
+    def hold_back(self, batches: int, windows: int) -> list[list[int]]:
+        """Items of so many batches of `windows`, which are drawn no more from now on; before the first draw.
+
+        The seed chooses them; all parts of a window are held back with the first. Fewer batches where they would be
+        more than half of all; where not even one is left, one that is drawn as well.
+
+        Raises:
+            InputError: a batch has none for some process.
+        """
+        order = np.random.default_rng((self.order_seed, HELD_BACK)).permutation(self.count // self.parts).tolist()
+        batches = min(batches, len(order) // 2 // windows)
+        held = order[:batches * windows]
+        self.drawable = [index for index in range(self.count) if index // self.parts not in held]
+        self.seek(0)
+        held = [index * self.parts for index in held or islice(cycle(order), windows)]
+        found = [held[start:start + windows] for start in range(0, len(held), windows)]
+        self.follow([index for batch in found for index in share_of_items(windows).part(batch)])
+        return found
 
     def seek(self, draws: int) -> None:
         """Go to where `draws` items have been drawn, by all processes together."""
         self.drawn, self.batch = draws, 0
-        self.order = epoch_order(self.count, self.order_seed, draws)
+        self.order = self._order_from(draws)
+
+    def _order_from(self, draws: int) -> Iterator[int]:
+        return map(self.drawable.__getitem__, epoch_order(len(self.drawable), self.order_seed, draws))
 
     def _own_order(self, draws: int, batch: int) -> Iterator[int]:
         """This process's items after so many draws, of batches of `batch` that all processes share."""
-        order, part = epoch_order(self.count, self.order_seed, draws), own_part(batch)
+        order, part = self._order_from(draws), own_part(batch)
         while True:
             yield from list(islice(order, batch))[part.start:part.stop]
 
@@ -159,6 +205,14 @@ class WindowFeed:
         drawn = list(islice(self.order, windows))
         self.drawn += windows
         return [self.get(index) for index in share.part(drawn)]
+
+    def chosen(self, indices: list[int]) -> list:
+        """This process's items of the batch of these windows, out of the order of the draws.
+
+        Raises:
+            InputError: there is none for some process.
+        """
+        return [self.get(index) for index in share_of_items(len(indices)).part(indices)]
 
 
 @dataclass(frozen=True)
@@ -292,7 +346,7 @@ class ObservationFeed(WindowFeed):
         if workers:
             preparation = preparation.on_host(lays_out=forecaster.device == CPU)
         prepare = WindowPreparation(windows, keys, preparation, seed, variety, self.with_forced)
-        self.windows, self.forecaster, self.window = windows, forecaster, prepare.window
+        self.windows, self.forecaster, self.window, self.parts = windows, forecaster, prepare.window, variety.a_window
         super().__init__(len(keys) * variety.a_window, seed, 700, Fetcher(prepare, workers, forecaster.device),
                          forecaster.device)
 
@@ -309,7 +363,7 @@ class FlowFeed(WindowFeed):
     """Batches for flow trainings: the frozen mean network is run once a window, whose observation is not kept then."""
 
     def __init__(self, source: ObservationFeed, seed: int) -> None:
-        self.source, self.forecaster = source, source.forecaster
+        self.source, self.forecaster, self.parts = source, source.forecaster, source.parts
         super().__init__(source.count, seed, 1000, source.fetcher, source.forecaster.device)
 
     def places(self) -> tuple[OrderedDict, ...]:
@@ -329,14 +383,24 @@ class FlowFeed(WindowFeed):
             condition, target = condition.about(observation.forced), observation.forced_target
         data = condition.residual(target)
         self.source.forget(index)
-        return FlowBatch(replace(condition, base=None), data), len(observation.layout.support)
+        return FlowBatch(condition, data), len(observation.layout.support)
 
     def next(self, windows: int) -> FlowBatch:
         """This process's part of the next batch of `windows` windows."""
-        items = self.draw(windows)
+        return self._joined(self.draw(windows), windows)
+
+    def held_back(self, conditions: int, windows: int) -> HeldBack[FlowBatch]:
+        """At least so many windows that `next` does not give from now on, in batches of `windows`; see `hold_back`."""
+        batches = self.hold_back(-(-conditions // windows), windows)
+        return HeldBack(batches, lambda indices: self._joined(self.chosen(indices), len(indices)))
+
+    def _joined(self, items: list[FlowBatch], windows: int) -> FlowBatch:
+        """A batch of this process's items of a joint one of so many windows."""
         forecasts = [item.condition.forecast for item in items]
         forecast = MeanForecast(*(torch.cat([getattr(one, name) for one in forecasts])
                                   for name in ("mean", "scale", "features")))
         layout = join_layouts([item.condition.layout for item in items])
-        condition = Condition(layout, forecast, rows=share_of_rows(len(forecast.mean)))
+        conditions = [item.condition for item in items]
+        condition = replace(conditions[0], layout=layout, forecast=forecast,
+                            base=torch.cat([one.base for one in conditions]), rows=share_of_rows(len(forecast.mean)))
         return FlowBatch(condition, torch.cat([item.data for item in items]), share_of_items(windows))

@@ -27,7 +27,7 @@ from occflow.models.preparation import CPU
 from occflow.occupancy.bodies import offsets_of
 from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.training.engine import step_generator, train
-from occflow.training.feeding import WindowFeed
+from occflow.training.feeding import HeldBack, WindowFeed
 from occflow.training.fetching import Fetcher
 from occflow.training.forcing import true_motions
 from occflow.training.optimiser import OptimiserSettings
@@ -111,7 +111,11 @@ class BodyFeed(WindowFeed):
 
     def next(self, windows: int, generator: torch.Generator) -> BodyBatch:
         """This process's part of the next batch of `windows` windows, mirrored as the generator has it."""
-        items, share = self.draw(windows), share_of_items(windows)
+        return self.joined(self.draw(windows), windows, generator)
+
+    def joined(self, items: list[BodyBatch], windows: int, generator: torch.Generator) -> BodyBatch:
+        """A batch of this process's items of a joint one of so many windows, mirrored likewise."""
+        share = share_of_items(windows)
         scene = join_scenes([item.scene for item in items])
         motion, known = (torch.cat([getattr(item, name) for item in items]) for name in ("motion", "known"))
         chosen = (share.of(torch.rand(windows, generator=generator)) < MIRRORED).to(self.device)
@@ -165,8 +169,23 @@ class MotionFeed:
     @in_full_precision
     def next(self, windows: int) -> MotionBatch:
         """This process's part of the next batch; of what is not known the data are the centre's."""
-        batch = self.source.next(windows, step_generator(self.seed, self.drawn)).to(self.model.device)
+        batch = self.source.next(windows, step_generator(self.seed, self.drawn))
         self.drawn += windows
+        return self._batch(batch, windows)
+
+    def held_back(self, conditions: int, windows: int) -> HeldBack[MotionBatch]:
+        """At least so many windows that `next` does not give from now on, in batches of `windows`; see
+        `WindowFeed.hold_back`."""
+        def make(indices: list[int]) -> MotionBatch:
+            generator = step_generator(self.seed, indices[0])
+            return self._batch(self.source.joined(self.source.chosen(indices), len(indices), generator), len(indices))
+
+        return HeldBack(self.source.hold_back(-(-conditions // windows), windows), make)
+
+    @torch.no_grad()
+    @in_full_precision
+    def _batch(self, batch: BodyBatch, windows: int) -> MotionBatch:
+        batch = batch.to(self.model.device)
         return motion_batch(self.model, batch, share_of_rows(len(batch.scene)), share_of_items(windows))
 
 

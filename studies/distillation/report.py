@@ -6,14 +6,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from occflow.eval.intervals import paired_difference
+from occflow.eval.sections import spanned
+
 SCORES = ("iou", "miou", "movable_iou")
 HEAD = ("method", "NFE", "seeds", "updates", "IoU 1/2/3 s", "mIoU 1/2/3 s", "movable IoU 1/2/3 s", "energy",
-        "energy of movers", "diversity / teacher's", "evaluations an update", "seconds an update", "minutes")
+        "energy of movers", "distance", "distance of movers", "diversity / teacher's", "evaluations an update",
+        "seconds an update", "minutes")
 BEFORE = ("Percent; energy scores are of the Jaccard distance of whole futures, lower is better; diversity is the mean "
-          "distance of two samples, here divided by that of the teacher with most steps. An update of the student "
-          "counts its auxiliary updates; evaluations are forward passes of any network over a batch (a forward-mode "
-          "derivative is one more), backward passes are not counted. In brackets: standard deviation over seeds of "
-          "the distillation, all from one teacher.")
+          "distance of two samples, here divided by that of the teacher with most steps; distance is the energy "
+          "distance to the samples of the reference, the teacher in many more steps (docs/scores.md). An update of the "
+          "student counts its auxiliary updates; evaluations are forward passes of any network over a batch (a "
+          "forward-mode derivative is one more), backward passes are not counted. In brackets: standard deviation over "
+          "seeds of the distillation, all from one teacher.")
 
 
 def study_markdown(found: Mapping) -> str:
@@ -24,6 +29,7 @@ def study_markdown(found: Mapping) -> str:
              f"every {ordinal(settings['sample_every'])} for the distribution. {BEFORE} Made by "
              "`python -m studies.distillation`; all digits are in the .json beside this page."]
     lines += ["", f"*{found['outdated']}.*"] if "outdated" in found else []
+    lines += distance_tables(results, settings)
     if "teacher" in results:
         lines += ["", "## Teacher: its centre and its samples", "", *table([[*cells([row], reference, {})]
                                                               for row in results["teacher"]["rows"]])]
@@ -63,7 +69,8 @@ def cells(rows: Sequence[Mapping], reference: Mapping | None, cost: Mapping) -> 
     """The cells of one forecaster's rows, one a seed."""
     shown = [" / ".join(spread([one[score][k] for one in rows], 1, 100) for k in range(len(rows[0][score])))
              for score in SCORES]
-    energies = [spread([one[name] for one in rows], 4) for name in ("energy", "movable_energy")]
+    energies = [spread([one.get(name) for one in rows], 4)
+                for name in ("energy", "movable_energy", "to_teacher", "movable_to_teacher")]
     diversity = spread([ratio(one, reference, "diversity") for one in rows], 2)
     costs = [f"{cost['network_evaluations']:.0f}", f"{cost['update_seconds']:.2f}", f"{cost['minutes']:.1f}"] \
         if cost else ["-", "-", "-"]
@@ -86,15 +93,56 @@ def aims(results: Mapping, reference: Mapping | None) -> list[str]:
             f"diversity {diversity} % (aim within 10)."]
 
 
+FARTHER = "teacher-5"  # the row that the others' distances are compared with
+
+
+def distance_tables(results: Mapping, settings: Mapping) -> list[str]:
+    """Rows by their distance to the reference: all voxels, and movers."""
+    found = {place.partition("/")[2]: one["row"] for place, one in results.items() if place.startswith("distance/")}
+    if not found:
+        return []
+    reference = found.pop("reference", None)
+    name = reference["name"] if reference else f"teacher-{settings['reference_steps']}"
+    windows = f", {reference['windows']} windows" if reference else ""
+    lines = ["", f"## The distance to {name}", "", "Energy distance of Jaccard distances of whole futures, "
+             f"{settings['samples']} samples to as many of other noises{windows}. In brackets: 95 % intervals, scenes "
+             "drawn anew. Beyond the floor: minus the reference's own distance in the same windows, of the same "
+             f"noises. Minus {FARTHER}: paired by scenes, too."]
+    rows = {**found, **({f"{name}, against itself": reference} if reference else {})}
+    for part, voxels in (("", "all voxels"), ("movable_", "movers")):
+        lines += ["", f"| {voxels} | distance | beyond the floor | minus {FARTHER} | diversity / {name}'s | energy |",
+                  "|---|" + "---|" * 5]
+        lines += [f"| {row_name} | " + " | ".join(distance_cells(row, found.get(FARTHER), part)) + " |"
+                  for row_name, row in rows.items()]
+    return lines
+
+
+def distance_cells(row: Mapping, farther: Mapping | None, part: str) -> list[str]:
+    """Distance, that beyond the floor and that minus FARTHER's, diversity and energy, with their intervals."""
+    distance, beyond, diversity, energy = (
+        spanned(row[part + score], row["intervals"][part + score], digits, 1)
+        for score, digits in (("to_teacher", 4), ("beyond_floor", 4), ("diversity_ratio", 2), ("energy", 4)))
+    if farther is None or farther is row:
+        return [distance, beyond, "-", diversity, energy]
+    gap, span = paired_difference(farther["scenes"], row["scenes"], f"{part}to_teacher", 0)
+    return [distance, beyond, spanned(gap, span, 4, 1), diversity, energy]
+
+
+CURVE = {"distance": ("to_teacher", 4), "distance of movers": ("movable_to_teacher", 4),
+         "diversity / reference's": ("diversity_ratio", 2), "energy": ("energy", 4)}
+
+
 def curve_table(curves: Mapping[str, Mapping]) -> list[str]:
-    """Energy score and diversity along the way, a column a seed."""
+    """Distance, diversity and energy score along the way, columns a seed."""
     counts = list(next(iter(curves.values()))["curve"])
-    lines = ["| student updates | " + " | ".join(f"energy, seed {seed} | diversity, seed {seed}" for seed in curves)
-             + " |", "|---|" + "---|---|" * len(curves)]
+    shown = {title: one for title, one in CURVE.items() if any(one[0] in point for curve in curves.values()
+                                                                for point in curve["curve"].values())}
+    lines = ["| student updates | " + " | ".join(f"{title}, seed {seed}" for seed in curves for title in shown) + " |",
+             "|---|" + "---|" * len(curves) * len(shown)]
     for count in counts:
-        points = [one["curve"][count] for one in curves.values()]
-        lines.append(f"| {count} | " + " | ".join(f"{one['energy']:.4f} | {one['diversity']:.4f}" for one in points)
-                     + " |")
+        points = [one["curve"][count] for one in curves.values() if count in one["curve"]]
+        lines.append(f"| {count} | " + " | ".join(f"{point[score]:.{digits}f}" for point in points
+                                                  for score, digits in shown.values()) + " |")
     return lines
 
 
@@ -139,7 +187,8 @@ def guidance_table(results: Mapping, reference: Mapping | None) -> list[str]:
              "| | guidance | IoU 1/2/3 s | movable IoU 1/2/3 s | energy | energy of movers | diversity | "
              + " | ".join(BRANCHES.values()) + " |", "|---|---|---|---|---|---|---|" + "---|" * len(BRANCHES)]
     for (name, scale), row in found.items():
-        _, _, _, _, iou, _, *others = cells([row], reference, {})[:10]
+        _, _, _, _, iou, _, movable, energy, movable_energy, _, _, diversity = cells([row], reference, {})[:12]
+        others = [movable, energy, movable_energy, diversity]
         branches = [f"{row['branches'][key]:.3f}" for key in BRANCHES]
         lines.append(f"| {name} | {scale} | " + " | ".join([iou, *others, *branches]) + " |")
     truth = " | ".join(f"{first['truth'][key]:.3f}" for key in BRANCHES)

@@ -12,11 +12,11 @@ from pathlib import Path
 from occflow.distill.methods import method_from_config
 from occflow.errors import InputError
 from occflow.eval.branching import PARTING, SCORES, TRUE
-from occflow.eval.distribution import evaluate_distributions
+from occflow.eval.distribution import count_distributions
 from occflow.eval.evaluate import evaluate
 from occflow.eval.protocols import horizon_frames, protocol_named
 from occflow.eval.report import report_row
-from occflow.forecasting.checkpoint import load_forecaster
+from occflow.forecasting.checkpoint import forecaster_of, load_forecaster, read_checkpoint, read_record
 from occflow.forecasting.networks import (
     CentralForecaster,
     NetworkForecaster,
@@ -24,10 +24,12 @@ from occflow.forecasting.networks import (
     StudentForecaster,
     TeacherForecaster,
 )
+from occflow.forecasting.rows import student_samplers
 from occflow.jobs.score import score_branches
 from occflow.jobs.sources import configured_device, configured_windows, open_configured_store, prepare_torch
-from occflow.jobs.train import distillation_feed
+from occflow.jobs.train import distil_motions, distillation_feed
 from occflow.models.flow_model import FlowModel
+from occflow.models.motion import MotionModel
 from occflow.occupancy.settings import refuse_unknown
 from occflow.occupancy.window_index import scored_windows
 from occflow.run_record import machine, versions
@@ -35,13 +37,17 @@ from occflow.training.distillation import DistilledNetworks, EvaluationCount, di
 from occflow.training.feeding import FlowFeed
 from occflow.training.optimiser import Trainer
 from occflow.training.run import TrainingRun
+from studies.distillation.distance import KeptReferee
 from studies.distillation.gradients import gradient_results
 from studies.distillation.report import study_markdown
 from studies.ledger import Job, Ledger
 
-PARTS = ("teacher", "updates", "evaluations", "stability", "gradients", "guidance")
+PARTS = ("distance", "teacher", "updates", "evaluations", "stability", "gradients", "guidance")
 ENSEMBLE = ("energy", "diversity", "movable_energy", "movable_diversity")
-SETTINGS = ("updates", "longer", "curve_every", "samples", "sample_every", "curve_window_every")
+TO_TEACHER = ("to_teacher", "beyond_floor", "diversity_ratio")  # of a row that is compared with the reference
+COMPARED = tuple(f"{part}{name}" for name in TO_TEACHER for part in ("", "movable_"))
+UNTRAINED = "0 updates"  # row: the student before any update, which is the teacher's network asked for one step
+SETTINGS = ("updates", "longer", "curve_every", "samples", "sample_every", "reference_steps")
 
 
 def run_study(config: Mapping, groups: Mapping[str, Mapping]) -> str:
@@ -68,16 +74,20 @@ class DistillationStudy:
         self.config, self.values = config, config["distillation_study"]
         teacher_path = Path(config["run_dir"]) / "teacher.safetensors"
         self.teacher = load_forecaster(teacher_path, ("teacher",), configured_device(config)).requires_grad_(False)
-        self.scoring = Scoring(config, self.teacher)
+        self.teacher_weights, digest = read_record(teacher_path)["weights"], file_digest(teacher_path)
+        self.scoring = Scoring(config, self.teacher, digest)
         self.groups = groups
         self.feeds: dict[int, FlowFeed] = {}
-        self.ledger = ledger_of(self.values, file_digest(teacher_path), len(self.scoring.keys))
+        self.distilled_motions: dict[str, MotionModel] = {}
+        self.ledger = ledger_of(self.values, digest, len(self.scoring.keys))
         self.results: dict[str, dict] = self.ledger.found["results"]
 
     def jobs(self) -> Iterator[tuple[str, Job]]:
         """All results by place "part/method/seed", the most telling ones first."""
         for part in self.values["parts"]:
-            if part == "teacher":
+            if part == "distance":
+                yield from self.distances()
+            elif part == "teacher":
                 yield "teacher", lambda: {"rows": self.scoring.rows(self.teacher_rows())}
             elif part == "stability":
                 for seed in self.values["seeds"]:
@@ -100,6 +110,29 @@ class DistillationStudy:
     def teacher_rows(self) -> list[NetworkForecaster]:
         return [CentralForecaster(self.teacher, "teacher"),
                 *(TeacherForecaster(self.teacher, Sampler(steps)) for steps in self.values["teacher_steps"])]
+
+    def distances(self) -> Iterator[tuple[str, Job]]:
+        """How far rows are from the reference, each a result of its own: the reference itself (the floor), the student
+        before any update, the teacher in fewer steps, distillation_study.students. A student whose file has changed is
+        scored anew."""
+        yield "distance/reference", lambda: {"row": self.scoring.floor()}
+        rows = [(UNTRAINED, lambda: StudentForecaster(self.teacher)),
+                *((f"teacher-{steps}", lambda steps=steps: TeacherForecaster(self.teacher, Sampler(steps)))
+                  for steps in self.values["teacher_steps"])]
+        for name, make in rows:
+            yield f"distance/{name}", lambda make=make: {"row": self.scoring.to_teacher(make())}
+        for path in map(Path, self.values["students"]):
+            place, checkpoint = f"distance/{path.parent.name}/{path.stem}", read_checkpoint(path)
+            record = checkpoint.record
+            if self.results.get(place, {}).get("weights") != record["weights"]:
+                self.results.pop(place, None)
+
+            def score(checkpoint=checkpoint, record=record) -> dict:
+                model = forecaster_of(checkpoint, ("student",), self.teacher.device)
+                row = self.scoring.to_teacher(student_samplers(record, model, [1])[0])
+                return {"row": row, "weights": record["weights"]}
+
+            yield place, score
 
     def result(self, part: str, name: str, seed: int) -> dict:
         """A student of method `name`, trained for the updates, or for as many network evaluations as MFD takes."""
@@ -126,8 +159,9 @@ class DistillationStudy:
         return max(1, round(mfd["updates"] * mfd["network_evaluations"] / own["network_evaluations"]))
 
     def stability(self, seed: int) -> dict:
-        """MFD for `longer` times the updates: energy score and diversity along the way."""
-        every, snapshots = self.values["curve_every"], {}
+        """MFD for `longer` times the updates: the distance to the teacher, energy score and diversity along the way,
+        before the first update too."""
+        every, snapshots = self.values["curve_every"], {0: copy.deepcopy(self.teacher.velocity)}
 
         def watch(student: Trainer, auxiliary: Trainer | None) -> None:
             if student.count % every == 0:
@@ -138,8 +172,7 @@ class DistillationStudy:
         points = {}
         for count, network in snapshots.items():
             student.velocity = network.eval()
-            points[str(count)] = self.scoring.distribution([StudentForecaster(student)],
-                                                           self.values["curve_window_every"])["student-1"]
+            points[str(count)] = self.scoring.distribution([StudentForecaster(student)])["student-1"]
         return {"updates": updates, **cost, "curve": points}
 
     def gradients(self, updates: int) -> dict:
@@ -168,18 +201,44 @@ class DistillationStudy:
 
     def train(self, name: str, seed: int, updates: int, watch=lambda student, auxiliary: None, **changes
               ) -> tuple[FlowModel, dict]:
-        """A student, and what an update costs: network evaluations and seconds, and the minutes of all.
+        """A student, whose flow of motions is distilled too, and what an update costs: network evaluations and seconds,
+        and the minutes of all; those of the flow of voxels.
 
         `changes` replace values of the method's group.
         """
         values = {**copy.deepcopy(self.groups[name]), **changes}
         values["student"]["steps"] = updates
         feed = self.feed(seed, values["windows"] * (values["auxiliary_warmup"] + updates))
+        forecaster = self.with_motions(name, seed, changes)
         with tempfile.TemporaryDirectory() as folder:
-            student = distill(self.teacher, feed, method_from_config(values), values, seed, TrainingRun(Path(folder)),
+            student = distill(forecaster, feed, method_from_config(values), values, seed, TrainingRun(Path(folder)),
                               watch)
             lines = [json.loads(line) for line in (Path(folder) / "stats.jsonl").read_text().splitlines()]
-        return student, cost_of(lines)
+        return student, {**cost_of(lines), "watched": watched(lines)}
+
+    def with_motions(self, name: str, seed: int, changes: Mapping) -> FlowModel:
+        """The teacher with the flow of motions of a student: distilled as `distill` does, once a method and seed, or
+        that of distillation_study.motions.
+
+        Raises:
+            InputError: that is a student of another teacher.
+        """
+        forecaster, place = copy.deepcopy(self.teacher), json.dumps([name, seed, dict(changes)])
+        given = self.values["motions"]
+        if given and read_record(Path(given)).get("teacher") != self.teacher_weights:
+            raise InputError(f"distillation_study.motions: {given} is no student of {self.config['run_dir']}/"
+                             "teacher.safetensors; leave it out")
+        if given:
+            forecaster.motion = load_forecaster(Path(given), ("student",), self.teacher.device).motion
+            return forecaster.requires_grad_(False)
+        if place not in self.distilled_motions:
+            values = {**self.groups[name], **changes}
+            with tempfile.TemporaryDirectory() as folder:
+                distil_motions(forecaster, method_from_config(values), {**self.config, "seed": seed, "distill": values},
+                               TrainingRun(Path(folder)))
+            self.distilled_motions[place] = forecaster.motion
+        forecaster.motion = self.distilled_motions[place]
+        return forecaster
 
     def feed(self, seed: int, draws: int) -> FlowFeed:
         """The training windows in the order of a seed; the first `draws` are laid out, so that no method's minutes
@@ -202,7 +261,7 @@ def ledger_of(values: Mapping, teacher: str, windows: int) -> Ledger:
 class Scoring:
     """The held-out windows, and scores of forecasters on them."""
 
-    def __init__(self, config: Mapping, model: FlowModel) -> None:
+    def __init__(self, config: Mapping, model: FlowModel, digest: str) -> None:
         data, values, settings = config["data"], config["eval"], model.settings
         store = open_configured_store(config)
         if store.grid != settings.grid or (data["history"], data["horizon"]) != (settings.num_history,
@@ -216,11 +275,13 @@ class Scoring:
         self.frames = horizon_frames(data["frame_interval_s"], data["horizon"])
         self.keys = scored_windows(store, values["split"], settings.num_history, settings.num_horizon,
                                    values["window_rule"], values["window_stride"])
+        reference = TeacherForecaster(model, Sampler(self.values["reference_steps"]))
+        self.referee = KeptReferee(reference, Path(self.values["reference"]) / f"{digest}-{reference.name}")
 
     def rows(self, forecasters: list[NetworkForecaster]) -> list[dict]:
         """Scores at 1, 2 and 3 s of every forecaster, their mean, energy score and diversity."""
         scores = evaluate(self.source, self.keys, forecasters, self.seed)
-        ensembles = self.distribution(forecasters, self.values["sample_every"])
+        ensembles = self.distribution(forecasters)
         rows = []
         for one in scores:
             row = report_row(one, self.protocol, self.frames, self.seed)
@@ -244,10 +305,30 @@ class Scoring:
         return [{**row, "branches": scores[row["name"]], "truth": scores[TRUE], "branch_windows": found["windows"]}
                 for row in self.rows(forecasters)]
 
-    def distribution(self, forecasters: list[NetworkForecaster], every: int) -> dict[str, dict]:
-        """Energy score and diversity by name, on every `every`-th window."""
-        found = evaluate_distributions(self.source, self.keys[::every], forecasters, self.values["samples"], self.seed)
-        return {row["name"]: {name: row[name] for name in ENSEMBLE} for row in found["rows"]}
+    def distribution(self, forecasters: list[NetworkForecaster]) -> dict[str, dict]:
+        """Energy score, diversity and distance to the reference by name, on every `sample_every`-th window."""
+        return {row["name"]: {name: row[name] for name in (*ENSEMBLE, *COMPARED)}
+                for row in self._ensembles(forecasters)["rows"]}
+
+    def to_teacher(self, forecaster: NetworkForecaster) -> dict:
+        """A row's distance to the reference with its intervals, and by scene."""
+        return compared_row(self._ensembles([forecaster])["rows"][0])
+
+    def floor(self) -> dict:
+        """That of the reference itself."""
+        found = self._ensembles([])["reference"]
+        return {"windows": found["windows"], **compared_row(found)}
+
+    def _ensembles(self, forecasters: list[NetworkForecaster]) -> dict:
+        keys = self.keys[::self.values["sample_every"]]
+        return count_distributions(self.source, keys, forecasters, self.values["samples"], self.seed,
+                                   referee=self.referee).report()
+
+
+def compared_row(row: Mapping) -> dict:
+    names = (*ENSEMBLE, *COMPARED)
+    return {**{name: row[name] for name in ("name", *names, "scenes")},
+            "intervals": {name: row["intervals"][name] for name in names}}
 
 
 def cost_of(lines: list[Mapping]) -> dict:
@@ -257,6 +338,13 @@ def cost_of(lines: list[Mapping]) -> dict:
     return {**{name: sum(line[name] for line in ticks) / len(ticks) for name in ("network_evaluations",
                                                                                "update_seconds")},
             "minutes": lines[-1]["seconds"] / 60}
+
+
+def watched(lines: list[Mapping]) -> list[dict]:
+    """What `training.stability` found on the way, by the lines of stats.jsonl: one a tick, steps with the auxiliary's
+    warm-up."""
+    names = ("step", "energy_to_teacher", "spread")
+    return [{name: line[name] for name in names} for line in lines if "energy_to_teacher" in line]
 
 
 def file_digest(path: Path) -> str:

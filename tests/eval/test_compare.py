@@ -68,6 +68,25 @@ def test_distributions_are_compared_where_both_drew_alike(tmp_path):
     assert "ensembles" not in compare_reports(first, written(tmp_path / "d", EASY, ensemble(0.35, samples=8)))
 
 
+def compared(distance: float, windows: int = 12) -> dict:
+    scenes = {f"s{number}": {"windows": 2, "to_teacher": round(distance + number, 4), "movable_to_teacher": None}
+              for number in range(6)}
+    found = ensemble(0.3)
+    return {**found, "rows": [{**found["rows"][0], "scenes": scenes}],
+            "reference": {**found["rows"][0], "name": "teacher-50", "windows": windows, "to_teacher": 0.0,
+                          "movable_to_teacher": 0.0, "intervals": {}}}
+
+
+def test_distances_to_the_teacher_are_paired_by_scenes(tmp_path):
+    first = written(tmp_path / "a", EASY, compared(0.002))
+    assert "| student-1 | +0.0010* | - |" in compare_reports(first, written(tmp_path / "b", EASY, compared(0.003)))
+    assert "to_teacher" not in compare_reports(first, written(tmp_path / "c", EASY, compared(0.003, windows=6)))
+    broken = compared(0.002)
+    broken["rows"][0]["scenes"]["s0"]["windows"] = 0
+    with pytest.raises(InputError, match="section ensembles is broken"):
+        compare_reports(first, written(tmp_path / "d", EASY, broken))
+
+
 def test_other_tasks_are_refused(tmp_path):
     first = written(tmp_path / "a", EASY)
     with pytest.raises(InputError, match="its ego is H-extrapolated"):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from occflow.errors import InputError
-from occflow.forecasting.checkpoint import load_forecaster, save_checkpoint
+from occflow.forecasting.checkpoint import load_forecaster, read_record, save_checkpoint
 from occflow.forecasting.networks import Sampler, TaskEncoder
-from occflow.forecasting.rows import checkpoint_forecasters
+from occflow.forecasting.rows import checkpoint_forecasters, reference_teacher
 from occflow.weights_file import read_weights, write_weights
 
 
@@ -39,6 +39,26 @@ def test_files_of_one_name_are_told_apart_by_their_folders(checkpoint, small_set
     paths = [checkpoint(f"seed{seed}/teacher.safetensors", "teacher") for seed in (0, 1)]
     names = [row.name for row in checkpoint_forecasters(values(*paths), small_settings)[0]]
     assert names == ["seed0/teacher-central", "seed0/teacher-2", "seed1/teacher-central", "seed1/teacher-2"]
+
+
+def test_the_reference_is_the_first_teacher_or_that_of_a_student_alone(checkpoint, small_forecaster, small_settings,
+                                                                       tmp_path):
+    teacher, twin = checkpoint("teacher.safetensors", "teacher"), checkpoint("regression.safetensors", "regression")
+    student, orphan = tmp_path / "student.safetensors", tmp_path / "elsewhere" / "student.safetensors"
+    for path in (student, orphan):
+        save_checkpoint(path, small_forecaster, "student", small_settings, {}, read_record(teacher)["weights"])
+    rows = checkpoint_forecasters(values(student, teacher), small_settings)[0]
+    found = reference_teacher([student, teacher], small_settings, 50, rows)
+    own = next(row for row in rows if row.name == "teacher-2")
+    assert (found.name, found.nfe) == ("teacher-50", 50)
+    assert found.model is own.model and found.encoder is own.encoder  # loaded and encoded once
+    alone = reference_teacher([student], small_settings, 7)
+    assert alone.name == "teacher-7" and torch.equal(alone.model.velocity.out.weight, own.model.velocity.out.weight)
+    assert reference_teacher([orphan, twin], small_settings, 50) is None  # nobody knows its teacher
+    assert reference_teacher([teacher], small_settings, 0) is None
+    torch.nn.init.normal_(small_forecaster.velocity.out.weight)
+    checkpoint("teacher.safetensors", "teacher")
+    assert reference_teacher([student], small_settings, 50) is None  # another lies beside it by now
 
 
 def test_a_checkpoint_brings_networks_of_its_own(checkpoint, small_settings):

@@ -54,6 +54,8 @@ def test_three_shards_report_what_one_does(folder, monkeypatch):
     report = dict(reported(folder, "alone")[0])
     assert dict(report["windows"])["count"] == 15 and dict(report["windows"])["scenes"] == len(SCENES)
     assert {"support", "ensembles", "views", "present", "coherence"} <= set(report)
+    reference = dict(dict(report["ensembles"])["reference"])
+    assert (reference["name"], reference["windows"]) == ("teacher-2", 4)  # every second of the eight
 
 
 def test_of_the_processes_of_torchrun_rank_0_reports_what_one_does(folder, monkeypatch):

@@ -13,7 +13,7 @@ from studies import config_of
 from studies.distillation.report import study_markdown
 from studies.distillation.study import DistillationStudy, Scoring, cost_of, ledger_of
 
-SETTINGS = {"updates": 60, "longer": 3, "curve_every": 30, "samples": 4, "sample_every": 3, "curve_window_every": 6}
+SETTINGS = {"updates": 60, "longer": 3, "curve_every": 30, "samples": 8, "sample_every": 3, "reference_steps": 50}
 
 
 def row(name: str, nfe: int, energy: float) -> dict:
@@ -64,8 +64,8 @@ def test_the_page_tells_seeds_costs_and_aims():
                              "stability/mfd/0": {"curve": {"30": row("student-1", 1, 0.25)}}}
     text = study_markdown(made.found)
     assert "| mfd | 1 | 2 | 60 |" in text
-    assert "0.2000 (0.1414) | 0.5000 (0.0000) | 1.00 (0.00) | 11 | 0.50 | 0.6 |" in text
-    assert "against `teacher-10`" in text and "| 30 | 0.2500 | 0.2000 |" in text
+    assert "0.2000 (0.1414) | 0.5000 (0.0000) | - | - | 1.00 (0.00) | 11 | 0.50 | 0.6 |" in text
+    assert "against `teacher-10`" in text and "| 30 | 0.2500 |" in text
     assert study_markdown(study().found)  # before anything was found
 
 

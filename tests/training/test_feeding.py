@@ -12,7 +12,7 @@ from occflow.models.preparation import Preparation
 from occflow.occupancy.augmentation import mirrored
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.windows import Window, WindowKey
-from occflow.training.feeding import FlowFeed, ObservationFeed, Variety
+from occflow.training.feeding import FlowFeed, ObservationFeed, Variety, WindowFeed
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), (8, 8, 4), 1.0)
 FORECASTER = SimpleNamespace(preparation=Preparation(SimpleNamespace(grid=GRID), None),
@@ -88,3 +88,43 @@ def test_what_a_step_draws_inside_of_autocast_is_not_rounded(small_forecaster, s
     finally:
         torch.set_float32_matmul_precision("highest")
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def numbers(count: int, seed: int = 4) -> WindowFeed:
+    """A feed whose items are their own numbers."""
+    made = WindowFeed(count, seed, 1)
+    made.make = lambda index: (index, 1)
+    return made
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+def test_what_is_held_back_is_never_drawn_and_the_same_every_time(windows):
+    made = numbers(40)
+    held = made.hold_back(-(-8 // windows), windows)
+    indices = [index for batch in held for index in batch]
+    assert len(indices) == len(set(indices)) >= 8 and {len(batch) for batch in held} == {windows}
+    assert made.hold_back(-(-8 // windows), windows) == held == numbers(40).hold_back(-(-8 // windows), windows)
+    drawn = [made.draw(1)[0] for _ in range(2 * (40 - len(indices)))]
+    assert sorted(drawn) == sorted(2 * [index for index in range(40) if index not in indices])  # two epochs of the rest
+    made.seek(7)
+    assert made.draw(3) == drawn[7:10]
+    assert made.chosen(held[0]) == held[0]
+    assert numbers(40, seed=5).hold_back(8, 1) != numbers(40).hold_back(8, 1)
+
+
+def test_all_parts_of_a_window_are_held_back_with_the_first():
+    made = numbers(60)
+    made.parts = 3
+    held = [index for [index] in made.hold_back(4, 1)]
+    assert all(index % 3 == 0 for index in held) and len(set(held)) == 4
+    drawn = {made.draw(1)[0] for _ in range(60)}
+    assert drawn == {index for index in range(60) if index // 3 * 3 not in held}
+
+
+def test_of_few_windows_at_most_half_are_held_back():
+    """And of too few for one batch none: the training draws them, too."""
+    made = numbers(6)
+    assert len(made.hold_back(8, 1)) == 3 and len({made.draw(1)[0] for _ in range(20)}) == 3
+    few = numbers(3)
+    [held] = few.hold_back(8, 4)
+    assert len(held) == 4 and set(held) == {0, 1, 2} and {few.draw(1)[0] for _ in range(9)} == {0, 1, 2}

@@ -230,6 +230,9 @@ class OneScene:
     def seek(self, draws: int) -> None:
         pass
 
+    def held_back(self, conditions: int, windows: int):
+        return [self.batch]
+
     def next(self, windows: int):
         return self.batch
 
