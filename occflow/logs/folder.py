@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.geometry import invert, planar_pose
+from occflow.geometry import invert
 from occflow.logs.cloud import Cloud
 from occflow.logs.cloud_files import bin_columns, read_cloud, scan_suffix
 from occflow.logs.fingerprint import fingerprint_of
@@ -27,8 +26,6 @@ from occflow.records import one_line
 
 POSES_OF = ("sensor", "vehicle")
 PoseTable = tuple[np.ndarray | None, np.ndarray]  # as `read_poses` gives it
-TURNED_DEG = 45.0  # between the sensor's x and where it goes, from which on something is wrong
-LEAST_WAY_M = 3.0  # that tells where a vehicle goes
 
 
 @reader("folder", "*.pcd", "*.ply", "*.npy", "*.bin", "*/*.pcd", "*/*.ply", "*/*.npy")
@@ -85,6 +82,9 @@ class FolderLog(ScanLog):
     def cloud(self, scan: Scan) -> Cloud:
         return read_cloud(scan.path, scan.stamp_s, self._columns)
 
+    def ahead_told(self, scene: str) -> bool:
+        return self._told_mount
+
     def scans(self, scene: str) -> list[Scan]:
         drive = self._drives[scene]
         found = None if drive.poses is None else read_poses(drive.poses)
@@ -99,7 +99,7 @@ class FolderLog(ScanLog):
         if len(scans) < len(stamps_s):
             warnings.warn(f"scene {scene}: left out {len(stamps_s) - len(scans)} scans at whose time no pose is known",
                           stacklevel=2)
-        return self._along_x(scene, scans)
+        return scans
 
     def _stamped(self, drive: Drive, poses: PoseTable | None) -> tuple[list[Path], np.ndarray]:
         """Paths and times [N] of a drive's scans; where a table has rows for scans that are not there, of these too."""
@@ -143,26 +143,6 @@ class FolderLog(ScanLog):
         first = kept_odometry(kept, str(self._drives[scene].folder), stamps_s,
                               lambda number: read_cloud(paths[number], float(stamps_s[number]), self._columns))
         return self._ego_from_sensor @ first  # the world is the ego frame of the first scan: level
-
-    def _along_x(self, scene: str, scans: list[Scan]) -> list[Scan]:
-        """The scans in a vehicle that drives along its x axis: a sensor whose y axis is ahead or behind is turned where
-        nobody has told how it sits; other doubts are a warning."""
-        places_m = np.stack([scan.world_from_ego[:3, 3] for scan in scans])
-        forward = np.stack([scan.world_from_ego[:3, :3] for scan in scans])[:-1]
-        steps_m = np.einsum("nji,nj->ni", forward, np.diff(places_m, axis=0)).sum(axis=0)  # in the vehicle's axes
-        yaw_deg = np.degrees(np.arctan2(steps_m[1], steps_m[0]))
-        if np.linalg.norm(steps_m[:2]) <= LEAST_WAY_M or abs(yaw_deg) <= TURNED_DEG:
-            return scans
-        quarters = round(yaw_deg / 90)
-        off = f"scene {scene}: it drives {yaw_deg:+.0f} degrees off the x axis that is taken for ahead; "
-        if self._told_mount or abs(quarters) != 1:
-            warnings.warn(f"{off}if it does not reverse, the sensor's axes are others: log.mount=[x,y,z,roll,pitch,"
-                          f"{-90 * quarters}] turns them", stacklevel=3)
-            return scans
-        warnings.warn(f"{off}the sensor is taken to be turned, as by log.mount=[0,0,0,0,0,{-90 * quarters}]; log.mount "
-                      "says otherwise", stacklevel=3)
-        turn = planar_pose(0.0, 0.0, np.pi / 2 * quarters)  # x ahead in the axes that were taken for the vehicle's
-        return [replace(scan, world_from_ego=scan.world_from_ego @ turn) for scan in scans]
 
 
 def _refuse_stuck(paths: list[Path], stamps_s: np.ndarray) -> None:

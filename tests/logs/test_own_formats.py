@@ -6,6 +6,7 @@ import pickle
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,10 @@ def assert_equal(log: object, drive: list[Sweep], tolerance_m: float = 1e-5) -> 
         np.testing.assert_allclose(found.points_sensor, sweep.points_sensor, rtol=0, atol=tolerance_m)
         np.testing.assert_allclose(found.world_from_sensor, sweep.world_from_sensor, rtol=0, atol=1e-5)
         assert is_rigid(found.world_from_ego)
+
+
+def opened(**config: object) -> object:
+    return open_log(config)
 
 
 def folder_log(root: Path, **settings: object) -> object:
@@ -118,22 +123,25 @@ def test_the_height_over_the_road_is_measured(drive, tmp_path):
     assert (invert(first.world_from_ego) @ first.world_from_sensor)[2, 3] == pytest.approx(HEIGHT_M, abs=0.25)
 
 
-def test_a_sensor_whose_y_is_ahead_is_turned_and_that_is_told(drive, tmp_path):
+@pytest.mark.parametrize("kind", ["folder", "rosbag"])
+def test_a_sensor_whose_y_is_ahead_is_turned_and_that_is_told(drive, tmp_path, kind):
     moved = []
     for number, sweep in enumerate(drive):
         pose = sweep.world_from_sensor.copy()
         pose[:3, 3] += 2.0 * number * pose[:3, 1]
         moved.append(replace(sweep, world_from_sensor=pose))
-    root = write_folder(tmp_path / "mine", moved)
+    root = (write_folder if kind == "folder" else partial(write_rosbag, body="lidar"))(tmp_path / "mine", moved)
+    log = partial(opened, kind=kind, root=root, height_m=HEIGHT_M)
     with pytest.warns(UserWarning, match=r"drives \+.*as by log.mount=\[0,0,0,0,0,-90\]"):
-        turned = list(folder_log(root, mount=[]).sweeps("mine"))
+        turned = list(log().sweeps("mine"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        told = list(folder_log(root).sweeps("mine"))
+        told = list(log(mount=[0, 0, 0, 0, 0, -90]).sweeps("mine"))
     for one, other in zip(turned, told, strict=True):
         assert one.world_from_ego == pytest.approx(other.world_from_ego, abs=1e-9)
+        np.testing.assert_allclose(one.world_from_ego[:3, 0], one.world_from_sensor[:3, 1], atol=1e-9)
     with pytest.warns(UserWarning, match=r"if it does not reverse.*log.mount=\[x,y,z,roll,pitch,-90\]"):
-        list(folder_log(root, mount=[0, 0, 0, 0, 0, 0]).sweeps("mine"))
+        list(log(mount=[0, 0, 0, 0, 0, 0]).sweeps("mine"))
 
 
 @pytest.mark.parametrize("poses", ["odometry", "tf"])
