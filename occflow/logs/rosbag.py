@@ -31,8 +31,8 @@ from occflow.logs.rosbag_messages import (
     pose_of,
     stamp_ns,
 )
-from occflow.logs.scan_log import Scan, ScanLog, scenes_of_paths
-from occflow.logs.trajectory import Trajectory
+from occflow.logs.scan_log import Scan, ScanLog, refuse_stuck, scenes_of_paths
+from occflow.logs.trajectory import Trajectory, off_the_poses
 from occflow.records import one_line
 
 SUFFIXES = (".bag", ".db3", ".mcap")
@@ -125,10 +125,7 @@ class RosbagLog(ScanLog):
     def scans(self, scene: str) -> list[Scan]:
         drive = self._drive(scene)
         stamps_s = np.array(drive.stamps_ns) * NANO
-        stuck = np.flatnonzero(~(np.diff(stamps_s) > 0))
-        if len(stuck):
-            raise InputError(f"{drive.path}: time stamps of {drive.topic} do not increase, at "
-                             f"{stamps_s[stuck[0] + 1]:.6f} s; repair the recording")
+        refuse_stuck(stamps_s, lambda number: f"{drive.path}, {drive.topic}", "repair the recording")
         ego_from_sensor = on_the_road(drive.vehicle_from_sensor, self._height_m)
         if drive.vehicle is None:
             kept = self._cache / f"{scene}-{self._state}.tum"
@@ -138,11 +135,10 @@ class RosbagLog(ScanLog):
         else:
             world, known = drive.vehicle.at(stamps_s) @ drive.vehicle_from_sensor, drive.vehicle.tells(stamps_s)
         if not known.any():
-            raise InputError(f"{drive.path}: no scan of {drive.topic} lies within the times of its poses, "
-                             f"{drive.vehicle.stamps_s[0]:.3f} to {drive.vehicle.stamps_s[-1]:.3f} s (the first scan: "
-                             f"{stamps_s[0]:.3f} s)")
+            raise InputError(f"{drive.path}: {off_the_poses(stamps_s, known, drive.vehicle)}; give {drive.topic} and "
+                             "the poses one clock, or have these estimated with log.poses=odometry")
         if not known.all():
-            warnings.warn(f"scene {scene}: left out {(~known).sum()} scans at whose time no pose is known",
+            warnings.warn(f"scene {scene}: {off_the_poses(stamps_s, known, drive.vehicle)}; they are left out",
                           stacklevel=2)
         return [Scan(drive.path / str(drive.stamps_ns[i]), float(stamps_s[i]), world[i],
                      world[i] @ invert(ego_from_sensor)) for i in np.flatnonzero(known)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -162,10 +162,10 @@ class ScanLog(ABC):
                 raise InputError(f"{self.name}: no scene '{scene}'; it has {', '.join(self.scenes())}")
             scans = self._along_x(scene, self.scans(scene))
             present = [number for number, scan in enumerate(scans) if self.is_there(scan)]
-            stuck = np.flatnonzero(~(np.diff([scan.stamp_s for scan in scans]) > 0))
-            if not present or len(stuck):
-                reason = f"time stamps that do not increase, at {scans[stuck[0] + 1].path}" if present else "no scans"
-                raise InputError(f"{self.name}: scene {scene} has {reason}; unpack it again or leave it out")
+            if not present:
+                raise InputError(f"{self.name}: scene {scene} has no scans; unpack it again or leave it out")
+            refuse_stuck([scan.stamp_s for scan in scans], lambda number: f"{scans[number].path}",
+                         "unpack it again or leave it out")
             chosen = keyframe_numbers(np.array([scans[number].stamp_s for number in present]))
             self._kept = scene, scans, [present[place] for place in chosen]
         return self._kept[1:]
@@ -187,6 +187,20 @@ class ScanLog(ABC):
                       "says otherwise", stacklevel=3)
         turn = planar_pose(0.0, 0.0, np.pi / 2 * quarters)  # x ahead in the axes that were taken for the vehicle's
         return [replace(scan, world_from_ego=scan.world_from_ego @ turn) for scan in scans]
+
+
+def refuse_stuck(stamps_s: Sequence[float], what: Callable[[int], str], remedy: str) -> None:
+    """Raises InputError where times of scans are not finite, come twice or go back; `what` names the file of one."""
+    stamps_s = np.asarray(stamps_s, np.float64)
+    lost = np.flatnonzero(~np.isfinite(stamps_s))
+    if len(lost):
+        raise InputError(f"{what(int(lost[0]))}: a time stamp that is not finite; {remedy}")
+    stuck = np.flatnonzero(np.diff(stamps_s) <= 0)
+    if len(stuck):
+        before_s, then_s = stamps_s[stuck[0]:stuck[0] + 2]
+        how = f"{then_s:.6f} s comes twice" if then_s == before_s else f"{before_s:.6f} s is followed by {then_s:.6f} s"
+        raise InputError(f"{what(int(stuck[0]) + 1)}: time stamps do not increase, {how}"
+                         f"{f', and {len(stuck) - 1} more such' if len(stuck) > 1 else ''}; {remedy}")
 
 
 def scenes_of_paths(paths: Iterable[Path], root: Path) -> dict[str, Path]:

@@ -88,6 +88,62 @@ def test_names_and_tables_tell_times_in_every_clock(drive, tmp_path):
     assert_equal(folder_log(root), drive)
 
 
+@pytest.mark.parametrize("unit, factor", [("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)])
+def test_times_of_a_clock_of_its_own_are_read_in_the_unit_in_which_scans_come_as_often(drive, tmp_path, unit, factor):
+    root = write_folder(tmp_path / "mine", drive, times=True)
+    since_s = np.array([sweep.stamp_s for sweep in drive]) - drive[0].stamp_s + 12.5
+    (root / "times.txt").write_text("\n".join(f"{time * factor:.0f}" for time in since_s))
+    rows = (root / "poses.txt").read_text().splitlines()
+    (root / "poses.txt").write_text("\n".join(f"{time * factor:.0f} {row.split(maxsplit=1)[1]}"
+                                              for time, row in zip(since_s, rows)))
+    with pytest.warns(UserWarning) as told:
+        scans = list(folder_log(root).sweeps("mine"))
+    assert all(any(f"{name}: its times are taken for {unit}" in str(one.message) for one in told)
+               for name in ("times.txt", "poses.txt"))
+    np.testing.assert_allclose([scan.stamp_s for scan in scans], since_s, atol=1e-3)
+    np.testing.assert_allclose(scans[-1].world_from_sensor, drive[-1].world_from_sensor, atol=5e-3)
+
+
+def test_one_line_says_which_scans_no_pose_covers(drive, tmp_path):
+    root = write_folder(tmp_path / "mine", drive)
+    rows = (root / "poses.txt").read_text().splitlines()
+    (root / "poses.txt").write_text("\n".join(rows[:2]))  # the others are as much as 0.3 s later
+    with pytest.warns(UserWarning, match=r"no pose is known of \d of 5 scans \(\d after the poses\): .*left out"):
+        log = folder_log(root)
+        assert len(list(log.sweeps("mine"))) < 5
+    (root / "poses.txt").write_text("\n".join("9" + row for row in rows))
+    with pytest.raises(InputError, match=r"poses.txt: no pose is known of 5 of 5 scans \(5 before the poses\)"):
+        folder_log(root)
+    (root / "poses.txt").write_text("\n".join([rows[0], *rows]))
+    with pytest.raises(InputError, match="at row 2, whose time comes twice; remove one"):
+        folder_log(root)
+    (root / "poses.txt").write_text("\n".join([*rows[:2], rows[2].replace(" ", " nan ", 1).rsplit(" ", 1)[0]]))
+    with pytest.raises(InputError, match="row 3 has others"):
+        folder_log(root)
+
+
+@pytest.mark.parametrize("times, message", [
+    ("0 0.1 0.1 0.2 0.3", "000002.*0.100000 s comes twice;"),
+    ("0 0.1 0.05 0.2 0.1", "0.100000 s is followed by 0.050000 s, and 1 more such"),
+    ("0 0.1 nan 0.2 0.3", "time 3 of 5 is not finite")])
+def test_one_line_says_what_is_wrong_with_times(drive, tmp_path, times, message):
+    root = write_folder(tmp_path / "mine", drive, poses="kitti", times=True)
+    (root / "times.txt").write_text(times.replace(" ", "\n"))
+    with pytest.raises(InputError, match=message) as error:
+        folder_log(root)
+    assert "\n" not in str(error.value)
+
+
+def test_one_line_says_what_is_wrong_with_times_of_a_ros_recording(drive, tmp_path):
+    stamps_s = np.array([sweep.stamp_s for sweep in drive])
+    path = write_rosbag(tmp_path / "twice", drive, stamps_s=stamps_s[[0, 1, 1, 2, 3]])
+    with pytest.raises(InputError, match=r"/points: time stamps do not increase, \d+.\d{6} s comes twice; repair"):
+        open_log({"kind": "rosbag", "root": path, "height_m": HEIGHT_M})
+    path = write_rosbag(tmp_path / "boot", drive, stamps_s=stamps_s - stamps_s[0] + 100)
+    with pytest.raises(InputError, match=r"known of 5 of 5 scans \(5 before the poses\): .*log.poses=odometry"):
+        open_log({"kind": "rosbag", "root": path, "height_m": HEIGHT_M})
+
+
 def test_poses_of_the_vehicle_at_another_rate_are_interpolated(drive, tmp_path):
     root = write_folder(tmp_path / "mine", drive, poses=None)
     stamps_s = np.array([sweep.stamp_s for sweep in drive])
