@@ -2,10 +2,10 @@
 
     python -m studies.trails [log=pandaset]
 
-A log with boxes is built with them, and twice as if it had neither boxes nor labels: with trails (see_through_m=0) and as
-configured. Printed are IoUs in percent: of each with the first (all keyframes), and of forecasts of the same perceived histories with each
-(means over 1, 2, 3 s); of all voxels, and on the way of movers apart from the rest (voxels within one of those that a
-moving object's box held at any keyframe), since a truth without boxes has no classes.
+A log with boxes is built with them, and twice as if it had neither boxes nor labels: with trails (see_through_m=0) and
+as configured. Printed are IoUs in percent: of each with the first (all keyframes), and of forecasts of the same
+perceived histories with each (means over 1, 2, 3 s); of all voxels, and on the way of movers apart from the rest
+(voxels within one of those that a moving object's box held at any keyframe), since a truth without boxes has no classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from occflow.grid import VoxelGrid
 from occflow.logs.protocol import Box, DrivingLog, Keyframe, Sweep
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
-from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.true_motion import voxels_of_boxes
 from occflow.occupancy.windows import window_keys
 
@@ -124,7 +123,7 @@ def main(config: dict) -> None:
                 if key.scene == scene:
                     present = key.start + seen - 1
                     task = stores[BOXED].task(scene, present, input_kind="lidar", perceive=perceive)
-                    made[present] = (*(RULES[rule](grid, task) for rule in FORECASTS[:-1]), student.forecast(task).frames)
+                    made[present] = *(RULES[rule](grid, task) for rule in FORECASTS[:-1]), student.forecast(task).frames
             rows = [[name, built(one, frames[BOXED], way),
                      *(scored({present: every[number] for present, every in made.items()}, one, way)
                        for number in range(len(FORECASTS)))] for name, one in frames.items()]

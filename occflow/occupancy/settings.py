@@ -40,8 +40,8 @@ class OccupancySettings:
         label_radius_m: an unlabelled voxel takes the label of the nearest labelled place within this distance.
         ground_gap_m: ground of a flat class goes on between returns that are not farther apart than this, where rays
             passed over it and none below; a spinning sensor meets the road in rings. 0: only where returns are.
-        see_through_m: in a log without boxes and labels, where nobody says what moves, a place that rays went past by more
-            than this is not of what stands (occupancy.building.passing). 0: movers leave trails there.
+        see_through_m: in a log without boxes and labels, where nobody says what moves, a place that rays went past by
+            more than this is not of what stands (occupancy.building.passing). 0: movers leave trails there.
         revolution_s: how long a revolution takes whose points nobody has corrected for the vehicle's motion (sensor as
             in nuScenes: clockwise from behind, stamped at its end); 0: the points of a sweep are of one instant.
         visibility: also find out, by following rays, which voxels were observed.
@@ -106,7 +106,7 @@ class OccupancySettings:
     def to_dict(self) -> dict:
         """Plain values, for JSON and for comparison.
 
-        The default of `see_through_m` is left out: stores of logs with boxes, on which it has no bearing, stay the same.
+        The default of `see_through_m` is left out: it has no bearing on logs with boxes, whose stores stay the same.
         """
         values = {**asdict(self), "ego_box_m": list(self.ego_box_m)}
         if self.see_through_m == type(self).see_through_m:

@@ -60,8 +60,8 @@ def test_between_two_beams_both_tell_and_beyond_the_last_none_does():
 def sweep(stamp_s: float, *met: float) -> Returns:
     """Rays to all sides as far as 30 m, but for things of 1 m, 10 m ahead and so far to the left."""
     ends = sphere(30.0)
-    things = [np.stack(np.meshgrid([10.0], np.arange(y - 0.5, y + 0.6, 0.1), np.arange(1.0, 2.1, 0.1)), -1).reshape(-1, 3)
-              for y in met]
+    across, up = np.arange(-0.5, 0.6, 0.1), np.arange(1.0, 2.1, 0.1)
+    things = [np.stack(np.meshgrid([10.0], y + across, up), -1).reshape(-1, 3) for y in met]
     for y in met:
         way = (ends - SENSOR_M[:, None]) / np.where(ends[0] > 1, ends[0], np.inf)  # for a metre ahead
         hidden = (np.abs(10 * way[1] - y) < 0.6) & (np.abs(10 * way[2] + 0.5) < 0.6) & (way[0] > 0)
