@@ -5,7 +5,7 @@
 A log with boxes is built with them, and twice as if it had neither boxes nor labels: with trails (see_through_m=0) and
 as configured. Printed are IoUs in percent: of each with the first (all keyframes), and of forecasts of the same
 perceived histories with each (means over 1, 2, 3 s); of all voxels, and on the way of movers apart from the rest
-(voxels within one of those that a moving object's box held at any keyframe), since a truth without boxes has no classes.
+(voxels within one of those that a moving object's box held at any keyframe): a truth without boxes has no classes.
 """
 
 from __future__ import annotations

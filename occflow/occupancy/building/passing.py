@@ -153,7 +153,7 @@ class PassingFinder:
         return _Evidence(returns.stamp_s, met, np.setdiff1d(past, met, assume_unique=True))
 
     def _close(self) -> None:
-        """What is there at the keyframe whose turn it is: met within the window, and not passed since, or until then."""
+        """What is there at the keyframe whose turn it is: met within the window, not passed since or until then."""
         at_s = self.keyframes[len(self._met)].stamp_s
         about = [one for one in self._kept if abs(one.stamp_s - at_s) <= self.window_s + SAME_STAMP_S]
         before = [one for one in about if one.stamp_s <= at_s + SAME_STAMP_S]
