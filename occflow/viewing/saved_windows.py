@@ -15,7 +15,7 @@ from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.film import Film, film_of_record, sampler_among, wanted_among
 from occflow.viewing.page import PageWindow, window_of_film
 
-MOST_ON_A_PAGE = 60  # windows of a scene: some ten megabytes at 100 x 100 x 8 voxels
+MOST = 60  # windows of a scene on a page, some ten megabytes at 100 x 100 x 8 voxels, and in an animation
 
 
 def store_of_saved(saved: SavedForecasts, view: Mapping) -> OccupancyStore:
@@ -92,6 +92,18 @@ class SavedWindows:
 
     def film(self, number: int = 0) -> Film:
         """The film of the window that comes `number` windows after the first, in a circle."""
+        return film_of_record(self.record(number), self._rows)
+
+    def records(self) -> Iterator[ForecastRecord]:
+        """The windows, MOST at most: of more, the first."""
+        return map(self.record, range(min(len(self.presents), MOST)))
+
+    def record(self, number: int) -> ForecastRecord:
+        """Likewise as a record.
+
+        Raises:
+            InputError: forecast in grids that the store has no frames in, or a broken file.
+        """
         saved, scene, present = self._saved, self.scene, self.presents[number % len(self.presents)]
         frames = [self._store.frame(scene, index) for index in
                   range(present + 1 - saved.about["history"], present + 1 + saved.about["horizon"])]
@@ -102,14 +114,13 @@ class SavedWindows:
         futures = {row: saved.futures(row, scene, history[-1].token, truth)
                    for row in dict.fromkeys((*self._rows, *self._samplers))
                    if saved.has(row, scene, history[-1].token)}
-        record = ForecastRecord(saved.grid, history, truth, {row: futures[row][0] for row in self._rows
-                                                             if row in futures}, scene,
-                                {row: tuple(futures[row]) for row in self._samplers if row in futures})
-        return film_of_record(record, self._rows)
+        return ForecastRecord(saved.grid, history, truth, {row: futures[row][0] for row in self._rows
+                                                           if row in futures}, scene,
+                              {row: tuple(futures[row]) for row in self._samplers if row in futures})
 
     def page_windows(self) -> Iterator[PageWindow]:
-        """The windows on a page, MOST_ON_A_PAGE at most: of more, some from all over the scene."""
-        every = -(-len(self.presents) // MOST_ON_A_PAGE)
+        """The windows on a page, MOST at most: of more, some from all over the scene."""
+        every = -(-len(self.presents) // MOST)
         start_s = self._store.stamps_s(self.scene)[0]
         for number in range(0, len(self.presents), every):
             after_s = self._store.stamps_s(self.scene)[self.presents[number]] - start_s

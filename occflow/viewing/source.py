@@ -14,6 +14,7 @@ from occflow.occupancy.storage.saved_forecasts import ABOUT, SavedForecasts
 from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.animation import GIF, require_animation
+from occflow.viewing.drive_pictures import render_drive
 from occflow.viewing.film import Film, film_of_record, film_of_store, film_path
 from occflow.viewing.page import PageWindow, window_of_film, write_page
 from occflow.viewing.panels import view_palette
@@ -47,7 +48,12 @@ class Source:
     place: str | None = None
 
     @functools.cached_property
-    def _windows(self) -> SavedWindows:
+    def windows(self) -> SavedWindows:
+        """The windows of whole drives.
+
+        Raises:
+            InputError: no such scene, or their store is not there.
+        """
         return SavedWindows(self.saved, store_of_saved(self.saved, {"store": self.place}), self.scene, self.wanted)
 
     @functools.cached_property
@@ -62,7 +68,7 @@ class Source:
             InputError: no such scene, or one without anything to show.
         """
         if self.saved is not None:
-            return self._windows.film(number)
+            return self.windows.film(number)
         if self.record is not None:
             return self._record_film
         scenes = self.store.scenes()
@@ -141,13 +147,17 @@ def _draw_record(source: Source, folder: Path, view: Mapping) -> Iterator[Path]:
 
 
 def draw_source(source: Source, view: Mapping) -> Iterator[Path]:
-    """The pictures of a forecast file, or the animations of a scene of a store, yielding each path when it is there."""
+    """The pictures of a forecast file, or the animations of a scene of a store or of a whole drive, yielding each path
+    when it is there."""
     if source.file is not None:
         yield from _draw_record(source, source.folder, view)
         return
-    film = source.film()
-    paths = [film_path(source.folder, film, suffix) for suffix in _animations(view)]
-    render_film(film, view, *paths)
+    drawn = source.film() if source.saved is None else source.windows
+    paths = [film_path(source.folder, drawn, suffix) for suffix in _animations(view)]
+    if source.saved is None:
+        render_film(drawn, view, *paths)
+    else:
+        render_drive(drawn.records(), view, *paths)
     yield from paths
 
 

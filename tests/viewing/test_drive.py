@@ -230,7 +230,7 @@ def test_the_player_and_a_page_show_a_whole_drive_window_by_window(folder, store
 
 
 def test_of_a_long_drive_a_page_has_some_windows_from_all_over_it(folder, store, monkeypatch):
-    monkeypatch.setattr("occflow.viewing.saved_windows.MOST_ON_A_PAGE", 2)
+    monkeypatch.setattr("occflow.viewing.saved_windows.MOST", 2)
     windows = list(SavedWindows(SavedForecasts(folder / "saved"), store, "one").page_windows())
     assert [one.name for one in windows] == ["one, 0.5 s", "one, 2.0 s"]
 
