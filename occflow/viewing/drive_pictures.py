@@ -52,7 +52,8 @@ def render_drive(records: Iterable[ForecastRecord], view: Mapping, *paths: Path)
             figures += f"  movers {movers:.2f}"
         now = record.history[-1]
         start_s = now.stamp_s if start_s is None else start_s
-        row = [panels.frame(now, f"{now.stamp_s - start_s:.1f} s"), panels.frame(forecast, figures), panels.frame(truth)]
+        row = [panels.frame(now, f"{now.stamp_s - start_s:.1f} s"), panels.frame(forecast, figures),
+               panels.frame(truth)]
         headings = "now", f"forecast, {time_s:g} s later", "what came"
         tables.append(panel_table(headings, [row], panels.text_px, GAP_PX))
         labels, heights, text_px = labels | panels.labels, heights or panels.heights, panels.text_px
