@@ -69,6 +69,7 @@ RANGES = (  # likewise
     (r"log\.height_m", Range(0, 5)),
     (r"log\.rate_hz", Range(0.1, 100)),
     (r"stream\.pace", Range(0, 1000)),
+    (r"stream\.footprint\.(length|width)_m", Range(0, 100, open=True)),
     (r"stream\.rate_hz", Range(1e-3, 100)),
     (r"stream\.accumulate_s", Range(0, 60)),
     (r"stream\.history_tolerance_s", Range(1e-3, 10)),  # as good as none below, like the times that follow

@@ -55,13 +55,14 @@ ROS_KINDS = {"ros1": ".bag", "sqlite3": "", "mcap": ""}
 
 def write_rosbag(path: Path, sweeps: Sequence[Sweep], kind: str = "mcap", poses: str = "odometry",
                  times: np.ndarray | None = None, mount: np.ndarray | None = None,
-                 stamps_s: Sequence[float] | None = None) -> Path:
+                 stamps_s: Sequence[float] | None = None, body: str = "base_link") -> Path:
     """A ROS recording: /points in the frame `lidar`, which sits on `base_link` as `mount` says (vehicle_from_sensor),
     and the poses of that as /odom, as /tf of a chain map, odom, base_link, or not at all ("").
 
     Args:
         times: [N] float32, when each of N points was measured after its sweep's stamp.
         stamps_s: what the headers of the points say, where that is not when they were recorded.
+        body: the frame whose poses /odom has; "lidar": those of the sensor.
     """
     from rosbags.rosbag1 import Writer as Writer1
     from rosbags.rosbag2 import StoragePlugin
@@ -91,7 +92,7 @@ def write_rosbag(path: Path, sweeps: Sequence[Sweep], kind: str = "mcap", poses:
             fixed = (mount == np.eye(4)).all()
             world_from_vehicle = sweep.world_from_sensor if fixed else sweep.world_from_sensor @ np.linalg.inv(mount)
             if poses == "odometry":
-                write("/odom", sweep.stamp_s, messages.odometry(sweep.stamp_s, world_from_vehicle))
+                write("/odom", sweep.stamp_s, messages.odometry(sweep.stamp_s, world_from_vehicle, body))
             elif poses == "tf":
                 write("/tf", sweep.stamp_s, messages.transforms(
                     sweep.stamp_s, [("map", "odom", np.eye(4)), ("odom", "base_link", world_from_vehicle)]))
@@ -122,12 +123,12 @@ class _Messages:
             self._header(stamp_s, parent), child, types["geometry_msgs/msg/Transform"](
                 vector(*pose[:3, 3]), self._turn(pose))) for parent, child, pose in edges])
 
-    def odometry(self, stamp_s: float, pose: np.ndarray) -> object:
+    def odometry(self, stamp_s: float, pose: np.ndarray, body: str) -> object:
         types, zero = self._types, self._types["geometry_msgs/msg/Vector3"](0.0, 0.0, 0.0)
         place = types["geometry_msgs/msg/Pose"](types["geometry_msgs/msg/Point"](*pose[:3, 3]), self._turn(pose))
         still = types["geometry_msgs/msg/Twist"](zero, zero)
         twist = types["geometry_msgs/msg/TwistWithCovariance"](still, np.zeros(36))
-        return types["nav_msgs/msg/Odometry"](self._header(stamp_s, "odom"), "base_link",
+        return types["nav_msgs/msg/Odometry"](self._header(stamp_s, "odom"), body,
                                               types["geometry_msgs/msg/PoseWithCovariance"](place, np.zeros(36)), twist)
 
     def cloud(self, stamp_s: float, points: np.ndarray, times: np.ndarray | None) -> object:

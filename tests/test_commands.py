@@ -64,6 +64,12 @@ def test_a_subcommand_explains_itself_and_the_keys_that_it_reads(name, called):
     assert shown == {key: value for key, value in describe_raw().items() if key in reads}
 
 
+def test_who_trains_also_reads_which_split_is_held_out():
+    """`train.validate.split` is `eval.split`, unless told."""
+    reads = {name: import_module(f"occflow.commands.{name}").READS for name in NAMES}
+    assert all("eval" in groups for groups in reads.values() if "train" in groups)
+
+
 def describe_raw() -> dict:
     """The configuration as it is written, weights of the project by their path from a checkout."""
     return json.loads(json.dumps(compose_config([])).replace(f"{ROOT}/pretrained", "pretrained"))

@@ -7,7 +7,7 @@ mean_flow_data, stabilised_mean_flow, free_flow, terminal_velocity, terminal_vel
 
 from __future__ import annotations
 
-READS = ("data", "perception", "model", "train", "distill", "run_dir", "seed", "device", "workers")
+READS = ("data", "perception", "model", "train", "distill", "eval", "run_dir", "seed", "device", "workers")
 
 
 def main(config: dict) -> None:

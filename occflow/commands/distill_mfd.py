@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-READS = ("data", "perception", "model", "train", "distill", "run_dir", "seed", "device", "workers")
+READS = ("data", "perception", "model", "train", "distill", "eval", "run_dir", "seed", "device", "workers")
 
 
 def main(config: dict) -> None:

@@ -4,7 +4,7 @@ view.formats names them: html (one page for any browser), mcap (Foxglove, with a
 rrd (Rerun; 'occflow[rerun]'), ply (a mesh of every source at view.ply_s). Files are called after the scene and its
 origin (SCENE.forecast.mcap of a run, SCENE.occupancy.mcap of a store) and go beside the run, or to view.folder.
 RUN/saved, which eval.save=all makes, is exported as whole drives (SCENE.drive.mcap): all forecasts view.times_s ahead,
-and the sweeps of the log.
+and the sweeps of the log; as a page, its windows one after the other.
 """
 
 from __future__ import annotations

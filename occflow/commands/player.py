@@ -1,7 +1,8 @@
 """Look at a run or an occupancy store in a window: occflow player RUN_OR_STORE [KEY=VALUE ...]
 
-RUN_OR_STORE is a run's folder (its forecast.npz), a forecast file, or the folder of an occupancy store. Needs a
-display; without one use occflow render. Keys and legend are on the window.
+RUN_OR_STORE is a run's folder (its forecast.npz), a forecast file, RUN/saved (whole drives, N goes on to the next
+window), or the folder of an occupancy store. Needs a display; without one use occflow render. Keys and legend are on
+the window.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Of a run: a page for any browser (forecast.html), one instant at a glance (glance.png), a comparison sheet
 (forecast.png) and an animation (forecast.gif), beside its forecast.npz. Of an occupancy store: an animation of
-view.scene (SCENE.occupancy.gif) in run_dir. view.folder names another folder, view.animations=[mp4] another format
+view.scene (SCENE.occupancy.gif) in run_dir. Of RUN/saved, whole drives: one of now, the forecast of view.glance_s later
+and what came (SCENE.drive.gif), beside the run. view.folder names another folder, view.animations=[mp4] another format
 (pip install 'occflow[video]').
 """
 

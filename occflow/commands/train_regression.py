@@ -8,7 +8,8 @@ tells what generation costs. To score it beside the others:
 
 from __future__ import annotations
 
-READS = ("log", "simulation", "data", "perception", "model", "train", "run_dir", "seed", "device", "workers", "tasks")
+READS = ("log", "simulation", "data", "perception", "model", "train", "eval", "run_dir", "seed", "device", "workers",
+         "tasks")
 
 
 def main(config: dict) -> None:

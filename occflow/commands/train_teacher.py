@@ -5,7 +5,8 @@ Without arguments: the embedded default, simulated and built first where it is m
 
 from __future__ import annotations
 
-READS = ("log", "simulation", "data", "perception", "model", "train", "run_dir", "seed", "device", "workers", "tasks")
+READS = ("log", "simulation", "data", "perception", "model", "train", "eval", "run_dir", "seed", "device", "workers",
+         "tasks")
 
 
 def main(config: dict) -> None:

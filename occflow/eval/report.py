@@ -22,8 +22,7 @@ from occflow.grid import CLASS_NAMES
 GRID_POSES = {"ego": "each target in its own ego grid", "anchored": "all frames in the grid of the present (so not the "
               "benchmark's targets)"}
 NO_LABELS = ("mIoU and movable IoU are not measured: the true occupancy has no classes, as it was built from a log "
-             "without labels and boxes. IoU is, though what moves leaves trails in such a truth: it favours what "
-             "stands still.")
+             "without labels and boxes. IoU is; in such a truth rays alone tell what moves (docs/readers.md).")
 ROW_MEANINGS = {
     "copy": "the last input grid repeated, not moved (the field's Copy & Paste)",
     "persistence_raw": "the bare voxels of the sweeps until the present, moved by the ego motion: nothing is perceived",

@@ -7,28 +7,34 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from occflow.errors import InputError
-from occflow.geometry import invert, planar_pose
+from occflow.geometry import invert
 from occflow.logs.cloud import Cloud
 from occflow.logs.cloud_files import bin_columns, read_cloud, scan_suffix
 from occflow.logs.fingerprint import fingerprint_of
-from occflow.logs.folder_drives import Drive, clock_unit_s, find_drives, read_times, rows_of_scans, stamps_of_names
+from occflow.logs.folder_drives import (
+    UNITS,
+    Drive,
+    clock_unit_s,
+    find_drives,
+    read_times,
+    rows_of_scans,
+    stamps_of_names,
+)
 from occflow.logs.mounting import height_by_scans_m, mount_matrix, on_the_road
 from occflow.logs.odometry import kept_odometry, method
 from occflow.logs.registry import reader
-from occflow.logs.scan_log import Scan, ScanLog, scenes_of_paths
-from occflow.logs.trajectory import Trajectory, read_poses
+from occflow.logs.scan_log import Scan, ScanLog, refuse_stuck, scenes_of_paths
+from occflow.logs.trajectory import Trajectory, off_the_poses, read_poses
 from occflow.records import one_line
 
 POSES_OF = ("sensor", "vehicle")
+MOSTLY = 0.8  # of the scans have poses, where the clocks of both agree
 PoseTable = tuple[np.ndarray | None, np.ndarray]  # as `read_poses` gives it
-TURNED_DEG = 45.0  # between the sensor's x and where it goes, from which on something is wrong
-LEAST_WAY_M = 3.0  # that tells where a vehicle goes
 
 
 @reader("folder", "*.pcd", "*.ply", "*.npy", "*.bin", "*/*.pcd", "*/*.ply", "*/*.npy")
@@ -85,21 +91,18 @@ class FolderLog(ScanLog):
     def cloud(self, scan: Scan) -> Cloud:
         return read_cloud(scan.path, scan.stamp_s, self._columns)
 
+    def ahead_told(self, scene: str) -> bool:
+        return self._told_mount
+
     def scans(self, scene: str) -> list[Scan]:
         drive = self._drives[scene]
         found = None if drive.poses is None else read_poses(drive.poses)
         paths, stamps_s = self._stamped(drive, found)
-        _refuse_stuck(paths, stamps_s)
+        refuse_stuck(stamps_s, lambda number: str(paths[number]), "repair the times or leave the scan out")
         world = self._world_from_sensor(scene, paths, stamps_s, found)
         scans = [Scan(path, float(stamp_s), pose, pose @ invert(self._ego_from_sensor))
                  for path, stamp_s, pose in zip(paths, stamps_s, world) if pose is not None]
-        if not scans:
-            raise InputError(f"{drive.poses}: its times, {found[0][0]:.3f} to {found[0][-1]:.3f} s, are not those of "
-                             f"the scans, {stamps_s[0]:.3f} to {stamps_s[-1]:.3f} s; give them one clock")
-        if len(scans) < len(stamps_s):
-            warnings.warn(f"scene {scene}: left out {len(stamps_s) - len(scans)} scans at whose time no pose is known",
-                          stacklevel=2)
-        return self._along_x(scene, scans)
+        return scans
 
     def _stamped(self, drive: Drive, poses: PoseTable | None) -> tuple[list[Path], np.ndarray]:
         """Paths and times [N] of a drive's scans; where a table has rows for scans that are not there, of these too."""
@@ -131,8 +134,14 @@ class FolderLog(ScanLog):
                 raise InputError(f"{self._drives[scene].poses}: {len(poses)} poses for {len(paths)} scans; a file of "
                                  "matrices needs one a scan, one with times (TUM) does not")
             return [pose @ from_sensor for pose in poses]
-        trajectory = Trajectory(pose_stamps_s * clock_unit_s(pose_stamps_s[0]), poses)
+        trajectory = _on_the_clock_of(stamps_s, pose_stamps_s, poses, self._drives[scene].poses)
         known = trajectory.tells(stamps_s)
+        if not known.any():
+            raise InputError(f"{self._drives[scene].poses}: {off_the_poses(stamps_s, known, trajectory)}; give them "
+                             "one clock")
+        if not known.all():
+            warnings.warn(f"scene {scene}: {off_the_poses(stamps_s, known, trajectory)}; they are left out",
+                          stacklevel=2)
         return [pose @ from_sensor if tells else None for pose, tells in zip(trajectory.at(stamps_s), known)]
 
     def _estimated(self, scene: str, paths: list[Path], stamps_s: np.ndarray) -> np.ndarray:
@@ -144,29 +153,17 @@ class FolderLog(ScanLog):
                               lambda number: read_cloud(paths[number], float(stamps_s[number]), self._columns))
         return self._ego_from_sensor @ first  # the world is the ego frame of the first scan: level
 
-    def _along_x(self, scene: str, scans: list[Scan]) -> list[Scan]:
-        """The scans in a vehicle that drives along its x axis: a sensor whose y axis is ahead or behind is turned where
-        nobody has told how it sits; other doubts are a warning."""
-        places_m = np.stack([scan.world_from_ego[:3, 3] for scan in scans])
-        forward = np.stack([scan.world_from_ego[:3, :3] for scan in scans])[:-1]
-        steps_m = np.einsum("nji,nj->ni", forward, np.diff(places_m, axis=0)).sum(axis=0)  # in the vehicle's axes
-        yaw_deg = np.degrees(np.arctan2(steps_m[1], steps_m[0]))
-        if np.linalg.norm(steps_m[:2]) <= LEAST_WAY_M or abs(yaw_deg) <= TURNED_DEG:
-            return scans
-        quarters = round(yaw_deg / 90)
-        off = f"scene {scene}: it drives {yaw_deg:+.0f} degrees off the x axis that is taken for ahead; "
-        if self._told_mount or abs(quarters) != 1:
-            warnings.warn(f"{off}if it does not reverse, the sensor's axes are others: log.mount=[x,y,z,roll,pitch,"
-                          f"{-90 * quarters}] turns them", stacklevel=3)
-            return scans
-        warnings.warn(f"{off}the sensor is taken to be turned, as by log.mount=[0,0,0,0,0,{-90 * quarters}]; log.mount "
-                      "says otherwise", stacklevel=3)
-        turn = planar_pose(0.0, 0.0, np.pi / 2 * quarters)  # x ahead in the axes that were taken for the vehicle's
-        return [replace(scan, world_from_ego=scan.world_from_ego @ turn) for scan in scans]
 
-
-def _refuse_stuck(paths: list[Path], stamps_s: np.ndarray) -> None:
-    stuck = np.flatnonzero(~(np.diff(stamps_s) > 0))
-    if len(stuck):
-        raise InputError(f"{paths[stuck[0] + 1]}: time stamps do not increase, {stamps_s[stuck[0]]:.6f} s is followed "
-                         f"by {stamps_s[stuck[0] + 1]:.6f} s; repair the times or leave the scan out")
+def _on_the_clock_of(stamps_s: np.ndarray, times: np.ndarray, poses: np.ndarray, path: Path) -> Trajectory:
+    """Poses over seconds: their times [N] have the unit that their size tells, but for one of UNITS by which they are
+    the times of the scans [M] where by the first they are not."""
+    usual = clock_unit_s(times[0])
+    trajectory = Trajectory(times * usual, poses)
+    if trajectory.tells(stamps_s).mean() >= MOSTLY:
+        return trajectory
+    others = {name: Trajectory(times * unit_s, poses) for name, unit_s in UNITS.items() if unit_s != usual}
+    fitting = [name for name, one in others.items() if one.tells(stamps_s).mean() >= MOSTLY]
+    if len(fitting) != 1:
+        return trajectory
+    warnings.warn(f"{path}: its times are taken for {fitting[0]}, by which they are those of the scans", stacklevel=4)
+    return others[fitting[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,8 @@ POSE_FILES = ("poses.txt", "poses.tum", "trajectory.txt", "trajectory.tum", "tra
 TIME_FILES = ("times.txt", "timestamps.txt")
 ESTIMATED = "odometry"  # in place of a file: poses are estimated although there are some
 CLOCK_UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))  # numbers at least so large are not seconds since 1970
+UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
+SCAN_EVERY_S = (0.02, 1.0)  # of a spinning LiDAR, 50 to 1 Hz: in one of UNITS at most scans are so far apart
 SINCE_1970_S = 1e8  # smaller numbers in the names of files count them
 STAMP = re.compile(r"(\d+)[_.\-](\d{6,9})$|(\d+(?:\.\d+)?)$")  # at the end of a name
 
@@ -113,24 +116,39 @@ def rows_of_scans(drive: Drive, rows: int, table: Path) -> list[Path]:
 def stamps_of_names(paths: Sequence[Path]) -> np.ndarray | None:
     """Times [N], seconds, that the names of scans end in: 1557539924.5, 1557539924_500000000, whole nanoseconds,
     microseconds or milliseconds since 1970; None where names only count."""
-    stamps_s = []
+    stamps_s, whole = [], True
     for path in paths:
         match = STAMP.search(_stem(path))
         if match is None:
             return None
         if match[1]:
             stamps_s.append(float(match[1]) + float(f"0.{match[2]}"))
+            whole = False
         else:
             value = float(match[3])
             if "." not in match[3] and value < SINCE_1970_S:
                 return None
-            stamps_s.append(value * (1.0 if "." in match[3] else clock_unit_s(value)))
-    return np.array(stamps_s)
+            stamps_s.append(value)
+            whole &= "." not in match[3]
+    return in_seconds(np.array(stamps_s), str(paths[0].parent)) if whole else np.array(stamps_s)
 
 
 def clock_unit_s(time: float) -> float:
     """The unit of a time, by its size: seconds, or of those since 1970 a thousandth, millionth or billionth."""
     return next((unit_s for least, unit_s in CLOCK_UNITS if abs(time) >= least), 1.0)
+
+
+def in_seconds(times: np.ndarray, what: str) -> np.ndarray:
+    """Times [N] of scans, in seconds: by their size, but for those of a clock of their own (since a sensor's start)
+    that are so far apart as scans are in one other unit; this is told with a warning that begins with `what`."""
+    usual = clock_unit_s(times[0])
+    apart = float(np.median(np.abs(np.diff(times)))) if len(times) > 1 else 0.0
+    least_s, most_s = SCAN_EVERY_S
+    fitting = [name for name, unit_s in UNITS.items() if least_s <= apart * unit_s <= most_s]
+    if least_s <= apart * usual <= 4 * most_s or len(fitting) != 1:
+        return times * usual
+    warnings.warn(f"{what}: its times are taken for {fitting[0]}, since scans come {apart:g} apart", stacklevel=4)
+    return times * UNITS[fitting[0]]
 
 
 def read_times(path: Path) -> np.ndarray:
@@ -147,10 +165,10 @@ def read_times(path: Path) -> np.ndarray:
     try:
         values = np.array([_time(line) for line in lines])
         if not np.isfinite(values).all():
-            raise ValueError("a time that is not finite")
+            raise ValueError(f"time {np.flatnonzero(~np.isfinite(values))[0] + 1} of {len(values)} is not finite")
     except ValueError as error:
         raise InputError(f"{path}: not a list of times ({one_line(error)}); it needs one a line, in seconds") from None
-    return values * clock_unit_s(values[0])
+    return in_seconds(values, str(path))
 
 
 def _time(line: str) -> float:

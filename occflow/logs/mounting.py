@@ -19,6 +19,9 @@ PLACE_M = 0.5  # columns, of which the lowest return counts
 LEAST_RETURNS = 50  # that a road is told from
 HEIGHT_SCANS = 10  # of a drive, which tell how high its sensor is
 
+TURNED_DEG = 45.0  # between a vehicle's x and where it goes, from which on something is wrong
+LEAST_WAY_M = 3.0  # that tells where a vehicle goes
+
 
 def mount_matrix(mount: Sequence[float], key: str = "log.mount") -> np.ndarray:
     """Pose vehicle_from_sensor [4, 4] of x, y, z (metres), roll, pitch, yaw (degrees; turned about x, then y, then z).
@@ -40,6 +43,19 @@ def on_the_road(vehicle_from_sensor: np.ndarray, height_m: float) -> np.ndarray:
     pose = vehicle_from_sensor.copy()
     pose[2, 3] = height_m
     return pose
+
+
+def yaw_of_way_deg(world_from_vehicle: Sequence[np.ndarray]) -> float | None:
+    """How far, degrees to the left, the way of a vehicle leads off its x axis; None where it hardly goes anywhere.
+
+    Args:
+        world_from_vehicle: its poses [N, 4, 4], N >= 1, in the order of time.
+    """
+    poses = np.stack(world_from_vehicle)
+    steps_m = np.einsum("nji,nj->ni", poses[:-1, :3, :3], np.diff(poses[:, :3, 3], axis=0)).sum(axis=0)  # its own axes
+    if np.linalg.norm(steps_m[:2]) <= LEAST_WAY_M:
+        return None
+    return float(np.degrees(np.arctan2(steps_m[1], steps_m[0])))
 
 
 def height_by_scans_m(what: str, count: int, points: Callable[[int], np.ndarray],

@@ -31,8 +31,8 @@ from occflow.logs.rosbag_messages import (
     pose_of,
     stamp_ns,
 )
-from occflow.logs.scan_log import Scan, ScanLog, scenes_of_paths
-from occflow.logs.trajectory import Trajectory
+from occflow.logs.scan_log import Scan, ScanLog, refuse_stuck, scenes_of_paths
+from occflow.logs.trajectory import Trajectory, off_the_poses
 from occflow.records import one_line
 
 SUFFIXES = (".bag", ".db3", ".mcap")
@@ -52,6 +52,7 @@ class Drive:
         stamps_ns: [N] when each was taken.
         vehicle: where the vehicle was; None where nothing tells.
         vehicle_from_sensor: pose [4, 4].
+        mount_told: whether `log.mount` or tf told it; False: the sensor is taken for the vehicle.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Drive:
     stamps_ns: tuple[int, ...]
     vehicle: Trajectory | None
     vehicle_from_sensor: np.ndarray
+    mount_told: bool
 
 
 @reader("rosbag", "*.bag", "*.db3", "*.mcap", "*/*.bag", "*/*.db3", "*/*.mcap")
@@ -72,7 +74,8 @@ class RosbagLog(ScanLog):
         poses: topic of nav_msgs/Odometry, "tf", or "odometry" for poses that are estimated from the scans; "": the only
             topic of Odometry, else tf, else estimated.
         fixed_frame: of tf, in which poses are taken; "": the topmost one.
-        mount: of the sensor in the vehicle: x, y, z (metres), roll, pitch, yaw (degrees); []: as /tf_static tells.
+        mount: of the sensor in the vehicle: x, y, z (metres), roll, pitch, yaw (degrees); []: as /tf_static tells, and
+            where it does not, same place, x or y ahead as the drive goes.
         height_m: of the sensor over the road; 0: by the scans themselves.
         cache: folder where estimated poses are kept.
 
@@ -116,13 +119,13 @@ class RosbagLog(ScanLog):
             return super().sensor_path(scene)
         return Trajectory(drive.vehicle.stamps_s, drive.vehicle.poses @ drive.vehicle_from_sensor)
 
+    def ahead_told(self, scene: str) -> bool:
+        return self._drive(scene).mount_told
+
     def scans(self, scene: str) -> list[Scan]:
         drive = self._drive(scene)
         stamps_s = np.array(drive.stamps_ns) * NANO
-        stuck = np.flatnonzero(~(np.diff(stamps_s) > 0))
-        if len(stuck):
-            raise InputError(f"{drive.path}: time stamps of {drive.topic} do not increase, at "
-                             f"{stamps_s[stuck[0] + 1]:.6f} s; repair the recording")
+        refuse_stuck(stamps_s, lambda number: f"{drive.path}, {drive.topic}", "repair the recording")
         ego_from_sensor = on_the_road(drive.vehicle_from_sensor, self._height_m)
         if drive.vehicle is None:
             kept = self._cache / f"{scene}-{self._state}.tum"
@@ -132,11 +135,10 @@ class RosbagLog(ScanLog):
         else:
             world, known = drive.vehicle.at(stamps_s) @ drive.vehicle_from_sensor, drive.vehicle.tells(stamps_s)
         if not known.any():
-            raise InputError(f"{drive.path}: no scan of {drive.topic} lies within the times of its poses, "
-                             f"{drive.vehicle.stamps_s[0]:.3f} to {drive.vehicle.stamps_s[-1]:.3f} s (the first scan: "
-                             f"{stamps_s[0]:.3f} s)")
+            raise InputError(f"{drive.path}: {off_the_poses(stamps_s, known, drive.vehicle)}; give {drive.topic} and "
+                             "the poses one clock, or have these estimated with log.poses=odometry")
         if not known.all():
-            warnings.warn(f"scene {scene}: left out {(~known).sum()} scans at whose time no pose is known",
+            warnings.warn(f"scene {scene}: {off_the_poses(stamps_s, known, drive.vehicle)}; they are left out",
                           stacklevel=2)
         return [Scan(drive.path / str(drive.stamps_ns[i]), float(stamps_s[i]), world[i],
                      world[i] @ invert(ego_from_sensor)) for i in np.flatnonzero(known)]
@@ -189,8 +191,10 @@ class RosbagLog(ScanLog):
             vehicle = Trajectory(np.array(times_ns) * NANO, np.stack([poses[time_ns] for time_ns in times_ns]))
         else:
             child, vehicle = self._carried(frames, sensor, path)
-        mount = self._vehicle_from_sensor(frames, child, sensor, path)
-        return Drive(path, topic, tuple(recorded_ns), tuple(stamps_ns), vehicle, mount)
+        mount, told = self._vehicle_from_sensor(frames, child, sensor, path)
+        if vehicle is not None and child == sensor:  # poses of the sensor itself
+            vehicle = Trajectory(vehicle.stamps_s, vehicle.poses @ invert(mount))
+        return Drive(path, topic, tuple(recorded_ns), tuple(stamps_ns), vehicle, mount, told)
 
     def _odometry_topic(self, recording: Recording) -> str:
         """The topic of poses; "" where they come from tf, or are estimated."""
@@ -208,18 +212,20 @@ class RosbagLog(ScanLog):
                              + "; name a topic of nav_msgs/Odometry with log.poses, or log.poses=odometry")
         return found or ("", None)
 
-    def _vehicle_from_sensor(self, frames: Frames, vehicle: str, sensor: str, path: Path) -> np.ndarray:
+    def _vehicle_from_sensor(self, frames: Frames, vehicle: str, sensor: str, path: Path) -> tuple[np.ndarray, bool]:
+        """Pose [4, 4], and whether anything tells it: not where poses are of the sensor itself."""
         if self._mount is not None:
-            return self._mount
+            return self._mount, True
         if not vehicle:  # poses are estimated: of the sensor
             known = (frames.fixed_between(body, sensor) for body in BODIES)
-            return next((mount for mount in known if mount is not None), np.eye(4))
+            mount = next((mount for mount in known if mount is not None), None)
+            return (np.eye(4), False) if mount is None else (mount, True)
         mount = frames.fixed_between(vehicle, sensor)
         if mount is None:
             raise InputError(f"{path}: tf does not tell where the sensor's frame {one_line(repr(sensor))} sits in "
                              f"{one_line(repr(vehicle))}, whose poses there are; tell it with "
                              "log.mount=[x,y,z,roll,pitch,yaw]")
-        return mount
+        return mount, vehicle != sensor or sensor in BODIES
 
 
 def find_recordings(root: Path) -> dict[str, Path]:

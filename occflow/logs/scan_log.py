@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from occflow.errors import InputError
+from occflow.geometry import planar_pose
 from occflow.logs.boxes import boxes_at
 from occflow.logs.cloud import Cloud, corrected_for_motion
 from occflow.logs.cloud_files import read_cloud
+from occflow.logs.mounting import TURNED_DEG, yaw_of_way_deg
 from occflow.logs.protocol import Box, Keyframe, Sweep
 from occflow.logs.scan_points import PointFilter, SweepReader
 from occflow.logs.trajectory import Trajectory
@@ -85,6 +87,10 @@ class ScanLog(ABC):
         """Whether scans of a drive should have labels."""
         return False
 
+    def ahead_told(self, scene: str) -> bool | None:
+        """Whether somebody told how the sensor sits on the vehicle of a drive; None where the format itself says it."""
+        return None
+
     def sensor_path(self, scene: str) -> Trajectory:
         """Where the sensor was at any time of a drive: between the poses of its scans, where nothing better is known.
         Points that know when they were measured are brought to the instant of their scan along it."""
@@ -154,15 +160,47 @@ class ScanLog(ABC):
         if self._kept is None or self._kept[0] != scene:
             if scene not in self.scenes():
                 raise InputError(f"{self.name}: no scene '{scene}'; it has {', '.join(self.scenes())}")
-            scans = self.scans(scene)
+            scans = self._along_x(scene, self.scans(scene))
             present = [number for number, scan in enumerate(scans) if self.is_there(scan)]
-            stuck = np.flatnonzero(~(np.diff([scan.stamp_s for scan in scans]) > 0))
-            if not present or len(stuck):
-                reason = f"time stamps that do not increase, at {scans[stuck[0] + 1].path}" if present else "no scans"
-                raise InputError(f"{self.name}: scene {scene} has {reason}; unpack it again or leave it out")
+            if not present:
+                raise InputError(f"{self.name}: scene {scene} has no scans; unpack it again or leave it out")
+            refuse_stuck([scan.stamp_s for scan in scans], lambda number: f"{scans[number].path}",
+                         "unpack it again or leave it out")
             chosen = keyframe_numbers(np.array([scans[number].stamp_s for number in present]))
             self._kept = scene, scans, [present[place] for place in chosen]
         return self._kept[1:]
+
+    def _along_x(self, scene: str, scans: list[Scan]) -> list[Scan]:
+        """The scans in a vehicle that drives along its x axis: where nobody has told how the sensor sits and it goes
+        along its y axis, it is turned; other doubts are a warning."""
+        told = self.ahead_told(scene)
+        yaw_deg = yaw_of_way_deg([scan.world_from_ego for scan in scans]) if scans and told is not None else None
+        if yaw_deg is None or abs(yaw_deg) <= TURNED_DEG:
+            return scans
+        quarters = round(yaw_deg / 90)
+        off = f"scene {scene}: it drives {yaw_deg:+.0f} degrees off the x axis that is taken for ahead; "
+        if told or abs(quarters) != 1:
+            warnings.warn(f"{off}if it does not reverse, the sensor's axes are others: log.mount=[x,y,z,roll,pitch,"
+                          f"{-90 * quarters}] turns them", stacklevel=3)
+            return scans
+        warnings.warn(f"{off}the sensor is taken to be turned, as by log.mount=[0,0,0,0,0,{-90 * quarters}]; log.mount "
+                      "says otherwise", stacklevel=3)
+        turn = planar_pose(0.0, 0.0, np.pi / 2 * quarters)  # x ahead in the axes that were taken for the vehicle's
+        return [replace(scan, world_from_ego=scan.world_from_ego @ turn) for scan in scans]
+
+
+def refuse_stuck(stamps_s: Sequence[float], what: Callable[[int], str], remedy: str) -> None:
+    """Raises InputError where times of scans are not finite, come twice or go back; `what` names the file of one."""
+    stamps_s = np.asarray(stamps_s, np.float64)
+    lost = np.flatnonzero(~np.isfinite(stamps_s))
+    if len(lost):
+        raise InputError(f"{what(int(lost[0]))}: a time stamp that is not finite; {remedy}")
+    stuck = np.flatnonzero(np.diff(stamps_s) <= 0)
+    if len(stuck):
+        before_s, then_s = stamps_s[stuck[0]:stuck[0] + 2]
+        how = f"{then_s:.6f} s comes twice" if then_s == before_s else f"{before_s:.6f} s is followed by {then_s:.6f} s"
+        raise InputError(f"{what(int(stuck[0]) + 1)}: time stamps do not increase, {how}"
+                         f"{f', and {len(stuck) - 1} more such' if len(stuck) > 1 else ''}; {remedy}")
 
 
 def scenes_of_paths(paths: Iterable[Path], root: Path) -> dict[str, Path]:

@@ -44,8 +44,11 @@ def finite_rows(path: Path, columns: tuple[int, ...]) -> np.ndarray:
     except ValueError as error:
         raise InputError(f"{path}: not a table of numbers ({one_line(error)}), {wanted}; unpack the drive again"
                          ) from None
-    if rows.ndim != 2 or rows.shape[1] not in columns or not np.isfinite(rows).all():
+    if rows.ndim != 2 or rows.shape[1] not in columns:
         raise InputError(f"{path}: {wanted}; unpack the drive again")
+    if not np.isfinite(rows).all():
+        row = np.flatnonzero(~np.isfinite(rows).all(axis=1))[0] + 1
+        raise InputError(f"{path}: {wanted}, row {row} has others; unpack the drive again")
     return rows
 
 

@@ -49,6 +49,16 @@ class Trajectory:
         return (np.minimum(to_last, to_next) <= REACH_S) | (to_last + to_next <= LONGEST_GAP_S)
 
 
+def off_the_poses(stamps_s: np.ndarray, known: np.ndarray, trajectory: Trajectory) -> str:
+    """What there is to say of scans at times [N] where no pose is known of those that are not in a mask [N]."""
+    lost, (first_s, last_s) = stamps_s[~known], trajectory.stamps_s[[0, -1]]
+    counts = {"before": (lost < first_s).sum(), "after": (lost > last_s).sum()}
+    counts["in gaps of"] = len(lost) - sum(counts.values())
+    where = [f"{count} {word}" for word, count in counts.items() if count]
+    return (f"no pose is known of {len(lost)} of {len(stamps_s)} scans ({', '.join(where)} the poses): scans from "
+            f"{stamps_s[0]:.3f} to {stamps_s[-1]:.3f} s, poses from {first_s:.3f} to {last_s:.3f} s")
+
+
 def read_poses(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
     """A file of poses: rows `timestamp tx ty tz qx qy qz qw` (TUM) or the twelve numbers of a matrix [3, 4] (KITTI).
 
@@ -68,7 +78,9 @@ def read_poses(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
                          "timestamp tx ty tz qx qy qz qw")
     stuck = np.flatnonzero(~(np.diff(rows[:, 0]) > 0))
     if len(stuck):
-        raise InputError(f"{path}: time stamps do not increase, at row {stuck[0] + 2}; sort the file")
+        twice = rows[stuck[0], 0] == rows[stuck[0] + 1, 0]
+        raise InputError(f"{path}: time stamps do not increase, at row {stuck[0] + 2}"
+                         + (", whose time comes twice; remove one" if twice else "; sort the file"))
     return rows[:, 0], np.stack([pose_matrix(row[1:4], row[[7, 4, 5, 6]]) for row in rows])
 
 

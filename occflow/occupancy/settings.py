@@ -40,6 +40,8 @@ class OccupancySettings:
         label_radius_m: an unlabelled voxel takes the label of the nearest labelled place within this distance.
         ground_gap_m: ground of a flat class goes on between returns that are not farther apart than this, where rays
             passed over it and none below; a spinning sensor meets the road in rings. 0: only where returns are.
+        see_through_m: in a log without boxes and labels, where nobody says what moves, a place that rays went past by
+            more than this is not of what stands (occupancy.building.passing). 0: movers leave trails there.
         revolution_s: how long a revolution takes whose points nobody has corrected for the vehicle's motion (sensor as
             in nuScenes: clockwise from behind, stamped at its end); 0: the points of a sweep are of one instant.
         visibility: also find out, by following rays, which voxels were observed.
@@ -60,6 +62,7 @@ class OccupancySettings:
     box_floor_m: float = 0.15
     label_radius_m: float = 1.5
     ground_gap_m: float = 14.0
+    see_through_m: float = 0.4
     revolution_s: float = 0.0
     visibility: bool = True
     visibility_window_s: float = 0.25
@@ -70,7 +73,8 @@ class OccupancySettings:
         for name in ("cells_per_voxel", "min_points", "causal_min_points"):
             if not 1 <= getattr(self, name) <= 100 or getattr(self, name) != int(getattr(self, name)):
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a whole number from 1 to 100")
-        for name in ("max_range_m", "box_margin_m", "mover_margin_m", "box_floor_m", "label_radius_m", "ground_gap_m"):
+        for name in ("max_range_m", "box_margin_m", "mover_margin_m", "box_floor_m", "label_radius_m", "ground_gap_m",
+                     "see_through_m"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a distance in metres")
         for name in ("revolution_s", "visibility_window_s", "causal_window_s"):
@@ -100,8 +104,14 @@ class OccupancySettings:
             raise InputError(f"data.occupancy: a value is not a number ({error})") from None
 
     def to_dict(self) -> dict:
-        """Plain values, for JSON and for comparison."""
-        return {**asdict(self), "ego_box_m": list(self.ego_box_m)}
+        """Plain values, for JSON and for comparison.
+
+        The default of `see_through_m` is left out: it has no bearing on logs with boxes, whose stores stay the same.
+        """
+        values = {**asdict(self), "ego_box_m": list(self.ego_box_m)}
+        if self.see_through_m == type(self).see_through_m:
+            del values["see_through_m"]
+        return values
 
 
 def configured_grid(data: Mapping) -> VoxelGrid:

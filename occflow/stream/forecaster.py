@@ -212,7 +212,9 @@ class StreamForecaster:
         span_s = interval_s * (self._settings.num_history - 1)
         self._history = CausalHistory(self._settings.grid, occupancy, stream, span_s, notices)
         self.judge = Judge(self._settings.grid, self.scored, network.name, stream) if stream.perceives else None
-        self.risks = RiskRecord(self._settings.grid, stream.risk_samples) if stream.risk_samples else None
+        self.risks = None
+        if stream.risk_samples:
+            self.risks = RiskRecord(self._settings.grid, stream.risk_samples, stream.vehicle)
         self._made: tuple[Due, Task, StreamForecast, Futures | None] | None = None  # the last one
         self._beginning = -1
         self._drive: tuple[int, str] | None = None

@@ -4,10 +4,11 @@ What is checked here, before anything is loaded or simulated, is what a range ca
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from occflow.errors import InputError
+from occflow.forecasting.planned_path import Footprint
 from occflow.occupancy.settings import refuse_unknown
 
 DISPLAYS = ("auto",)  # beside true and false
@@ -36,7 +37,7 @@ class StreamSettings:
     """Pace, rate, deadline and the limits of what is believed; configs/stream/demo.yaml explains each.
 
     Raises:
-        InputError: a pace so slow that it is none, a name of the wrong kind.
+        InputError: a pace so slow that it is none, a name of the wrong kind, a footprint of no vehicle.
     """
 
     pace: float = 1.0
@@ -49,6 +50,7 @@ class StreamSettings:
     fallback_instants: int = 4
     fallback_margin: float = 0.01
     risk_samples: int = 0
+    footprint: Mapping[str, float] = field(default_factory=dict)
     running_s: float = 20.0
     deadline_s: float = 1.0
     max_waiting_sweeps: int = 8
@@ -65,6 +67,20 @@ class StreamSettings:
             raise InputError(f"stream.pace: {self.pace!r} is not 0 (without waiting) or at least {SLOWEST_PACE:g}")
         for name, known in (("labels", LABELS), ("fallback", FALLBACKS), ("delivers", DELIVERS)):
             refuse_unknown(f"stream.{name}", getattr(self, name), known)
+
+        try:
+            Footprint(**self.footprint)
+        except InputError as error:
+            raise InputError(f"stream.{error}") from None
+
+    @property
+    def vehicle(self) -> Footprint:
+        """The ground that the vehicle covers.
+
+        Raises:
+            InputError: of no vehicle.
+        """
+        return Footprint(**self.footprint)
 
     @property
     def perceives(self) -> bool:

@@ -15,7 +15,7 @@ UNSEEN_RGB = ((205, 207, 213), (190, 193, 201))  # stripes: no ray went through 
 STRIPE_PX = 4
 SIDE_PX = 800  # of the map's longer side, about
 MARGIN_PX = 16
-LEGEND_PX = 210
+LEGEND_PX, ROW_PX = 210, 22
 EGO_SIZE_M = (4.7, 1.9)  # length and width of the mark; x runs forward from the rear axle
 REAR_OVERHANG_M = 1.0
 
@@ -24,7 +24,8 @@ def draw_birds_eye(frame: OccupancyFrame, grid: VoxelGrid, title: str = "") -> I
     """A picture with the vehicle's forward direction (grid x) up, a scale bar and a legend."""
     scale = max(1, round(SIDE_PX / max(grid.shape[:2])))
     plan = coloured(frame, grid, scale)
-    width, height = plan.width + LEGEND_PX + 3 * MARGIN_PX, plan.height + 4 * MARGIN_PX
+    rows_px = ROW_PX * (len(_legend_entries(frame)) + 2)  # with a title and the annotated objects
+    width, height = plan.width + LEGEND_PX + 3 * MARGIN_PX, max(plan.height, rows_px) + 4 * MARGIN_PX
     image = Image.new("RGB", (width, height), BACKGROUND)
     image.paste(plan, (MARGIN_PX, 2 * MARGIN_PX))
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=13)
@@ -99,24 +100,28 @@ def _draw_scale_bar(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, pla
     draw.text((MARGIN_PX + length_px + 8, y - 9), f"{length_m} m; the arrow points forward", fill=INK, font=font)
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, frame: OccupancyFrame, x: int) -> None:
-    """The classes that are there, most voxels first, and what the empty colours mean."""
+def _legend_entries(frame: OccupancyFrame) -> list[tuple[str, tuple, str]]:
+    """The classes that are there, most voxels first, and what the empty colours mean: names, colours, voxels."""
     counts = np.bincount(frame.labels, minlength=256)
     entries = [(CLASS_NAMES[label].replace("_", " "), CLASS_COLOURS[label], f"{counts[label]}")
-               for label in np.argsort(-counts) if label < NUM_CLASSES and counts[label]]
+               for label in np.argsort(-counts, kind="stable") if label < NUM_CLASSES and counts[label]]
     if counts[NUM_CLASSES:].any():
         entries += [("unlabelled, low", LOW_RGB, f"{counts[NUM_CLASSES:].sum()}"), ("unlabelled, high", HIGH_RGB, "")]
     entries.append(("free where observed", FREE_RGB, ""))
     if frame.observed is not None:
         entries.append(("no ray came here", UNSEEN_RGB[1], ""))
+    return entries
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, frame: OccupancyFrame, x: int) -> None:
     y = 2 * MARGIN_PX
     draw.text((x, y), "voxels by class (dark low, light high)", fill=FAINT_INK, font=ImageFont.load_default(size=11))
-    for name, colour, count in entries:
-        y += 22
+    for name, colour, count in _legend_entries(frame):
+        y += ROW_PX
         draw.rectangle([x, y, x + 14, y + 14], fill=tuple(map(int, colour)), outline=FAINT_INK)
         draw.text((x + 22, y - 1), name, fill=INK, font=font)
         draw.text((x + LEGEND_PX - 8, y - 1), count, fill=FAINT_INK, font=font, anchor="ra")
     if frame.boxes:
-        y += 22
+        y += ROW_PX
         draw.rectangle([x, y + 2, x + 14, y + 11], outline=INK)
         draw.text((x + 22, y - 1), "annotated object", fill=INK, font=font)

@@ -14,7 +14,7 @@ from occflow.grid import VoxelGrid
 from occflow.logs.open import open_log
 from occflow.logs.protocol import DrivingLog, Sweep
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.storage.saved_forecasts import ABOUT, SavedForecasts, step_name
+from occflow.occupancy.storage.saved_forecasts import SavedForecasts, step_name
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.film import (
     CAUSAL,
@@ -27,6 +27,7 @@ from occflow.viewing.film import (
     sampler_among,
     wanted_among,
 )
+from occflow.viewing.saved_windows import forecast_scene, refuse_other_store
 
 FORECAST, PROBABILITY = "forecast", "probability"  # what the names of grids begin with that were not observed
 OBJECTS, LIDAR, EGO, TF, ISSUED, LEGEND = "objects", "lidar", "ego", "tf", "issued", "legend"
@@ -132,17 +133,8 @@ def drive_of_saved(saved: SavedForecasts, store: OccupancyStore, scene: str | No
     Raises:
         InputError: no such scene, one without forecasts, or another store.
     """
-    if store.grid != saved.grid or store.log != saved.about["log"]:
-        raise InputError(f"{saved.folder / ABOUT}: is of another log or grid than the store {store.path}; name its own "
-                         "with view.store=PATH")
-    forecast = [one for one in store.scenes() if any(saved.has_any(row, one) for row in saved.about["rows"])]
-    if scene is not None and scene not in forecast:
-        raise InputError(f"{saved.folder}: no forecast of scene '{scene}' for view.scene; there are "
-                         f"{', '.join(forecast) or 'none'}")
-    if not forecast:
-        raise InputError(f"{saved.folder / ABOUT}: no predictions of its rows lie beside it; evaluate again with "
-                         "eval.save_formats=[predictions]")
-    return _SavedDrive(saved, store, scene or forecast[0], wanted, times_s).drive(log)
+    refuse_other_store(saved, store)
+    return _SavedDrive(saved, store, forecast_scene(saved, store, scene), wanted, times_s).drive(log)
 
 
 class _SavedDrive:

@@ -10,10 +10,7 @@ import numpy as np
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
-from occflow.occupancy.storage.remote import is_url
 from occflow.occupancy.storage.saved_forecasts import SavedForecasts
-from occflow.occupancy.storage.scene_file import META
-from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.drive import Drive, drive_of_film, drive_of_saved, log_of_store
 from occflow.viewing.film import Film, film_path, plain_names
 from occflow.viewing.mcap_file import write_layout, write_mcap
@@ -21,10 +18,10 @@ from occflow.viewing.meshes import Mesh
 from occflow.viewing.page import PageWindow, window_of_film, write_page
 from occflow.viewing.panels import view_palette, view_value
 from occflow.viewing.rerun_file import write_rerun
+from occflow.viewing.saved_windows import SavedWindows, store_of_saved
 from occflow.viewing.scene import Look, class_mesh
 
 FORMATS = ("mcap", "rrd", "ply", "html")
-WINDOWS_ONLY = {"ply": "a PLY file is of one instant", "html": "a page is of a few windows"}  # not of whole drives
 LAYOUT = "foxglove.json"  # beside an MCAP file: how Foxglove shows it
 PLY_HEADER = """ply
 format binary_little_endian 1.0
@@ -71,19 +68,23 @@ def export_film(film: Film, folder: Path, view: Mapping,
 
 def export_drive(saved: SavedForecasts, folder: Path, view: Mapping, log: Mapping) -> Iterator[Path]:
     """Write a whole drive, all windows of a scene of a folder that eval.save=all made (SCENE.drive.mcap), likewise;
-    with view.lidar also the sweeps of the configured log, where that is the one that the drive is of.
+    with view.lidar also the sweeps of the configured log, where that is the one that the drive is of. A page
+    (SCENE.drive.html) has the windows, one after the other.
 
     Raises:
         InputError: as `export_film`; no such scene, its store is not there, or a format that has no time.
     """
     formats = _formats(view)
-    for suffix, reason in WINDOWS_ONLY.items():
-        if suffix in formats:
-            raise InputError(f"{saved.folder}: {reason}; name a run or a store for it")
-    place = view.get("store") or saved.about["store"]
-    if not is_url(place) and not (Path(place) / META).is_file():
-        raise InputError(f"{place}: here is no store that these forecasts are of; name it with view.store=PATH")
-    store, found = OccupancyStore.open(place), None
+    if "ply" in formats:
+        raise InputError(f"{saved.folder}: a PLY file is of one instant; name a run or a store for it")
+    store, palette, found = store_of_saved(saved, view), view_palette(view), None
+    if "html" in formats:
+        windows = SavedWindows(saved, store, view.get("scene"), view.get("forecasts") or ())
+        yield write_page(film_path(folder, windows, "html"), store.grid, windows.scene, windows.page_windows(),
+                         palette=palette)
+        formats = [suffix for suffix in formats if suffix != "html"]
+    if not formats:
+        return
     if view_value(view, "lidar", "true"):
         found, lack = log_of_store(store, log)
         if found is None:
@@ -91,7 +92,7 @@ def export_drive(saved: SavedForecasts, folder: Path, view: Mapping, log: Mappin
     drive = drive_of_saved(saved, store, view.get("scene"), view.get("forecasts") or (),
                            view_value(view, "times_s", "[1,2,3]"), found)
     for suffix in formats:
-        yield from _write(suffix, drive, folder, view_palette(view))
+        yield from _write(suffix, drive, folder, palette)
 
 
 def _formats(view: Mapping) -> list[str]:

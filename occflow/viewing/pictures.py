@@ -82,7 +82,8 @@ def render_glance(record: ForecastRecord, view: Mapping, path: Path) -> None:
     [time_s] = view_numbers(view, "glance_s", "2.0", TIMES_S, "give seconds after the present", count=1)
     panels = Panels.of_view(record, view, "panel_px")
     forecasts = shown_forecasts(record, view.get("forecasts") or ())
-    forecast, truth = (_at(record, frames, time_s) for frames in (next(iter(forecasts.values()), ()), record.truth))
+    forecast, truth = (frame_at(record, frames, time_s)
+                       for frames in (next(iter(forecasts.values()), ()), record.truth))
     if forecast is None and truth is None:
         raise InputError(f"{path}: nothing is {time_s:g} s after the present to show; set view.glance_s")
     columns = [("now", panels.frame(record.history[-1]))]
@@ -131,18 +132,18 @@ def sheet_columns(record: ForecastRecord, forecasts: dict[str, Frames], times_s:
                   panels: Panels) -> list[Column]:
     """Columns of the sheet: history, truth where known, every forecast and, beside it, its difference; then what share
     of the samples fills a voxel."""
-    truth = [_at(record, record.truth, t) for t in times_s]
+    truth = [frame_at(record, record.truth, t) for t in times_s]
     columns = [("history", [panels.frame(frame) for frame in _spread(record.history, len(times_s))])]
     if record.truth:
         columns.append(("truth", [panels.frame(f) if f else panels.empty() for f in truth]))
     for name, frames in forecasts.items():
-        forecast = [_at(record, frames, t) for t in times_s]
+        forecast = [frame_at(record, frames, t) for t in times_s]
         columns.append((name, [panels.frame(f) if f else panels.empty() for f in forecast]))
         if record.truth:
             columns.append((f"{name} against truth", [panels.difference(true, f) if true and f else panels.empty()
                                                       for true, f in zip(truth, forecast, strict=True)]))
     for heading, futures in shown_samples(record, forecasts).items():
-        sampled = [[_at(record, frames, t) for frames in futures] for t in times_s]
+        sampled = [[frame_at(record, frames, t) for frames in futures] for t in times_s]
         columns.append((heading, [panels.probability(frames, true or frames[0]) if all(frames) else panels.empty()
                                   for true, frames in zip(truth, sampled, strict=True)]))
     return columns
@@ -160,7 +161,7 @@ def shown_samples(record: ForecastRecord, forecasts: dict[str, Frames]) -> dict[
             for name, futures in found.items()}
 
 
-def _at(record: ForecastRecord, frames: Frames, time_s: float) -> OccupancyFrame | None:
+def frame_at(record: ForecastRecord, frames: Frames, time_s: float) -> OccupancyFrame | None:
     """The frame nearest to a time after the present, if there is one at that instant."""
     nearest = min(frames, key=lambda frame: abs(record.seconds(frame) - time_s), default=None)
     if nearest is None or abs(record.seconds(nearest) - time_s) > SAME_INSTANT_S:

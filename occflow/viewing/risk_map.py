@@ -15,7 +15,7 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.birds_eye import MARGIN_PX, SIDE_PX, coloured, pixels
 from occflow.viewing.palette import BACKGROUND, EGO_BODY, EGO_CABIN, FAINT_INK, INK, RAMP, probability_colours
 
-LEGEND_PX, LEGEND_LEAST_PX = 330, 560
+LEGEND_PX, ROW_PX = 330, 22
 ROOM_M, LEAST_SIDE_M, BAR_M = 8.0, 36.0, 5
 LEAST_PX, MOST_PX = 2, 32  # of a voxel
 PALE = 0.55  # of the map of the present, towards the background
@@ -54,16 +54,20 @@ def draw_risk(present: OccupancyFrame, grid: VoxelGrid, risks: Mapping[str, Risk
     width, height = (high - low)[1] * scale, (high - low)[0] * scale
     shown = whole.crop((left + MARGIN_PX, upper + 2 * MARGIN_PX, left + MARGIN_PX + width,
                         upper + 2 * MARGIN_PX + height))
-    image = Image.new("RGB", (shown.width + LEGEND_PX + 3 * MARGIN_PX, max(shown.height, LEGEND_LEAST_PX)
-                              + 4 * MARGIN_PX), BACKGROUND)
+    lines, font = _path_lines(risks), ImageFont.load_default(size=13)
+    legend_px = max(LEGEND_PX, *(int(ImageFont.load_default(size=size).getlength(text)) + MARGIN_PX
+                                 for _, size, _, text in lines))
+    rows_px = (len(RAMP) + 4) * ROW_PX + sum(step_px for step_px, *_ in lines) + ROW_PX
+    image = Image.new("RGB", (shown.width + legend_px + 3 * MARGIN_PX, max(shown.height, rows_px) + 4 * MARGIN_PX),
+                      BACKGROUND)
     image.paste(shown, (MARGIN_PX, 2 * MARGIN_PX))
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=13)
+    draw = ImageDraw.Draw(image)
     draw.text((MARGIN_PX, MARGIN_PX / 2), title, fill=INK, font=font)
     bar_m, y = BAR_M, 2.9 * MARGIN_PX + shown.height
     draw.line([(MARGIN_PX, y), (MARGIN_PX + bar_m * scale / grid.voxel_size_m, y)], fill=INK, width=3)
     draw.text((MARGIN_PX + bar_m * scale / grid.voxel_size_m + 8, y - 9), f"{bar_m} m; forward is up", fill=INK,
               font=font)
-    _draw_legend(draw, font, risks, shown.width + 2 * MARGIN_PX)
+    _draw_legend(draw, font, lines, shown.width + 2 * MARGIN_PX)
     return image
 
 
@@ -122,33 +126,41 @@ def _draw_vehicle(draw: ImageDraw.ImageDraw, risks: Mapping[str, Risk], present_
         draw.polygon(_polygon(started, present_from_world @ started.path.start, grid, scale), **look)
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, risks: Mapping[str, Risk], x: int) -> None:
-    """What the colours mean, and of each path how probably it is struck, how sure that is, and by what."""
+def _path_lines(risks: Mapping[str, Risk]) -> list[tuple[int, int, tuple[int, int, int], str]]:
+    """Of each path how probably it is struck, how sure that is, and by what: pixels below the line before, size of the
+    letters, their colour, text."""
+    lines = [(40, 11, FAINT_INK, "the whole path; in brackets the 95 % interval")]
+    for name, risk in list(risks.items())[:MOST_NAMED]:
+        whole, (low, high) = risk.probability, risk.interval
+        said = "unknown" if np.isnan(whole) else f"{whole:.0%} ({low:.0%} to {high:.0%})"
+        lines.append((ROW_PX, 13, INK, f"{name}: {said}{'' if risk.complete else ', in part unknown'}"))
+        if risk.causes:
+            causes = ", ".join(f"{one.replace('_', ' ')} {share:.0%}" for one, share in list(risk.causes.items())[:3])
+            lines.append((16, 11, FAINT_INK, f"    {causes}"))
+    if len(risks) > MOST_NAMED:
+        lines.append((ROW_PX, 11, FAINT_INK, f"and {len(risks) - MOST_NAMED} more paths"))
+    return lines
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, lines: list[tuple], x: int) -> None:
+    """What the colours mean, and the lines about each path."""
     small, y = ImageFont.load_default(size=11), 2 * MARGIN_PX
     draw.text((x, y), "struck at that instant, share of the futures", fill=FAINT_INK, font=small)
     entries = [("in none", FREE_RGB), *((f"{100 * share:g} %", _colour(share)) for share in RAMP)]
     for name, colour in entries:
-        y += 22
+        y += ROW_PX
         draw.rectangle([x, y, x + 14, y + 14], fill=colour, outline=FAINT_INK)
         draw.text((x + 22, y - 1), name, fill=INK, font=font)
-    y += 22
+    y += ROW_PX
     draw.rectangle([x, y, x + 14, y + 14], outline=UNKNOWN_RGB)
     draw.text((x + 22, y - 1), "outside of the forecast: unknown", fill=INK, font=font)
-    y += 22
+    y += ROW_PX
     draw.rectangle([x, y, x + 14, y + 14], fill=_colour(0.75), outline=FAINT_INK)
     draw.rectangle([x + 3, y + 3, x + 11, y + 11], fill=_colour(0.75), outline=EGO_CABIN)
     draw.text((x + 22, y - 1), "what it strikes, voxels", fill=INK, font=font)
-    y += 22
+    y += ROW_PX
     draw.rectangle([x, y, x + 14, y + 14], fill=EGO_BODY)
     draw.text((x + 22, y - 1), "the vehicle now, on a pale map of the present", fill=INK, font=font)
-    y += 40
-    draw.text((x, y), "the whole path; in brackets the 95 % interval", fill=FAINT_INK, font=small)
-    for name, risk in list(risks.items())[:MOST_NAMED]:
-        y += 22
-        whole, (low, high) = risk.probability, risk.interval
-        said = "unknown" if np.isnan(whole) else f"{whole:.0%} ({low:.0%} to {high:.0%})"
-        draw.text((x, y), f"{name}: {said}{'' if risk.complete else ', in part unknown'}", fill=INK, font=font)
-        if risk.causes:
-            y += 16
-            causes = ", ".join(f"{one.replace('_', ' ')} {share:.0%}" for one, share in list(risk.causes.items())[:3])
-            draw.text((x + 12, y), causes, fill=FAINT_INK, font=small)
+    for step_px, size, ink, text in lines:
+        y += step_px
+        draw.text((x, y), text, fill=ink, font=ImageFont.load_default(size=size))

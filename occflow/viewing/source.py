@@ -1,5 +1,5 @@
-"""What the viewer's scripts are pointed at (a run, a forecast file, an occupancy store, or for export a folder of saved
-forecasts), and the pictures of it."""
+"""What the viewer's scripts are pointed at (a run, a forecast file, an occupancy store, the saved forecasts of whole
+drives), and the pictures of it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from occflow.occupancy.storage.saved_forecasts import ABOUT, SavedForecasts
 from occflow.occupancy.storage.scene_file import META
 from occflow.occupancy.storage.store import OccupancyStore
 from occflow.viewing.animation import GIF, require_animation
+from occflow.viewing.drive_pictures import render_drive
 from occflow.viewing.film import Film, film_of_record, film_of_store, film_path
 from occflow.viewing.page import PageWindow, window_of_film, write_page
 from occflow.viewing.panels import view_palette
 from occflow.viewing.pictures import render_animation, render_film, render_glance, render_sheet
+from occflow.viewing.saved_windows import SavedWindows, store_of_saved
 
 FORECAST_FILE = "forecast.npz"
 
@@ -30,9 +32,10 @@ class Source:
         record: the forecasts of a run, or None.
         store: an occupancy store, or None.
         file: where the record was read from.
-        wanted: which forecasts of the record are shown.
-        scene: the scene of the store to begin with; None: its first.
+        wanted: which forecasts of the record, or of whole drives, are shown.
+        scene: the scene of the store to begin with, or that of whole drives; None: the first.
         saved: the forecasts of whole drives, or None; one of record, store and these is there.
+        place: where the store of whole drives lies; None: where it lay.
     """
 
     folder: Path
@@ -42,20 +45,30 @@ class Source:
     wanted: Iterable[str] | str = ()
     scene: str | None = None
     saved: SavedForecasts | None = None
+    place: str | None = None
+
+    @functools.cached_property
+    def windows(self) -> SavedWindows:
+        """The windows of whole drives.
+
+        Raises:
+            InputError: no such scene, or their store is not there.
+        """
+        return SavedWindows(self.saved, store_of_saved(self.saved, {"store": self.place}), self.scene, self.wanted)
 
     @functools.cached_property
     def _record_film(self) -> Film:
         return film_of_record(self.record, self.wanted)
 
     def film(self, number: int = 0) -> Film:
-        """The film of the record, whatever the number; of a store that of the scene `number` scenes later.
+        """The film of the record, whatever the number; of a store that of the scene `number` scenes later, of whole
+        drives that of the window `number` windows later.
 
         Raises:
-            InputError: no such scene, or nothing that is a film.
+            InputError: no such scene, or one without anything to show.
         """
         if self.saved is not None:
-            raise InputError(f"{self.saved.folder}: whole drives are for export; to look at them here, name their run "
-                             f"({self.saved.folder.parent}) or their store ({self.saved.about['store']})")
+            return self.windows.film(number)
         if self.record is not None:
             return self._record_film
         scenes = self.store.scenes()
@@ -95,7 +108,8 @@ def open_source(view: Mapping, run_dir: str) -> Source:
     if (path / META).is_file():
         return Source(Path(chosen or run_dir), None, OccupancyStore.open(path), scene=view.get("scene"))
     if (path / ABOUT).is_file():
-        return Source(Path(chosen or path.parent), None, None, saved=SavedForecasts(path))
+        return Source(Path(chosen or path.parent), None, None, None, view.get("forecasts") or (), view.get("scene"),
+                      SavedForecasts(path), view.get("store"))
     if path.is_dir() and not (path / FORECAST_FILE).is_file():
         raise InputError(f"{path}: holds neither {FORECAST_FILE} (of a run) nor {META} (of an occupancy store)")
     file = path if path.suffix == ".npz" else path / FORECAST_FILE
@@ -133,13 +147,17 @@ def _draw_record(source: Source, folder: Path, view: Mapping) -> Iterator[Path]:
 
 
 def draw_source(source: Source, view: Mapping) -> Iterator[Path]:
-    """The pictures of a forecast file, or the animations of a scene of a store, yielding each path when it is there."""
+    """The pictures of a forecast file, or the animations of a scene of a store or of a whole drive, yielding each path
+    when it is there."""
     if source.file is not None:
         yield from _draw_record(source, source.folder, view)
         return
-    film = source.film()
-    paths = [film_path(source.folder, film, suffix) for suffix in _animations(view)]
-    render_film(film, view, *paths)
+    drawn = source.film() if source.saved is None else source.windows
+    paths = [film_path(source.folder, drawn, suffix) for suffix in _animations(view)]
+    if source.saved is None:
+        render_film(drawn, view, *paths)
+    else:
+        render_drive(drawn.records(), view, *paths)
     yield from paths
 
 

@@ -6,6 +6,7 @@ import pickle
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,10 @@ def assert_equal(log: object, drive: list[Sweep], tolerance_m: float = 1e-5) -> 
         np.testing.assert_allclose(found.points_sensor, sweep.points_sensor, rtol=0, atol=tolerance_m)
         np.testing.assert_allclose(found.world_from_sensor, sweep.world_from_sensor, rtol=0, atol=1e-5)
         assert is_rigid(found.world_from_ego)
+
+
+def opened(**config: object) -> object:
+    return open_log(config)
 
 
 def folder_log(root: Path, **settings: object) -> object:
@@ -83,6 +88,62 @@ def test_names_and_tables_tell_times_in_every_clock(drive, tmp_path):
     assert_equal(folder_log(root), drive)
 
 
+@pytest.mark.parametrize("unit, factor", [("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)])
+def test_times_of_a_clock_of_its_own_are_read_in_the_unit_in_which_scans_come_as_often(drive, tmp_path, unit, factor):
+    root = write_folder(tmp_path / "mine", drive, times=True)
+    since_s = np.array([sweep.stamp_s for sweep in drive]) - drive[0].stamp_s + 12.5
+    (root / "times.txt").write_text("\n".join(f"{time * factor:.0f}" for time in since_s))
+    rows = (root / "poses.txt").read_text().splitlines()
+    (root / "poses.txt").write_text("\n".join(f"{time * factor:.0f} {row.split(maxsplit=1)[1]}"
+                                              for time, row in zip(since_s, rows)))
+    with pytest.warns(UserWarning) as told:
+        scans = list(folder_log(root).sweeps("mine"))
+    assert all(any(f"{name}: its times are taken for {unit}" in str(one.message) for one in told)
+               for name in ("times.txt", "poses.txt"))
+    np.testing.assert_allclose([scan.stamp_s for scan in scans], since_s, atol=1e-3)
+    np.testing.assert_allclose(scans[-1].world_from_sensor, drive[-1].world_from_sensor, atol=5e-3)
+
+
+def test_one_line_says_which_scans_no_pose_covers(drive, tmp_path):
+    root = write_folder(tmp_path / "mine", drive)
+    rows = (root / "poses.txt").read_text().splitlines()
+    (root / "poses.txt").write_text("\n".join(rows[:2]))  # the others are as much as 0.3 s later
+    with pytest.warns(UserWarning, match=r"no pose is known of \d of 5 scans \(\d after the poses\): .*left out"):
+        log = folder_log(root)
+        assert len(list(log.sweeps("mine"))) < 5
+    (root / "poses.txt").write_text("\n".join("9" + row for row in rows))
+    with pytest.raises(InputError, match=r"poses.txt: no pose is known of 5 of 5 scans \(5 before the poses\)"):
+        folder_log(root)
+    (root / "poses.txt").write_text("\n".join([rows[0], *rows]))
+    with pytest.raises(InputError, match="at row 2, whose time comes twice; remove one"):
+        folder_log(root)
+    (root / "poses.txt").write_text("\n".join([*rows[:2], rows[2].replace(" ", " nan ", 1).rsplit(" ", 1)[0]]))
+    with pytest.raises(InputError, match="row 3 has others"):
+        folder_log(root)
+
+
+@pytest.mark.parametrize("times, message", [
+    ("0 0.1 0.1 0.2 0.3", "000002.*0.100000 s comes twice;"),
+    ("0 0.1 0.05 0.2 0.1", "0.100000 s is followed by 0.050000 s, and 1 more such"),
+    ("0 0.1 nan 0.2 0.3", "time 3 of 5 is not finite")])
+def test_one_line_says_what_is_wrong_with_times(drive, tmp_path, times, message):
+    root = write_folder(tmp_path / "mine", drive, poses="kitti", times=True)
+    (root / "times.txt").write_text(times.replace(" ", "\n"))
+    with pytest.raises(InputError, match=message) as error:
+        folder_log(root)
+    assert "\n" not in str(error.value)
+
+
+def test_one_line_says_what_is_wrong_with_times_of_a_ros_recording(drive, tmp_path):
+    stamps_s = np.array([sweep.stamp_s for sweep in drive])
+    path = write_rosbag(tmp_path / "twice", drive, stamps_s=stamps_s[[0, 1, 1, 2, 3]])
+    with pytest.raises(InputError, match=r"/points: time stamps do not increase, \d+.\d{6} s comes twice; repair"):
+        open_log({"kind": "rosbag", "root": path, "height_m": HEIGHT_M})
+    path = write_rosbag(tmp_path / "boot", drive, stamps_s=stamps_s - stamps_s[0] + 100)
+    with pytest.raises(InputError, match=r"known of 5 of 5 scans \(5 before the poses\): .*log.poses=odometry"):
+        open_log({"kind": "rosbag", "root": path, "height_m": HEIGHT_M})
+
+
 def test_poses_of_the_vehicle_at_another_rate_are_interpolated(drive, tmp_path):
     root = write_folder(tmp_path / "mine", drive, poses=None)
     stamps_s = np.array([sweep.stamp_s for sweep in drive])
@@ -118,22 +179,25 @@ def test_the_height_over_the_road_is_measured(drive, tmp_path):
     assert (invert(first.world_from_ego) @ first.world_from_sensor)[2, 3] == pytest.approx(HEIGHT_M, abs=0.25)
 
 
-def test_a_sensor_whose_y_is_ahead_is_turned_and_that_is_told(drive, tmp_path):
+@pytest.mark.parametrize("kind", ["folder", "rosbag"])
+def test_a_sensor_whose_y_is_ahead_is_turned_and_that_is_told(drive, tmp_path, kind):
     moved = []
     for number, sweep in enumerate(drive):
         pose = sweep.world_from_sensor.copy()
         pose[:3, 3] += 2.0 * number * pose[:3, 1]
         moved.append(replace(sweep, world_from_sensor=pose))
-    root = write_folder(tmp_path / "mine", moved)
+    root = (write_folder if kind == "folder" else partial(write_rosbag, body="lidar"))(tmp_path / "mine", moved)
+    log = partial(opened, kind=kind, root=root, height_m=HEIGHT_M)
     with pytest.warns(UserWarning, match=r"drives \+.*as by log.mount=\[0,0,0,0,0,-90\]"):
-        turned = list(folder_log(root, mount=[]).sweeps("mine"))
+        turned = list(log().sweeps("mine"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        told = list(folder_log(root).sweeps("mine"))
+        told = list(log(mount=[0, 0, 0, 0, 0, -90]).sweeps("mine"))
     for one, other in zip(turned, told, strict=True):
         assert one.world_from_ego == pytest.approx(other.world_from_ego, abs=1e-9)
+        np.testing.assert_allclose(one.world_from_ego[:3, 0], one.world_from_sensor[:3, 1], atol=1e-9)
     with pytest.warns(UserWarning, match=r"if it does not reverse.*log.mount=\[x,y,z,roll,pitch,-90\]"):
-        list(folder_log(root, mount=[0, 0, 0, 0, 0, 0]).sweeps("mine"))
+        list(log(mount=[0, 0, 0, 0, 0, 0]).sweeps("mine"))
 
 
 @pytest.mark.parametrize("poses", ["odometry", "tf"])

@@ -204,3 +204,43 @@ def test_who_comes_or_goes_between_keyframes_goes_on_as_he_went():
     found = {one.track: one.world_from_box[0, 3] for one in tracks.boxes_at(0.7)}
     assert found == pytest.approx({"stays": 9.4, "leaves": 3 + 0.4 * 3, "comes": -4 + 0.6 * 2})
     assert [one.track for one in tracks.boxes_at(0.5)] == ["leaves", "stays", "once"]  # as annotated
+
+
+def trail(street, grid, settings) -> list[np.ndarray]:
+    """World centres, of each frame, of voxels above the road and before the wall."""
+    found = []
+    for frame in build_scene(street, "street-1", grid, settings):
+        centres = transform(frame.world_from_grid, grid.centres(grid.unflatten(frame.flat)))
+        found.append(centres[(centres[:, 2] > 0.8) & (centres[:, 1] < 6.5)])
+    return found
+
+
+def test_without_boxes_rays_tell_what_moves(street_with, grid):
+    bare = street_with(labelled=False, boxed=False)
+    smeared, seen = trail(bare, grid, replace(SETTINGS, see_through_m=0.0)), trail(bare, grid, SETTINGS)
+    for number, (before, after) in enumerate(zip(smeared, seen, strict=True)):
+        within = [points_in_box(centres, bare.car_pose(number / 2), np.array([4.0, 2.0, 1.5]), margin_m=0.8)
+                  for centres in (before, after)]
+        assert np.ptp(before[:, 0]) > 12.0  # the car of 4 m, wherever it was
+        assert within[1].sum() >= 0.9 * within[0].sum() > 0  # where it is, it is seen
+        assert (~within[1]).sum() <= 0.4 * (~within[0]).sum()  # its shadow, and a quarter of a second before and after
+
+
+def test_without_boxes_what_stands_stays_whatever_rays_graze(street_with, grid):
+    boxed = build_scene(street_with(), "street-1", grid, SETTINGS)
+    bare = build_scene(street_with(labelled=False, boxed=False), "street-1", grid, SETTINGS)
+    for frame, other in zip(boxed, bare):
+        stands = frame.flat[frame.labels != CAR]
+        assert np.isin(stands, other.flat).mean() > 0.98
+
+
+def test_labels_or_boxes_tell_what_moves_and_rays_are_not_asked(street_with, grid):
+    for told in (street_with(labelled=False), street_with(boxed=False), street_with()):
+        one, other = (build_scene(told, "street-1", grid, replace(SETTINGS, see_through_m=margin_m))
+                      for margin_m in (0.0, 0.4))
+        assert all(np.array_equal(a.flat, b.flat) for a, b in zip(one, other))
+
+
+def test_stores_of_logs_with_boxes_stay_what_they_were():
+    assert "see_through_m" not in OccupancySettings().to_dict()  # it would make another store of each
+    assert OccupancySettings.from_dict(replace(SETTINGS, see_through_m=0.2).to_dict()).see_through_m == 0.2

@@ -13,6 +13,7 @@ from stream_world import Drive, FakeClock, moved
 
 from occflow.errors import InputError
 from occflow.forecasting.networks import CentralForecaster, NetworkForecaster, StudentForecaster
+from occflow.forecasting.planned_path import Footprint
 from occflow.grid import NUM_CLASSES
 from occflow.logs.protocol import UNLABELLED, Sweep
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
@@ -306,4 +307,6 @@ def test_the_risk_of_the_guessed_path_is_of_samples_and_after_the_delivery(netwo
     assert last["stamp_s"] == 2.0 and 0 <= last["probability"] <= 1 and len(last["until"]) == len(task.targets)
     assert "of 4 instants; highest at" in weighed.risks.line
     assert weighed.risks.draw(tmp_path / "risk.png").stat().st_size > 1000
+    long = forecaster(risk_samples=2, footprint={"length_m": 12.0, "width_m": 2.5, "rear_overhang_m": 3.0})[0]
+    assert long.risks.footprint == Footprint(12.0, 2.5, 3.0) and weighed.risks.footprint == Footprint()
     assert RiskRecord(GRID, 2).draw(tmp_path / "none.png") is None and not (tmp_path / "none.png").exists()

@@ -7,6 +7,7 @@ import pytest
 from occflow.command_line import compose_config
 from occflow.configuration import check
 from occflow.errors import InputError
+from occflow.forecasting.planned_path import Footprint
 from occflow.stream.settings import DemoSettings, StreamSettings, settings_of
 
 NUMBERS = {
@@ -42,6 +43,16 @@ def test_every_value_that_is_not_usable_is_one_line_that_names_the_key(group):
                 check({"stream": {**group, **one}}, {"stream": group})
                 settings({**group, **one})
             assert "\n" not in str(refused.value), (key, value)
+
+
+def test_a_footprint_of_no_vehicle_is_one_line_that_names_the_key(group):
+    for value in ({"length_m": 0.0}, {"width_m": float("nan")}, {"rear_overhang_m": -1.0}, {"length_m": 200.0}):
+        one = {"stream": {**group, "footprint": {**group["footprint"], **value}}}
+        with pytest.raises(InputError, match=rf"^stream\.footprint\.{next(iter(value))}: "):
+            check(one, {"stream": group})
+    with pytest.raises(InputError, match=r"^stream\.footprint: no vehicle is like"):  # behind its own rear end
+        settings({**group, "footprint": {**group["footprint"], "rear_overhang_m": 5.0}})
+    assert settings(group)[0].vehicle == Footprint()  # what the group says is what Python takes
 
 
 def test_a_key_that_is_missing_is_named(group):

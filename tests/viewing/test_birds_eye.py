@@ -9,6 +9,7 @@ from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.birds_eye import FREE_RGB, HIGH_RGB, LOW_RGB, MARGIN_PX, UNSEEN_RGB, draw_birds_eye
+from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS
 
 GRID = VoxelGrid((-4, -4, 0), (8, 8, 4), 1.0)  # 100 pixels a voxel
 CAR, ROAD = CLASS_NAMES.index("car"), CLASS_NAMES.index("driveable_surface")
@@ -51,6 +52,16 @@ def test_columns_without_a_ray_are_striped():
 def test_unlabelled_voxels_are_coloured_by_height():
     image = draw_birds_eye(frame_of({(7, 7, 0): UNLABELLED, (7, 0, 3): UNLABELLED}), GRID)
     assert np.allclose(colour(image, 7, 7), LOW_RGB, atol=1) and np.allclose(colour(image, 7, 0), HIGH_RGB, atol=1)
+
+
+def test_a_legend_of_many_classes_is_not_cut():
+    flat_grid = VoxelGrid((-4, -1, 0), (8, 2, 4), 1.0)
+    wide = VoxelGrid((-1, -20, 0), (2, 40, 1), 1.0)  # a map of 40 pixels
+    every = OccupancyFrame(np.arange(17), np.arange(17, dtype=np.uint8), np.eye(4), 0.0)
+    for grid in (flat_grid, wide):
+        image = np.asarray(draw_birds_eye(every, grid))
+        assert (image[-8:] == BACKGROUND).all()  # what is written ends above the lower border
+        assert all((image == colour).all(axis=2).any() for colour in CLASS_COLOURS.astype(np.uint8))
 
 
 def test_boxes_within_the_grid_are_outlined():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from page_data import read_page
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from small_forecaster import GRID
@@ -23,6 +24,7 @@ from occflow.viewing import export
 from occflow.viewing.drive import drive_of_saved, log_of_store
 from occflow.viewing.export import export_drive
 from occflow.viewing.palette import OWN, PALETTES
+from occflow.viewing.saved_windows import SavedWindows
 from occflow.viewing.source import open_source
 
 HISTORY, HORIZON, INTERVAL_S = 2, 4, 0.5
@@ -192,8 +194,10 @@ def test_scenes_stores_and_formats_that_do_not_fit_are_refused_in_one_line(folde
             list(export_drive(saved, tmp_path, {**VIEW, **change}, {}))
     with pytest.raises(InputError, match="about.json: is of another log or grid than the store"):
         drive_of_saved(saved, SimpleNamespace(grid=GRID, log="another", path="x"), None, (), [1.0])
-    with pytest.raises(InputError, match="whole drives are for export"):
-        open_source({"source": str(folder / "saved")}, str(folder)).film()
+    with pytest.raises(InputError, match="no store that these forecasts are of"):
+        open_source({"source": str(folder / "saved"), "store": str(tmp_path)}, str(folder)).film()
+    with pytest.raises(InputError, match="no forecast of scene 'three' for view.scene"):
+        open_source({"source": str(folder / "saved"), "scene": "three"}, str(folder)).film()
     assert list(tmp_path.iterdir()) == []
     assert log_of_store(store, {"kind": "nothing"})[0] is None
 
@@ -205,6 +209,30 @@ def test_a_log_that_is_not_there_is_said_and_the_rest_written(folder, tmp_path, 
     paths = list(export_drive(saved, tmp_path, view, {"kind": "nuscenes"}))
     assert paths[0].name == "one.drive.mcap" and paths[0].is_file()
     assert capsys.readouterr().out.startswith("no LiDAR points: log.root: missing")
+
+
+def test_the_player_and_a_page_show_a_whole_drive_window_by_window(folder, store, tmp_path):
+    view = {"source": str(folder / "saved"), "scene": "two", "forecasts": ["student-central"]}
+    source = open_source(view, str(folder))
+    presents = [present for present in range(FIRST, LAST + 1) if present != 3]  # of the windows that were saved
+    for number, present in enumerate([*presents, presents[0]]):  # and from the first on again
+        film = source.film(number)
+        assert list(film.sources) == ["history", "truth", "student-central"] and film.now == FIRST
+        assert film.seconds == (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0) and film.samplers == {"student-central": "student-1"}
+        expected = warp(store.frame("two", present), GRID, store.frame("two", present + 3).world_from_grid)
+        np.testing.assert_array_equal(film.sources["student-central"][film.now + 3].flat, expected.flat)
+        np.testing.assert_array_equal(film.sources["truth"][-1].flat, store.frame("two", present + 4).flat)
+        assert len(film.samples["student-central"]) == 3
+    (path,) = export_drive(source.saved, tmp_path, {**VIEW, "formats": ["html"]}, {})
+    assert path == tmp_path / "two.drive.html"
+    described = [entry["name"] for entry in read_page(path)[0]["windows"]]
+    assert described == [f"two, {0.5 * present:.1f} s" for present in presents]
+
+
+def test_of_a_long_drive_a_page_has_some_windows_from_all_over_it(folder, store, monkeypatch):
+    monkeypatch.setattr("occflow.viewing.saved_windows.MOST", 2)
+    windows = list(SavedWindows(SavedForecasts(folder / "saved"), store, "one").page_windows())
+    assert [one.name for one in windows] == ["one, 0.5 s", "one, 2.0 s"]
 
 
 def test_without_a_wanted_row_or_time_all_are_exported(folder, store):

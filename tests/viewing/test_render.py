@@ -15,6 +15,7 @@ from occflow.occupancy.storage.scene_file import write_scene
 from occflow.occupancy.storage.store import OccupancyStore, StoreLayout, finish_store, start_store
 from occflow.viewing import headless
 from occflow.viewing.cameras import preset
+from occflow.viewing.drive_pictures import render_drive
 from occflow.viewing.film import film_of_store
 from occflow.viewing.palette import BACKGROUND, CLASS_COLOURS, RAMP, gif_palette, probability_colours
 from occflow.viewing.panels import LegendEntry, Panels, legend
@@ -52,6 +53,23 @@ def test_view_from_above_shows_colours_where_they_are(record):
     x, y = np.rint(point[:2] / point[2]).astype(int)
     road = CLASS_COLOURS[11].astype(float)
     assert np.abs(image[y - 2:y + 3, x - 2:x + 3].mean(axis=(0, 1)) - road).max() < 15
+
+
+def test_a_drive_is_its_windows_one_after_the_other_under_one_legend(record, tmp_path):
+    bare = replace(record, history=tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0])
+                                         for frame in record.history))
+    render_drive([bare, record, replace(record, truth=())], VIEW, tmp_path / "drive.gif")  # the last shows nothing
+    with Image.open(tmp_path / "drive.gif") as gif:
+        assert gif.n_frames == 2 and gif.size[0] >= 3 * 120
+        first = np.asarray(gif.convert("RGB")).copy()
+        gif.seek(1)
+        second = np.asarray(gif.convert("RGB"))
+    same = (first == second).all(axis=2)
+    assert same[-30:].all() and not same[:90].all()  # the legend has the classes of both, from the first on
+    assert (second[-30:].reshape(-1, 3) == CLASS_COLOURS[11]).all(axis=1).any()
+    with pytest.raises(InputError, match="no window has a forecast of 30 s after its present; set view.glance_s"):
+        render_drive([record], {**VIEW, "glance_s": 30.0}, tmp_path / "none.gif")
+    assert not (tmp_path / "none.gif").exists()
 
 
 def test_sheet_is_the_same_every_time_and_shows_something(record, tmp_path):

@@ -10,7 +10,7 @@ from occflow.geometry import planar_pose
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.viewing.birds_eye import MARGIN_PX
-from occflow.viewing.palette import EGO_BODY, probability_colours
+from occflow.viewing.palette import BACKGROUND, EGO_BODY, probability_colours
 from occflow.viewing.risk_map import FREE_RGB, OPAQUE, draw_risk
 
 GRID = VoxelGrid((-20.0, -20.0, 0.0), (40, 40, 2), 1.0)  # 22 pixels a metre of a part of 36 m
@@ -54,3 +54,14 @@ def test_a_path_that_is_nowhere_is_drawn_as_unknown():
     risk = path_risk(path, [frames()], GRID)
     assert np.isnan(risk.probability)
     assert draw_risk(present, GRID, {"far": risk}).size and draw_risk(present, GRID, {}).size
+
+
+def test_a_legend_of_many_paths_with_long_names_is_not_cut():
+    present = frames()[0]
+    risk = path_risk(PlannedPath.from_present(present, [(0.0, 0, 0)], [1.0]), [frames((25, 20, 1))], GRID, SQUARE)
+    few, many = ({f"a path with a rather long name that somebody gave it, number {number}": risk
+                  for number in range(count)} for count in (1, 14))
+    image = np.asarray(draw_risk(present, GRID, many))
+    assert (image[-8:] == BACKGROUND).all() and (image[:, -8:] == BACKGROUND).all()
+    assert image.shape[1] > np.asarray(draw_risk(present, GRID, {"short": risk})).shape[1]
+    assert np.asarray(draw_risk(present, GRID, few)).shape[0] <= image.shape[0]

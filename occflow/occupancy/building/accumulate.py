@@ -165,6 +165,11 @@ class SceneAccumulator:
         about[lone] = (movers >= 0) & (local[:, 2] >= self._settings.box_floor_m - heights / 2)
         return about
 
+    @property
+    def lattice(self) -> CellCounter:
+        """What counts the static cells."""
+        return self._static
+
     def matter(self) -> SceneMatter:
         """What the sweeps so far, one at least, have met."""
         static, num_dropped = _without_strays(self._static.cells(), self._stray_edge_m)

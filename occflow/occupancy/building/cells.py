@@ -63,23 +63,35 @@ class CellCounter:
         """
         if not len(points_m):
             return
+        if np.max(groups) >= self._max_group:
+            raise InputError(f"more than {self._max_group} objects in one scene; cut it into shorter scenes")
+        keys, offsets = self._keys(points_m, groups)
+        counted = _summed(keys << LABEL_BITS | labels, np.ones(len(keys), np.int64), offsets)
+        self._pending.append(counted)
+        self._num_pending += len(counted[0])
+        if self._num_pending > PENDING_CELLS + 2 * self._num_merged:
+            self._merge()
+
+    def cell_ids(self, points_m: np.ndarray) -> np.ndarray:
+        """Numbers [N] of the cells of group 0 that points [N, 3] lie in, as `Cells.cell_ids` has them.
+
+        Raises:
+            InputError: a point beyond the lattice.
+        """
+        return self._keys(points_m, 0)[0]
+
+    def _keys(self, points_m: np.ndarray, groups: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers [N] of the cells that points lie in, and the offsets [3, N] float32 from their centres, in cells."""
         scaled = np.divide(points_m.T, self.cell_size_m, order="C")  # columns are fast
         corners = np.floor(scaled)
         index = corners.astype(np.int64) + self._half
         if (index < 0).any() or (index >= 2 * self._half).any():
             raise InputError(f"points lie more than {self._half * self.cell_size_m:.0f} m from where the scene or "
                              "their object begins; check the poses and boxes of the scene")
-        if np.max(groups) >= self._max_group:
-            raise InputError(f"more than {self._max_group} objects in one scene; cut it into shorter scenes")
         keys = np.zeros(len(points_m), dtype=np.int64) + groups
         for row in index:
             keys = keys << self._bits | row
-        offsets = (scaled - corners - 0.5).astype(np.float32)  # of the points from their cell's centre, in cells
-        counted = _summed(keys << LABEL_BITS | labels, np.ones(len(keys), np.int64), offsets)
-        self._pending.append(counted)
-        self._num_pending += len(counted[0])
-        if self._num_pending > PENDING_CELLS + 2 * self._num_merged:
-            self._merge()
+        return keys, (scaled - corners - 0.5).astype(np.float32)
 
     def cells(self) -> Cells:
         """What was counted so far."""

@@ -11,10 +11,12 @@ import numpy as np
 from occflow.errors import InputError
 from occflow.geometry import invert, is_rigid, transform
 from occflow.grid import VoxelGrid
-from occflow.logs.protocol import Box, DrivingLog, Keyframe
+from occflow.logs.protocol import UNLABELLED, Box, DrivingLog, Keyframe
 from occflow.occupancy.building.accumulate import SceneAccumulator, SceneMatter
+from occflow.occupancy.building.cells import CellCounter
 from occflow.occupancy.building.ground import Ground, ground_between, seen_from_above
 from occflow.occupancy.building.labels import BORROWED_WEIGHT, flat_voxels, point_weights, voxelise
+from occflow.occupancy.building.passing import Passing, PassingFinder
 from occflow.occupancy.building.returns import in_turn, scene_returns
 from occflow.occupancy.building.sightings import Observer
 from occflow.occupancy.frame import OccupancyFrame
@@ -69,6 +71,7 @@ class _World:
         matter: what the sweeps met; labels, weights: [M] votes of its static cells (point_weights).
         object_starts: [T + 1] first entry of every track in the cells of objects.
         ground: between returns, frame of the static cells.
+        passing: which static cells are of what moves, where neither boxes nor labels tell; None where they do.
     """
 
     matter: SceneMatter
@@ -76,6 +79,7 @@ class _World:
     weights: np.ndarray
     object_starts: np.ndarray
     ground: Ground
+    passing: Passing | None
 
 
 def build_scene(log: DrivingLog, scene: str, grid: VoxelGrid, settings: OccupancySettings) -> list[OccupancyFrame]:
@@ -88,7 +92,8 @@ def build_scene_and_causal(log: DrivingLog, scene: str, grid: VoxelGrid,
     """Occupancy of every keyframe of a scene, each in the ego frame of its keyframe.
 
     A voxel that the scene's sweeps fill is occupied, also where a ray of the keyframe's own sweeps passed through it:
-    rays graze surfaces, and the mask says what was observed, not what is there. Ground is filled between returns.
+    rays graze surfaces, and the mask says what was observed, not what is there. Ground is filled between returns. Of a
+    scene without boxes and labels rays tell what moves (occupancy.building.passing).
 
     Returns:
         full occupancy, labelled, from all sweeps; and causal occupancy, unlabelled, from the sweeps of
@@ -110,10 +115,12 @@ def build_scene_and_causal(log: DrivingLog, scene: str, grid: VoxelGrid,
                 raise InputError(f"{log.name}: scene {scene}: {error}") from None
         observer.add(returns)
     observer.finish()
-    world = _world(accumulator.matter(), keyframes, observer.observed, grid, settings)
+    matter = accumulator.matter()
+    passing = _passing(log, scene, matter, keyframes, accumulator.lattice, settings)
+    world = _world(matter, keyframes, observer.observed, passing, grid, settings)
     world.matter.lone.warn(scene, world.matter.num_about_lone)
-    frames = [_frame(keyframe, observed, world, grid, settings)
-              for keyframe, observed in zip(keyframes, observer.observed)]
+    frames = [_frame(number, keyframe, observed, world, grid, settings)
+              for number, (keyframe, observed) in enumerate(zip(keyframes, observer.observed))]
     if not any(len(frame.flat) for frame in frames):
         warnings.warn(f"{log.name}: scene {scene}: no voxel of its {len(frames)} frames is occupied; see whether "
                       "data.grid lies where the points are", stacklevel=2)
@@ -136,8 +143,22 @@ def _keyframes(log: DrivingLog, scene: str) -> list[Keyframe]:
     return keyframes
 
 
-def _world(matter: SceneMatter, keyframes: list[Keyframe], observed: list[np.ndarray | None], grid: VoxelGrid,
-           settings: OccupancySettings) -> _World:
+def _passing(log: DrivingLog, scene: str, matter: SceneMatter, keyframes: list[Keyframe], lattice: CellCounter,
+             settings: OccupancySettings) -> Passing | None:
+    """Which cells are of what moves, by a second reading of the sweeps; None where boxes or labels tell it, or where it
+    is not asked for."""
+    told = any(keyframe.boxes for keyframe in keyframes) or (matter.static.labels != UNLABELLED).any()
+    if told or settings.see_through_m == 0:
+        return None
+    finder = PassingFinder(matter.static, matter.anchor_m, lattice, keyframes, settings.visibility_window_s,
+                           settings.max_range_m, settings.see_through_m)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the sweeps lack was told when they were read first
+        return finder.find(scene_returns(log, scene, settings))
+
+
+def _world(matter: SceneMatter, keyframes: list[Keyframe], observed: list[np.ndarray | None], passing: Passing | None,
+           grid: VoxelGrid, settings: OccupancySettings) -> _World:
     """Label the static cells and go on with the ground between them; not without the rays' word for it."""
     labels, weights = point_weights(matter.static, settings.label_radius_m)
     object_starts = np.searchsorted(matter.objects.groups, np.arange(len(matter.tracks) + 1))
@@ -145,7 +166,7 @@ def _world(matter: SceneMatter, keyframes: list[Keyframe], observed: list[np.nda
     ground = ground_between(matter.static, labels, grid.voxel_size_m / COLUMNS_PER_VOXEL, gap_m)
     ground = seen_from_above(ground, grid, [(mask, _ego_from_anchor(matter, keyframe))
                                             for keyframe, mask in zip(keyframes, observed) if mask is not None])
-    return _World(matter, labels, weights, object_starts, ground)
+    return _World(matter, labels, weights, object_starts, ground, passing)
 
 
 def _ego_from_anchor(matter: SceneMatter, keyframe: Keyframe) -> np.ndarray:
@@ -155,10 +176,11 @@ def _ego_from_anchor(matter: SceneMatter, keyframe: Keyframe) -> np.ndarray:
     return pose
 
 
-def _frame(keyframe: Keyframe, observed: np.ndarray | None, world: _World, grid: VoxelGrid,
+def _frame(number: int, keyframe: Keyframe, observed: np.ndarray | None, world: _World, grid: VoxelGrid,
            settings: OccupancySettings) -> OccupancyFrame:
     """The grid of one keyframe: the static world, its objects at their boxes, and movers where its sweep met them."""
     matter, ground, near = world.matter, world.ground, _reachable(world.matter, keyframe, grid)
+    near = near if world.passing is None else world.passing.there(number, near)
     ego_from_world, ego_from_anchor = invert(keyframe.world_from_ego), _ego_from_anchor(matter, keyframe)
     flat = [flat_voxels(grid, ego_from_anchor, places) for places in (matter.static.places_m[near], ground.places_m)]
     labels = [world.labels[near], ground.labels]
