@@ -8,6 +8,7 @@ from one_window import VALUES, OneWindow
 
 from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
 from occflow.distill.dmd import DistributionMatching
+from occflow.distill.energy import EnergyStudent
 from occflow.distill.flow_maps import LagrangianMap, SemigroupMap, TerminalVelocityMatching
 from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
@@ -26,7 +27,8 @@ METHODS = [(VariationalScoreDistillation(draws=3), 2 + 1 + 6), (DiscreteConsiste
            (LagrangianMap(), 4), (SemigroupMap(), 4), (MeanFlow(), 4), (MeanFlow(from_data=True), 3),
            (StabilisedMeanFlow(warmup=0.0), 2 + 4 + 3), (FreeFlow(), 2 + 4 + 3), (TerminalVelocityMatching(), 3),
            (TerminalVelocityMatching(from_data=True), 4), (MetaFlowMap(warmup=0.0), 4),
-           (TransitionMatching(warmup=0.0), 2 + 2 + 3), (DistributionMatching(adversarial=1e-2), 2 + 2 + 3 + 1)]
+           (TransitionMatching(warmup=0.0), 2 + 2 + 3), (DistributionMatching(adversarial=1e-2), 2 + 2 + 3 + 1),
+           (EnergyStudent(), 2), (MeanFlowDistillation(energy=0.3), 2 + 1 + 6 + 1)]
 
 
 def distilled(settings, window, run_dir, method=MFD, **changes) -> tuple[FlowModel, FlowModel, dict]:
