@@ -1,4 +1,5 @@
-"""A student of the energy score: samples of one condition against the future that came true (docs/methods.md 12)."""
+"""A student of the energy score: samples of one condition against the future that came true, or against one of the
+teacher's (docs/methods.md 12)."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
+from occflow.flow.solvers import sample_flow
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,16 @@ class EnergyScore:
     softening: float = 0.1
     fairness: float = 1.0
 
-    def __call__(self, samples: Sequence[Tensor], batch: Batch) -> Tensor:
+    def __call__(self, samples: Sequence[Tensor], future: Tensor, batch: Batch) -> Tensor:
         """mean_k d(x_k, y) - s/2 mean_{k != l} d(x_k, x_l), s = 1 - (1 - fairness) / K; scalar.
 
         Args:
-            samples: K >= 2 of the student [N, C], against `batch.data`.
+            samples: x_k, K >= 2 of the student [N, C]; future: y [N, C].
         """
-        to_truth = sum(self.distance(one, batch.data, batch) for one in samples) / len(samples)
+        to_future = sum(self.distance(one, future, batch) for one in samples) / len(samples)
         pairs = list(combinations(samples, 2))
         between = sum(self.distance(*pair, batch) for pair in pairs) / len(pairs)
-        return to_truth - (1 - (1 - self.fairness) / len(samples)) / 2 * between
+        return to_future - (1 - (1 - self.fairness) / len(samples)) / 2 * between
 
     def distance(self, one: Tensor, other: Tensor, batch: Batch) -> Tensor:
         """Weighted sum of the distances [N, C] of all sizes, each a mean over rows."""
@@ -67,21 +69,37 @@ def _pooled(values: Tensor, region: Tensor) -> Tensor:
     return (totals / sizes.clamp(min=1))[region]
 
 
+def future_of(networks: Networks, batch: Batch, generator: torch.Generator, teacher_steps: int) -> Tensor:
+    """What samples are scored against [N, C]: the true future, or one of the teacher's by so many Heun steps."""
+    if teacher_steps == 0:
+        return batch.data
+    with torch.no_grad():
+        return sample_flow(networks.teacher, batch.noise(generator), batch.sample, batch.num_samples, teacher_steps,
+                           "heun")
+
+
 @dataclass(frozen=True)
 class EnergyStudent(WithoutAuxiliary):
-    """A one-step student that has the least energy score on true futures: no teacher's velocity is asked, and no
-    auxiliary is needed. It starts at the teacher.
+    """A one-step student with the least energy score, of which no auxiliary is needed. It starts at the teacher.
 
     Args:
         energy_samples: K, of each condition; as many evaluations.
+        teacher_steps: 0: true futures are what it is scored against, and the teacher is asked nothing. Else samples of
+            the teacher by so many Heun steps, and what it minimises is its energy distance to the teacher; no future is
+            read.
         score: what they are scored by.
     """
 
     energy_samples: int = 2
+    teacher_steps: int = 0
     score: EnergyScore = EnergyScore()
     few_steps: ClassVar[str] = "none"
-    needs_data: ClassVar[bool] = True
+
+    @property
+    def needs_data(self) -> bool:
+        return self.teacher_steps == 0
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """The energy score of fresh samples."""
-        return self.score([networks.student(batch.noise(generator)) for _ in range(self.energy_samples)], batch)
+        samples = [networks.student(batch.noise(generator)) for _ in range(self.energy_samples)]
+        return self.score(samples, future_of(networks, batch, generator, self.teacher_steps), batch)

@@ -24,7 +24,8 @@ METHODS = {"mfd": MeanFlowDistillation, "vsd": VariationalScoreDistillation, "dm
            "stabilised_mean_flow": StabilisedMeanFlow, "free_flow": FreeFlow,
            "terminal_velocity": TerminalVelocityMatching, "meta_flow_map": MetaFlowMap,
            "transition": TransitionMatching, "energy": EnergyStudent}
-RENAMED = {"steps": "steps_a_mean_velocity"}  # `steps` alone would be taken for the number of updates
+RENAMED = {"steps": "steps_a_mean_velocity",  # `steps` alone would be taken for the number of updates
+           "teacher_steps": "energy_teacher_steps"}
 
 
 def method_from_config(values: Mapping) -> Method:

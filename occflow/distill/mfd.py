@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from occflow.distill.energy import EnergyScore
+from occflow.distill.energy import EnergyScore, future_of
 from occflow.distill.losses import MAX_TIME, MIN_TIME, WithAuxiliary, surrogate
 from occflow.distill.protocol import Batch, Networks
 from occflow.flow.solvers import mean_velocity
@@ -26,8 +26,8 @@ class MeanFlowDistillation(WithAuxiliary):
         normalise: a difference of data predictions over the sample's mean distance to the teacher's, as DMD has it
             (losses.weighted); false is the paper's own code.
         draws: intervals and noises a student sample; the gradient is their mean.
-        energy: weight of the energy score of two samples against the true future (distill.energy); 0 reads no future.
-        score: that it is scored by.
+        energy: weight of the energy score of two samples (distill.energy) beside it, against drifting.
+        teacher_steps, score: of that score, as EnergyStudent has them.
     """
 
     steps: int = 3
@@ -36,12 +36,13 @@ class MeanFlowDistillation(WithAuxiliary):
     normalise: bool = True
     draws: int = 1
     energy: float = 0.0
+    teacher_steps: int = 0
     score: EnergyScore = EnergyScore()
     few_steps: ClassVar[str] = "none"
 
     @property
     def needs_data(self) -> bool:
-        return self.energy > 0
+        return self.energy > 0 and self.teacher_steps == 0
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """mean((u_Q - u_P).detach() * x_t): its gradient in the samples is (u_Q - u_P) (1 - t).
@@ -55,7 +56,8 @@ class MeanFlowDistillation(WithAuxiliary):
             lambda x_t, r, t: self.mean_velocities(networks, batch, x_t, r, t), self.normalise, self.draws)
         if self.energy == 0:
             return loss
-        return loss + self.energy * self.score([samples, networks.student(batch.noise(generator))], batch)
+        pair = [samples, networks.student(batch.noise(generator))]
+        return loss + self.energy * self.score(pair, future_of(networks, batch, generator, self.teacher_steps), batch)
 
     def mean_velocities(self, networks: Networks, batch: Batch, x_t: Tensor, r: Tensor, t: Tensor
                         ) -> tuple[Tensor, Tensor]:

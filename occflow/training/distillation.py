@@ -104,7 +104,7 @@ def method_batch(batch: FlowBatch | MotionBatch, with_data: bool, progress: floa
     condition = batch.condition
     return Batch(condition.sample, tuple(condition.forecast.mean.shape), condition.layout.num_samples,
                  batch.weight if with_data else condition.weight, batch.data if with_data else None, progress,
-                 condition.rows, batch.samples, condition.layout.regions if with_data else ())
+                 condition.rows, batch.samples, condition.layout.regions)
 
 
 def _with_parts(velocity: nn.Module, parts: Mapping | None, seed: int) -> nn.Module:

@@ -1,7 +1,6 @@
-"""The energy score of a student: what it is, that it is proper, and what each size of region tells. All expectations are
+"""The energy score of a student: what it is, that it is proper, what each size of region tells. All expectations are
 sums over what is possible, so that nothing is left to a draw."""
 
-import dataclasses
 from itertools import product
 
 import pytest
@@ -12,7 +11,6 @@ from occflow.distill.mfd import MeanFlowDistillation
 from occflow.distill.protocol import Batch, Networks
 
 ROWS_ALONE, REGIONS_ALONE, SAMPLES_ALONE = EnergyScore(1, 0, 0), EnergyScore(0, 1, 0), EnergyScore(0, 0, 1)
-TOGETHER = torch.tensor([0, 0, 1, 1])  # regions of four rows of one sample
 
 
 def batch_of(truth: torch.Tensor, weight: torch.Tensor | None = None) -> Batch:
@@ -27,7 +25,7 @@ def expected(score: EnergyScore, futures: list[torch.Tensor], student: list[floa
     total = 0.0
     for (y, p), (a, q), (b, r) in product(zip(futures, truth), *[list(zip(futures, student))] * 2):
         if p * q * r:
-            total += p * q * r * float(score([a, b], batch_of(y)))
+            total += p * q * r * float(score([a, b], y, batch_of(y)))
     return total
 
 
@@ -41,7 +39,7 @@ def test_it_is_the_formula():
         sizes = [squared, squared.view(2, 2).mean(1), squared.mean()[None]]
         return sum(factor * ((one + 0.01).sqrt() - 0.1).mean() for factor, one in zip((1, 2, 3), sizes))
 
-    found = EnergyScore(1, 2, 3, softening=0.1, fairness=0.7)(samples, batch_of(truth, weight))
+    found = EnergyScore(1, 2, 3, softening=0.1, fairness=0.7)(samples, truth, batch_of(truth, weight))
     to_truth = sum(distance(one, truth) for one in samples) / 3
     between = sum(distance(*pair) for pair in ((samples[0], samples[1]), (samples[0], samples[2]),
                                                (samples[1], samples[2]))) / 3
@@ -84,7 +82,7 @@ def test_a_score_that_is_unbiased_neither_spreads_nor_collapses_and_one_that_is_
 def test_equal_samples_have_a_gradient(score):
     truth = torch.zeros(4, 2)
     samples = [torch.zeros(4, 2, requires_grad=True) for _ in range(2)]
-    score(samples, batch_of(truth)).backward()
+    score(samples, truth, batch_of(truth)).backward()
     assert all(torch.equal(one.grad, torch.zeros(4, 2)) for one in samples)
 
 
@@ -95,7 +93,7 @@ def test_what_has_no_weight_does_not_matter():
     samples = list(torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0)))
     others = [one.index_fill(0, torch.tensor([1]), 9.0 + index) for index, one in enumerate(samples)]
     batch = batch_of(truth, weight)
-    assert torch.allclose(EnergyScore()(samples, batch), EnergyScore()(others, batch))
+    assert torch.allclose(EnergyScore()(samples, truth, batch), EnergyScore()(others, truth, batch))
 
 
 def test_mfd_takes_it_with_a_weight_and_its_first_sample_with_it():
@@ -120,6 +118,7 @@ def test_mfd_takes_it_with_a_weight_and_its_first_sample_with_it():
     assert len(noises) == 2 and once < 0  # towards the truth
     assert gradient(2.0) == pytest.approx(2 * once, rel=1e-5)
     assert MeanFlowDistillation(energy=1.0).needs_data and not MeanFlowDistillation().needs_data
+    assert not MeanFlowDistillation(energy=1.0, teacher_steps=2).needs_data
 
 
 def test_more_samples_have_the_same_gradient_and_a_quieter_one():
@@ -137,4 +136,4 @@ def test_more_samples_have_the_same_gradient_and_a_quieter_one():
     two, six = gradients(2), gradients(6)
     assert two.mean().item() == pytest.approx(six.mean().item(), abs=4 * two.std().item() / 10)
     assert six.std() < 0.75 * two.std()
-    assert dataclasses.replace(EnergyStudent(), energy_samples=6) == EnergyStudent(6)
+    assert EnergyStudent(6).needs_data

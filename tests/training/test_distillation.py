@@ -28,7 +28,8 @@ METHODS = [(VariationalScoreDistillation(draws=3), 2 + 1 + 6), (DiscreteConsiste
            (StabilisedMeanFlow(warmup=0.0), 2 + 4 + 3), (FreeFlow(), 2 + 4 + 3), (TerminalVelocityMatching(), 3),
            (TerminalVelocityMatching(from_data=True), 4), (MetaFlowMap(warmup=0.0), 4),
            (TransitionMatching(warmup=0.0), 2 + 2 + 3), (DistributionMatching(adversarial=1e-2), 2 + 2 + 3 + 1),
-           (EnergyStudent(), 2), (MeanFlowDistillation(energy=0.3), 2 + 1 + 6 + 1)]
+           (EnergyStudent(), 2), (EnergyStudent(teacher_steps=3), 2 + 6),
+           (MeanFlowDistillation(energy=0.3), 2 + 1 + 6 + 1)]
 
 
 def distilled(settings, window, run_dir, method=MFD, **changes) -> tuple[FlowModel, FlowModel, dict]:
