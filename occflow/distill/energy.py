@@ -1,5 +1,5 @@
 """A student of the energy score: samples of one condition against the future that came true, or against one of the
-teacher's (docs/methods.md 12)."""
+teacher's (docs/methods.md 15)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from torch import nn
 
 from occflow.atomic import write_json
 from occflow.distill.methods import method_from_config
-from occflow.distill.protocol import Method
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_weights, save_checkpoint
 from occflow.jobs.held_out import held_out_bodies, held_out_patches, held_out_windows
@@ -267,7 +266,7 @@ def distill_teacher(config: Mapping) -> Path:
 
     def make() -> FlowModel:
         forecaster.eval().requires_grad_(False)
-        distil_motions(forecaster, method, config, run, start and start.motion)
+        distil_motions(forecaster, config, run, start and start.motion)
         feed = distillation_feed(config, forecaster)
         with run.timed(title, "distill" if title == "student" else title):
             return distill(forecaster, feed, method, values, config["seed"], run, start=start and start.velocity)
@@ -275,16 +274,16 @@ def distill_teacher(config: Mapping) -> Path:
     return made_once(config, "distill", title, "student", make, teacher)
 
 
-def distil_motions(forecaster: FlowModel, method: Method, config: Mapping, run: TrainingRun,
-                   start: MotionModel | None = None) -> None:
+def distil_motions(forecaster: FlowModel, config: Mapping, run: TrainingRun, start: MotionModel | None = None) -> None:
     """Put a student in the place of the flow of motions, where there is one and a body to learn from; it goes on from
-    another student's, `start`, where that is given."""
+    another student's, `start`, where that is given. What group distill.motion names is other than for the voxels."""
     if forecaster.motion is None:
         return
     values, seed = config["distill"], config["seed"]
     title = f"{values['checkpoint']}_motion"
     bodies = configured_bodies(config, values, open_configured_store(config))
     parts = {**values, **values["motion"], "checkpoint": title}
+    method = method_from_config(parts)
     if bodies is None:
         print("no bodies to distil the flow of motions with: its student stays what it starts from", flush=True)
         forecaster.motion.velocity = student_of(start or forecaster.motion, method, seed)

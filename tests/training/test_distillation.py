@@ -61,6 +61,20 @@ def test_every_method_moves_the_sparse_student_at_its_known_cost(small_settings,
     assert line["network_evaluations"] == evaluations and line["update_seconds"] > 0
 
 
+def test_a_student_goes_on_from_a_given_one_and_without_updates_stays_it(small_settings, street_window, tmp_path):
+    torch.manual_seed(3)
+    start = FlowModel(small_settings).velocity
+    torch.nn.init.normal_(start.out.weight, std=0.1)
+    for steps, same in ((0, True), (1, False)):
+        teacher = FlowModel(small_settings).eval()
+        values = {**VALUES, "student": {**VALUES["student"], "steps": steps}}
+        student = distill(teacher, OneWindow(teacher, street_window), EnergyStudent(), values, 0,
+                          TrainingRun(tmp_path / str(steps)), start=start)
+        pairs = list(zip(student.velocity.state_dict().values(), start.state_dict().values()))
+        assert all(torch.equal(*pair) for pair in pairs) is same
+        assert all(torch.allclose(*pair, atol=0.01) for pair in pairs)
+
+
 def test_a_guided_teacher_costs_two_evaluations(small_settings, street_window, tmp_path):
     student = {**VALUES["student"], "steps": 1}
     distilled(small_settings, street_window, tmp_path, guidance=2.0, auxiliary_warmup=0, student=student)
