@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
 from occflow.distill.dmd import DistributionMatching
+from occflow.distill.energy import EnergyScore, EnergyStudent
 from occflow.distill.flow_maps import LagrangianMap, SemigroupMap, TerminalVelocityMatching
 from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
@@ -22,8 +23,9 @@ METHODS = {"mfd": MeanFlowDistillation, "vsd": VariationalScoreDistillation, "dm
            "lagrangian": LagrangianMap, "semigroup": SemigroupMap, "mean_flow": MeanFlow,
            "stabilised_mean_flow": StabilisedMeanFlow, "free_flow": FreeFlow,
            "terminal_velocity": TerminalVelocityMatching, "meta_flow_map": MetaFlowMap,
-           "transition": TransitionMatching}
-RENAMED = {"steps": "steps_a_mean_velocity"}  # `steps` alone would be taken for the number of updates
+           "transition": TransitionMatching, "energy": EnergyStudent}
+RENAMED = {"steps": "steps_a_mean_velocity",  # `steps` alone would be taken for the number of updates
+           "teacher_steps": "energy_teacher_steps"}
 
 
 def method_from_config(values: Mapping) -> Method:
@@ -37,4 +39,7 @@ def method_from_config(values: Mapping) -> Method:
         raise InputError(f"distill.method: no method '{name}'; choose one of {', '.join(METHODS)}")
     kind = METHODS[name]
     keys = {field.name: RENAMED.get(field.name, field.name) for field in fields(kind)}
-    return kind(**{option: values[key] for option, key in keys.items() if key in values})
+    options = {option: values[key] for option, key in keys.items() if key in values}
+    if "score" in options:
+        options["score"] = EnergyScore(**options["score"])
+    return kind(**options)

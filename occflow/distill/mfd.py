@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from occflow.distill.energy import EnergyScore, future_of
 from occflow.distill.losses import MAX_TIME, MIN_TIME, WithAuxiliary, surrogate
 from occflow.distill.protocol import Batch, Networks
 from occflow.flow.solvers import mean_velocity
@@ -25,6 +26,8 @@ class MeanFlowDistillation(WithAuxiliary):
         normalise: a difference of data predictions over the sample's mean distance to the teacher's, as DMD has it
             (losses.weighted); false is the paper's own code.
         draws: intervals and noises a student sample; the gradient is their mean.
+        energy: weight of the energy score of two samples (distill.energy) beside it, against drifting.
+        teacher_steps, score: of that score, as EnergyStudent has them.
     """
 
     steps: int = 3
@@ -32,8 +35,14 @@ class MeanFlowDistillation(WithAuxiliary):
     equal_share: float = 0.0
     normalise: bool = True
     draws: int = 1
+    energy: float = 0.0
+    teacher_steps: int = 0
+    score: EnergyScore = EnergyScore()
     few_steps: ClassVar[str] = "none"
-    needs_data: ClassVar[bool] = False
+
+    @property
+    def needs_data(self) -> bool:
+        return self.energy > 0 and self.teacher_steps == 0
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """mean((u_Q - u_P).detach() * x_t): its gradient in the samples is (u_Q - u_P) (1 - t).
@@ -41,10 +50,14 @@ class MeanFlowDistillation(WithAuxiliary):
         The Jacobian of the integration is dropped, which is not only cheaper but necessary (docs/methods.md 7a).
         """
         samples = networks.student(batch.noise(generator))
-        return surrogate(
+        loss = surrogate(
             samples, batch, generator,
             lambda: batch.drawn(intervals, generator, MIN_TIME, MAX_TIME, self.equal_share),
             lambda x_t, r, t: self.mean_velocities(networks, batch, x_t, r, t), self.normalise, self.draws)
+        if self.energy == 0:
+            return loss
+        pair = [samples, networks.student(batch.noise(generator))]
+        return loss + self.energy * self.score(pair, future_of(networks, batch, generator, self.teacher_steps), batch)
 
     def mean_velocities(self, networks: Networks, batch: Batch, x_t: Tensor, r: Tensor, t: Tensor
                         ) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,8 @@ class Batch:
 
     `weight` [N, C] multiplies squared errors (mean one), or is None. `data` [N, C] is the true state, for methods
     with `needs_data`. `progress` is the share of the student's updates already made, in [0, 1]. `rows` and `samples`
-    say what is this process's of a batch that several share: draws and means are the joint batch's.
+    say what is this process's of a batch that several share: draws and means are the joint batch's. Each of `regions`
+    [N] int64 tells which rows belong together, none of them those of two samples: neighbours in space or time.
     """
 
     sample: Tensor
@@ -60,6 +61,7 @@ class Batch:
     progress: float = 1.0
     rows: Share | None = None
     samples: Share | None = None
+    regions: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", self.rows or Share.whole(self.shape[0]))

@@ -12,7 +12,6 @@ from torch import nn
 
 from occflow.atomic import write_json
 from occflow.distill.methods import method_from_config
-from occflow.distill.protocol import Method
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_weights, save_checkpoint
 from occflow.jobs.held_out import held_out_bodies, held_out_patches, held_out_windows
@@ -29,6 +28,7 @@ from occflow.jobs.sources import (
 )
 from occflow.jobs.standing import SHAPED_BY, distilled_already, shaping, tell_former_students, trained_already
 from occflow.models.flow_model import FlowModel
+from occflow.models.motion import MotionModel
 from occflow.models.preparation import ModelSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.remote import is_url
@@ -250,8 +250,8 @@ def distill_teacher(config: Mapping) -> Path:
     it is.
 
     Raises:
-        InputError: no teacher, or one of other settings; another student stands there, and distill.replace does not say
-            that it may be replaced.
+        InputError: no teacher, or one of other settings; likewise of a student at distill.start; another student stands
+            there, and distill.replace does not say that it may be replaced.
     """
     config, device = perceiving(config, "distill"), training_device(config)
     prepare_torch(config, training=True)
@@ -259,32 +259,39 @@ def distill_teacher(config: Mapping) -> Path:
     settings = settings_from_config(config["data"], config["model"])
     method, title, forecaster = method_from_config(values), values["checkpoint"], FlowModel(settings).to(device)
     teacher = load_weights(run.run_dir / "teacher.safetensors", forecaster, ("teacher",), settings).record["weights"]
+    start = None
+    if values["start"]:
+        start = FlowModel(settings).to(device)
+        load_weights(Path(values["start"]), start, ("student",), settings)
 
     def make() -> FlowModel:
         forecaster.eval().requires_grad_(False)
-        distil_motions(forecaster, method, config, run)
+        distil_motions(forecaster, config, run, start and start.motion)
         feed = distillation_feed(config, forecaster)
         with run.timed(title, "distill" if title == "student" else title):
-            return distill(forecaster, feed, method, values, config["seed"], run)
+            return distill(forecaster, feed, method, values, config["seed"], run, start=start and start.velocity)
 
     return made_once(config, "distill", title, "student", make, teacher)
 
 
-def distil_motions(forecaster: FlowModel, method: Method, config: Mapping, run: TrainingRun) -> None:
-    """Put a student in the place of the flow of motions, where there is one and a body to learn from."""
+def distil_motions(forecaster: FlowModel, config: Mapping, run: TrainingRun, start: MotionModel | None = None) -> None:
+    """Put a student in the place of the flow of motions, where there is one and a body to learn from; it goes on from
+    another student's, `start`, where that is given. What group distill.motion names is other than for the voxels."""
     if forecaster.motion is None:
         return
     values, seed = config["distill"], config["seed"]
     title = f"{values['checkpoint']}_motion"
     bodies = configured_bodies(config, values, open_configured_store(config))
     parts = {**values, **values["motion"], "checkpoint": title}
+    method = method_from_config(parts)
     if bodies is None:
-        print("no bodies to distil the flow of motions with: its student stays the teacher's network", flush=True)
-        forecaster.motion.velocity = student_of(forecaster.motion, method, seed)
+        print("no bodies to distil the flow of motions with: its student stays what it starts from", flush=True)
+        forecaster.motion.velocity = student_of(start or forecaster.motion, method, seed)
         return
     with run.timed(title):
         feed = motion_training.MotionFeed(bodies, forecaster.motion, seed + 1)
-        forecaster.motion = distill(forecaster.motion, feed, method, parts, seed, run)
+        forecaster.motion = distill(forecaster.motion, feed, method, parts, seed, run,
+                                    start=start and start.velocity)
     forecaster.motion.requires_grad_(False)
 
 

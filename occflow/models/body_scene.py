@@ -52,6 +52,8 @@ class BodyScene:
     sample: Tensor
     num_samples: int
 
+    regions = ()  # bodies belong together as a whole window's alone
+
     def __len__(self) -> int:
         return len(self.sample)
 

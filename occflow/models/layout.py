@@ -32,6 +32,12 @@ class Level:
     table: Tensor
     pooling: Pooling | None
 
+    def lasting(self, frame: int) -> Tensor:
+        """[N] int64, the same for sites that are one place of the world: its site in a frame of the horizon; a number
+        of its own for a place that is not in that frame."""
+        place, count = self.table[:, frame].long(), len(self.sites)
+        return torch.where(place < count, place, count + torch.arange(count, device=place.device))
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -65,6 +71,16 @@ class Layout:
     def sample(self) -> Tensor:
         """[N] int64: which window a support site belongs to."""
         return self.support.coords[:, 0].long() // self.num_horizon
+
+    @property
+    def regions(self) -> tuple[Tensor, ...]:
+        """Which cell of each coarser level a support site falls into, [N] int64 a level; last, which cell of the first
+        of them it falls into at the horizon's middle frame: a piece of the world through all frames that show it."""
+        cells, found = torch.arange(len(self.support), device=self.unseen.device), []
+        for level in self.levels[:-1]:
+            cells = level.pooling.parent[cells]
+            found.append(cells)
+        return (*found, self.levels[1].lasting(self.num_horizon // 2)[found[0]]) if found else ()
 
 
 def build_layout(outline: Outline, history: Sites, grid: VoxelGrid, stride: Shape, settings: SupportSettings,

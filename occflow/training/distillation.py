@@ -104,44 +104,44 @@ def method_batch(batch: FlowBatch | MotionBatch, with_data: bool, progress: floa
     condition = batch.condition
     return Batch(condition.sample, tuple(condition.forecast.mean.shape), condition.layout.num_samples,
                  batch.weight if with_data else condition.weight, batch.data if with_data else None, progress,
-                 condition.rows, batch.samples)
+                 condition.rows, batch.samples, condition.layout.regions)
 
 
-def _with_parts(teacher: FlowModel | MotionModel, parts: Mapping | None, seed: int) -> nn.Module:
-    """A copy of the teacher's velocity network with parts around it, whose weights follow from the seed."""
+def _with_parts(velocity: nn.Module, parts: Mapping | None, seed: int) -> nn.Module:
+    """A copy of a velocity network with parts around it, whose weights follow from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return around(copy.deepcopy(teacher.velocity), parts).to(teacher.device)
+        return around(copy.deepcopy(velocity), parts).to(next(velocity.parameters()).device)
 
 
 def student_of(teacher: FlowModel | MotionModel, method: Method, seed: int) -> nn.Module:
     """The student that a method begins with: the teacher itself, with the method's parts around it."""
-    return _with_parts(teacher, method.student_network, seed).eval().requires_grad_(False)
+    return _with_parts(teacher.velocity, method.student_network, seed).eval().requires_grad_(False)
 
 
-def starting_at(teacher: FlowModel | MotionModel, parts: Mapping | None, seed: int, values: Mapping,
+def starting_at(velocity: nn.Module, parts: Mapping | None, seed: int, values: Mapping,
                 betas: tuple[float, float], **changes) -> Trainer:
-    """A network that starts at the teacher's velocity network, with parts around it, and its optimiser; `steps` 0 is a
-    constant rate."""
-    network = _with_parts(teacher, parts, seed).train().requires_grad_(True)
+    """A network that starts at a velocity network, with parts around it, and its optimiser; `steps` 0 is a constant
+    rate."""
+    network = _with_parts(velocity, parts, seed).train().requires_grad_(True)
     settings = OptimiserSettings.from_config(values, betas=betas, **changes)
     return Trainer(network, settings, decay=settings.steps > 0)
 
 
 def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, values: Mapping, seed: int,
-            run: TrainingRun, watch: Callable[[Trainer, Trainer | None], None] = lambda student, auxiliary: None
-            ) -> Flow:
+            run: TrainingRun, watch: Callable[[Trainer, Trainer | None], None] = lambda student, auxiliary: None,
+            start: nn.Module | None = None) -> Flow:
     """A copy of a flow, that of the voxels or that of the motions, whose velocity network is the student.
 
     A method with `needs_data` is shown true futures, the others conditions alone. stats.jsonl tells the network
     evaluations and the seconds of an update, those of its auxiliary updates among them, and what training.stability
     watches, which may end the training early. `watch` is called after every student update with the trainers of student
-    and auxiliary.
+    and auxiliary. `start` is the velocity network of a student that this one goes on from; None: the teacher's.
     """
     forecaster.velocity.eval().requires_grad_(False)
     title, betas, device = values.get("checkpoint", "student"), tuple(values["betas"]), forecaster.device
-    student = starting_at(forecaster, method.student_network, seed, values["student"], betas)
-    auxiliary = starting_at(forecaster, method.auxiliary_network, seed, values["auxiliary"], betas, steps=0) \
+    student = starting_at(start or forecaster.velocity, method.student_network, seed, values["student"], betas)
+    auxiliary = starting_at(forecaster.velocity, method.auxiliary_network, seed, values["auxiliary"], betas, steps=0) \
         if method.needs_auxiliary else None
     warmup = values["auxiliary_warmup"] if auxiliary else 0
     guidance, count = values.get("guidance", 1.0), EvaluationCount()
@@ -187,7 +187,8 @@ def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, value
         return figures
 
     trainers = {"student": student, **({"auxiliary": auxiliary} if auxiliary else {}), "stability": watched}
-    make_steps(run, log, trainers, forecaster, make_step, feed, over=lambda: watched.over)
+    from_here = forecaster if start is None else nn.ModuleList([forecaster, start])
+    make_steps(run, log, trainers, from_here, make_step, feed, over=lambda: watched.over)
     result = copy.deepcopy(forecaster)
     result.velocity = watched.chosen(student.average).eval()
     return result

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
 from occflow.distill.dmd import DistributionMatching
+from occflow.distill.energy import EnergyStudent
 from occflow.distill.flow_maps import LagrangianMap, SemigroupMap, TerminalVelocityMatching
 from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
@@ -277,7 +278,7 @@ METHODS: dict[str, Method] = {
     "stabilised mean flow": StabilisedMeanFlow(), "lagrangian": LagrangianMap(), "semigroup": SemigroupMap(),
     "free flow": FreeFlow(), "terminal velocity": TerminalVelocityMatching(),
     "terminal velocity, data": TerminalVelocityMatching(True), "meta flow map": MetaFlowMap(),
-    "transition": TransitionMatching(head_blocks=2)}
+    "transition": TransitionMatching(head_blocks=2), "energy": EnergyStudent()}
 """With the settings of configs/distill, but for the size of a head; "plain" is without the normaliser."""
 REGRESSION_BETAS = (0.9, 0.99)  # methods with an auxiliary forget at once, (0, 0.99): their target moves
 

@@ -11,6 +11,7 @@ import yaml
 from occflow.command_line import CONFIG_DIR, compose_config
 from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
 from occflow.distill.dmd import DistributionMatching
+from occflow.distill.energy import EnergyScore, EnergyStudent
 from occflow.distill.flow_maps import LagrangianMap, SemigroupMap, TerminalVelocityMatching
 from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
@@ -39,7 +40,9 @@ FROM_TEACHER = {
     "free flow, predictor": FreeFlow(correction=0.0), "terminal velocity": TerminalVelocityMatching(),
     "meta flow map": MetaFlowMap(warmup=0.0), "transition": TransitionMatching()}
 FROM_DATA = {"mean flow, data": MeanFlow(from_data=True), "terminal velocity, data": TerminalVelocityMatching(True),
-             "transition, data": TransitionMatching(from_data=True, alignment=0.0)}
+             "transition, data": TransitionMatching(from_data=True, alignment=0.0), "energy": EnergyStudent(),
+             "mfd and energy": MeanFlowDistillation(steps=2, energy=0.5),
+             "energy, of the teacher": EnergyStudent(teacher_steps=4)}
 EXACT_AT_TRUTH = [name for name in FROM_TEACHER if name not in ("consistency", "mean flow, differences")]
 
 
@@ -204,6 +207,9 @@ def test_every_name_of_a_configuration_makes_its_method():
         assert isinstance(method_from_config({"method": name, "unrelated": 1}), kind)
     assert method_from_config({"method": "mfd", "steps_a_mean_velocity": 7, "draws": 3}) == MeanFlowDistillation(
         steps=7, draws=3)
+    score = {"row": 2.0, "region": 0.5, "sample": 0.0, "softening": 0.2, "fairness": 0.9}
+    assert method_from_config({"method": "energy", "energy_samples": 3, "energy_teacher_steps": 5, "score": score}
+                              ) == EnergyStudent(3, 5, EnergyScore(2.0, 0.5, 0.0, 0.2, 0.9))
     with pytest.raises(InputError, match="fancy"):
         method_from_config({"method": "fancy"})
 

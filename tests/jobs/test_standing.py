@@ -53,8 +53,10 @@ def trainings(monkeypatch, small_settings):
         made.append("teacher")
         torch.nn.init.normal_(forecaster.velocity.out.weight)
 
-    def distill(forecaster, feed, method, values, seed, run):
+    def distill(forecaster, feed, method, values, seed, run, start=None):
         made.append(values["checkpoint"])
+        if start is not None:
+            forecaster.velocity = start
         return copy.deepcopy(forecaster)
 
     monkeypatch.setattr(train_jobs, "with_autoencoder", with_autoencoder)
@@ -154,6 +156,18 @@ def test_a_student_of_the_teacher_before_is_not_taken_for_this_ones(config, trai
     distill_teacher(config({"seed": 1, "distill.replace": True}))
     assert read_checkpoint(student).record["teacher"] == read_checkpoint(teacher).record["weights"]
     assert not distilled_already(student.with_name("another.safetensors"), "0", config())
+
+
+def test_a_student_goes_on_from_another_one(config, trainings, small_settings, tmp_path):
+    train_teacher(config())
+    torch.manual_seed(7)
+    other = FlowModel(small_settings)
+    save_checkpoint(tmp_path / "other.safetensors", other, "student", small_settings, {})
+    student = distill_teacher(config({"distill.start": str(tmp_path / "other.safetensors")}))
+    found = read_checkpoint(student).tensors
+    assert all(torch.equal(found[f"velocity.{name}"], tensor) for name, tensor in other.velocity.state_dict().items())
+    with pytest.raises(InputError, match="teacher.safetensors: is a checkpoint of kind 'teacher', wanted student"):
+        distill_teacher(config({"distill.start": str(tmp_path / "teacher.safetensors"), "distill.replace": True}))
 
 
 def test_a_student_is_shown_by_its_centre_and_its_samples_come_on_request(config, trainings, small_settings):

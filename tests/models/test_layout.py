@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, VoxelGrid
 from occflow.models.coarse_cells import cell_grid, cells_of
-from occflow.models.layout import Layout, build_layout
+from occflow.models.layout import Layout, build_layout, join_layouts
 from occflow.models.support import Outline, SupportSettings, outline_of, outside_history, reachable
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.warp import touched_voxels
@@ -126,3 +126,32 @@ def test_what_lies_in_no_grid_is_unseen():
                        SupportSettings(1.0, ()))
     unseen = outside_history(outline, cell_grid(GRID, STRIDE)).view(3, 8, 8)
     assert unseen[0].all() and not unseen[2].any() and unseen[1].all(dim=1).tolist() == [False] * 4 + [True] * 4
+
+
+def test_regions_hold_what_is_together_in_space_and_what_is_one_place_through_time():
+    """Against the sites' own coordinates; through time in grids that stand still, where a place keeps its coordinates,
+    and in grids that move, where a place that the middle frame does not show is by itself."""
+    for still in (True, False):
+        history, poses, seconds = random_window(3, DEMO[0], "many", still=still)
+        touched = [touched_voxels(history[-1], DEMO[0], one) for one in poses]
+        layout = laid_out(history, poses, seconds, touched, DEMO[0], DEMO[1], SupportSettings(3.7, DEMO[2]))
+        if still:
+            layout = join_layouts([layout, layout])
+        *cells, lasting = (region.numpy() for region in layout.regions)
+        coords, stride = layout.support.coords.numpy(), np.ones(3, dtype=int)
+        for region, step in zip(cells, DEMO[2]):
+            stride *= step
+            assert same_partition(region, np.c_[coords[:, 0], coords[:, 1:] // stride])
+        middle, samples = layout.num_horizon // 2, coords[:, 0] // layout.num_horizon
+        if still:
+            shown = np.isin(lasting, cells[0][coords[:, 0] % layout.num_horizon == middle])
+            coarse = coords[:, 1:] // np.array(DEMO[2][0])
+            assert shown.any() and same_partition(lasting[shown], np.c_[samples, coarse][shown])
+        assert all(len(set(samples[lasting == region])) == 1 for region in np.unique(lasting))
+
+
+def same_partition(region: np.ndarray, names: np.ndarray) -> bool:
+    """Whether rows are in one region where their names [N, K] are the same, and only there."""
+    _, named = np.unique(names, axis=0, return_inverse=True)
+    pairs = len(np.unique(np.c_[region, named.ravel()], axis=0))
+    return pairs == len(np.unique(region)) == len(np.unique(named))

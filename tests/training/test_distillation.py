@@ -8,6 +8,7 @@ from one_window import VALUES, OneWindow
 
 from occflow.distill.consistency import ContinuousConsistency, DiscreteConsistency
 from occflow.distill.dmd import DistributionMatching
+from occflow.distill.energy import EnergyStudent
 from occflow.distill.flow_maps import LagrangianMap, SemigroupMap, TerminalVelocityMatching
 from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
@@ -26,7 +27,9 @@ METHODS = [(VariationalScoreDistillation(draws=3), 2 + 1 + 6), (DiscreteConsiste
            (LagrangianMap(), 4), (SemigroupMap(), 4), (MeanFlow(), 4), (MeanFlow(from_data=True), 3),
            (StabilisedMeanFlow(warmup=0.0), 2 + 4 + 3), (FreeFlow(), 2 + 4 + 3), (TerminalVelocityMatching(), 3),
            (TerminalVelocityMatching(from_data=True), 4), (MetaFlowMap(warmup=0.0), 4),
-           (TransitionMatching(warmup=0.0), 2 + 2 + 3), (DistributionMatching(adversarial=1e-2), 2 + 2 + 3 + 1)]
+           (TransitionMatching(warmup=0.0), 2 + 2 + 3), (DistributionMatching(adversarial=1e-2), 2 + 2 + 3 + 1),
+           (EnergyStudent(), 2), (EnergyStudent(teacher_steps=3), 2 + 6),
+           (MeanFlowDistillation(energy=0.3), 2 + 1 + 6 + 1)]
 
 
 def distilled(settings, window, run_dir, method=MFD, **changes) -> tuple[FlowModel, FlowModel, dict]:
@@ -56,6 +59,20 @@ def test_every_method_moves_the_sparse_student_at_its_known_cost(small_settings,
     assert any(not torch.equal(weights[name], tensor) for name, tensor in before.items())
     [line] = [json.loads(text) for text in (tmp_path / "stats.jsonl").read_text().splitlines()]
     assert line["network_evaluations"] == evaluations and line["update_seconds"] > 0
+
+
+def test_a_student_goes_on_from_a_given_one_and_without_updates_stays_it(small_settings, street_window, tmp_path):
+    torch.manual_seed(3)
+    start = FlowModel(small_settings).velocity
+    torch.nn.init.normal_(start.out.weight, std=0.1)
+    for steps, same in ((0, True), (1, False)):
+        teacher = FlowModel(small_settings).eval()
+        values = {**VALUES, "student": {**VALUES["student"], "steps": steps}}
+        student = distill(teacher, OneWindow(teacher, street_window), EnergyStudent(), values, 0,
+                          TrainingRun(tmp_path / str(steps)), start=start)
+        pairs = list(zip(student.velocity.state_dict().values(), start.state_dict().values()))
+        assert all(torch.equal(*pair) for pair in pairs) is same
+        assert all(torch.allclose(*pair, atol=0.01) for pair in pairs)
 
 
 def test_a_guided_teacher_costs_two_evaluations(small_settings, street_window, tmp_path):
