@@ -169,7 +169,7 @@ def test_a_window_is_laid_out_on_the_device_and_waits_for_sizes_alone(two_device
     assert prepared.layout is None and isinstance(prepared.outline.touched, Host)
     history, _ = small_forecaster.encode_frames(street_window.history)
     two_devices.found.clear()
-    layout = small_forecaster.preparation.layout(prepared.outline.to(DEVICE), history, settings.grid)
+    layout = small_forecaster.preparation.layout(prepared.outline.to(DEVICE), history, settings.grid, prepared.base)
     assert two_devices.found == {"nonzero": 2 + len(settings.support.level_strides)}
     assert not any(isinstance(one, Host) for one in (layout.unseen, layout.history_table, layout.support.coords))
 
