@@ -210,6 +210,7 @@ class FlowModel(ConditionalFlow):
     def observed(self, prepared: Prepared, encoded: Sequence[Encoding] | None = None) -> Observation:
         """The second half of `observe`: lay out and encode what is prepared."""
         grid, (num_history, num_horizon) = prepared.grid, prepared.num_frames
+        moved = prepared.base.to(self.device)
 
         def state(voxels: Voxels | None) -> Tensor | None:
             if voxels is None:
@@ -219,8 +220,8 @@ class FlowModel(ConditionalFlow):
         sites, latents = join_encodings(encoded) if encoded is not None else \
             self._encode(*self.sites_of(prepared.history, grid, num_history))
         layout = move_layout(prepared.layout, self.device) if prepared.layout is not None else \
-            self.preparation.layout(prepared.outline.to(self.device), sites, grid, prepared.base)
-        base, target = state(prepared.base), state(prepared.truth)
+            self.preparation.layout(prepared.outline.to(self.device), sites, grid, moved)
+        base, target = state(moved), state(prepared.truth)
         if target is not None and self.settings.stays:
             target = restated(target, base)
         forced, forced_target = state(prepared.forced), state(prepared.forced_truth)

@@ -159,12 +159,12 @@ class Preparation:
 
         Args:
             history: the coarse sites of its observed frames.
-            base: the voxels of its moved present, F frames, on any device.
+            base: the voxels of its moved present, F frames.
         """
         settings = self.settings
 
         def thinned(proposal: Proposal) -> Tensor:
-            return self.support.thinned(proposal, self.held(base.to(outline.touched.device), grid, proposal.shape[0]))
+            return self.support.thinned(proposal, self.held(base, grid, proposal.shape[0]))
 
         return build_layout(outline, history, grid, settings.autoencoder.total_stride, settings.support, settings.grid,
                             thinned if self.support is not None else None)

@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,13 +164,18 @@ def test_a_distillation(two_devices, small_forecaster, street_window, tmp_path, 
     distill(small_forecaster, OneWindow(small_forecaster, street_window), one, values, 0, TrainingRun(tmp_path))
 
 
-def test_a_window_is_laid_out_on_the_device_and_waits_for_sizes_alone(two_devices, small_forecaster, street_window):
-    """Of the cells that movers are in, of the support, and of each coarser level."""
-    prepared, settings = small_forecaster.preparation.prepare(street_window.task), small_forecaster.settings
+@pytest.mark.parametrize("head_channels", [0, 4])
+def test_a_window_is_laid_out_on_the_device_and_waits_for_sizes_alone(two_devices, small_forecaster, small_settings,
+                                                                      street_window, head_channels):
+    """Of the cells that movers are in, of the support, and of each coarser level: a head adds none."""
+    settings = replace(small_settings, support=replace(small_settings.support, head_channels=head_channels))
+    small_forecaster = FlowModel(settings).eval() if head_channels else small_forecaster
+    prepared = small_forecaster.preparation.prepare(street_window.task)
     assert prepared.layout is None and isinstance(prepared.outline.touched, Host)
     history, _ = small_forecaster.encode_frames(street_window.history)
+    moved = prepared.base.to(DEVICE)
     two_devices.found.clear()
-    layout = small_forecaster.preparation.layout(prepared.outline.to(DEVICE), history, settings.grid, prepared.base)
+    layout = small_forecaster.preparation.layout(prepared.outline.to(DEVICE), history, settings.grid, moved)
     assert two_devices.found == {"nonzero": 2 + len(settings.support.level_strides)}
     assert not any(isinstance(one, Host) for one in (layout.unseen, layout.history_table, layout.support.coords))
 
