@@ -232,8 +232,10 @@ def with_support(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
             load_weights(path, forecaster.support, ("support",), forecaster.settings)
         except InputError as error:
             raise InputError(f"{error}; without {path.name} it is trained anew") from None
+    elif not (feed := configured_feed(support_training.ProposalFeed, config, values, store, forecaster)).tells():
+        print("no site that the support's head could decide on: all that is proposed is kept, or what the weights that "
+              "training starts from keep", flush=True)
     else:
-        feed = configured_feed(support_training.ProposalFeed, config, values, store, forecaster)
         held_out = held_out_windows(config, feed)
         with run.timed("support"):
             support_training.train_support(forecaster, feed, values["support"], run, held_out)

@@ -54,6 +54,10 @@ class ProposalFeed(ObservationFeed):
         super().__init__(windows, keys, forecaster, seed, replace(variety, crop_voxels=0, a_window=1), workers)
         self.bytes_a_site = BYTES_A_CELL
 
+    def tells(self) -> bool:
+        """Whether a window has a site to decide on."""
+        return any(self._made(place)[1] for place in range(self.count))
+
     def make(self, index: int) -> tuple[ProposedCells, int]:
         forecaster, prepared = self.forecaster, self.fetcher.get(index)
         device, grid, num_horizon = forecaster.device, prepared.grid, prepared.num_frames[1]
