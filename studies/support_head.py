@@ -47,7 +47,8 @@ def trained_head(teacher: Checkpoint, config: Mapping) -> FlowModel:
     run = training_run(config, "train")
     feed = configured_feed(ProposalFeed, config, config["train"], open_configured_store(config), forecaster)
     with run.timed("support"):
-        train_support(forecaster, feed, config["train"]["support"], run, held_out_windows(config, feed))
+        train_support(forecaster, feed, config["train"]["support"], config["seed"], run,
+                      held_out_windows(config, feed))
     return forecaster
 
 

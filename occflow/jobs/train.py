@@ -238,7 +238,7 @@ def with_support(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
     else:
         held_out = held_out_windows(config, feed)
         with run.timed("support"):
-            support_training.train_support(forecaster, feed, values["support"], run, held_out)
+            support_training.train_support(forecaster, feed, values["support"], config["seed"], run, held_out)
         save_once(path, forecaster.support, "support", forecaster.settings, config)
     run.forget("support")
     forecaster.support.eval().requires_grad_(False)

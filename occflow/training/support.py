@@ -15,7 +15,7 @@ from occflow.models.flow_model import FlowModel
 from occflow.models.support import propose
 from occflow.models.support_head import SupportHead, evidence, threshold_for
 from occflow.sparse.sites import cells_held
-from occflow.training.engine import train
+from occflow.training.engine import step_rng, train
 from occflow.training.feeding import ObservationFeed, Variety
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.processes import share_of_items
@@ -41,6 +41,20 @@ class ProposedCells:
     true: Tensor
     undecided: Tensor
     kept: Tensor
+
+    def turned(self, way: int) -> ProposedCells:
+        """The same seen from elsewhere, where streets look alike: one of eight ways to mirror a window and to swap its
+        axes (of four, where it is no square)."""
+        frames, _, x, y = self.seen.shape
+
+        def turn(planes: Tensor) -> Tensor:  # [F, C, X, Y]
+            planes = planes.flip([axis for bit, axis in ((1, 2), (2, 3)) if way & bit])
+            return planes.transpose(2, 3).contiguous() if way & 4 and x == y else planes
+
+        def turn_cells(cells: Tensor) -> Tensor:
+            return turn(cells.view(frames, x, y, -1).movedim(3, 1)).movedim(1, 3).flatten()
+
+        return replace(self, seen=turn(self.seen), true=turn_cells(self.true), undecided=turn_cells(self.undecided))
 
 
 class ProposalFeed(ObservationFeed):
@@ -73,18 +87,20 @@ class ProposalFeed(ObservationFeed):
         return item, len(true) if bool(undecided.any()) else 0
 
 
-def train_support(forecaster: FlowModel, feed: ProposalFeed, values: Mapping, run: TrainingRun,
+def train_support(forecaster: FlowModel, feed: ProposalFeed, values: Mapping, seed: int, run: TrainingRun,
                   held_out: HeldOut | None = None) -> None:
-    """Learn which proposed cells hold something, by weighted cross-entropy, then set the threshold by windows that were
-    learnt from. Held out are items of a feed of the same kind."""
+    """Learn which proposed cells hold something, by weighted cross-entropy on windows that are turned each time, then set
+    the threshold by windows that were learnt from. Held out are items of a feed of the same kind."""
     head, windows = forecaster.support, values["windows"]
 
     def loss_of(item: ProposedCells) -> Tensor:
         return undecided_loss(head, item, values["positive_weight"])
 
     def loss_of_step(step: int) -> tuple[Tensor, dict]:
-        losses = torch.stack([loss_of(item) for item in feed.draw(windows)])
-        return share_of_items(windows).mean(losses), {}
+        samples = share_of_items(windows)
+        ways = samples.part(step_rng(seed, step).integers(8, size=windows).tolist())
+        losses = torch.stack([loss_of(item.turned(way)) for item, way in zip(feed.draw(windows), ways, strict=True)])
+        return samples.mean(losses), {}
 
     average = train(run, "support", head, OptimiserSettings.from_config(values), loss_of_step, forecaster, feed,
                     windows, validation=held_out and Validation(held_out, lambda index: loss_of(

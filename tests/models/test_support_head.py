@@ -129,6 +129,25 @@ def test_what_is_learnt_is_what_comes_true_of_the_proposed_cells(small_forecaste
     assert ((seen[:, -2] > 0) == (seen[:, -3] > 0)).all()  # beyond what was observed, and how far
 
 
+def test_a_turned_window_is_the_same_one(small_forecaster, small_settings, street_window):
+    """Eight ways; what holds for a cell goes with it, and turned twice the one way back."""
+    item = feed(with_head(small_forecaster, small_settings), street_window).get(0)
+    frames, _, x, y = item.seen.shape
+    square = replace(item, seen=item.seen[:, :, :min(x, y), :min(x, y)].contiguous())
+    edge, levels = square.seen.shape[2], len(item.true) // (frames * x * y)
+    corner = item.true.view(frames, x, y, levels)[:, :edge, :edge].flatten()
+    square = replace(square, true=corner, undecided=~corner)
+    filled = (square.seen[:, :levels] > 0).movedim(1, 3).flatten()
+    for way in range(8):
+        turned = square.turned(way)
+        again = (turned.seen[:, :levels] > 0).movedim(1, 3).flatten()
+        assert torch.equal(turned.undecided, ~turned.true) and turned.kept is square.kept
+        assert int((again & turned.true).sum()) == int((filled & square.true).sum())
+        assert torch.equal(turned.seen, square.seen) == (way == 0)
+        assert way > 4 or torch.equal(turned.turned(way).seen, square.seen)
+    assert item.turned(7).seen.shape == item.seen.shape  # no square: its axes keep their places
+
+
 @pytest.mark.parametrize("recall, kept_anyway, threshold, kept", [
     (1.0, 0, 0.0, 10), (0.9, 0, 1.0, 9), (0.75, 0, 2.0, 8), (0.5, 0, 5.0, 5), (0.995, 190, 1.0, 9),
     (0.99, 190, 2.0, 8), (0.9, 90, -KEEPS_ALL, 0), (0.0, 0, -KEEPS_ALL, 0)])

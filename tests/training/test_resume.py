@@ -258,7 +258,7 @@ def trained_head(settings, window, folder) -> torch.nn.Module:
     later = Window.of(window.key, (window.history[-1], window.truth[0]), tuple(street_frame(i) for i in (3, 4, 5)))
     feed = ProposalFeed(Windows((window, later)), [0, 1], model.eval(), 3)
     values = {**OPTIMISER, "steps": 6, "windows": 2, "positive_weight": 2.0, "recall": 0.9, "calibration_windows": 2}
-    train_support(model, feed, values, run_of(folder))
+    train_support(model, feed, values, 0, run_of(folder))
     return model.support
 
 
