@@ -136,8 +136,8 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What prepares windows: the forecaster's settings, its networks of motions, and the head that thins out the support
-    (None: it has none).
+    """What prepares windows: the forecaster's settings, its networks of motions, and the head that thins out the
+    support (None: it has none).
 
     Args:
         lays_out: whether it builds the layouts too; else whoever encodes the frames does, on the networks' device.

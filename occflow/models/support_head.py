@@ -1,8 +1,8 @@
 """Which of the proposed sites will hold something: a small dense network that sees the targets from above.
 
-The rule of `models.support` proposes whole columns where no grid was observed and discs about movers, most of which stay
-empty. What it proposes beyond the moved present is kept where the head's logit reaches a threshold. It is calibrated to a
-wanted recall after the head's training, on windows that this learnt from.
+The rule of `models.support` proposes whole columns where no grid was observed and discs about movers, most of which
+stay empty. What it proposes beyond the moved present is kept where the head's logit reaches a threshold, calibrated to
+a wanted recall after the head's training, on windows that this learnt from.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class SupportHead(nn.Module):
         return logits.permute(0, 2, 3, 1).flatten()
 
     def thinned(self, proposal: Proposal, held: Tensor) -> Tensor:
-        """[F * X * Y * Z] bool: proposed cells that the moved present fills (`held`: see `evidence`), or that are likely
-        enough to hold something."""
+        """[F * X * Y * Z] bool: proposed cells that the moved present fills (`held`: see `evidence`), or that are
+        likely enough to hold something."""
         likely = self(evidence(proposal, held)) >= self.threshold
         return proposal.proposed & (likely | (held[0] > 0).flatten())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from occflow.models.coarse_cells import cell_grid
 from occflow.models.flow_model import FlowModel
 from occflow.models.support import propose
 from occflow.models.support_head import SupportHead, evidence, threshold_for
+from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.sparse.sites import cells_held
 from occflow.training.engine import step_rng, train
 from occflow.training.feeding import ObservationFeed, Variety
@@ -63,9 +63,10 @@ class ProposalFeed(ObservationFeed):
 
     with_forced, lays_out = False, False
 
-    def __init__(self, windows: Any, keys: list, forecaster: FlowModel, seed: int, variety: Variety = Variety(),
-                 workers: int = 0) -> None:
-        super().__init__(windows, keys, forecaster, seed, replace(variety, crop_voxels=0, a_window=1), workers)
+    def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowModel, seed: int,
+                 variety: Variety | None = None, workers: int = 0) -> None:
+        whole = replace(variety or Variety(), crop_voxels=0, a_window=1)
+        super().__init__(windows, keys, forecaster, seed, whole, workers)
         self.bytes_a_site = BYTES_A_CELL
 
     def tells(self) -> bool:
@@ -89,8 +90,8 @@ class ProposalFeed(ObservationFeed):
 
 def train_support(forecaster: FlowModel, feed: ProposalFeed, values: Mapping, seed: int, run: TrainingRun,
                   held_out: HeldOut | None = None) -> None:
-    """Learn which proposed cells hold something, by weighted cross-entropy on windows that are turned each time, then set
-    the threshold by windows that were learnt from. Held out are items of a feed of the same kind."""
+    """Learn which proposed cells hold something, by weighted cross-entropy on windows that are turned each time, then
+    set the threshold by windows that were learnt from. Held out are items of a feed of the same kind."""
     head, windows = forecaster.support, values["windows"]
 
     def loss_of(item: ProposedCells) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_bodies import Windows
 
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_forecaster, load_weights, save_checkpoint
@@ -15,7 +16,6 @@ from occflow.models.support import outline_of, propose
 from occflow.models.support_head import KEEPS_ALL, SupportHead, evidence, threshold_for
 from occflow.occupancy.augmentation import cropped, part_of
 from occflow.training.support import ProposalFeed, calibrate
-from small_bodies import Windows
 
 
 def with_head(forecaster: FlowModel, settings, threshold: float = KEEPS_ALL, channels: int = 8) -> FlowModel:
@@ -120,8 +120,8 @@ def test_what_is_learnt_is_what_comes_true_of_the_proposed_cells(small_forecaste
     assert np.array_equal(item.true.numpy(), truth)
     assert int(item.kept) == len(np.intersect1d(np.intersect1d(proposed, held), np.flatnonzero(truth)))
     task, cells = street_window.task, cell_grid(grid, stride)
-    outline = outline_of(task.history, task.poses, task.seconds, torch.zeros(len(truth), dtype=torch.bool), grid, stride,
-                         small_settings.support)
+    untouched = torch.zeros(len(truth), dtype=torch.bool)
+    outline = outline_of(task.history, task.poses, task.seconds, untouched, grid, stride, small_settings.support)
     seen = evidence(propose(outline, grid, cells, small_settings.support), torch.zeros(3, 3, *cells.shape))
     levels = cells.shape[2]
     assert seen.shape == (3, 5 * levels + 4, *cells.shape[:2]) == item.seen.shape
