@@ -2,7 +2,8 @@
 
 The rule of `models.support` proposes whole columns where no grid was observed and discs about movers, most of which
 stay empty. What it proposes beyond the moved present is kept where the head's logit reaches a threshold, calibrated to
-a wanted recall after the head's training, on windows that this learnt from.
+a wanted recall after the head's training, on windows that this learnt from. A site within rounding of it may be kept
+on one device and not on another.
 """
 
 from __future__ import annotations

@@ -114,8 +114,9 @@ def train_support(forecaster: FlowModel, feed: ProposalFeed, values: Mapping, se
 
 def undecided_loss(head: SupportHead, item: ProposedCells, positive_weight: float) -> Tensor:
     """Mean cross-entropy over the cells that the head decides on; a true one counts `positive_weight` times."""
-    logits, weight = head(item.seen), torch.tensor(positive_weight)
-    losses = functional.binary_cross_entropy_with_logits(logits, item.true.to(logits), pos_weight=weight.to(logits),
+    logits = head(item.seen)
+    weight = logits.new_full((), positive_weight)
+    losses = functional.binary_cross_entropy_with_logits(logits, item.true.to(logits), pos_weight=weight,
                                                          reduction="none")
     undecided = item.undecided.to(logits)
     return (losses * undecided).sum() / undecided.sum().clamp(min=1.0)
