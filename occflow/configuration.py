@@ -57,9 +57,10 @@ WHOLE_RANGES = (  # by what a key ends in, the first that fits
     (r"(cells_per_voxel|(causal_)?min_points)", Range(1, 100)),
     (r"(train_scenes|val_scenes|vehicles|pedestrians)", Range(0, 100_000)),
     (r"(steps|reference_steps|energy_teacher_steps|warmup_steps|auxiliary_warmup|save_seconds|crop\.voxels|blocks)",
-      Range(0, LARGEST)),
+     Range(0, LARGEST)),
     (r"energy_samples", Range(2, LARGEST)),
     (r"(inspect\.frame|resample\.window|stability\.(every|patience)|validate\.every)", Range(0, LARGEST)),
+    (r"head_channels", Range(0, 1024)),
     (r"eval\.save_samples", Range(0, 64)),  # a file of predictions holds no more
     (r"(eval\.(samples|shown_samples|consensus)|forecast\.samples)", Range(0, LARGEST)),
     (r"log\.columns", Range(0, 5)),
@@ -84,7 +85,7 @@ RANGES = (  # likewise
     (r"(learning_rate|clip_norm|time_scale|huber|softening|voxel_sizes?_m|dense_from_m|frame_interval_s|duration_s)",
      Range(0, open=True)),
     (r"betas", Range(0, 0.999999)),
-    (r"(.*share|.*dropout|ema_decay|fairness|warmup|times)", Range(0, 1)),
+    (r"(.*share|.*dropout|ema_decay|fairness|warmup|times|support\.recall)", Range(0, 1)),
     (r"(origin_m|ego_box_m|time_mean)", Range(-math.inf)),
     (r".*", Range(0)),
 )

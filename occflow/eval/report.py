@@ -116,8 +116,10 @@ def report_markdown(report: Mapping) -> str:
     ratios = [f"* {name.replace('_', ' ')}: {value:.4g}" for name, value in quality_ratios(report).items()]
     support, log = report.get("support"), windows.get("log")
     if support:
-        ratios.append(f"* support: {support['recall']:.2%} of the true future sites, "
-                      f"{support['share']:.1%} of the coarse grid ({support.get('windows', windows['count'])} windows)")
+        count = support.get("windows", windows["count"])
+        many = f", {support['sites_a_true_one']:.2f} sites a true one" if "sites_a_true_one" in support else ""
+        ratios.append(f"* support: {support['recall']:.2%} of the true future sites, {support['share']:.1%} of the "
+                      f"coarse grid{many} ({count} windows)")
     if "perception" in report:
         ratios += ["", quality_markdown(report["perception"])]
     if "ensembles" in report:

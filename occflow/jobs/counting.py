@@ -155,8 +155,11 @@ class SupportCounts:
             setattr(self, name, getattr(self, name) + value)
 
     def report(self) -> dict[str, float]:
-        """Share of the true future sites that the support holds ("recall"), and of the coarse grid ("share")."""
-        return {"recall": self.found / max(1, self.true), "share": self.proposed / self.cells, "windows": self.windows}
+        """Share of the true future sites that the support holds ("recall"), and of the coarse grid ("share"); its sites
+        a true one ("sites_a_true_one")."""
+        true = max(1, self.true)
+        return {"recall": self.found / true, "share": self.proposed / self.cells,
+                "sites_a_true_one": self.proposed / true, "windows": self.windows}
 
 
 def count_support(source: WindowSource, keys: Sequence[WindowKey], model: FlowModel,

@@ -37,6 +37,7 @@ from occflow.occupancy.windows import WindowSource
 from occflow.perception.network import PerceptionNetwork, PerceptionSettings
 from occflow.resources import pretrained_folder
 from occflow.training import motion as motion_training
+from occflow.training import support as support_training
 from occflow.training import teacher as teacher_training
 from occflow.training.autoencoder import train_autoencoder as autoencoder_training
 from occflow.training.distillation import distill, student_of
@@ -103,7 +104,8 @@ def save_once(path: Path, module: nn.Module, kind: str, settings: ModelSettings 
 
 
 def train_teacher(config: Mapping) -> Path:
-    """Autoencoder (when RUN_DIR/autoencoder.safetensors is missing), mean, flow -> RUN_DIR/teacher.safetensors.
+    """Autoencoder, motions and the support's head (those whose file is missing in RUN_DIR), mean, flow ->
+    RUN_DIR/teacher.safetensors.
 
     An interrupted run goes on where it stopped. A teacher that this configuration has made is left as it is.
 
@@ -116,7 +118,7 @@ def train_teacher(config: Mapping) -> Path:
     def make() -> FlowModel:
         for stage in SHAPED_BY["teacher"]:  # nobody trains an autoencoder for hours to be told then
             share_of_items(values[stage]["windows"])
-        run, store, forecaster = with_motions(config)
+        run, store, forecaster = with_support(config)
         feed = configured_feed(ObservationFeed, config, values, store, forecaster)
         held_out = held_out_windows(config, feed)
         with run.timed("mean"):
@@ -153,7 +155,7 @@ def train_regression(config: Mapping) -> Path:
     values = config["train"]
 
     def make() -> FlowModel:
-        run, store, forecaster = with_motions(config)
+        run, store, forecaster = with_support(config)
         feed = configured_feed(teacher_training.TwinFeed, config, values, store, forecaster)
         held_out = held_out_windows(config, feed)
         with run.timed("regression"):
@@ -215,6 +217,31 @@ def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
         save_once(path, forecaster.motion, "motion", forecaster.settings, config)
     run.forget("motion", "motion_flow")
     forecaster.motion.eval().requires_grad_(False)
+    return run, store, forecaster
+
+
+def with_support(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
+    """As `with_motions`, with the head that thins out the support too, where the settings have one:
+    RUN_DIR/support.safetensors, trained first where it is missing, and frozen."""
+    run, store, forecaster = with_motions(config)
+    if forecaster.support is None:
+        return run, store, forecaster
+    values, path = config["train"], run.run_dir / "support.safetensors"
+    if path.exists():
+        try:
+            load_weights(path, forecaster.support, ("support",), forecaster.settings)
+        except InputError as error:
+            raise InputError(f"{error}; without {path.name} it is trained anew") from None
+    elif not (feed := configured_feed(support_training.ProposalFeed, config, values, store, forecaster)).tells():
+        print("no site that the support's head could decide on: all that is proposed is kept, or what the weights that "
+              "training starts from keep", flush=True)
+    else:
+        held_out = held_out_windows(config, feed)
+        with run.timed("support"):
+            support_training.train_support(forecaster, feed, values["support"], config["seed"], run, held_out)
+        save_once(path, forecaster.support, "support", forecaster.settings, config)
+    run.forget("support")
+    forecaster.support.eval().requires_grad_(False)
     return run, store, forecaster
 
 

@@ -13,11 +13,12 @@ from occflow.flow.share import Share
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, at_sites
-from occflow.models.coarse_cells import cell_of_voxel, cells_that_differ
+from occflow.models.coarse_cells import cell_grid, cell_of_voxel, cells_that_differ
 from occflow.models.layout import Layout, join_layouts, joined_sites, move_layout
 from occflow.models.motion import BodyMotions, MotionCondition, MotionModel
 from occflow.models.networks import ConditionalFlow, MeanForecast, MeanNetwork, VelocityNetwork
 from occflow.models.preparation import CPU, Bases, ModelSettings, Preparation, Prepared, Voxels
+from occflow.models.support_head import SupportHead
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.motion import BodiesApart
 from occflow.occupancy.tasks import Target, Task
@@ -157,6 +158,8 @@ class FlowModel(ConditionalFlow):
                                         settings.num_horizon, settings.velocity_trunk, slots)
         self.motion = MotionModel(settings.motion, settings.num_history, settings.num_horizon) \
             if settings.base == "bodies" else None
+        levels = cell_grid(settings.grid, settings.autoencoder.total_stride).shape[2]
+        self.support = SupportHead(settings.support.head_channels, levels) if settings.support.head_channels else None
 
     @property
     def device(self) -> torch.device:
@@ -165,7 +168,7 @@ class FlowModel(ConditionalFlow):
     @property
     def preparation(self) -> Preparation:
         """What prepares windows for it."""
-        return Preparation(self.settings, self.motion)
+        return Preparation(self.settings, self.motion, support=self.support)
 
     def voxel_sites(self, frames: Frames, grid: VoxelGrid | None = None) -> tuple[Sites, Tensor]:
         """Voxels of the frames as one ragged batch: sites (block = frame), labels [N] int64 (UNLABELLED: UNKNOWN)."""
@@ -211,6 +214,7 @@ class FlowModel(ConditionalFlow):
     def observed(self, prepared: Prepared, encoded: Sequence[Encoding] | None = None) -> Observation:
         """The second half of `observe`: lay out and encode what is prepared."""
         grid, (num_history, num_horizon) = prepared.grid, prepared.num_frames
+        moved = prepared.base.to(self.device)
 
         def state(voxels: Voxels | None) -> Tensor | None:
             if voxels is None:
@@ -220,8 +224,8 @@ class FlowModel(ConditionalFlow):
         sites, latents = join_encodings(encoded) if encoded is not None else \
             self._encode(*self.sites_of(prepared.history, grid, num_history))
         layout = move_layout(prepared.layout, self.device) if prepared.layout is not None else \
-            self.preparation.layout(prepared.outline.to(self.device), sites, grid)
-        base, target = state(prepared.base), state(prepared.truth)
+            self.preparation.layout(prepared.outline.to(self.device), sites, grid, moved)
+        base, target = state(moved), state(prepared.truth)
         if target is not None and self.settings.stays:
             target = restated(target, base)
         forced, forced_target = state(prepared.forced), state(prepared.forced_truth)

@@ -6,6 +6,7 @@ networks, samples and flow steps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from occflow.grid import VoxelGrid
 from occflow.models.coarse_cells import cell_grid
-from occflow.models.support import Outline, SupportSettings, outside_history, reachable
+from occflow.models.support import Outline, Proposal, SupportSettings, propose
 from occflow.sparse.sites import Pooling, Shape, Sites, pool, sites_from_keys
 from occflow.sparse.tables import CellGrid, motion_compensated_table
 
@@ -84,22 +85,22 @@ class Layout:
 
 
 def build_layout(outline: Outline, history: Sites, grid: VoxelGrid, stride: Shape, settings: SupportSettings,
-                 whole: VoxelGrid | None = None) -> Layout:
+                 whole: VoxelGrid | None = None, thinned: Callable[[Proposal], Tensor] | None = None) -> Layout:
     """The layout of one window (B = 1), on the device of its outline.
 
     Args:
         history: the coarse sites of the observed frames.
         whole: the forecaster's grid, where `grid` is a part of it.
+        thinned: what of a proposal is kept, [F * X * Y * Z] bool; all where none is given.
     """
     cells = cell_grid(grid, stride)
-    unseen = outside_history(outline, cells)
-    proposed = unseen | reachable(outline, grid, cells) | outline.touched | settings.whole_grid
-    keys = proposed.nonzero()[:, 0]
+    proposal = propose(outline, grid, cells, settings)
+    keys = (proposal.proposed if thinned is None else thinned(proposal)).nonzero()[:, 0]
     support = sites_from_keys(keys, cells.shape, outline.num_horizon)
     table, remainder = motion_compensated_table(support, outline.to_history, history)
     return Layout(_levels(support, outline, settings.level_strides), history, table, remainder,
-                  unseen.index_select(0, keys), _positions(support, cells, whole or grid), 1, history.num_blocks,
-                  outline.num_horizon)
+                  proposal.inside_m.index_select(0, keys) < 0, _positions(support, cells, whole or grid), 1,
+                  history.num_blocks, outline.num_horizon)
 
 
 def _positions(support: Sites, cells: CellGrid, whole: VoxelGrid) -> Tensor:

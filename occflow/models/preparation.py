@@ -18,7 +18,8 @@ from occflow.models.coarse_cells import cells_of
 from occflow.models.layout import Layout, build_layout
 from occflow.models.motion import BodyMotions, MotionModel, MotionSettings, shown_bodies
 from occflow.models.networks import TrunkSettings
-from occflow.models.support import Outline, SupportSettings, outline_of
+from occflow.models.support import Outline, Proposal, SupportSettings, outline_of
+from occflow.models.support_head import SupportHead
 from occflow.occupancy.bodies import world_motions
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.motion import BodiesApart, advanced_bodies
@@ -135,7 +136,8 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What prepares windows: the forecaster's settings, and its networks of motions (None: it has none).
+    """What prepares windows: the forecaster's settings, its networks of motions, and the head that thins out the
+    support (None: it has none).
 
     Args:
         lays_out: whether it builds the layouts too; else whoever encodes the frames does, on the networks' device.
@@ -144,15 +146,33 @@ class Preparation:
     settings: ModelSettings
     motion: MotionModel | None
     lays_out: bool = False
+    support: SupportHead | None = None
 
     def on_host(self, lays_out: bool) -> Preparation:
         """The same with a copy of the networks on the CPU."""
-        return replace(self, motion=self.motion and copy.deepcopy(self.motion).cpu(), lays_out=lays_out)
+        motion, support = (one and copy.deepcopy(one).cpu() for one in (self.motion, self.support))
+        return replace(self, motion=motion, lays_out=lays_out, support=support)
 
-    def layout(self, outline: Outline, history: Sites, grid: VoxelGrid) -> Layout:
-        """That of a window, on the device of its outline; `history` are the coarse sites of its observed frames."""
+    @torch.no_grad()
+    def layout(self, outline: Outline, history: Sites, grid: VoxelGrid, base: Voxels) -> Layout:
+        """That of a window, on the device of its outline.
+
+        Args:
+            history: the coarse sites of its observed frames.
+            base: the voxels of its moved present, F frames.
+        """
         settings = self.settings
-        return build_layout(outline, history, grid, settings.autoencoder.total_stride, settings.support, settings.grid)
+
+        def thinned(proposal: Proposal) -> Tensor:
+            return self.support.thinned(proposal, self.held(base, grid, proposal.shape[0]))
+
+        return build_layout(outline, history, grid, settings.autoencoder.total_stride, settings.support, settings.grid,
+                            thinned if self.support is not None else None)
+
+    def held(self, base: Voxels, grid: VoxelGrid, num_frames: int) -> Tensor:
+        """What the voxels of a moved present fill of the coarse cells, for the head (`SupportHead.held`)."""
+        stride = self.settings.autoencoder.total_stride
+        return self.support.held(base.keys.long(), base.labels.long(), grid.shape, stride, num_frames)
 
     @torch.no_grad()
     def prepare(self, task: Task, truth: Frames | None = None, with_history: bool = True,
@@ -180,7 +200,8 @@ class Preparation:
                   for frames in (task.history if with_history else None, moved, truth, bases.forced, bases.truth)]
         layout = None
         if self.lays_out:
-            layout, outline = self.layout(outline, self._history_sites(voxels[0], len(task.history), grid), grid), None
+            sites = self._history_sites(voxels[0], len(task.history), grid)
+            layout, outline = self.layout(outline, sites, grid, voxels[1]), None
         return Prepared(grid, outline, layout, *voxels, moved, motions, apart)
 
     def _history_sites(self, voxels: Voxels, num_frames: int, grid: VoxelGrid) -> Sites:

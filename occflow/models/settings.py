@@ -15,6 +15,7 @@ from occflow.records import bounded, conform, one_line
 MIN_INTERVAL_S, MAX_INTERVAL_S = 1e-3, 60.0  # between frames: faster than any sensor, slower than any traffic
 MAX_KEEP_WITHIN = 100.0  # of latents that are bounded by 4
 MAX_FRAMES = 1000  # of a history or a horizon: minutes
+MAX_HEAD_CHANNELS = 1024  # of a network that is to be cheap
 MAX_REACH_M_PER_S = 200.0  # nothing on a road moves farther in a second
 
 
@@ -74,16 +75,20 @@ def _refuse_unusable(settings: ModelSettings) -> None:
         raise ValueError("model: widths, channels and strides must be at least 1")
     bounded(settings.frame_interval_s, MAX_INTERVAL_S, "data.frame_interval_s", MIN_INTERVAL_S)
     bounded(settings.keep_within, MAX_KEEP_WITHIN, "model.keep_within")
+    bounded(support.head_channels, MAX_HEAD_CHANNELS, "model.support.head_channels")
     bounded(support.reach_m_per_s, MAX_REACH_M_PER_S, "model.support.reach_m_per_s")
 
 
 def with_later_settings(record: Mapping) -> dict:
     """A checkpoint's record with the settings that were not there yet when older ones were written."""
-    if "support" not in record:  # of an autoencoder alone
-        return dict(record)
-    support = {"whole_grid": False, "motion_compensation": True, **record["support"]}
+    record = dict(record)
+    if "support" in record:
+        support = {"whole_grid": False, "motion_compensation": True, "head_channels": 0}
+        record["support"] = {**support, **record["support"]}
+    if "mean_trunk" not in record:  # of a part alone
+        return record
     later = {"base": "tracked", "keep_within": 0.0, "stays": False, "motion": asdict(MotionSettings())}
-    return {**later, **record, "support": support}
+    return {**later, **record}
 
 
 def settings_from_config(data: Mapping, model: Mapping) -> ModelSettings:

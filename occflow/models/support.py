@@ -1,4 +1,4 @@
-"""On which sites a forecast runs: the moved history, what no observed grid covers, the reach of movers.
+"""On which sites a forecast may run: the moved history, what no observed grid covers, the reach of movers.
 
 The host says how the grids of a window lie to each other, in a few small matrices; all else is gathers and sums on the
 device of the networks, to the same numbers on any.
@@ -36,12 +36,14 @@ class SupportSettings:
         level_strides: strides of the coarser levels.
         whole_grid: every cell is proposed (an ablation).
         motion_compensation: tables join the same place of the world; otherwise the same cell of the grid (an ablation).
+        head_channels: of the learned head that thins out what is proposed (`models.support_head`); 0: there is none.
     """
 
     reach_m_per_s: float
     level_strides: tuple[Shape, ...]
     whole_grid: bool = False
     motion_compensation: bool = True
+    head_channels: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,15 +147,47 @@ def _widths(cells: CellGrid, reach_m: np.ndarray, margins: tuple[int, ...]) -> n
     return np.concatenate([widths[:, :0:-1], widths], axis=1)
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """Cells of the targets, [F * X * Y * Z] each: on which of them a forecast may run, and why.
+
+    Args:
+        inside_m: float64, metres within the observed grids (`inside_history_m`).
+        reach, touched: bool, whether a mover may get there; whether the moved present touches it.
+        proposed: bool, by the rule.
+        shape: F, X, Y, Z.
+    """
+
+    inside_m: Tensor
+    reach: Tensor
+    touched: Tensor
+    proposed: Tensor
+    shape: tuple[int, int, int, int]
+
+
+def propose(outline: Outline, grid: VoxelGrid, cells: CellGrid, settings: SupportSettings) -> Proposal:
+    """What the rule proposes for a window."""
+    inside_m, reach = inside_history_m(outline, cells), reachable(outline, grid, cells)
+    proposed = (inside_m < 0) | reach | outline.touched | settings.whole_grid
+    return Proposal(inside_m, reach, outline.touched, proposed, (outline.num_horizon, *cells.shape))
+
+
 def outside_history(outline: Outline, cells: CellGrid) -> Tensor:
     """[F * X * Y * Z] bool: cells of the targets whose centre no observed grid covers in the plane."""
+    return inside_history_m(outline, cells) < 0
+
+
+def inside_history_m(outline: Outline, cells: CellGrid) -> Tensor:
+    """[F * X * Y * Z] float64: metres that the centre of a cell lies within the observed grid in which it lies deepest,
+    in the plane; below zero outside of all."""
     last_m = [float(np.nextafter(size * length, 0)) for size, length in zip(cells.cell_m[:2], cells.shape[:2])]
     step = TARGETS_AT_ONCE if outline.observed.device.type == "cpu" else outline.num_horizon
-    return torch.cat([_outside_all(maps, cells.shape, last_m) for maps in outline.observed.split(step)])
+    return torch.cat([_deepest_inside(maps, cells.shape, last_m) for maps in outline.observed.split(step)])
 
 
-def _outside_all(maps: Tensor, shape: Shape, last_m: Sequence[float]) -> Tensor:
-    """[F * X * Y * Z] bool: cells that lie below zero or above `last_m` along an axis of every grid; [F, P, 2, 4]."""
+def _deepest_inside(maps: Tensor, shape: Shape, last_m: Sequence[float]) -> Tensor:
+    """[F * X * Y * Z]: how far above zero and below `last_m` cells lie along both axes of a grid, of that in which it
+    is farthest; maps [F, P, 2, 4]."""
     by_plane, by_place = taken_apart(maps, shape)  # [F, P, 2, X], [F, P, 2, Y * Z]
     best = None  # how far inside the grid a cell is in which it is farthest inside
     for observed in range(maps.shape[1]):
@@ -163,7 +197,7 @@ def _outside_all(maps: Tensor, shape: Shape, last_m: Sequence[float]) -> Tensor:
             place = torch.minimum(place, last - place)
             inside = place if inside is None else torch.minimum(inside, place)
         best = inside if best is None else torch.maximum(best, inside)
-    return (best < 0).flatten()
+    return best.flatten()
 
 
 def reachable(outline: Outline, grid: VoxelGrid, cells: CellGrid) -> Tensor:

@@ -336,15 +336,16 @@ class WindowPreparation:
 
 
 class ObservationFeed(WindowFeed):
-    """Batches of observed windows (or parts of them) with targets; `workers` processes lay them out."""
+    """Batches of observed windows (or parts of them) with targets; `workers` processes lay them out, on a CPU and where
+    the feed wants layouts."""
 
-    with_forced = True
+    with_forced, lays_out = True, True
 
     def __init__(self, windows: WindowSource, keys: list[WindowKey], forecaster: FlowModel, seed: int,
                  variety: Variety = Variety(), workers: int = 0) -> None:
         preparation = forecaster.preparation  # a GPU lays out faster than a process can send what it has laid out
         if workers:
-            preparation = preparation.on_host(lays_out=forecaster.device == CPU)
+            preparation = preparation.on_host(lays_out=self.lays_out and forecaster.device == CPU)
         prepare = WindowPreparation(windows, keys, preparation, seed, variety, self.with_forced)
         self.windows, self.forecaster, self.window, self.parts = windows, forecaster, prepare.window, variety.a_window
         super().__init__(len(keys) * variety.a_window, seed, 700, Fetcher(prepare, workers, forecaster.device),

@@ -28,7 +28,8 @@ from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.run import ResumeState, TrainingRun
 
 STEPS = 30  # of the interrupted training
-SETTINGS = replace(SMALL_SETTINGS, base="bodies", stays=True, motion=MotionSettings(8, 1, 2))
+SETTINGS = replace(SMALL_SETTINGS, base="bodies", stays=True, motion=MotionSettings(8, 1, 2),
+                   support=replace(SMALL_SETTINGS.support, head_channels=4))
 
 
 def _checkpoint(kind: str) -> Callable[[Path], Path]:
@@ -129,6 +130,8 @@ KINDS = (
     Kind("autoencoder weights", _checkpoint("autoencoder"), _read_part, ("bytes", "safetensors"),
          told=("bytes", "safetensors")),
     Kind("motion weights", _checkpoint("motion"), _read_part, ("bytes", "safetensors"),
+         told=("bytes", "safetensors")),
+    Kind("support weights", _checkpoint("support"), _read_part, ("bytes", "safetensors"),
          told=("bytes", "safetensors")),
     Kind("perception weights", _write_perception, _read_perception, ("bytes", "safetensors"),
          told=("bytes", "safetensors")),

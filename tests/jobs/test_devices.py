@@ -4,11 +4,13 @@ import copy
 import math
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from one_window import VALUES, OneWindow
+from small_bodies import Windows as Source
 from small_bodies import feed_of, motion_model, street
 from two_devices import DEVICE, Host, Mixed, Waits, libraries_of_one_device, moved_when_registered
 
@@ -32,6 +34,7 @@ from occflow.training.distillation import distill
 from occflow.training.feeding import WindowFeed
 from occflow.training.motion import MotionFeed, train_motion_flow, train_motion_mean
 from occflow.training.run import TrainingRun
+from occflow.training.support import ProposalFeed, train_support
 from occflow.training.teacher import train_flow, train_mean, train_regression
 
 ONE_STEP = {"steps": 1, "learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1.0, "ema_decay": 0.5, "windows": 1}
@@ -163,21 +166,35 @@ def test_a_distillation(two_devices, small_forecaster, street_window, tmp_path, 
     distill(small_forecaster, OneWindow(small_forecaster, street_window), one, values, 0, TrainingRun(tmp_path))
 
 
-def test_a_window_is_laid_out_on_the_device_and_waits_for_sizes_alone(two_devices, small_forecaster, street_window):
-    """Of the cells that movers are in, of the support, and of each coarser level."""
-    prepared, settings = small_forecaster.preparation.prepare(street_window.task), small_forecaster.settings
+@pytest.mark.parametrize("head_channels", [0, 4])
+def test_a_window_is_laid_out_on_the_device_and_waits_for_sizes_alone(two_devices, small_forecaster, street_window,
+                                                                      head_channels):
+    """Of the cells that movers are in, of the support, and of each coarser level: a head adds none."""
+    small_forecaster = with_head(small_forecaster) if head_channels else small_forecaster
+    settings = small_forecaster.settings
+    prepared = small_forecaster.preparation.prepare(street_window.task)
     assert prepared.layout is None and isinstance(prepared.outline.touched, Host)
     history, _ = small_forecaster.encode_frames(street_window.history)
+    moved = prepared.base.to(DEVICE)
     two_devices.found.clear()
-    layout = small_forecaster.preparation.layout(prepared.outline.to(DEVICE), history, settings.grid)
+    layout = small_forecaster.preparation.layout(prepared.outline.to(DEVICE), history, settings.grid, moved)
     assert two_devices.found == {"nonzero": 2 + len(settings.support.level_strides)}
     assert not any(isinstance(one, Host) for one in (layout.unseen, layout.history_table, layout.support.coords))
+
+
+def with_head(forecaster: FlowModel) -> FlowModel:
+    """A forecaster of the same settings with a head for its support."""
+    settings = forecaster.settings
+    return FlowModel(replace(settings, support=replace(settings.support, head_channels=4))).to(forecaster.device).eval()
 
 
 def trainings_of(forecaster: FlowModel, model: MotionModel, window, run: TrainingRun) -> dict:
     """train(steps) by the name of a training, on one window that is laid out once."""
     windows, batches, motions = Windows(forecaster, window), OneWindow(forecaster, window), Motions()
+    headed = with_head(forecaster)
+    proposals = ProposalFeed(Source((window,)), [0], headed, 0)
     windows.next(1)
+    proposals.get(0)
 
     def voxels(train, *seed, **values):
         return lambda steps: train(copy.deepcopy(forecaster), windows, {**ONE_STEP, "steps": steps, **values},
@@ -189,6 +206,11 @@ def trainings_of(forecaster: FlowModel, model: MotionModel, window, run: Trainin
             train(trained, feed_of_model(trained), {**ONE_STEP, "steps": steps, **values}, 0, run)
         return job
 
+    def support(steps: int) -> None:
+        values = {**ONE_STEP, "steps": steps, "positive_weight": 2.0, "recall": 0.9, "calibration_windows": 1}
+        headed.support.requires_grad_(True)
+        train_support(headed, proposals, values, 0, run)
+
     def mfd(steps: int) -> None:
         student = {**VALUES["student"], "steps": steps}
         distill(copy.deepcopy(forecaster), batches, method_from_config({"method": "mfd", "equal_share": 0.5}),
@@ -198,7 +220,7 @@ def trainings_of(forecaster: FlowModel, model: MotionModel, window, run: Trainin
     return {"mean": voxels(train_mean, centre="median", scale_weight=0.1), "flow": voxels(train_flow, 0, **flow),
             "motion mean": bodies(train_motion_mean, lambda trained: motions, scale_weight=0.1),
             "motion flow": bodies(train_motion_flow, lambda trained: MotionFeed(motions, trained, 0), **flow),
-            "mfd": mfd}
+            "support": support, "mfd": mfd}
 
 
 class Motions:
@@ -218,7 +240,7 @@ class Motions:
 
 
 each_training = pytest.mark.parametrize("training, updates", [("mean", 1), ("flow", 1), ("motion mean", 1),
-                                                              ("motion flow", 1), ("mfd", 2)])
+                                                              ("motion flow", 1), ("support", 1), ("mfd", 2)])
 
 
 @each_training

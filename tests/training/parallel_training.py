@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -37,6 +38,7 @@ from occflow.training.processes import (  # noqa: E402
     share_of_rows,
 )
 from occflow.training.run import TrainingRun  # noqa: E402
+from occflow.training.support import ProposalFeed, train_support  # noqa: E402
 from occflow.training.teacher import TwinFeed, train_flow, train_mean, train_regression  # noqa: E402
 
 OPTIMISER = {"learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1.0, "ema_decay": 0.5, "steps": 3, "windows": 3}
@@ -110,6 +112,16 @@ def regression(run: TrainingRun) -> torch.nn.Module:
     return train_regression(model, observations(model, TwinFeed), OPTIMISER, run)
 
 
+def support(run: TrainingRun) -> torch.nn.Module:
+    """The head that thins out the support, and its threshold."""
+    torch.manual_seed(0)
+    headed = replace(SMALL_SETTINGS, support=replace(SMALL_SETTINGS.support, head_channels=4))
+    model = FlowModel(headed).eval()
+    values = {**OPTIMISER, "positive_weight": 2.0, "recall": 0.9, "calibration_windows": 4}
+    train_support(model, observations(model, ProposalFeed), values, 0, run)
+    return model.support
+
+
 def motions(run: TrainingRun) -> torch.nn.Module:
     """Centre, flow and student, one after the other."""
     model = disturbed(motion_model())
@@ -158,8 +170,8 @@ def autoencoder(run: TrainingRun) -> torch.nn.Module:
 
 
 TRAININGS: Mapping[str, Callable[[TrainingRun], torch.nn.Module]] = {
-    "toy": toy, "mean": mean, "flow": flow, "regression": regression, "motions": motions, "perception": perception,
-    "autoencoder": autoencoder, **{name: student(name) for name in METHODS}}
+    "toy": toy, "mean": mean, "flow": flow, "regression": regression, "support": support, "motions": motions,
+    "perception": perception, "autoencoder": autoencoder, **{name: student(name) for name in METHODS}}
 
 
 def made(name: str, folder: Path) -> torch.nn.Module:

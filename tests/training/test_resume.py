@@ -11,7 +11,8 @@ import torch
 from fuzzing.edits import edited
 from fuzzing.judging import digest
 from safetensors import SafetensorError
-from small_bodies import disturbed, feed_of, motion_model, street
+from small_bodies import Windows, disturbed, feed_of, motion_model, street
+from small_forecaster import street_frame
 
 from occflow import weights_file
 from occflow.distill.flow_maps import TerminalVelocityMatching
@@ -19,6 +20,8 @@ from occflow.distill.mfd import MeanFlowDistillation
 from occflow.errors import InputError
 from occflow.models.flow_model import FlowModel
 from occflow.models.regression import TrueFuture
+from occflow.models.support_head import KEEPS_ALL
+from occflow.occupancy.windows import Window
 from occflow.run_record import read_seconds
 from occflow.training.distillation import distill
 from occflow.training.engine import step_generator, train
@@ -26,6 +29,7 @@ from occflow.training.feeding import FlowFeed, WindowFeed
 from occflow.training.motion import MotionFeed, train_motion_flow, train_motion_mean
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.run import ResumeState, TrainingRun
+from occflow.training.support import ProposalFeed, train_support
 from occflow.training.teacher import train_flow, train_mean, train_regression
 from occflow.weights_file import read_weights, write_weights
 
@@ -243,6 +247,28 @@ def test_the_forecasters_trainings_resume_exactly(cut, small_settings, street_wi
 
     whole = job("whole")
     assert cut(lambda: job("cut"), updates)
+    assert_same(job("cut"), whole)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
+
+
+def trained_head(settings, window, folder) -> torch.nn.Module:
+    """The head of the support, of windows that differ."""
+    torch.manual_seed(0)
+    model = FlowModel(dataclasses.replace(settings, support=dataclasses.replace(settings.support, head_channels=4)))
+    later = Window.of(window.key, (window.history[-1], window.truth[0]), tuple(street_frame(i) for i in (3, 4, 5)))
+    feed = ProposalFeed(Windows((window, later)), [0, 1], model.eval(), 3)
+    values = {**OPTIMISER, "steps": 6, "windows": 2, "positive_weight": 2.0, "recall": 0.9, "calibration_windows": 2}
+    train_support(model, feed, values, 0, run_of(folder))
+    return model.support
+
+
+def test_the_training_of_the_supports_head_resumes_exactly(cut, small_settings, street_window, tmp_path):
+    def job(folder):
+        return trained_head(small_settings, street_window, tmp_path / folder)
+
+    whole = job("whole")
+    assert float(whole.threshold) > KEEPS_ALL and lines(tmp_path / "whole")[-1]["training"] == "support"
+    assert cut(lambda: job("cut"), 3)
     assert_same(job("cut"), whole)
     assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
 

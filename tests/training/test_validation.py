@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ from occflow.training.motion import MotionFeed, train_motion_flow, train_motion_
 from occflow.training.optimiser import NonFiniteLoss, OptimiserSettings, Trainer
 from occflow.training.perception import train_perception
 from occflow.training.run import TrainingRun
+from occflow.training.support import ProposalFeed, train_support
 from occflow.training.teacher import TwinFeed, train_flow, train_mean, train_regression
 from occflow.training.validation import HeldOut, Validation, averaged_weights, evenly
 
@@ -152,6 +154,18 @@ def test_the_forecasters_trainings_are_validated(model, street_window, tmp_path)
     assert math.isfinite(told(tmp_path, "mean")) and told(tmp_path, "teacher") > 0 and told(tmp_path, "regression") > 0
     off = {"train": {**CONFIG["train"], "validate": {**VALIDATE, "every": 0}}}
     assert held_out_windows(off, None) is held_out_bodies(off, None) is held_out_sightings(off, None) is None
+
+
+def test_the_training_of_the_supports_head_is_validated(small_settings, street_window, tmp_path):
+    headed = replace(small_settings, support=replace(small_settings.support, head_channels=4))
+    source, model = Windows((street_window, street_window)), FlowModel(headed).eval()
+    source.store.path = "memory"
+    feed = ProposalFeed(source, [0, 1], model, 3)
+    held_out = held_out_windows(CONFIG, feed)
+    assert isinstance(held_out.items, ProposalFeed)
+    values = {**STEPS, "positive_weight": 2.0, "recall": 0.9, "calibration_windows": 1}
+    train_support(model, feed, values, 0, TrainingRun(tmp_path), held_out)
+    assert 0 < told(tmp_path, "support") < math.inf
 
 
 def test_the_trainings_of_the_motions_are_validated(tmp_path):
