@@ -35,6 +35,7 @@ FIRST_SCALE_M_PER_S = 0.3  # standard deviation of an untrained network, a secon
 SOFTENING_M = 0.05  # below which a distance is squared, so that it has a slope
 UNBOUNDED_M_PER_S = 1000.0  # nothing is as fast
 FADING = 0.2  # of the speed that training has shown: so far beyond it networks are believed ever less
+DOUBTFUL, SURE = 0.6, 0.9  # confidence of a track that is not believed there against the networks, and of one that is
 STILL_M = 0.4  # a body that never moves farther stays exactly where it is
 MOST_BODIES = 256  # of a window are shown to the networks, the largest; all others go on as tracked
 
@@ -202,6 +203,7 @@ class MotionModel(ConditionalFlow):
         self.settings = settings
         self.mean = MotionMean(settings, num_history, num_horizon)
         self.velocity = MotionVelocity(settings, num_horizon)
+        self.confidence = attribute_names(num_history).index("confidence")
         self.register_buffer("fastest_m_per_s", torch.tensor(UNBOUNDED_M_PER_S))  # that training has shown
 
     @property
@@ -209,13 +211,17 @@ class MotionModel(ConditionalFlow):
         return self.mean.first_scale.device
 
     def condition(self, scene: BodyScene) -> MotionCondition:
-        """The central forecast of bodies; of those that are faster than any that training has shown, the track.
+        """The central forecast of bodies; of those that are faster than what training has shown, the track, where it is
+        sure.
 
-        Networks know nothing of such bodies, and say something all the same: of simulated towns' traffic they learnt
-        that everything of 15 m/s is about to stop.
+        Networks know little of such bodies, and say something all the same: of simulated towns' traffic they learnt
+        that everything of 15 m/s is about to stop. A track that is not sure is another matter: where a row of parked
+        cars was mistaken for one that drives, the networks see it.
         """
         forecast, speed = self.mean(scene), scene.velocity.norm(dim=1, keepdim=True)
-        beyond = ((speed / self.fastest_m_per_s - 1) / FADING).clamp(0, 1)
+        confidence = scene.attributes[:, self.confidence][:, None]
+        beyond = (((speed / self.fastest_m_per_s - 1) / FADING).clamp(0, 1)
+                  * ((confidence - DOUBTFUL) / (SURE - DOUBTFUL)).clamp(0, 1))
         return MotionCondition(scene, replace(
             forecast, mean=forecast.mean * (1 - beyond),
             scale=torch.lerp(forecast.scale, self.mean.first_scale.expand_as(forecast.scale), beyond)))

@@ -40,19 +40,22 @@ from occflow.training.validation import HeldOut, Validation, item_generator
 BYTES_A_BODY = 14_000  # of its views
 MIRRORED = 0.5  # share of the windows
 LOOKED_AT = 200  # windows, by which it is told how fast bodies are
-MOVING_M_PER_S, FASTER = 1.0, 0.01  # what moves, and the share of it that is too rare to be learnt from
+MOVING_M_PER_S, FASTER = 1.0, 0.05  # what moves, and the share of it that is too rare to be learnt from
 
 
 @dataclass(frozen=True)
 class BodyBatch:
-    """Bodies of windows, their true motion [N, 3 F], zero where it is not known, and where it is, [N, 3 F] bool."""
+    """Bodies of windows, their true motion [N, 3 F], zero where it is not known, where it is, [N, 3 F] bool, and their
+    true speed [N] until the first instant, m/s, zero likewise."""
 
     scene: BodyScene
     motion: Tensor
     known: Tensor
+    speed: Tensor
 
     def to(self, device: torch.device) -> BodyBatch:
-        return BodyBatch(self.scene.to(device), sent(self.motion, device), sent(self.known, device))
+        return BodyBatch(self.scene.to(device),
+                         *(sent(value, device) for value in (self.motion, self.known, self.speed)))
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,10 @@ class BodyPreparation:
         bodies = shown_bodies(window.task, grid)
         scene = body_scene(window.history, bodies, grid)
         offsets = offsets_of(bodies, true_motions(window, bodies, grid))
-        motion = torch.from_numpy(motion_of(bodies, offsets, window.task.seconds)).float()
-        return BodyBatch(scene, motion.nan_to_num(0.0), motion.isfinite())
+        seconds = window.task.seconds
+        motion = torch.from_numpy(motion_of(bodies, offsets, seconds)).float()
+        speed = torch.from_numpy(np.hypot(*offsets[:, 0, :2].T) / seconds[0]).float()
+        return BodyBatch(scene, motion.nan_to_num(0.0), motion.isfinite(), speed.nan_to_num(0.0))
 
 
 class BodyFeed(WindowFeed):
@@ -102,10 +107,10 @@ class BodyFeed(WindowFeed):
         return any(bool(batch.known.any()) for batch, _ in self._looked_at(range(self.count)))
 
     def fastest(self) -> float:
-        """The speed, m/s, that FASTER of the moving bodies surpass, in some LOOKED_AT windows; UNBOUNDED_M_PER_S where
-        none moves."""
+        """The speed, m/s, that FASTER of the moving bodies truly surpass until the first instant, in some LOOKED_AT
+        windows; UNBOUNDED_M_PER_S where none moves. What tracks say does not count: of the fastest many are wrong."""
         looked_at = self._looked_at(range(0, self.count, -(-self.count // LOOKED_AT)))
-        speeds = torch.cat([batch.scene.velocity.norm(dim=1) for batch, _ in looked_at])
+        speeds = torch.cat([batch.speed[batch.known[:, 0]] for batch, _ in looked_at])
         moving = speeds[speeds > MOVING_M_PER_S]
         return float(moving.quantile(1 - FASTER)) if len(moving) else UNBOUNDED_M_PER_S
 
@@ -117,16 +122,20 @@ class BodyFeed(WindowFeed):
         """A batch of this process's items of a joint one of so many windows, mirrored likewise."""
         share = share_of_items(windows)
         scene = join_scenes([item.scene for item in items])
-        motion, known = (torch.cat([getattr(item, name) for item in items]) for name in ("motion", "known"))
+        motion, known, speed = (torch.cat([getattr(item, name) for item in items])
+                                for name in ("motion", "known", "speed"))
         chosen = (share.of(torch.rand(windows, generator=generator)) < MIRRORED).to(self.device)
         signs = torch.tensor([1.0, -1.0, -1.0], device=self.device).repeat(motion.shape[1] // PER_INSTANT)
         motion = torch.where(chosen[scene.sample][:, None], motion * signs, motion)
-        return BodyBatch(mirrored_scene(scene, chosen, self.windows.history), motion, known)
+        return BodyBatch(mirrored_scene(scene, chosen, self.windows.history), motion, known, speed)
 
 
 def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed: int, run: TrainingRun,
                       held_out: HeldOut | None = None) -> None:
-    """Fit the central motions and how far they may be off. Held out are the bodies of windows."""
+    """Fit the central motions and how far they may be off, of fast bodies as of all others. Held out are the bodies of
+    windows."""
+    before = float(model.fastest_m_per_s)
+    model.fastest_m_per_s.fill_(UNBOUNDED_M_PER_S)  # else what a former training bounded would never be learnt
 
     def loss_of_step(step: int) -> tuple[Tensor, Figures]:
         batch = feed.next(values["windows"], step_generator(seed, step)).to(model.device)
@@ -140,7 +149,7 @@ def train_motion_mean(model: MotionModel, feed: BodyFeed, values: Mapping, seed:
 
     model.mean = train(run, "motion", model.mean, OptimiserSettings.from_config(values), loss_of_step, model, feed,
                        values["windows"], validation=held_out and Validation(held_out, held_out_loss))
-    before, shown = float(model.fastest_m_per_s), feed.fastest()
+    shown = feed.fastest()
     model.fastest_m_per_s.fill_(shown if before == UNBOUNDED_M_PER_S else max(before, shown))
 
 

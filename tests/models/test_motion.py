@@ -15,9 +15,11 @@ from occflow.geometry import planar_pose
 from occflow.models import motion as motion_module
 from occflow.models.body_scene import TENSORS, BodyScene, body_scene, join_scenes
 from occflow.models.motion import (
+    DOUBTFUL,
     LEVER_M,
     SOFTENING_M,
     STILL_M,
+    SURE,
     BodyMotions,
     MotionCondition,
     MotionModel,
@@ -241,9 +243,11 @@ def test_of_too_many_bodies_the_largest_are_shown(monkeypatch):
 
 
 def test_what_is_faster_than_training_has_shown_goes_on_as_tracked():
-    """In between the networks are believed ever less; slower bodies are as they were."""
+    """In between the networks are believed ever less; slower bodies, and those of a doubtful track, are as they were."""
     model = disturbed(motion_model())
-    bodies = [body(planar_pose(8.0 * place, 0.0, 0.3), (speed, 0.0)) for place, speed in enumerate((5.0, 11.0, 15.0))]
+    tracks = ((5.0, 1.0), (11.0, 1.0), (15.0, 1.0), (15.0, DOUBTFUL), (15.0, (DOUBTFUL + SURE) / 2))
+    bodies = [replace(body(planar_pose(8.0 * place, 0.0, 0.3), (speed, 0.0)), confidence=confidence)
+              for place, (speed, confidence) in enumerate(tracks)]
     scene = body_scene(street().task.history, bodies, GRID)
     free = model.condition(scene).forecast
     model.fastest_m_per_s.fill_(10.0)
@@ -251,3 +255,5 @@ def test_what_is_faster_than_training_has_shown_goes_on_as_tracked():
     assert torch.equal(bound.mean[0], free.mean[0]) and torch.equal(bound.scale[0], free.scale[0])
     assert torch.allclose(bound.mean[1], free.mean[1] / 2, atol=1e-6)  # half way through the fading
     assert (bound.mean[2] == 0).all() and torch.allclose(bound.scale[2], model.mean.first_scale)
+    assert torch.allclose(bound.mean[3], free.mean[3]) and torch.allclose(bound.scale[3], free.scale[3])
+    assert torch.allclose(bound.mean[4], free.mean[4] / 2, atol=1e-6)

@@ -190,7 +190,7 @@ class Toy(BodyFeed):
                           torch.zeros(count, 2), torch.arange(windows).repeat_interleave(2), windows)
         known = torch.ones(count, 9, dtype=torch.bool)
         known[::4] = False
-        return BodyBatch(scene, motion.flatten(1) * known, known)
+        return BodyBatch(scene, motion.flatten(1) * known, known, torch.zeros(count))
 
 
 @pytest.mark.chaotic
@@ -310,8 +310,19 @@ def test_the_speed_that_training_has_shown_is_kept_with_the_networks(tmp_path):
     model, feed = motion_model(), feed_of(street())
     assert model.state_dict()["fastest_m_per_s"] == UNBOUNDED_M_PER_S
     train_motion_mean(model, feed, {**FLOW, "steps": 1, "scale_weight": 0.1}, 0, TrainingRun(tmp_path))
-    speeds = feed.get(0).scene.velocity.norm(dim=1)
+    speeds = feed.get(0).speed  # true ones
     assert 1 < model.fastest_m_per_s <= speeds.max() and len(speeds) > 1
     still = feed_of(street(names=(STANDING,)))
     still.get(0)
     assert still.fastest() == UNBOUNDED_M_PER_S
+
+
+@pytest.mark.parametrize("before, after", [(1e-3, None), (500.0, 500.0)])
+def test_a_training_goes_on_with_fast_bodies_too(tmp_path, before, after):
+    """What an earlier training bounded is learnt all the same; the bound is then the higher one of both."""
+    model, free, feed = motion_model(), motion_model(), feed_of(street())
+    model.fastest_m_per_s.fill_(before)
+    for place, one in enumerate((model, free)):
+        train_motion_mean(one, feed, {**FLOW, "steps": 2, "scale_weight": 0.1}, 0, TrainingRun(tmp_path / str(place)))
+    assert all(torch.equal(a, b) for a, b in zip(model.mean.parameters(), free.mean.parameters()))
+    assert model.fastest_m_per_s == (after or free.fastest_m_per_s)
