@@ -243,7 +243,7 @@ def test_of_too_many_bodies_the_largest_are_shown(monkeypatch):
 
 
 def test_what_is_faster_than_training_has_shown_goes_on_as_tracked():
-    """In between the networks are believed ever less; slower bodies, and those of a doubtful track, are as they were."""
+    """In between the networks are believed ever less; slower bodies, and those of doubtful tracks, are as they were."""
     model = disturbed(motion_model())
     tracks = ((5.0, 1.0), (11.0, 1.0), (15.0, 1.0), (15.0, DOUBTFUL), (15.0, (DOUBTFUL + SURE) / 2))
     bodies = [replace(body(planar_pose(8.0 * place, 0.0, 0.3), (speed, 0.0)), confidence=confidence)
