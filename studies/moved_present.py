@@ -3,8 +3,8 @@
     python -m studies.moved_present data/simulated/occupancy val 2 occupancy pretrained/student.safetensors
 
 Arguments: the store, a split, every how many windows, what is seen (occupancy or lidar), checkpoints whose central
-motions are shown. Movable IoU at 1, 2 and 3 s, in percent, counted over all windows, and how far the centre of a body is
-off after 3 s by the speed that its track says, where a box tells the truth.
+motions are shown. Movable IoU at 1, 2 and 3 s, in percent, counted over all windows; and how far the centre of a body
+is off after 3 s by the speed that its track says, where a box tells the truth.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def main(store: str, split: str, stride: str, seen: str, *checkpoints: str) -> N
         shares = [100 * total[at, 0] / max(1, total[at, 1]) for at in instants]
         print(f"| {name} | {' / '.join(f'{share:.1f}' for share in shares)} |")
     bounds = (0.0, *SPEEDS_M_PER_S, float("inf"))
-    print("\n| off after 3 s, metres | " + " | ".join(f"{low:g} to {high:g} m/s" for low, high in zip(bounds, bounds[1:]))
-          + " |\n" + "|---" * len(bounds) + "|")
+    heads = [f"{low:g} to {high:g} m/s" for low, high in zip(bounds, bounds[1:])]
+    print(f"\n| off after 3 s, metres | {' | '.join(heads)} |\n{'|---' * len(bounds)}|")
     for name in offsets:
         means = [errors.get((name, group)) for group in range(len(bounds) - 1)]
         print(f"| {name} | " + " | ".join(f"{np.mean(one):.2f} ({len(one)})" if one else "-" for one in means) + " |")
