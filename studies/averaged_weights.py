@@ -9,10 +9,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from occflow.atomic import write_json
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import read_checkpoint, read_record
 from occflow.weights_file import write_weights
+
+
+def between(first: Tensor, last: Tensor, share: float) -> Tensor:
+    """(1 - share) first + share last; to the last bit what both are where they are the same."""
+    return last if torch.equal(first, last) or not last.is_floating_point() else (1 - share) * first + share * last
 
 
 def average(start: Path, end: Path, output: Path, share: float, teacher: Path | None = None) -> dict:
@@ -30,8 +38,7 @@ def average(start: Path, end: Path, output: Path, share: float, teacher: Path | 
     first, last = read_checkpoint(start), read_checkpoint(end)
     if any(first.record.get(name) != last.record.get(name) for name in ("kind", "settings", "network")):
         raise InputError(f"{start}, {end}: of other kinds or networks; only those of one can be averaged")
-    tensors = {name: (1 - share) * first.tensors[name] + share * value if value.is_floating_point() else value
-               for name, value in last.tensors.items()}
+    tensors = {name: between(first.tensors[name], value, share) for name, value in last.tensors.items()}
     averaged = {"share": share, "start": first.record["weights"], "end": last.record["weights"]}
     record = {**last.record, "config": {**last.record["config"], "averaged": averaged}}
     if teacher is not None:
