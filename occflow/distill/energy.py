@@ -51,9 +51,10 @@ class EnergyScore:
         """Weighted sum of the distances [N, C] of all sizes, each a mean over rows."""
         squared = (one - other) ** 2
         rows = (squared if batch.weight is None else squared * batch.weight).mean(1)
-        total = self.row * self._mean(rows, batch) + self.sample * self._mean(_pooled(rows, batch.sample), batch)
+        whole = _pooled(rows, batch.sample, batch.num_samples)
+        total = self.row * self._mean(rows, batch) + self.sample * self._mean(whole, batch)
         for region in batch.regions:
-            total = total + self.region / len(batch.regions) * self._mean(_pooled(rows, region), batch)
+            total = total + self.region / len(batch.regions) * self._mean(_pooled(rows, region, len(rows)), batch)
         return total
 
     def _mean(self, squared: Tensor, batch: Batch) -> Tensor:
@@ -61,9 +62,8 @@ class EnergyScore:
         return batch.rows.mean((squared + self.softening**2).sqrt() - self.softening)
 
 
-def _pooled(values: Tensor, region: Tensor) -> Tensor:
-    """Each region's mean in every row of it; values [N], region [N]."""
-    count = int(region.max()) + 1 if len(region) else 0
+def _pooled(values: Tensor, region: Tensor, count: int) -> Tensor:
+    """Each region's mean in every row of it; values [N], region [N] below `count`, which no device is asked for."""
     totals = values.new_zeros(count).index_add(0, region, values)
     sizes = values.new_zeros(count).index_add(0, region, torch.ones_like(values))
     return (totals / sizes.clamp(min=1))[region]
