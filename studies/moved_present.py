@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from occflow.eval.ensemble import IS_MOVABLE
 from occflow.eval.protocols import horizon_frames
+from occflow.eval.sections import table
 from occflow.forecasting.checkpoint import load_forecaster
 from occflow.front_door import perceiver
-from occflow.grid import MOVABLE_CLASSES
 from occflow.models.preparation import moved_as
 from occflow.occupancy.bodies import offsets_of, tracked_offsets, world_motions
 from occflow.occupancy.frame import Frames
@@ -29,12 +30,11 @@ from occflow.training.forcing import true_motions
 
 HISTORY, HORIZON, INTERVAL_S = 3, 6, 0.5
 SPEEDS_M_PER_S = (0.3, 3.0, 8.0)  # between the groups
-MOVABLE = np.isin(np.arange(256), MOVABLE_CLASSES)  # by label
 
 
 def counts(moved: Frames, truth: Frames) -> np.ndarray:
     """[F, 2]: movable voxels that two sequences have in common, and those of any of both."""
-    sets = [[frame.flat[MOVABLE[frame.labels]] for frame in frames] for frames in (moved, truth)]
+    sets = [[frame.flat[IS_MOVABLE[frame.labels]] for frame in frames] for frames in (moved, truth)]
     common = [len(np.intersect1d(*pair, assume_unique=True)) for pair in zip(*sets)]
     return np.array([(both, len(one) + len(other) - both) for both, one, other in zip(common, *sets)])
 
@@ -69,16 +69,15 @@ def main(store: str, split: str, stride: str, seen: str, *checkpoints: str) -> N
                 if np.isfinite(value):
                     errors.setdefault((name, int(group)), []).append(value)
     instants = horizon_frames(INTERVAL_S, HORIZON)
-    print(f"{len(keys)} windows\n\n| bodies moved | movable IoU 1/2/3 s |\n|---|---|")
-    for name, total in totals.items():
-        shares = [100 * total[at, 0] / max(1, total[at, 1]) for at in instants]
-        print(f"| {name} | {' / '.join(f'{share:.1f}' for share in shares)} |")
+    rows = [(name, " / ".join(f"{100 * total[at, 0] / max(1, total[at, 1]):.1f}" for at in instants))
+            for name, total in totals.items()]
+    print(f"{len(keys)} windows", "", *table(("bodies moved", "movable IoU 1/2/3 s"), rows), sep="\n")
     bounds = (0.0, *SPEEDS_M_PER_S, float("inf"))
-    heads = [f"{low:g} to {high:g} m/s" for low, high in zip(bounds, bounds[1:])]
-    print(f"\n| off after 3 s, metres | {' | '.join(heads)} |\n{'|---' * len(bounds)}|")
-    for name in offsets:
-        means = [errors.get((name, group)) for group in range(len(bounds) - 1)]
-        print(f"| {name} | " + " | ".join(f"{np.mean(one):.2f} ({len(one)})" if one else "-" for one in means) + " |")
+    groups = [f"{low:g} to {high:g} m/s" for low, high in zip(bounds, bounds[1:])]
+    found = [[errors.get((name, group), ()) for group in range(len(groups))] for name in offsets]
+    rows = [(name, *(f"{np.mean(one):.2f} ({len(one)})" if one else "-" for one in means))
+            for name, means in zip(offsets, found)]
+    print(*table(("off after 3 s, metres", *groups), rows)[:-1], sep="\n")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from occflow.distill.losses import region_mean
 from occflow.distill.protocol import Batch, Networks, WithoutAuxiliary
 from occflow.flow.solvers import sample_flow
 
@@ -64,9 +65,7 @@ class EnergyScore:
 
 def _pooled(values: Tensor, region: Tensor, count: int) -> Tensor:
     """Each region's mean in every row of it; values [N], region [N] below `count`, which no device is asked for."""
-    totals = values.new_zeros(count).index_add(0, region, values)
-    sizes = values.new_zeros(count).index_add(0, region, torch.ones_like(values))
-    return (totals / sizes.clamp(min=1))[region]
+    return region_mean(values, region, count)[region]
 
 
 def future_of(networks: Networks, batch: Batch, generator: torch.Generator, teacher_steps: int) -> Tensor:

@@ -23,8 +23,13 @@ in the host's memory, where it costs nothing to look at them."""
 
 def sample_mean(values: Tensor, batch: Batch) -> Tensor:
     """Mean over the rows and channels of each sample: [N, C] -> [B]."""
-    totals = values.new_zeros(batch.num_samples).index_add(0, batch.sample, values.mean(1))
-    counts = values.new_zeros(batch.num_samples).index_add(0, batch.sample, torch.ones_like(values[:, 0]))
+    return region_mean(values.mean(1), batch.sample, batch.num_samples)
+
+
+def region_mean(values: Tensor, region: Tensor, count: int) -> Tensor:
+    """Mean over the rows of each region [count], of values [N] in regions [N]; 0 of one without rows."""
+    totals = values.new_zeros(count).index_add(0, region, values)
+    counts = values.new_zeros(count).index_add(0, region, torch.ones_like(values))
     return totals / counts.clamp(min=1)
 
 

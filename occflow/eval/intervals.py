@@ -88,7 +88,6 @@ def paired_difference(first: Mapping[str, Mapping], second: Mapping[str, Mapping
     return float(gaps.sum() / weights.sum()), span((draws @ gaps) / (draws @ weights)) if len(scenes) > 1 else UNKNOWN
 
 
-
 def span(values: np.ndarray) -> Span:
     """[low, high] of what scores [RESAMPLES] came to."""
     return numbers(percentiles(values))

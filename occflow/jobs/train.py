@@ -176,10 +176,7 @@ def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, Flow
     if config["train"]["start"]:
         load_weights(starting_weights(config["train"]["start"]), forecaster, ("teacher",), settings)
     elif path.exists():
-        try:
-            load_weights(path, forecaster.autoencoder, ("autoencoder",), settings)
-        except InputError as error:
-            raise InputError(f"{error}; without {path.name} it is trained anew") from None
+        load_standing(path, forecaster.autoencoder, "autoencoder", forecaster.settings)
     else:
         with run.timed("autoencoder"):
             autoencoder_training(forecaster, store, config["train"]["autoencoder"], config["seed"], run,
@@ -191,6 +188,18 @@ def with_autoencoder(config: Mapping) -> tuple[TrainingRun, OccupancyStore, Flow
     return run, store, forecaster
 
 
+def load_standing(path: Path, module: nn.Module, kind: str, settings: ModelSettings) -> None:
+    """Load what an earlier run has left beside its teacher.
+
+    Raises:
+        InputError: broken, or of other settings.
+    """
+    try:
+        load_weights(path, module, (kind,), settings)
+    except InputError as error:
+        raise InputError(f"{error}; without {path.name} it is trained anew") from None
+
+
 def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
     """As `with_autoencoder`, with the motions of bodies too: RUN_DIR/motion.safetensors, trained first where it is
     missing and the log has boxes to learn from, and frozen."""
@@ -199,10 +208,7 @@ def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
         return run, store, forecaster
     values, path = config["train"], run.run_dir / "motion.safetensors"
     if path.exists():
-        try:
-            load_weights(path, forecaster.motion, ("motion",), forecaster.settings)
-        except InputError as error:
-            raise InputError(f"{error}; without {path.name} it is trained anew") from None
+        load_standing(path, forecaster.motion, "motion", forecaster.settings)
     elif (feed := configured_bodies(config, values, store)) is None or not feed.tells():
         print("no boxes to learn the motions of bodies from: they go on as they were tracked, or as the weights that "
               "training starts from have it", flush=True)
@@ -228,10 +234,7 @@ def with_support(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
         return run, store, forecaster
     values, path = config["train"], run.run_dir / "support.safetensors"
     if path.exists():
-        try:
-            load_weights(path, forecaster.support, ("support",), forecaster.settings)
-        except InputError as error:
-            raise InputError(f"{error}; without {path.name} it is trained anew") from None
+        load_standing(path, forecaster.support, "support", forecaster.settings)
     elif not (feed := configured_feed(support_training.ProposalFeed, config, values, store, forecaster)).tells():
         print("no site that the support's head could decide on: all that is proposed is kept, or what the weights that "
               "training starts from keep", flush=True)

@@ -29,7 +29,7 @@ from occflow.logs.mounting import height_by_scans_m, mount_matrix, on_the_road
 from occflow.logs.odometry import kept_odometry, method
 from occflow.logs.registry import reader
 from occflow.logs.scan_log import Scan, ScanLog, refuse_stuck, scenes_of_paths
-from occflow.logs.trajectory import Trajectory, off_the_poses, read_poses
+from occflow.logs.trajectory import Trajectory, covered, read_poses
 from occflow.records import one_line
 
 POSES_OF = ("sensor", "vehicle")
@@ -135,13 +135,7 @@ class FolderLog(ScanLog):
                                  "matrices needs one a scan, one with times (TUM) does not")
             return [pose @ from_sensor for pose in poses]
         trajectory = _on_the_clock_of(stamps_s, pose_stamps_s, poses, self._drives[scene].poses)
-        known = trajectory.tells(stamps_s)
-        if not known.any():
-            raise InputError(f"{self._drives[scene].poses}: {off_the_poses(stamps_s, known, trajectory)}; give them "
-                             "one clock")
-        if not known.all():
-            warnings.warn(f"scene {scene}: {off_the_poses(stamps_s, known, trajectory)}; they are left out",
-                          stacklevel=2)
+        known = covered(trajectory, stamps_s, scene, self._drives[scene].poses, "give them one clock")
         return [pose @ from_sensor if tells else None for pose, tells in zip(trajectory.at(stamps_s), known)]
 
     def _estimated(self, scene: str, paths: list[Path], stamps_s: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from occflow.logs.rosbag_messages import (
     stamp_ns,
 )
 from occflow.logs.scan_log import Scan, ScanLog, refuse_stuck, scenes_of_paths
-from occflow.logs.trajectory import Trajectory, off_the_poses
+from occflow.logs.trajectory import Trajectory, covered
 from occflow.records import one_line
 
 SUFFIXES = (".bag", ".db3", ".mcap")
@@ -133,13 +132,9 @@ class RosbagLog(ScanLog):
                                                     lambda number: self._cloud(drive, number))
             known = np.ones(len(world), bool)
         else:
-            world, known = drive.vehicle.at(stamps_s) @ drive.vehicle_from_sensor, drive.vehicle.tells(stamps_s)
-        if not known.any():
-            raise InputError(f"{drive.path}: {off_the_poses(stamps_s, known, drive.vehicle)}; give {drive.topic} and "
-                             "the poses one clock, or have these estimated with log.poses=odometry")
-        if not known.all():
-            warnings.warn(f"scene {scene}: {off_the_poses(stamps_s, known, drive.vehicle)}; they are left out",
-                          stacklevel=2)
+            world = drive.vehicle.at(stamps_s) @ drive.vehicle_from_sensor
+            known = covered(drive.vehicle, stamps_s, scene, drive.path, f"give {drive.topic} and the poses one clock, "
+                            "or have these estimated with log.poses=odometry")
         return [Scan(drive.path / str(drive.stamps_ns[i]), float(stamps_s[i]), world[i],
                      world[i] @ invert(ego_from_sensor)) for i in np.flatnonzero(known)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,24 @@ class Trajectory:
         return (np.minimum(to_last, to_next) <= REACH_S) | (to_last + to_next <= LONGEST_GAP_S)
 
 
-def off_the_poses(stamps_s: np.ndarray, known: np.ndarray, trajectory: Trajectory) -> str:
+def covered(trajectory: Trajectory, stamps_s: np.ndarray, scene: str, place: Path, remedy: str) -> np.ndarray:
+    """[N] bool: whether a trajectory tells the poses of scans at times [N]; a warning tells of those that are left out.
+
+    Args:
+        place: where the poses are.
+
+    Raises:
+        InputError: it tells none of them.
+    """
+    known = trajectory.tells(stamps_s)
+    if not known.any():
+        raise InputError(f"{place}: {_off_the_poses(stamps_s, known, trajectory)}; {remedy}")
+    if not known.all():
+        warnings.warn(f"scene {scene}: {_off_the_poses(stamps_s, known, trajectory)}; they are left out", stacklevel=3)
+    return known
+
+
+def _off_the_poses(stamps_s: np.ndarray, known: np.ndarray, trajectory: Trajectory) -> str:
     """What there is to say of scans at times [N] where no pose is known of those that are not in a mask [N]."""
     lost, (first_s, last_s) = stamps_s[~known], trajectory.stamps_s[[0, -1]]
     counts = {"before": (lost < first_s).sum(), "after": (lost > last_s).sum()}

@@ -24,7 +24,8 @@ def draw_birds_eye(frame: OccupancyFrame, grid: VoxelGrid, title: str = "") -> I
     """A picture with the vehicle's forward direction (grid x) up, a scale bar and a legend."""
     scale = max(1, round(SIDE_PX / max(grid.shape[:2])))
     plan = coloured(frame, grid, scale)
-    rows_px = ROW_PX * (len(_legend_entries(frame)) + 2)  # with a title and the annotated objects
+    entries = _legend_entries(frame)
+    rows_px = ROW_PX * (len(entries) + 2)  # with a title and the annotated objects
     width, height = plan.width + LEGEND_PX + 3 * MARGIN_PX, max(plan.height, rows_px) + 4 * MARGIN_PX
     image = Image.new("RGB", (width, height), BACKGROUND)
     image.paste(plan, (MARGIN_PX, 2 * MARGIN_PX))
@@ -33,7 +34,7 @@ def draw_birds_eye(frame: OccupancyFrame, grid: VoxelGrid, title: str = "") -> I
     _draw_boxes(draw, frame, grid, scale)
     _draw_ego(draw, grid, scale)
     _draw_scale_bar(draw, font, plan, grid, scale)
-    _draw_legend(draw, font, frame, plan.width + 2 * MARGIN_PX)
+    _draw_legend(draw, font, entries, frame, plan.width + 2 * MARGIN_PX)
     return image
 
 
@@ -113,10 +114,11 @@ def _legend_entries(frame: OccupancyFrame) -> list[tuple[str, tuple, str]]:
     return entries
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, frame: OccupancyFrame, x: int) -> None:
+def _draw_legend(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, entries: list[tuple[str, tuple, str]],
+                 frame: OccupancyFrame, x: int) -> None:
     y = 2 * MARGIN_PX
     draw.text((x, y), "voxels by class (dark low, light high)", fill=FAINT_INK, font=ImageFont.load_default(size=11))
-    for name, colour, count in _legend_entries(frame):
+    for name, colour, count in entries:
         y += ROW_PX
         draw.rectangle([x, y, x + 14, y + 14], fill=tuple(map(int, colour)), outline=FAINT_INK)
         draw.text((x + 22, y - 1), name, fill=INK, font=font)
