@@ -91,6 +91,21 @@ class VoxelGrid:
         return np.stack([flat // (self.shape[1] * self.shape[2]), flat // self.shape[2] % self.shape[1],
                          flat % self.shape[2]], axis=1)
 
+    def renumbered(self, flat: np.ndarray, other: VoxelGrid) -> tuple[np.ndarray, np.ndarray]:
+        """Flat voxels [N] of this grid by their numbers [N] int64 in another one of the same voxels (their corners a whole
+        number of voxels apart) at the same pose, in the same order, and which of them lie in it [N] bool; the numbers
+        of others mean nothing."""
+        index = self.unflatten(flat) + self.first_in(other)
+        return other.flatten(index), ((index >= 0) & (index < other.shape)).all(axis=1)
+
+    def first_in(self, other: VoxelGrid) -> np.ndarray:
+        """Index [3] int64 of this grid's first voxel in another one of the same voxels at the same pose."""
+        return np.round((np.array(self.origin_m) - other.origin_m) / self.voxel_size_m).astype(np.int64)
+
+    def slices_in(self, other: VoxelGrid) -> tuple[slice, slice, slice]:
+        """Where a volume of this grid lies in one of a larger grid that holds it."""
+        return tuple(slice(first, first + length) for first, length in zip(self.first_in(other).tolist(), self.shape))
+
     def to_dict(self) -> dict:
         return {"origin_m": list(self.origin_m), "shape": list(self.shape), "voxel_size_m": self.voxel_size_m}
 

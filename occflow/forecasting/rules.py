@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from occflow.grid import VoxelGrid
 from occflow.occupancy.bodies import tracked_bodies, world_motions
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.motion import advanced_bodies
+from occflow.occupancy.motion import advanced_bodies, without
 from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.true_motion import LARGEST_TURN_COS, voxels_of_boxes
 from occflow.occupancy.warp import warp
@@ -69,13 +69,11 @@ def _composed(present: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarr
               target: Target) -> OccupancyFrame:
     """One frame: objects, whose voxels are in grids at `poses`, go before the static world."""
     world_from_target, stamp_s = target.world_from_grid, target.stamp_s
-    static, parts = np.ones(len(present.flat), dtype=bool), []
+    parts = []
     for own, pose in zip(slots, poses):
-        static[own] = False
         part = OccupancyFrame(present.flat[own], present.labels[own], pose, stamp_s)
         parts.append(warp(part, grid, world_from_target))
-    rest = replace(present, flat=present.flat[static], labels=present.labels[static])
-    parts.append(warp(rest, grid, world_from_target))
+    parts.append(warp(without(present, grid, slots), grid, world_from_target))
     flat, first = np.unique(np.concatenate([part.flat for part in parts]), return_index=True)
     return OccupancyFrame(flat, np.concatenate([part.labels for part in parts])[first], world_from_target, stamp_s)
 

@@ -51,7 +51,12 @@ def _mirrored_frame(frame: OccupancyFrame, grid: VoxelGrid) -> OccupancyFrame:
     flat = grid.flatten(index)
     order = np.argsort(flat)
     observed = None if frame.observed is None else np.packbits(frame.observed_mask(grid)[:, ::-1])
-    return replace(frame, flat=flat[order], labels=frame.labels[order], observed=observed,
+    wide = None
+    if frame.wide is not None:
+        x_m, y_m, z_m = frame.wide.grid.origin_m
+        there = replace(frame.wide.grid, origin_m=(x_m, -y_m - grid.voxel_size_m * frame.wide.grid.shape[1], z_m))
+        wide = replace(_mirrored_frame(frame.wide, frame.wide.grid), grid=there)
+    return replace(frame, flat=flat[order], labels=frame.labels[order], observed=observed, wide=wide,
                    boxes=_mirrored_boxes(frame.boxes), world_from_grid=MIRROR @ frame.world_from_grid @ MIRROR)
 
 

@@ -24,6 +24,8 @@ class OccupancyFrame:
         boxes: annotated objects of the instant, world frame; empty where the log has none.
         observed: which voxels a sensor could judge, [ceil(V / 8)] uint8, np.packbits of the mask in flat order;
             None where that is not known. An occupied voxel may be unobserved (it is known from other instants).
+        wide: the same instant at the same pose on a larger grid of the same voxels, where more than the grid holds is
+            known: what lies ahead. Only moving the frame into other grids looks at it (occupancy.warp).
     """
 
     flat: np.ndarray
@@ -33,11 +35,13 @@ class OccupancyFrame:
     token: str = ""
     boxes: tuple[Box, ...] = field(default=())
     observed: np.ndarray | None = None
+    wide: FrameInGrid | None = None
 
     @property
     def num_bytes(self) -> int:
         """What the frame takes in memory, boxes aside."""
-        return self.flat.nbytes + self.labels.nbytes + (0 if self.observed is None else self.observed.nbytes)
+        return (self.flat.nbytes + self.labels.nbytes + (0 if self.observed is None else self.observed.nbytes)
+                + (0 if self.wide is None else self.wide.num_bytes))
 
     def observed_mask(self, grid: VoxelGrid) -> np.ndarray:
         """Observed voxels [X, Y, Z] bool; all of them where it is not known which."""
@@ -52,13 +56,14 @@ class OccupancyFrame:
         return volume.reshape(grid.shape)
 
     def within(self, mask: np.ndarray) -> OccupancyFrame:
-        """The voxels that lie in a mask [V] bool."""
+        """The voxels that lie in a mask [V] bool, and nothing beyond the grid."""
         kept = mask[self.flat]
-        return replace(self, flat=self.flat[kept], labels=self.labels[kept])
+        return replace(self, flat=self.flat[kept], labels=self.labels[kept], wide=None)
 
     def with_classes(self) -> OccupancyFrame:
         """The frame as it is shown and scored: what has no label is of class "others". Networks take it as it is."""
-        return replace(self, labels=np.where(self.labels == UNLABELLED, np.uint8(OTHERS), self.labels))
+        return replace(self, labels=np.where(self.labels == UNLABELLED, np.uint8(OTHERS), self.labels),
+                       wide=self.wide and self.wide.with_classes())
 
     @classmethod
     def from_dense(cls, volume: np.ndarray, world_from_grid: np.ndarray, stamp_s: float = 0.0,

@@ -6,7 +6,7 @@ How they are followed through a history is in `tracks`, how they go on in `bodie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -98,7 +98,7 @@ def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarr
     world_motions = np.asarray(world_motions, dtype=np.float64).reshape(-1, 4, 4)
     moving = np.flatnonzero((world_motions != np.eye(4)).any(axis=(1, 2)))
     own = [slots[body] for body in moving]
-    volume = warp(without(frame, own), grid, world_from_target, candidates=candidates).dense(grid)
+    volume = warp(without(frame, grid, own), grid, world_from_target, candidates=candidates).dense(grid)
     lay_bodies(volume, frame, grid, own, world_motions[moving], world_from_target)
     return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
 
@@ -119,7 +119,7 @@ class BodiesApart:
 
     @cached_property
     def _without(self) -> list[np.ndarray]:
-        rest = without(self.frame, self.slots)
+        rest = without(self.frame, self.grid, self.slots)
         return [warp(rest, self.grid, pose, candidates=touched).dense(self.grid)
                 for pose, touched in zip(self.poses, self.candidates)]
 
@@ -136,12 +136,16 @@ class BodiesApart:
         return OccupancyFrame.from_dense(volume, self.poses[index], self.stamps_s[index])
 
 
-def without(frame: OccupancyFrame, slots: Sequence[np.ndarray]) -> OccupancyFrame:
+def without(frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray]) -> OccupancyFrame:
     """A frame without the voxels of some bodies, by their places in its arrays."""
-    static = np.ones(len(frame.flat), dtype=bool)
+    static, wide = np.ones(len(frame.flat), dtype=bool), frame.wide
     for own in slots:
         static[own] = False
-    return OccupancyFrame(frame.flat[static], frame.labels[static], frame.world_from_grid, frame.stamp_s)
+    if wide is not None:
+        gone, _ = grid.renumbered(frame.flat[~static], wide.grid)
+        stays = ~np.isin(wide.flat, gone, assume_unique=True)
+        wide = replace(wide, flat=wide.flat[stays], labels=wide.labels[stays])
+    return OccupancyFrame(frame.flat[static], frame.labels[static], frame.world_from_grid, frame.stamp_s, wide=wide)
 
 
 def lay_bodies(volume: np.ndarray, frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray],

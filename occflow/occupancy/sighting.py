@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from occflow.grid import VoxelGrid
-from occflow.logs.protocol import SAME_STAMP_S
+from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED
 from occflow.occupancy.frame import OccupancyFrame
 
 CELLS = 4  # along a voxel's edge
@@ -24,15 +24,43 @@ class Sighting(OccupancyFrame):
     `observed` are the voxels that the rays of the last sweep went through.
 
     Args:
-        cells: [M] int64 flat indices in `cell_grid`, increasing: where returns fell.
+        cells: [M] int64 flat indices in the `cell_grid` of the area, increasing: where returns fell.
         counts: [M] uint8 returns, at most MOST.
         youngest, oldest: [M] uint8 age of the last and of the first of them, in ticks of TICK_S.
+        area: the larger grid of the same voxels at the same pose whose cells these are, where the sweeps were looked at
+            beyond the frame's grid, too (`building.sightings.outlook`); None: it is the frame's grid.
+        passed: as `observed`, of the area's voxels; None where there is no area, or it is not known.
     """
 
     cells: np.ndarray = field(kw_only=True)
     counts: np.ndarray = field(kw_only=True)
     youngest: np.ndarray = field(kw_only=True)
     oldest: np.ndarray = field(kw_only=True)
+    area: VoxelGrid | None = field(default=None, kw_only=True)
+    passed: np.ndarray | None = field(default=None, kw_only=True)
+
+    def passed_mask(self, grid: VoxelGrid) -> np.ndarray:
+        """Voxels [X, Y, Z] bool of the area (of `grid`, the frame's own, where there is none) that rays went through; all
+        of them where it is not known which."""
+        if self.area is None:
+            return self.observed_mask(grid)
+        if self.passed is None:
+            return np.ones(self.area.shape, dtype=bool)
+        return np.unpackbits(self.passed, count=self.area.num_voxels).astype(bool).reshape(self.area.shape)
+
+    def part(self, grid: VoxelGrid, part: VoxelGrid) -> Sighting:
+        """What it shows on a grid of the same voxels at its pose, which lies in its area.
+
+        Args:
+            grid: the frame's own; part: the wanted one, which the result's `flat` is numbered in.
+        """
+        area, cells = self.area or grid, cell_grid(part)
+        numbers, inside = cell_grid(area).renumbered(self.cells, cells)
+        mask = self.passed_mask(grid)[part.slices_in(area)]
+        voxels = np.unique(voxels_of_cells(numbers[inside], part)[0])
+        return Sighting(voxels, np.full(len(voxels), UNLABELLED, np.uint8), self.world_from_grid, self.stamp_s, self.token,
+                        observed=np.packbits(mask), cells=numbers[inside], counts=self.counts[inside],
+                        youngest=self.youngest[inside], oldest=self.oldest[inside])
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,12 @@ def corner_offsets(voxel_size_m: float, shrink: float = 0.98) -> np.ndarray:
     return signs * (voxel_size_m * shrink / 2)
 
 
-def moved_centres(flat: np.ndarray, grid: VoxelGrid, other_from_grid: np.ndarray) -> np.ndarray:
-    """Where the centres of voxels [N] lie in another such grid: [3, N] float64 voxels from its lower corner."""
+def moved_centres(flat: np.ndarray, grid: VoxelGrid, other_from_grid: np.ndarray,
+                  other: VoxelGrid | None = None) -> np.ndarray:
+    """Where the centres of voxels [N] lie in another such grid, or in `other` of as large voxels: [3, N] float64 voxels
+    from its lower corner."""
     rotation = other_from_grid[:3, :3]
-    first_m = rotation @ grid.centres(np.zeros((1, 3)))[0] + other_from_grid[:3, 3] - grid.origin_m
+    first_m = rotation @ grid.centres(np.zeros((1, 3)))[0] + other_from_grid[:3, 3] - (other or grid).origin_m
     columns, rest = np.empty((3, len(flat))), np.asarray(flat)
     for axis, length in ((2, grid.shape[2]), (1, grid.shape[1])):  # columns are fast, and so is // without %
         above = rest // length
@@ -56,7 +58,8 @@ def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np
     """Flat indices [M] of all target voxels that a corner or the centre of a moved voxel falls into: a superset of the
     warp. Corners alone are not: of a turned surface, a voxel in ten has none of them in it."""
     target_from_source = invert(world_from_target) @ frame.world_from_grid
-    centres = moved_centres(frame.flat, grid, target_from_source)
+    frame, source = _all_known(frame, grid)
+    centres = moved_centres(frame.flat, source, target_from_source, grid)
     flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
     return _distinct(flat[inside], grid.num_voxels)
 
@@ -75,19 +78,25 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
     """The frame as a static world would show it in a grid at `world_from_target`.
 
     Backward nearest-voxel resampling: a target voxel takes the label of the source voxel that holds its
-    centre, so that a rotated surface gets no holes. Voxels that lie outside the source grid stay free.
-    `candidates` are the `touched_voxels`, where the caller has them already.
+    centre, so that a rotated surface gets no holes. Voxels that lie outside the source grid, and outside of what the
+    frame knows beyond it, stay free. `candidates` are the `touched_voxels`, where the caller has them already.
     """
     if candidates is None:
         candidates = touched_voxels(frame, grid, world_from_target)
     source_from_target = invert(frame.world_from_grid) @ world_from_target
-    sources, inside = voxels_at(moved_centres(candidates, grid, source_from_target), grid)
+    frame, source = _all_known(frame, grid)
+    sources, inside = voxels_at(moved_centres(candidates, grid, source_from_target, source), source)
     candidates, sources = candidates[inside], sources[inside]
     slots = np.searchsorted(frame.flat, sources)
     slots[slots == len(frame.flat)] = 0
     found = frame.flat[slots] == sources if len(frame.flat) else np.zeros(len(sources), dtype=bool)
     return OccupancyFrame(candidates[found], frame.labels[slots[found]], np.asarray(world_from_target),
                           frame.stamp_s if stamp_s is None else stamp_s)
+
+
+def _all_known(frame: OccupancyFrame, grid: VoxelGrid) -> tuple[OccupancyFrame, VoxelGrid]:
+    """A frame and its grid, or the wide one and its own."""
+    return (frame, grid) if frame.wide is None else (frame.wide, frame.wide.grid)
 
 
 def regridded(frame: OccupancyFrame, grid: VoxelGrid, world_from_grid: np.ndarray) -> OccupancyFrame:

@@ -12,7 +12,7 @@ import torch
 
 from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
-from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.frame import FrameInGrid, OccupancyFrame
 from occflow.occupancy.sighting import Sighting, voxels_of_cells
 from occflow.perception.network import PerceptionInput, PerceptionNetwork, cell_features
 
@@ -40,14 +40,15 @@ class Perceived:
 
 
 def as_input(sightings: Sequence[Sighting], grid: VoxelGrid) -> PerceptionInput:
-    """Sightings on one grid as the network takes them."""
-    places = [voxels_of_cells(one.cells, grid) for one in sightings]
-    flat = torch.from_numpy(np.concatenate([voxels + number * grid.num_voxels
+    """Sightings on one grid, or of areas of one shape, as the network takes them."""
+    shown = sightings[0].area or grid
+    places = [voxels_of_cells(one.cells, shown) for one in sightings]
+    flat = torch.from_numpy(np.concatenate([voxels + number * shown.num_voxels
                                             for number, (voxels, _) in enumerate(places)]))
     voxels, parents = torch.unique(flat, return_inverse=True)
     counts, youngest, oldest = (torch.from_numpy(np.concatenate([getattr(one, name) for one in sightings]))
                                 for name in ("counts", "youngest", "oldest"))
-    observed = np.stack([one.observed_mask(grid) for one in sightings]).astype(np.float32)
+    observed = np.stack([one.passed_mask(grid) for one in sightings]).astype(np.float32)
     return PerceptionInput(voxels, parents, torch.from_numpy(np.concatenate([slots for _, slots in places])),
                            cell_features(counts, youngest, oldest), torch.from_numpy(observed))
 
@@ -60,16 +61,24 @@ class Perceiver:
 
     @torch.inference_mode()
     def perceive(self, sighting: Sighting) -> Perceived:
-        """What a sighting shows, on its own grid."""
+        """What a sighting shows, on its own grid; its frame has what is perceived of the whole area as `wide`."""
         logits = self.network(as_input([sighting], self.grid).to(self.network.device))[0].float()
         probability = logits[..., FREE].sigmoid()
-        occupied = (probability > self.network.threshold).reshape(-1)
-        flat = occupied.nonzero()[:, 0]
+        occupied = probability > self.network.threshold
         classes = logits[..., :FREE].argmax(dim=-1).cpu().numpy().astype(np.uint8)
-        flat = flat.cpu().numpy()
-        frame = OccupancyFrame(flat, classes.reshape(-1)[flat], sighting.world_from_grid, sighting.stamp_s,
-                               sighting.token, observed=sighting.observed)
-        return Perceived(frame, probability.cpu().numpy(), classes)
+        occupied, probability, wide = occupied.cpu().numpy(), probability.cpu().numpy(), None
+
+        def known(mask: np.ndarray, labels: np.ndarray) -> tuple:
+            flat = np.flatnonzero(mask)
+            return flat, labels.reshape(-1)[flat], sighting.world_from_grid, sighting.stamp_s, sighting.token
+
+        if sighting.area is not None:
+            wide = FrameInGrid(*known(occupied, classes), grid=sighting.area)
+            own = self.grid.slices_in(sighting.area)
+            occupied, probability, classes = (np.ascontiguousarray(one[own])
+                                              for one in (occupied, probability, classes))
+        frame = OccupancyFrame(*known(occupied, classes), observed=sighting.observed, wide=wide)
+        return Perceived(frame, probability, classes)
 
 
 class PerceivedFrames:
@@ -125,8 +134,8 @@ class PerceivedFrames:
 
 def _digest(sighting: Sighting) -> bytes:
     """Of all that a sighting holds: stamps, names and poses alone may be those of another drive."""
-    digest = hashlib.blake2b(repr((sighting.token, sighting.stamp_s)).encode())
+    digest = hashlib.blake2b(repr((sighting.token, sighting.stamp_s, sighting.area)).encode())
     for part in (sighting.world_from_grid, sighting.cells, sighting.counts, sighting.youngest, sighting.oldest,
-                 sighting.observed):
+                 sighting.observed, sighting.passed):
         digest.update(b"" if part is None else np.ascontiguousarray(part))
     return digest.digest()

@@ -96,7 +96,9 @@ class CausalHistory:
             seen = self._labelled(pose, stamp_s)
         else:
             rays = self._occupancy.visibility and self._stream.perceives  # nobody else looks at them
-            seen = sighted(self._grid, pose, stamp_s, self._returns, "", self._occupancy.causal_min_points, rays)
+            ahead_s = self._occupancy.outlook_s if self._stream.perceives else 0.0
+            seen = sighted(self._grid, pose, stamp_s, self._returns, "", self._occupancy.causal_min_points, rays,
+                           ahead_s, self._occupancy.outlook_m)
         self._frames.append(KeptFrame(seen, None if self._stream.perceives else seen))
         return self._frames[-1]
 

@@ -76,8 +76,8 @@ def _with_bodies(truth: OccupancyFrame, present: OccupancyFrame, owned: list[tup
     if not there:
         return truth
     movable = np.isin(truth.labels, MOVABLE_CLASSES)
-    volume = without(truth, [places[movable[places]] for places in
-                             voxels_of_boxes(truth, grid, [box for _, box in there])]).dense(grid)
+    volume = without(truth, grid, [places[movable[places]] for places in
+                                   voxels_of_boxes(truth, grid, [box for _, box in there])]).dense(grid)
     chosen = [body for body, _ in there]
     lay_bodies(volume, present, grid, [slots[body] for body in chosen], motions[chosen], truth.world_from_grid)
     learnt = OccupancyFrame.from_dense(volume, truth.world_from_grid)

@@ -13,11 +13,14 @@ from torch.nn import functional
 
 from occflow.errors import InputError
 from occflow.flow.share import Share
+from occflow.geometry import transform
 from occflow.grid import FREE, NUM_CLASSES, OTHERS, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.lovasz import lovasz_jaccard
+from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.sighting import Sighting, cell_grid
 from occflow.occupancy.storage.store import OccupancyStore
+from occflow.occupancy.warp import regridded_mask, warp
 from occflow.perception.network import PerceptionInput, PerceptionNetwork
 from occflow.perception.perceive import Perceiver, as_input
 from occflow.training.engine import step_rng, train
@@ -32,13 +35,16 @@ OCCUPANCY_WEIGHT = 4.0  # of its loss beside that of the classes, which starts f
 NEGLIGIBLE = 0.01  # probabilities up to it are left out of the Jaccard distances: most voxels are surely free
 THINNED, MOST_THINNED = 0.3, 0.6  # share of the sightings that lose cells, and at most what share of these
 MIRRORED, REVERSED = 0.5, 0.2  # shares of the sightings that are mirrored left for right, and front for back
+AHEAD = 0.5  # share of the sightings that know more than their grid of which a part that lies anywhere is taken
+LATER = 8  # frames after a sighting that tell what lies beyond its grid
+UNTOLD = 253  # class of a voxel that no frame's grid holds: nothing is learnt of it
 THRESHOLDS = np.linspace(0.2, 0.7, 26)
 
 
 @dataclass(frozen=True)
 class PerceptionExample:
     """What a car saw at an instant, and the classes [X, Y, Z] uint8 that hindsight gives: FREE where nothing is,
-    UNLABELLED where nobody has said what it is."""
+    UNLABELLED where nobody has said what it is, UNTOLD where there is no hindsight."""
 
     sighting: Sighting
     classes: np.ndarray
@@ -58,11 +64,42 @@ def examples(store: OccupancyStore, split: str) -> list[tuple[str, int]]:
 
 
 def example(store: OccupancyStore, scene: str, index: int) -> PerceptionExample:
-    """One of `examples`."""
+    """One of `examples`, on the grid of the store."""
+    sighting = store.sighting(scene, index)
+    return PerceptionExample(sighting.part(store.grid, store.grid), _frame(store, scene, index).dense(store.grid))
+
+
+def part_of_example(store: OccupancyStore, scene: str, index: int, place: np.ndarray) -> PerceptionExample:
+    """Of one of `examples`, what was seen in a part of its area as large as the grid. What lies there is told by the
+    frame itself and, beyond its grid, by those that come: each place as it was when a grid first held it.
+
+    Args:
+        place: [2] from 0 to 1, where in the area the part lies along x and y.
+    """
+    sighting, grid = store.sighting(scene, index), store.grid
+    area = sighting.area
+    if area is None:
+        return example(store, scene, index)
+    first = np.floor(place * (np.array(area.shape[:2]) - grid.shape[:2] + 1)).astype(int)
+    part = replace(grid, origin_m=(*(np.array(area.origin_m[:2]) + first * grid.voxel_size_m), grid.origin_m[2]))
+    pose = sighting.world_from_grid.copy()
+    pose[:3, 3] = transform(pose, np.array([part.origin_m]) - grid.origin_m)[0]
+    classes, untold = np.full(grid.shape, UNTOLD, np.uint8), np.ones(grid.shape, dtype=bool)
+    for later in range(index, min(index + LATER + 1, store.num_frames(scene))):
+        frame = replace(_frame(store, scene, later), observed=None)  # by its grid, not by its rays
+        held = np.unpackbits(regridded_mask(frame, grid, pose), count=grid.num_voxels).astype(bool)
+        told = untold & held.reshape(grid.shape)
+        classes[told] = warp(frame, grid, pose).dense(grid)[told]
+        untold &= ~told
+    return PerceptionExample(sighting.part(grid, part), classes)
+
+
+def _frame(store: OccupancyStore, scene: str, index: int) -> OccupancyFrame:
+    """A frame whose labels are UNLABELLED where the log has none."""
     frame = store.frame(scene, index)
-    if not (frame.labels != OTHERS).any():  # a log without labels
+    if not (frame.labels != OTHERS).any():
         frame = replace(frame, labels=np.full_like(frame.labels, UNLABELLED))
-    return PerceptionExample(store.sighting(scene, index), frame.dense(store.grid))
+    return frame
 
 
 @dataclass(frozen=True)
@@ -133,14 +170,14 @@ class SightingBatches:
         rng, drawn, part = step_rng(self.seed, step), [], own_part(self.size, self.process, self.processes)
         for place in range(part.stop):
             key = self.keys[rng.integers(len(self.keys))]
+            make = partial(example, self.store, *key)
+            if rng.random() < AHEAD:
+                make = partial(part_of_example, self.store, *key, rng.random(2))
             if place in part:
-                drawn.append(varied(example(self.store, *key), self.store.grid, rng))
+                drawn.append(varied(make(), self.store.grid, rng))
             else:
-                Variation.drawn(rng, partial(self._num_cells, *key))
+                Variation.drawn(rng, lambda make=make: len(make().sighting.cells))
         return batch_of(drawn, self.store.grid)
-
-    def _num_cells(self, scene: str, index: int) -> int:
-        return len(self.store.sighting(scene, index).cells)
 
 
 def batch_of(examples: Sequence[PerceptionExample], grid: VoxelGrid) -> SightingBatch:
@@ -171,12 +208,11 @@ def perception_loss(logits: Tensor, classes: Tensor, sightings: Share | None = N
         logits: [B, X, Y, Z, NUM_CLASSES + 1]; classes: [B, X, Y, Z] int64, as in PerceptionExample.
         sightings: what these are of a batch that several processes share; None: all.
     """
-    share, labelled = sightings or Share.whole(len(classes)), classes < NUM_CLASSES
+    share, labelled, told = sightings or Share.whole(len(classes)), classes < NUM_CLASSES, classes != UNTOLD
     reduction = "mean" if share.alone else "sum"  # sums are divided by the counts of all processes
-    existence = functional.binary_cross_entropy_with_logits(logits[..., FREE], (classes != FREE).float(),
-                                                            reduction=reduction)
-    if not share.alone:
-        existence = share.ratio(existence, classes.new_full((), classes.numel()))
+    existence = functional.binary_cross_entropy_with_logits(logits[..., FREE], (classes != FREE).float(), told.float(),
+                                                            reduction="sum")
+    existence = share.ratio(existence, told.sum())
     if not share.summed(labelled.sum()):
         return PerceptionLoss(existence, logits.sum() * 0, logits.sum() * 0)
     kinds = functional.cross_entropy(logits[..., :FREE][labelled], classes[labelled], reduction=reduction)

@@ -68,7 +68,7 @@ def sweep(stamp_s: float, *met: float) -> Returns:
         ends = ends[:, ~hidden]
     ends = np.concatenate([ends, *(thing.T for thing in things)], axis=1)
     near = np.flatnonzero(np.linalg.norm(ends - SENSOR_M[:, None], axis=0) < 25)
-    return Returns(stamp_s, SENSOR_M - [0, 0, 2], SENSOR_M, ends, near, np.full(len(near), 255, np.uint8))
+    return Returns(stamp_s, np.eye(4), SENSOR_M, ends, near, np.full(len(near), 255, np.uint8))
 
 
 @pytest.mark.parametrize("met, there", [

@@ -24,7 +24,7 @@ GRID = VoxelGrid((-3.0, -2.0, -1.0), (7, 5, 3), 0.8)
 def sweep(rng: np.random.Generator, stamp_s: float, count: int = 150, spread_m: float = 2.0) -> Returns:
     ends = rng.normal(0, spread_m, (3, count))
     near = np.flatnonzero(rng.random(count) < 0.9)
-    return Returns(stamp_s, np.zeros(3), rng.normal(0, 1, 3), ends, near, np.full(len(near), 4, np.uint8))
+    return Returns(stamp_s, np.eye(4), rng.normal(0, 1, 3), ends, near, np.full(len(near), 4, np.uint8))
 
 
 def reference(pose: np.ndarray, stamp_s: float, seen: list[Returns], min_points: int) -> tuple[dict, list]:
@@ -58,7 +58,7 @@ def test_a_sighting_is_what_its_returns_are_one_by_one(seed, sweeps, min_points,
 
 def test_more_returns_than_a_byte_counts_are_as_many_as_it_can():
     point = np.repeat([[0.1], [0.1], [0.1]], 70_000, axis=1)
-    crowd = Returns(0.0, np.zeros(3), np.zeros(3), point, np.arange(70_000), np.zeros(70_000, np.uint8))
+    crowd = Returns(0.0, np.eye(4), np.zeros(3), point, np.arange(70_000), np.zeros(70_000, np.uint8))
     found = sighted(GRID, np.eye(4), 0.0, [crowd], min_points=70_000)
     assert found.counts.tolist() == [MOST] and len(found.flat) == 1
 
@@ -125,7 +125,7 @@ def test_a_cell_lies_in_its_voxel(seed, shape):
 def test_a_grid_may_have_more_cells_than_a_grid_may_have_voxels():
     grid = VoxelGrid((0.0, 0.0, 0.0), (400, 400, 13), 0.5)
     corner = np.array([[199.99], [199.99], [6.49]])
-    returns = Returns(0.0, np.zeros(3), np.zeros(3), corner, np.arange(1), np.zeros(1, np.uint8))
+    returns = Returns(0.0, np.eye(4), np.zeros(3), corner, np.arange(1), np.zeros(1, np.uint8))
     found = sighted(grid, np.eye(4), 0.0, [returns], rays=False)
     assert cell_grid(grid).num_voxels > MAX_GRID_VOXELS and found.flat.tolist() == [grid.num_voxels - 1]
     assert found.cells.tolist() == [grid.num_voxels * CELLS**3 - 1]

@@ -129,7 +129,7 @@ class SceneAccumulator:
         moves without a box, but for the sweep of a keyframe: there it is where it was met.
         """
         if self._anchor_m is None:
-            self._anchor_m = returns.ego_m
+            self._anchor_m = returns.world_from_ego[:3, 3].copy()
         points, labels = returns.points(), returns.labels.copy()
         numbers = np.array([self._tracks.setdefault(box.track, len(self._tracks)) if box.track else NO_TRACK
                             for box in boxes], dtype=np.int64)

@@ -24,7 +24,8 @@ class Returns:
 
     Args:
         stamp_s: time of the sweep, seconds.
-        ego_m, sensor_m: [3] where the ego vehicle and its sensor were.
+        world_from_ego: pose [4, 4] of the ego vehicle.
+        sensor_m: [3] where its sensor was.
         ends: [3, N] where rays ended (points in columns).
         near: [M] int64, which of them lie within `max_range_m`: only these are believed as matter.
         labels: [M] uint8 classes of the near ones, UNLABELLED where unknown.
@@ -34,7 +35,7 @@ class Returns:
     """
 
     stamp_s: float
-    ego_m: np.ndarray
+    world_from_ego: np.ndarray
     sensor_m: np.ndarray
     ends: np.ndarray
     near: np.ndarray
@@ -141,5 +142,5 @@ def sweep_returns(sweep: Sweep, settings: OccupancySettings, begin: np.ndarray |
         labels = sweep.labels[kept[near]]
     moving = None if sweep.moving is None else sweep.moving[kept[near]]
     late_s = None if late is None else -settings.revolution_s * late[near]
-    return Returns(sweep.stamp_s, sweep.world_from_ego[:3, 3].copy(), sweep.world_from_sensor[:3, 3].copy(), ends,
+    return Returns(sweep.stamp_s, sweep.world_from_ego, sweep.world_from_sensor[:3, 3].copy(), ends,
                    near, labels, moving, sweep.keyframe, late_s), int(len(sane) - sane.sum())

@@ -7,28 +7,35 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from occflow.geometry import invert
+from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED, Keyframe
 from occflow.occupancy.building.labels import flat_voxels
 from occflow.occupancy.building.returns import Returns
 from occflow.occupancy.building.visibility import mark_rays
+from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.sighting import MOST, TICK_S, Sighting, cell_grid, spaced, voxels_of_cells
 
+OUTLOOKS = 6  # instants at which a grid of the future is looked at
+ROUNDED = 0.1  # voxels: a border that is off by less is where it was
+
 
 def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: Sequence[Returns], token: str = "",
-            min_points: int = 1, rays: bool = True) -> Sighting:
+            min_points: int = 1, rays: bool = True, outlook_s: float = 0.0, outlook_m: float = 0.0) -> Sighting:
     """What sweeps have shown by an instant, in the grid at that instant.
 
     Args:
         seen: sweeps until then in the order of time; of those that lie closer than SPACING_S, some.
         min_points: returns that make a voxel occupied.
         rays: also find out which voxels were observed.
+        outlook_s, outlook_m: how far beyond the grid to look (`outlook`); there returns of any range count.
     """
     grid_from_world, met, ages = invert(world_from_grid), [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)]
+    area = outlook(grid, world_from_grid, seen, outlook_s, outlook_m)
     for returns in [seen[index] for index in spaced([one.stamp_s for one in seen])]:
-        cells = flat_voxels(cell_grid(grid), grid_from_world, returns.points())
+        points = returns.points() if area is None else np.ascontiguousarray(returns.ends.T)
+        cells = flat_voxels(cell_grid(area or grid), grid_from_world, points)
         met.append(cells[cells >= 0])
         ages.append(np.full(len(met[-1]), min(MOST, round((stamp_s - returns.stamp_s) / TICK_S)), np.uint8))
     met, ages = np.concatenate(met), np.concatenate(ages)
@@ -36,20 +43,51 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
     first = np.flatnonzero(np.diff(met[order], prepend=-1))
     counts = np.diff(first, append=len(met))
     cells, oldest, youngest = met[order[first]], ages[order[first]], ages[order[first + counts - 1]]
-    voxels, _ = voxels_of_cells(cells, grid)
-    flat = np.flatnonzero(np.bincount(voxels, counts, grid.num_voxels) >= min_points)
-    observed = _observed(grid, grid_from_world, seen, flat) if rays else None
-    return Sighting(flat, np.full(len(flat), UNLABELLED, np.uint8), world_from_grid, stamp_s, token, observed=observed,
-                    cells=cells, counts=np.minimum(counts, MOST).astype(np.uint8), youngest=youngest, oldest=oldest)
+    voxels, _ = voxels_of_cells(cells, area or grid)
+    flat = np.flatnonzero(np.bincount(voxels, counts, (area or grid).num_voxels) >= min_points)
+    passed = observed = _observed(area or grid, grid_from_world, seen, flat) if rays else None
+    if area is not None:
+        numbers, inside = area.renumbered(flat, grid)
+        flat, observed = numbers[inside], passed[grid.slices_in(area)] if rays else None
+    return Sighting(flat, np.full(len(flat), UNLABELLED, np.uint8), world_from_grid, stamp_s, token,
+                    observed=np.packbits(observed) if rays else None, cells=cells,
+                    counts=np.minimum(counts, MOST).astype(np.uint8), youngest=youngest, oldest=oldest, area=area,
+                    passed=np.packbits(passed) if rays and area is not None else None)
+
+
+def outlook(grid: VoxelGrid, world_from_grid: np.ndarray, seen: Sequence[Returns], ahead_s: float,
+            most_m: float) -> VoxelGrid | None:
+    """The grid at an instant, made larger in the plane until it holds what the vehicle's grids will hold in the next
+    `ahead_s` seconds if it goes on as it went during these sweeps; None where the grid is enough.
+
+    Args:
+        seen: sweeps until the instant in the order of time.
+        most_m: how much it grows to any side at most, metres.
+    """
+    if len(seen) < 2 or ahead_s <= 0:
+        return None
+    future = extrapolated_poses(np.stack([one.world_from_ego for one in seen]), np.array([one.stamp_s for one in seen]),
+                                np.linspace(0, ahead_s, OUTLOOKS + 1)[1:])
+    low = np.array(grid.origin_m)[:2]
+    high = low + np.array(grid.shape[:2]) * grid.voxel_size_m
+    corners = np.array([[x, y, 0.0] for x in (low[0], high[0]) for y in (low[1], high[1])])
+    places = np.concatenate([transform(invert(world_from_grid) @ pose, corners) for pose in future])[:, :2]
+    most = int(most_m / grid.voxel_size_m + ROUNDED)
+    below, above = (np.clip(np.ceil(far_m / grid.voxel_size_m - ROUNDED), 0, most).astype(int)
+                    for far_m in (low - places.min(axis=0), places.max(axis=0) - high))
+    if not (below.any() or above.any()):
+        return None
+    return VoxelGrid((*(low - below * grid.voxel_size_m), grid.origin_m[2]),
+                     (*(np.array(grid.shape[:2]) + below + above), grid.shape[2]), grid.voxel_size_m)
 
 
 def _observed(grid: VoxelGrid, grid_from_world: np.ndarray, seen: Sequence[Returns], flat: np.ndarray) -> np.ndarray:
-    """The packed mask of the voxels that hold a return or that a ray of the last sweep went through."""
+    """[X, Y, Z] bool: the voxels that hold a return or that a ray of the last sweep went through."""
     mask = np.zeros(grid.num_voxels, dtype=bool)
     if seen:
         _mark(mask, grid, grid_from_world, seen[-1])
     mask[flat] = True
-    return np.packbits(mask)
+    return mask.reshape(grid.shape)
 
 
 def _mark(mask: np.ndarray, grid: VoxelGrid, grid_from_world: np.ndarray, returns: Returns) -> None:
@@ -121,4 +159,5 @@ class Observer:
             self.observed[index] = np.packbits(view.observed)
         if self._settings.causal_window_s > 0:
             self.causal.append(sighted(self._grid, keyframe.world_from_ego, keyframe.stamp_s, view.seen, keyframe.token,
-                                       self._settings.causal_min_points, self._settings.visibility))
+                                       self._settings.causal_min_points, self._settings.visibility,
+                                       self._settings.outlook_s, self._settings.outlook_m))

@@ -4,7 +4,7 @@
     the cells of every causal frame
 
 The header names format, scene, grid and classes, and has for every frame its stamp, token and the length and CRC-32 of
-its block. Blocks are described in occflow.occupancy.storage.frame_block.
+its block; where causal frames look beyond their grid, also by how many voxels each does: below and above along x and y. Blocks are described in occflow.occupancy.storage.frame_block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from typing_extensions import TypedDict
+import numpy as np
+from typing_extensions import NotRequired, TypedDict
 
 from occflow.atomic import atomic_file
 from occflow.errors import InputError
@@ -29,6 +30,8 @@ from occflow.occupancy.storage.frame_block import max_block_bytes, read_block, w
 from occflow.records import bounded, conform, one_line, parse_json, read_json
 
 FORMAT = "occflow-scene-4"
+WIDE_FORMAT = "occflow-scene-5"  # where causal frames know more than their grid holds
+MOST_WIDER = 10_000  # voxels that an area goes beyond the grid to one side
 META = "meta.json"  # of the store, beside the scenes
 PREFIX = struct.Struct("<8sII")
 MAGIC = b"occflow4"
@@ -51,6 +54,7 @@ class Header(TypedDict):
     blocks: list[tuple[int, int]]
     causal: list[tuple[int, int]] | None
     cells: list[tuple[int, int]] | None
+    wider: NotRequired[list[tuple[int, int, int, int]]]
 
 
 def scene_path(store: Path, scene: str) -> Path:
@@ -78,10 +82,26 @@ def write_scene(store: Path, scene: str, frames: list[OccupancyFrame],
                       "blocks": marks[:len(frames)],
                       "causal": None if causal is None else marks[len(frames):2 * len(frames)],
                       "cells": None if causal is None else marks[2 * len(frames):]}
+    if any(frame.area is not None for frame in causal or []):
+        header |= {"format": WIDE_FORMAT, "wider": [_wider(frame.area or grid, grid) for frame in causal]}
     with atomic_file(scene_path(store, scene)) as partial, partial.open("wb") as stream:
         stream.write(_packed(header))
         stream.writelines(blocks)
     return len(frames)
+
+
+def _wider(area: VoxelGrid, grid: VoxelGrid) -> list[int]:
+    """By how many voxels an area goes beyond a grid: below and above along x and y."""
+    below = grid.first_in(area)
+    above = np.array(area.shape) - grid.shape - below
+    return [int(below[0]), int(above[0]), int(below[1]), int(above[1])]
+
+
+def _widened(grid: VoxelGrid, wider: tuple[int, int, int, int]) -> VoxelGrid:
+    """The inverse of `_wider`."""
+    x, more_x, y, more_y = (bounded(voxels, MOST_WIDER, "voxels beyond the grid") for voxels in wider)
+    return VoxelGrid((grid.origin_m[0] - x * grid.voxel_size_m, grid.origin_m[1] - y * grid.voxel_size_m, grid.origin_m[2]),
+                     (grid.shape[0] + x + more_x, grid.shape[1] + y + more_y, grid.shape[2]), grid.voxel_size_m)
 
 
 def copy_scene(source: SceneFile, store: Path, scene: str) -> int:
@@ -150,13 +170,13 @@ class SceneFile:
 
     def sighting(self, index: int) -> Sighting:
         """Causal frame number `index` with its cells; errors as `frame`."""
-        frame = self.frame(index, causal=True)
+        frame, area = self.frame(index, causal=True), self._areas[index]
         try:
-            cells = read_cells(self._block(index + 2 * len(self)), self._grid)
+            cells = read_cells(self._block(index + 2 * len(self)), area or self._grid, area is not None)
         except BROKEN as error:
             raise self._refusal(error, f"cells of frame {index}: ") from None
         return Sighting(frame.flat, frame.labels, frame.world_from_grid, frame.stamp_s, frame.token,
-                        observed=frame.observed, **cells)
+                        observed=frame.observed, area=area, **cells)
 
     def frame_bytes(self, causal: bool = False) -> list[int]:
         """Size on disk of every frame, of causal ones with their cells."""
@@ -193,7 +213,7 @@ class SceneFile:
         if zlib.crc32(packed) != checksum:
             raise ValueError("checksum of the header differs")
         header = conform(parse_json(_inflated(packed), MAX_HEADER_BYTES), Header, "header")
-        if header["format"] != FORMAT or header["grid"] != self._grid.to_dict():
+        if header["format"] not in (FORMAT, WIDE_FORMAT) or header["grid"] != self._grid.to_dict():
             raise ValueError("another format or grid than the store's")
         if header["scene"] != self._scene:
             raise ValueError(f"of scene {one_line(header['scene'])}, under another name")
@@ -208,10 +228,15 @@ class SceneFile:
         if not all(map(math.isfinite, self._stamps_s)) or any(
                 after <= before for before, after in zip(self._stamps_s, self._stamps_s[1:])):
             raise ValueError("time stamps do not increase")
+        wider = header.get("wider", [(0, 0, 0, 0)] * len(self._stamps_s))
+        if len(wider) not in counts:
+            raise ValueError("its lists of frames differ in length")
+        self._areas = [_widened(self._grid, one) if any(one) else None for one in wider]
         self._blocks, end = [], PREFIX.size + len(packed)
         for part, most in (("blocks", max_block_bytes), ("causal", max_block_bytes), ("cells", max_cell_bytes)):
-            for size, checksum in header[part] or []:
-                self._blocks.append((end, bounded(size, most(self._grid), "a frame's bytes"), checksum))
+            for number, (size, checksum) in enumerate(header[part] or []):
+                grid = (self._areas[number] if part == "cells" else None) or self._grid
+                self._blocks.append((end, bounded(size, most(grid), "a frame's bytes"), checksum))
                 end += size
         if end != self.path.stat().st_size:
             raise ValueError(f"{self.path.stat().st_size} bytes instead of {end}: truncated, or something was added")
