@@ -48,6 +48,8 @@ class OccupancySettings:
         visibility_window_s: with the rays of the sweeps at most this long before or after the keyframe.
         causal_window_s: also build what a car knows at the keyframe, from the sweeps of this long before it; 0: do not.
         causal_min_points: returns that make a voxel occupied there.
+        memory_s: perception also sees what the sweeps of this long before it had met, thinned; 0: only those of
+            `causal_window_s`.
         outlook_s: it also knows what it saw beyond its grid, where its grids of so many seconds ahead will lie if it goes
             on as it went; 0: only its grid.
         outlook_m: beyond the grid's borders at most so far.
@@ -71,6 +73,7 @@ class OccupancySettings:
     visibility_window_s: float = 0.25
     causal_window_s: float = 1.0
     causal_min_points: int = 1
+    memory_s: float = 8.0
     outlook_s: float = 3.0
     outlook_m: float = 60.0
 
@@ -82,7 +85,7 @@ class OccupancySettings:
                      "see_through_m", "outlook_m"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a distance in metres")
-        for name in ("revolution_s", "visibility_window_s", "causal_window_s", "outlook_s"):
+        for name in ("revolution_s", "visibility_window_s", "causal_window_s", "memory_s", "outlook_s"):
             if not 0 <= getattr(self, name) <= MAX_WINDOW_S:
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a time from 0 to "
                                  f"{MAX_WINDOW_S:.0f} seconds")

@@ -15,10 +15,11 @@ from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED, Sweep
 from occflow.models.flow_model import Encoding
 from occflow.occupancy.building.labels import flat_voxels, voxelise
 from occflow.occupancy.building.returns import Returns, revolution_begin, sweep_returns
-from occflow.occupancy.building.sightings import sighted
+from occflow.occupancy.building.sightings import Memory, sighted
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.sighting import cell_grid
 from occflow.stream.console import Notices
 from occflow.stream.settings import LOG, StreamSettings
 from occflow.stream.source import refusal
@@ -55,13 +56,14 @@ class CausalHistory:
         self._notices = notices
         self._poses: deque[tuple[float, np.ndarray]] = deque()
         self._returns: deque[Returns] = deque()
+        self._memory = Memory(cell_grid(grid).voxel_size_m, occupancy.memory_s if stream.perceives else 0.0)
         self._frames: deque[KeptFrame] = deque()
         self._last: Sweep | None = None
         self.beginnings = 0  # how often it began anew
 
     def forget(self) -> None:
         """Start anew: what comes next has nothing to do with what was."""
-        for kept in (self._poses, self._returns, self._frames):
+        for kept in (self._poses, self._returns, self._frames, self._memory):
             kept.clear()
         self._last = None
         self.beginnings += 1
@@ -82,6 +84,7 @@ class CausalHistory:
         self._last = sweep
         self._poses.append((sweep.stamp_s, sweep.world_from_ego))
         self._returns.append(returns)
+        self._memory.add(returns)
         _drop_before(self._returns, sweep.stamp_s - self._stream.accumulate_s, lambda one: one.stamp_s)
         _drop_before(self._poses, sweep.stamp_s - self._stream.ego_motion_s, lambda one: one[0], at_least=2)
         oldest_s = sweep.stamp_s - self._span_s - self._stream.history_tolerance_s
@@ -97,8 +100,8 @@ class CausalHistory:
         else:
             rays = self._occupancy.visibility and self._stream.perceives  # nobody else looks at them
             ahead_s = self._occupancy.outlook_s if self._stream.perceives else 0.0
-            seen = sighted(self._grid, pose, stamp_s, self._returns, "", self._occupancy.causal_min_points, rays,
-                           ahead_s, self._occupancy.outlook_m)
+            seen = sighted(self._grid, pose, stamp_s, self._returns, "", self._occupancy.causal_min_points, rays, ahead_s,
+                           self._occupancy.outlook_m, self._memory.before(stamp_s, stamp_s - self._stream.accumulate_s))
         self._frames.append(KeptFrame(seen, None if self._stream.perceives else seen))
         return self._frames[-1]
 

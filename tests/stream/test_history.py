@@ -10,6 +10,7 @@ from stream_world import CAR, ROAD, Drive, moved
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.building.scene_frames import build_scene_and_causal
 from occflow.occupancy.settings import OccupancySettings
+from occflow.occupancy.sighting import TICK_S
 from occflow.stream.console import Notices
 from occflow.stream.history import CausalHistory
 from occflow.stream.settings import StreamSettings
@@ -43,7 +44,7 @@ def test_frames_are_the_builders_causal_frames(history):
 @pytest.mark.parametrize("sweep_s", [0.1, 0.25])
 def test_what_is_perceived_from_is_the_builders_sighting_in_every_part(told, sweep_s):
     """Cells, counts, ages and observed voxels: what a network was trained on is what it meets on the road."""
-    occupancy, log = OccupancySettings(), Drive(sweep_s=sweep_s, num_sweeps=21)
+    occupancy, log = OccupancySettings(memory_s=1.5), Drive(sweep_s=sweep_s, num_sweeps=41)
     stream = CausalHistory(GRID, occupancy, StreamSettings(), 0.5, Notices(told.append))
     _, sightings = build_scene_and_causal(log, "drive-1", GRID, occupancy)
     made = {}
@@ -53,9 +54,11 @@ def test_what_is_perceived_from_is_the_builders_sighting_in_every_part(told, swe
     for sighting in sightings:
         kept = made[sighting.stamp_s]
         assert kept.frame is None  # until somebody asks for it
-        for name in ("flat", "labels", "cells", "counts", "youngest", "oldest", "observed", "world_from_grid"):
+        assert kept.seen.area == sighting.area
+        for name in ("flat", "labels", "cells", "counts", "youngest", "oldest", "observed", "passed", "world_from_grid"):
             assert np.array_equal(getattr(kept.seen, name), getattr(sighting, name)), name
-    assert len(sightings) >= 4
+    assert len(sightings) >= 4 and sightings[-1].area is not None
+    assert sightings[-1].oldest.max() > 1.1 / TICK_S  # something is remembered
 
 
 def test_points_are_corrected_for_the_motion_of_their_revolution_as_in_a_build(told):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,12 +18,16 @@ from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.sighting import MOST, TICK_S, Sighting, cell_grid, spaced, voxels_of_cells
 
+MEMORY_SPACING_S = 0.5  # of remembered sweeps
+SLACK_S = 1.0  # so much longer they are kept: a keyframe may ask a little late
+THINNED_CELLS = 1 << 20  # more than there are along an axis within any sensor's reach
 OUTLOOKS = 6  # instants at which a grid of the future is looked at
 ROUNDED = 0.1  # voxels: a border that is off by less is where it was
 
 
 def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: Sequence[Returns], token: str = "",
-            min_points: int = 1, rays: bool = True, outlook_s: float = 0.0, outlook_m: float = 0.0) -> Sighting:
+            min_points: int = 1, rays: bool = True, outlook_s: float = 0.0, outlook_m: float = 0.0,
+            remembered: Sequence[Returns] = ()) -> Sighting:
     """What sweeps have shown by an instant, in the grid at that instant.
 
     Args:
@@ -30,21 +35,22 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
         min_points: returns that make a voxel occupied.
         rays: also find out which voxels were observed.
         outlook_s, outlook_m: how far beyond the grid to look (`outlook`); there returns of any range count.
+        remembered: earlier sweeps in the order of time (`Memory`): their cells are kept, too, but make no voxel occupied.
     """
     grid_from_world, met, ages = invert(world_from_grid), [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)]
     area = outlook(grid, world_from_grid, seen, outlook_s, outlook_m)
-    for returns in [seen[index] for index in spaced([one.stamp_s for one in seen])]:
+    for returns in [*remembered, *(seen[index] for index in spaced([one.stamp_s for one in seen]))]:
         points = returns.points() if area is None else np.ascontiguousarray(returns.ends.T)
         cells = flat_voxels(cell_grid(area or grid), grid_from_world, points)
         met.append(cells[cells >= 0])
         ages.append(np.full(len(met[-1]), min(MOST, round((stamp_s - returns.stamp_s) / TICK_S)), np.uint8))
+    voxels, _ = voxels_of_cells(np.concatenate(met[1 + len(remembered):] or met[:1]), area or grid)
+    flat = np.flatnonzero(np.bincount(voxels, minlength=(area or grid).num_voxels) >= min_points)
     met, ages = np.concatenate(met), np.concatenate(ages)
     order = np.argsort(met, kind="stable")  # of the returns in a cell, the oldest first
     first = np.flatnonzero(np.diff(met[order], prepend=-1))
     counts = np.diff(first, append=len(met))
     cells, oldest, youngest = met[order[first]], ages[order[first]], ages[order[first + counts - 1]]
-    voxels, _ = voxels_of_cells(cells, area or grid)
-    flat = np.flatnonzero(np.bincount(voxels, counts, (area or grid).num_voxels) >= min_points)
     passed = observed = _observed(area or grid, grid_from_world, seen, flat) if rays else None
     if area is not None:
         numbers, inside = area.renumbered(flat, grid)
@@ -96,6 +102,49 @@ def _mark(mask: np.ndarray, grid: VoxelGrid, grid_from_world: np.ndarray, return
     mark_rays(mask, grid, rotation @ returns.sensor_m + shift, rotation @ returns.ends + shift[:, None])
 
 
+class Memory:
+    """The sweeps of some seconds, MEMORY_SPACING_S apart from the first one on, each thinned to one return a cell: what a
+    car still knows of places that it no longer sees.
+
+    Args:
+        cell_m: edge of a cell.
+        span_s: how long a sweep is remembered; 0: nothing is.
+    """
+
+    def __init__(self, cell_m: float, span_s: float) -> None:
+        self._cell_m, self._span_s = cell_m, span_s
+        self._kept: deque[Returns] = deque()
+
+    def add(self, returns: Returns) -> None:
+        """Take the next sweep."""
+        if self._span_s == 0 or self._kept and returns.stamp_s - self._kept[-1].stamp_s < MEMORY_SPACING_S - SAME_STAMP_S:
+            return
+        self._kept.append(thinned(returns, self._cell_m))
+        while self._kept[0].stamp_s < returns.stamp_s - self._span_s - SLACK_S:
+            self._kept.popleft()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+
+    def before(self, stamp_s: float, latest_s: float) -> list[Returns]:
+        """Those of the span until an instant that are older than `latest_s`, in the order of time."""
+        return [one for one in self._kept
+                if stamp_s - self._span_s - SAME_STAMP_S <= one.stamp_s < latest_s - SAME_STAMP_S]
+
+
+def thinned(returns: Returns, cell_m: float) -> Returns:
+    """Of the returns in one cell about the vehicle the first one; labels are not kept."""
+    places = np.floor((returns.ends - returns.world_from_ego[:3, 3:]) / cell_m).astype(np.int64)
+    keys = (places[0] * THINNED_CELLS + places[1]) * THINNED_CELLS + places[2]
+    kept = np.sort(np.unique(keys, return_index=True)[1])
+    near = np.zeros(returns.ends.shape[1], dtype=bool)
+    near[returns.near] = True
+    near = np.flatnonzero(near[kept])
+    return Returns(returns.stamp_s, returns.world_from_ego, returns.sensor_m, np.ascontiguousarray(returns.ends[:, kept]),
+                   near, np.full(len(near), UNLABELLED, np.uint8))
+
+
 @dataclass
 class _View:
     """A keyframe while its sweeps come in.
@@ -121,6 +170,7 @@ class Observer:
         self._keyframes, self._grid, self._settings = keyframes, grid, settings
         self._after_s = settings.visibility_window_s if settings.visibility else 0.0
         self._views: dict[int, _View] = {}
+        self._memory = Memory(cell_grid(grid).voxel_size_m, settings.memory_s)
         self._closed = 0  # keyframes before this one get no more sweeps
         self.observed: list[np.ndarray | None] = [None] * len(keyframes)
         self.causal: list[Sighting] = []
@@ -136,6 +186,7 @@ class Observer:
                 self._show(self._views.setdefault(index, self._view()), index, returns, late_s)
             else:
                 break
+        self._memory.add(returns)
 
     def finish(self) -> None:
         """No more sweeps come."""
@@ -160,4 +211,6 @@ class Observer:
         if self._settings.causal_window_s > 0:
             self.causal.append(sighted(self._grid, keyframe.world_from_ego, keyframe.stamp_s, view.seen, keyframe.token,
                                        self._settings.causal_min_points, self._settings.visibility,
-                                       self._settings.outlook_s, self._settings.outlook_m))
+                                       self._settings.outlook_s, self._settings.outlook_m,
+                                       self._memory.before(keyframe.stamp_s,
+                                                           keyframe.stamp_s - self._settings.causal_window_s)))
