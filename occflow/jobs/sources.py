@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_perception, read_record
 from occflow.jobs.build import build_configured_store
+from occflow.logs.open import NO_LOG
 from occflow.occupancy.settings import configured_grid
 from occflow.occupancy.storage.remote import is_url
 from occflow.occupancy.storage.store import OccupancyStore
@@ -63,8 +64,8 @@ def configured_feed_workers(config: Mapping, device: torch.device) -> int:
 
 
 def ensure_log(config: Mapping) -> None:
-    """Simulate the embedded log where `log.kind` asks for it and it is not there."""
-    if config["log"]["root"] == config["simulation"]["root"]:
+    """Simulate the embedded log where the configured log is that, and it is not there."""
+    if config["log"]["root"] == config["simulation"]["root"] and config["log"]["kind"] != NO_LOG:
         from occflow.simulation.drive import simulate_log
 
         simulate_log(Path(config["log"]["root"]), config["log"]["version"], config["simulation"],

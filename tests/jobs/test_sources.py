@@ -43,4 +43,5 @@ def test_another_seed_of_trainings_is_no_other_world(monkeypatch):
     pretrained = compose_config(["experiment=pretrained"])
     for config in (compose_config(["seed=1"]), compose_config(["simulation.seed=2"]), pretrained):
         ensure_log(config)
+    ensure_log(compose_config(["experiment=pretrained", "log=store"]))  # names a folder of its own, and no log
     assert seeds == [0, 2, 2000] and pretrained["seed"] == 2000 and pretrained["device"] == "auto"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_sightings import random_sighting
+from small_sightings import random_returns, random_sighting
 
 from occflow.geometry import invert, planar_pose, transform
 from occflow.grid import MAX_GRID_VOXELS, VoxelGrid
@@ -19,12 +19,6 @@ from occflow.occupancy.sighting import CELLS, MOST, SPACING_S, TICK_S, cell_grid
 from occflow.occupancy.storage.cell_block import COUNT, max_cell_bytes, read_cells, write_cells
 
 GRID = VoxelGrid((-3.0, -2.0, -1.0), (7, 5, 3), 0.8)
-
-
-def sweep(rng: np.random.Generator, stamp_s: float, count: int = 150, spread_m: float = 2.0) -> Returns:
-    ends = rng.normal(0, spread_m, (3, count))
-    near = np.flatnonzero(rng.random(count) < 0.9)
-    return Returns(stamp_s, np.eye(4), rng.normal(0, 1, 3), ends, near, np.full(len(near), 4, np.uint8))
 
 
 def reference(pose: np.ndarray, stamp_s: float, seen: list[Returns], min_points: int) -> tuple[dict, list]:
@@ -45,7 +39,7 @@ def reference(pose: np.ndarray, stamp_s: float, seen: list[Returns], min_points:
        gap_s=st.sampled_from([0.2, 0.5, 2.0]))
 def test_a_sighting_is_what_its_returns_are_one_by_one(seed, sweeps, min_points, gap_s):
     rng = np.random.default_rng(seed)
-    seen = [sweep(rng, 10.0 + gap_s * number) for number in range(sweeps)]
+    seen = [random_returns(rng, 10.0 + gap_s * number) for number in range(sweeps)]
     stamp_s, pose = 10.0 + gap_s * max(0, sweeps - 1) + 0.03, planar_pose(*rng.normal(0, 0.5, 4))
     found = sighted(GRID, pose, stamp_s, seen, "token", min_points, rays=False)
     cells, flat = reference(pose, stamp_s, seen, min_points)
@@ -83,7 +77,7 @@ def test_the_last_sweep_is_always_looked_at_and_the_others_at_their_distance():
 
 def test_a_sweep_too_near_to_the_next_leaves_no_cell():
     rng = np.random.default_rng(3)
-    seen = [sweep(rng, stamp_s) for stamp_s in (0.0, 0.4, 0.5)]
+    seen = [random_returns(rng, stamp_s) for stamp_s in (0.0, 0.4, 0.5)]
     found, without = (sighted(GRID, np.eye(4), 0.5, part, rays=False) for part in (seen, [seen[0], seen[2]]))
     assert np.array_equal(found.cells, without.cells) and np.array_equal(found.counts, without.counts)
     assert set(found.youngest.tolist()) == {0, 25}
@@ -91,7 +85,7 @@ def test_a_sweep_too_near_to_the_next_leaves_no_cell():
 
 def test_observed_is_what_the_last_sweep_s_rays_and_all_returns_tell():
     rng = np.random.default_rng(1)
-    seen, pose = [sweep(rng, stamp_s, 30) for stamp_s in (0.0, 0.5)], planar_pose(0.2, 0.1, 0.3)
+    seen, pose = [random_returns(rng, stamp_s, 30) for stamp_s in (0.0, 0.5)], planar_pose(0.2, 0.1, 0.3)
     found, mask = sighted(GRID, pose, 0.5, seen), np.zeros(GRID.num_voxels, bool)
     last = seen[1]
     mark_rays(mask, GRID, transform(invert(pose), last.sensor_m[None])[0], transform(invert(pose), last.ends.T).T)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_sightings import random_sighting, sighting_of
+from small_sightings import looking_ahead, random_sighting, sighting_of
 
 from occflow.errors import InputError
 from occflow.geometry import planar_pose
@@ -349,7 +349,8 @@ def test_a_file_that_unpacks_beyond_measure_is_not_unpacked(store, grid, monkeyp
 def same_sighting(read, written) -> bool:
     return same(read, written) and all(
         np.array_equal(getattr(read, part), getattr(written, part)) and getattr(read, part).dtype == kind
-        for part, kind in (("cells", np.int64), ("counts", np.uint8), ("youngest", np.uint8), ("oldest", np.uint8)))
+        for part, kind in (("cells", np.int64), ("counts", np.uint8), ("youngest", np.uint8), ("oldest", np.uint8))
+    ) and read.area == written.area and np.array_equal(read.passed, written.passed)
 
 
 def random_frame(rng, grid, index, masked) -> OccupancyFrame:
@@ -364,13 +365,15 @@ def random_frame(rng, grid, index, masked) -> OccupancyFrame:
 
 @settings(max_examples=40, deadline=None)
 @given(shape=st.tuples(*[st.integers(1, 20)] * 3), seed=st.integers(0, 2 ** 32 - 1), count=st.integers(1, 3),
-       masked=st.booleans(), causal=st.booleans())
-def test_any_frames_are_read_as_they_were_written(tmp_path_factory, shape, seed, count, masked, causal):
+       masked=st.booleans(), causal=st.booleans(), wider=st.tuples(*[st.integers(0, 9)] * 4))
+def test_any_frames_are_read_as_they_were_written(tmp_path_factory, shape, seed, count, masked, causal, wider):
     rng, folder, grid = np.random.default_rng(seed), tmp_path_factory.mktemp("scene"), VoxelGrid((0, 0, 0), shape, 0.5)
     layout = StoreLayout(grid, None, "log", {"val": ["s"]})
     start_store(folder, layout, ["s"])
     frames = [random_frame(rng, grid, i, masked) for i in range(count)]
-    known = [random_sighting(rng, grid, frame.stamp_s, frame.token, masked, share=rng.random() ** 2)
+    known = [looking_ahead(rng, grid, wider, frame.stamp_s, frame.token, masked, rng.random() ** 2)
+             if any(wider) and rng.random() < 0.8 else
+             random_sighting(rng, grid, frame.stamp_s, frame.token, masked, share=rng.random() ** 2)
              for frame in frames] if causal else None
     finish_store(folder, layout, {"s": write_scene(folder, "s", frames, known)})
     store = OccupancyStore.open(folder)

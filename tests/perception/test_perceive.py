@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_forecaster import GRID
 from small_perception import SightedStreet, small_perception
-from small_sightings import random_sighting
+from small_sightings import looking_ahead, random_sighting
 
 from occflow.errors import InputError
 from occflow.grid import FREE, NUM_CLASSES
@@ -93,3 +93,30 @@ def test_another_process_is_given_what_was_perceived_and_loads_the_network_itsel
     there = pickle.loads(pickle.dumps(frames))
     for sighting in sightings:
         assert np.array_equal(there(sighting, GRID).flat, frames(sighting, GRID).flat)
+
+
+def test_an_area_is_perceived_at_once_and_its_grid_is_a_part_of_it():
+    """The whole area is known beyond the grid, at the same threshold; what lies in the grid is the frame."""
+    sighting = looking_ahead(np.random.default_rng(2), GRID, (3, 8, 0, 2), 3.5, "keyframe")
+    network = small_perception()
+    with torch.no_grad():
+        logits = network(as_input([sighting], GRID))[0].numpy()
+    assert logits.shape[:3] == sighting.area.shape
+    network.threshold.fill_(float(np.median(1 / (1 + np.exp(-logits[..., FREE])))))
+    found = Perceiver(network).perceive(sighting)
+    wide = found.frame.wide
+    assert wide.grid == sighting.area and found.probability.shape == found.classes.shape == GRID.shape
+    assert np.array_equal(wide.labels, logits.reshape(-1, NUM_CLASSES + 1)[wide.flat, :NUM_CLASSES].argmax(axis=1))
+    numbers, inside = wide.grid.renumbered(wide.flat, GRID)
+    assert np.array_equal(found.frame.flat, numbers[inside]) and np.array_equal(found.frame.labels, wide.labels[inside])
+    assert np.array_equal(found.confidence, found.probability.reshape(-1)[found.frame.flat])
+    assert 0 < inside.sum() < len(inside) and found.frame.wide.wide is None
+
+
+@pytest.mark.parametrize("part", ["area", "passed"])
+def test_areas_are_told_from_one_another(part):
+    sighting = looking_ahead(np.random.default_rng(2), GRID, (3, 8, 0, 2))
+    moved = dataclasses.replace(sighting.area, origin_m=tuple(np.array(sighting.area.origin_m) + [0.8, 0, 0]))
+    other = dataclasses.replace(sighting, **{part: {"area": moved, "passed": ~sighting.passed}[part]})
+    frames = PerceivedFrames(small_perception)
+    assert frames(sighting, GRID) is not frames(other, GRID)

@@ -2,16 +2,18 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from small_perception import SightedStreet, small_perception
-from small_sightings import random_sighting
+from small_sightings import looking_ahead, random_sighting
 
 from occflow.errors import InputError
 from occflow.eval.iou import IoUCounts
 from occflow.eval.perceived import quality
+from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.logs.nuscenes import NuScenesLog
 from occflow.logs.protocol import UNLABELLED
@@ -19,6 +21,7 @@ from occflow.occupancy.building.build import build_store
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.sighting import CELLS
+from occflow.occupancy.warp import regridded_mask, warp
 from occflow.perception.network import OUTPUTS, PerceptionNetwork, PerceptionSettings
 from occflow.perception.perceive import Perceiver, as_input
 from occflow.simulation.drive import simulate_log
@@ -31,6 +34,7 @@ from occflow.training.perception import (
     calibrate,
     example,
     examples,
+    part_of_example,
     perception_loss,
     some_of,
     train_perception,
@@ -114,6 +118,45 @@ def test_the_loss_in_closed_form():
     assert loss.classes.item() == pytest.approx(((normaliser - 5.0) + normaliser) / 2)
     assert loss.total(2.0).item() == pytest.approx(
         training.OCCUPANCY_WEIGHT * loss.existence.item() + loss.classes.item() + 2 * loss.jaccard.item())
+
+
+def test_nothing_is_learnt_where_no_frame_tells():
+    """Two of four voxels are untold: the loss is that of the others, and no gradient comes from these."""
+    logits = torch.randn(1, 4, 1, 1, OUTPUTS, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    classes = torch.tensor([CAR, FREE, training.UNTOLD, training.UNTOLD]).view(1, 4, 1, 1)
+    loss, alone = perception_loss(logits, classes), perception_loss(logits[:, :2], classes[:, :2])
+    assert torch.allclose(loss.total(1.0), alone.total(1.0), atol=1e-6)
+    loss.total(1.0).backward()
+    assert (logits.grad[0, 2:] == 0).all() and (logits.grad[0, :2] != 0).any()
+
+
+class AheadStreet(SightedStreet):
+    """Of whose street a car has seen as much again ahead."""
+
+    def sighting(self, scene: str, index: int):
+        ahead = looking_ahead(np.random.default_rng(index), self.grid, (0, self.grid.shape[0], 0, 0))
+        return replace(ahead, world_from_grid=self.frame(scene, index).world_from_grid)
+
+
+def test_what_lies_beyond_the_grid_is_told_by_the_frames_to_come():
+    """Each place by the first frame whose grid holds it."""
+    street = AheadStreet(num=6)
+    grid, present = street.grid, street.frame("street", 0)
+    own = part_of_example(street, "street", 0, np.zeros(2))
+    assert np.array_equal(own.classes, example(street, "street", 0).classes)
+    assert np.array_equal(own.sighting.cells, example(street, "street", 0).sighting.cells)
+    far = part_of_example(street, "street", 0, np.array([0.5, 0.5]))
+    pose = present.world_from_grid @ planar_pose(grid.voxel_size_m * int(0.5 * (grid.shape[0] + 1)), 0.0, 0.0)
+    told = np.zeros(grid.shape, dtype=bool)
+    for index in range(6):
+        frame = street.frame("street", index)
+        held = np.unpackbits(regridded_mask(replace(frame, observed=None), grid, pose), count=grid.num_voxels)
+        new = held.astype(bool).reshape(grid.shape) & ~told
+        assert np.array_equal(far.classes[new], warp(frame, grid, pose).dense(grid)[new])
+        told |= new
+    assert (far.classes[~told] == training.UNTOLD).all() and told.any()
+    batch = SightingBatches(street, examples(street, "train"), 8, 0)(0)
+    assert batch.classes.shape == batch.shown.observed.shape == (8, *grid.shape)
 
 
 def test_where_it_is_certain_the_loss_is_the_mean_jaccard_distance_of_the_frame():
