@@ -130,15 +130,17 @@ class Lidar:
         self.azimuths, self.directions = ray_azimuths(settings), ray_directions(settings).astype(np.float32)
         self.beams = np.tile(np.arange(settings.beams, dtype=np.uint8), settings.azimuths)
 
-    def sweep(self, movers_at: Callable[[float], Boxes], sensor_at: Callable[[float], np.ndarray],
+    def sweep(self, movers_at: Callable[[float], Boxes], begin: np.ndarray, end: np.ndarray,
               rng: np.random.Generator) -> Returns:
         """One revolution with range noise and dropout.
 
         Args:
-            movers_at, sensor_at: the movers and the pose world <- sensor, a time [s] after the stamp (so: <= 0).
+            movers_at: the movers at a time [s] after the stamp (so: <= 0).
+            begin, end: poses [4, 4] world <- sensor when the revolution begins and at its stamp; where all is of one
+                instant they are the same.
         """
         moving, far_m = self.settings.motion_during_revolution, np.float32(self.settings.max_range_m)
-        poses = self._poses(sensor_at(-REVOLUTION_S if moving else 0.0), sensor_at(0.0))
+        poses = self._poses(begin, end)
         rays = self._rays(poses)
         ranges, faces = self.static.cast(rays, np.full(len(rays), far_m))
         categories, owners = self.static.triangles.categories[faces], np.full(len(ranges), -1)

@@ -35,17 +35,15 @@ def test_beams_of_an_hdl_32e():
 
 def test_a_standing_sensor_sees_straight_walls():
     lidar = Lidar(room().triangles(), settings())
-    points = lidar.sweep(nobody, lambda after: np.eye(4), np.random.default_rng(0)).points
+    points = lidar.sweep(nobody, np.eye(4), np.eye(4), np.random.default_rng(0)).points
     assert len(points) > 1000 and np.allclose(np.abs(points[:, 1]), 20.0, atol=1e-3)
 
 
 def test_a_driving_sensor_smears_walls_by_the_way_it_makes_in_a_revolution():
     lidar, speed = Lidar(room().triangles(), settings(motion_during_revolution=True)), 10.0
 
-    def driving(after: float) -> np.ndarray:
-        return planar_pose(0.0, speed * after, 0.0)  # ahead, along the sensor's y
-
-    points = lidar.sweep(nobody, driving, np.random.default_rng(0)).points
+    begin = planar_pose(0.0, -speed * REVOLUTION_S, 0.0)  # ahead, along the sensor's y
+    points = lidar.sweep(nobody, begin, np.eye(4), np.random.default_rng(0)).points
     behind = points[points[:, 1] < 0]
     first, last = behind[(behind[:, 0] < 0)], behind[(behind[:, 0] > 0)]  # clockwise: left of the rear comes first
     middle = points[(points[:, 1] > 0) & (np.abs(points[:, 0]) < 1)]
@@ -60,7 +58,7 @@ def test_movers_are_seen_where_they_are():
     items.add("vehicle.car", 0.0, 10.5, 4.0, 1.0, -2.0, 2.0)
     car = items.boxes()
     car = Boxes(car.centres, car.sizes, car.rotations, car.categories, np.array([7]))
-    returns = Lidar(room().triangles(), settings()).sweep(lambda after: car, lambda after: np.eye(4),
+    returns = Lidar(room().triangles(), settings()).sweep(lambda after: car, np.eye(4), np.eye(4),
                                                           np.random.default_rng(0))
     mine = returns.owners == 7
     assert mine.any() and np.allclose(returns.points[mine][:, 1], 10.0, atol=1e-3)
