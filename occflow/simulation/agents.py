@@ -67,7 +67,7 @@ class Path:
 
 
 def places_along(paths: Sequence[Path], distances_m: np.ndarray) -> np.ndarray:
-    """Path.at of every path at a distance [N] of its own: [N, 3], to the last bit."""
+    """Path.at of every path at a distance [N] of its own: [N, 3]."""
     if not paths:
         return np.zeros((0, 3))
     lasts = np.array([len(path.points) for path in paths]) - 1.001
@@ -89,7 +89,8 @@ def nearest_along(paths: Sequence[Path], distances_m: np.ndarray) -> tuple[np.nd
     starts_m = np.array([path.start_m for path in paths])
     nearest = np.rint((distances_m - starts_m[:, None]) / STEP_M).astype(np.int64)
     rows = np.clip(nearest, 0, lengths[:, None] - 1) + (np.cumsum(lengths) - lengths)[:, None]
-    return np.concatenate([path.points for path in paths])[rows], np.concatenate([path.headings for path in paths])[rows]
+    points, headings = (np.concatenate([getattr(path, name) for path in paths]) for name in ("points", "headings"))
+    return points[rows], headings[rows]
 
 
 def _with_headings(points: np.ndarray, start_m: float, near_heading: float = 0.0) -> Path:

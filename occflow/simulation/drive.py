@@ -170,8 +170,8 @@ def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed:
         rest = scene.advance(seconds)
         world_from_ego = traffic.ego_pose(rest)
         begin = traffic.ego_pose(rest - REVOLUTION_S) if settings.motion_during_revolution else world_from_ego
-        returns = lidar.sweep(lambda after, rest=rest: traffic.moving_boxes(rest + after), begin @ mount,
-                              world_from_ego @ mount, scene.sensor_rng)
+        returns = lidar.sweep(traffic.moving_boxes(rest + lidar.movers_s), begin @ mount, world_from_ego @ mount,
+                              scene.sensor_rng)
         lifted = terrain.pose(world_from_ego)
         returns = softened(returns, town.locality, scene.sensor_rng)
         returns = replace(returns, points=terrain.seen(returns.points, world_from_ego @ mount, lifted @ mount))

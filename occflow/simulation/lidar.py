@@ -9,7 +9,7 @@ where the turned share is (-90 degrees - azimuth) mod 360 degrees over 360, azim
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -96,14 +96,15 @@ class _Caster:
             raise InputError(f"the simulator casts its rays with embreex ({one_line(error)}): "
                              "pip install 'occflow[simulation]'") from None
 
-        self.triangles, self.scene = triangles, EmbreeScene(_device())
-        if len(triangles.faces):
+        self.scene, self.num_faces = EmbreeScene(_device()), len(triangles.faces)
+        self.categories, self.owners = triangles.categories.astype(np.uint8), triangles.owners.astype(np.int32)
+        if self.num_faces:
             TriangleMesh(self.scene, triangles.vertices, triangles.faces.astype(np.int32))
 
     def cast(self, rays: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rays [N, 6] float32, followed as far as limits [N] float32, metres -> range [N] (inf: nothing) and face [N]
         (meaningless for nothing)."""
-        if not len(self.triangles.faces):
+        if not self.num_faces:
             return np.full(len(rays), np.inf, dtype=np.float32), np.zeros(len(rays), dtype=np.int64)
         hits = self.scene.run(rays[:, :3], rays[:, 3:], dists=limits, output=True)
         met = hits["primID"] >= 0
@@ -123,44 +124,46 @@ class Lidar:
 
     Args:
         static: what stands still; settings: of the sensor.
+
+    Attributes:
+        movers_s: [K] the instants, seconds after the stamp (so: <= 0), at which a revolution sees the movers, each for
+            its part of the rays.
     """
 
     def __init__(self, static: Triangles, settings: SimulationSettings) -> None:
         self.settings, self.static = settings, _Caster(static)
         self.azimuths, self.directions = ray_azimuths(settings), ray_directions(settings).astype(np.float32)
+        pieces = SCENES_A_REVOLUTION if settings.motion_during_revolution else 1
+        self.movers_s = -REVOLUTION_S * (1 - (np.arange(pieces) + 0.5) / pieces) if pieces > 1 else np.zeros(1)
         self.beams = np.tile(np.arange(settings.beams, dtype=np.uint8), settings.azimuths)
 
-    def sweep(self, movers_at: Callable[[float], Boxes], begin: np.ndarray, end: np.ndarray,
-              rng: np.random.Generator) -> Returns:
+    def sweep(self, movers: Sequence[Boxes], begin: np.ndarray, end: np.ndarray, rng: np.random.Generator) -> Returns:
         """One revolution with range noise and dropout.
 
         Args:
-            movers_at: the movers at a time [s] after the stamp (so: <= 0).
+            movers: at each of the instants `movers_s`.
             begin, end: poses [4, 4] world <- sensor when the revolution begins and at its stamp; where all is of one
                 instant they are the same.
         """
-        moving, far_m = self.settings.motion_during_revolution, np.float32(self.settings.max_range_m)
-        poses = self._poses(begin, end)
+        far_m, poses = np.float32(self.settings.max_range_m), self._poses(begin, end)
         rays = self._rays(poses)
         ranges, faces = self.static.cast(rays, np.full(len(rays), far_m))
-        categories, owners = self.static.triangles.categories[faces], np.full(len(ranges), -1)
-        pieces = np.array_split(np.arange(len(rays)), SCENES_A_REVOLUTION if moving else 1)
-        for k, piece in enumerate(pieces):
-            movers = movers_at(-REVOLUTION_S * (1 - (k + 0.5) / len(pieces)) if moving else 0.0)
+        categories, owners = self.static.categories[faces], np.full(len(ranges), -1, np.int32)
+        for boxes, piece in zip(movers, np.array_split(np.arange(len(rays)), len(self.movers_s)), strict=True):
             part = slice(piece[0], piece[-1] + 1)
             columns = slice(piece[0] // self.settings.beams, piece[-1] // self.settings.beams + 1)
-            caster = _Caster(movers.where(in_sight(movers, poses[columns], self.azimuths[columns], far_m)).triangles())
+            caster = _Caster(boxes.where(in_sight(boxes, poses[columns], self.azimuths[columns], far_m)).triangles())
             near, hit = caster.cast(rays[part], np.minimum(ranges[part], far_m))
             nearer = np.flatnonzero(near < ranges[part])
             chosen = piece[nearer]
             ranges[chosen] = near[nearer]
-            categories[chosen] = caster.triangles.categories[hit[nearer]]
-            owners[chosen] = caster.triangles.owners[hit[nearer]]
+            categories[chosen] = caster.categories[hit[nearer]]
+            owners[chosen] = caster.owners[hit[nearer]]
         kept = (ranges > MIN_RANGE_M) & (ranges < self.settings.max_range_m)
         kept &= rng.random(len(ranges), dtype=np.float32) >= self.settings.dropout
         noise = rng.standard_normal(int(kept.sum()), dtype=np.float32) * np.float32(self.settings.range_noise_m)
         points = self.directions.reshape(-1, 3)[kept] * (ranges[kept] + noise)[:, None]
-        return Returns(points, self.beams[kept], categories[kept].astype(np.uint8), owners[kept])
+        return Returns(points, self.beams[kept], categories[kept], owners[kept])
 
     def _poses(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Poses [A, 4, 4] float32 world <- sensor at every azimuth of a sensor that goes evenly from a pose to another.

@@ -75,9 +75,12 @@ class Traffic:
         """Pose [4, 4] of the ego alone."""
         return self.poses(seconds, [0])[0]
 
-    def moving_boxes(self, seconds: float = 0.0) -> Boxes:
-        """The shapes of all agents that may move, but of the ego; owners are agent indices."""
-        return self.moving.at(self.poses(seconds, self.movers))
+    def moving_boxes(self, instants_s: np.ndarray) -> list[Boxes]:
+        """The shapes of all agents that may move, but of the ego, at instants [K] as in `places`; owners are agent
+        indices."""
+        places = np.concatenate([self.places(seconds, self.movers) for seconds in instants_s.tolist()])
+        poses = self.ground.poses(*places.T, np.tile(self.upright[self.movers], len(instants_s)))
+        return [self.moving.at(part) for part in poses.reshape(len(instants_s), -1, 4, 4)]
 
     def standing_boxes(self) -> Boxes:
         """The shapes of all agents that never move."""
@@ -85,7 +88,7 @@ class Traffic:
 
     def boxes(self, seconds: float = 0.0) -> Boxes:
         """The shapes of all agents but the ego."""
-        return Boxes.joined([self.standing_boxes(), self.moving_boxes(seconds)])
+        return Boxes.joined([self.standing_boxes(), *self.moving_boxes(np.array([seconds]))])
 
     def step(self, rng: np.random.Generator) -> None:
         """Advance all movers by a tick."""
