@@ -10,6 +10,7 @@ import numpy as np
 from occflow.geometry import invert
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED, Keyframe
+from occflow.occupancy.building.cells import in_order
 from occflow.occupancy.building.labels import flat_voxels
 from occflow.occupancy.building.returns import Returns
 from occflow.occupancy.building.visibility import mark_rays
@@ -32,7 +33,7 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
         met.append(cells[cells >= 0])
         ages.append(np.full(len(met[-1]), min(MOST, round((stamp_s - returns.stamp_s) / TICK_S)), np.uint8))
     met, ages = np.concatenate(met), np.concatenate(ages)
-    order = np.argsort(met, kind="stable")  # of the returns in a cell, the oldest first
+    order = in_order(met)  # of the returns in a cell, the oldest first
     first = np.flatnonzero(np.diff(met[order], prepend=-1))
     counts = np.diff(first, append=len(met))
     cells, oldest, youngest = met[order[first]], ages[order[first]], ages[order[first + counts - 1]]
