@@ -35,9 +35,8 @@ def planar_poses(offsets: np.ndarray) -> np.ndarray:
 
 
 def quaternion_wxyz(pose: np.ndarray) -> np.ndarray:
-    """Rotation of a pose [4, 4] as a quaternion [4] with w first."""
-    x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat()
-    return np.array([w, x, y, z])
+    """Rotations of poses [..., 4, 4] as quaternions [..., 4] with w first."""
+    return np.roll(Rotation.from_matrix(pose[..., :3, :3]).as_quat(), 1, axis=-1)
 
 
 def invert(pose: np.ndarray) -> np.ndarray:

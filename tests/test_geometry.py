@@ -52,6 +52,7 @@ def test_distances_stay(pose):
 @given(poses())
 def test_a_quaternion_is_the_rotation(pose):
     assert np.allclose(pose_matrix(pose[:3, 3], quaternion_wxyz(pose)), pose, atol=1e-12)
+    assert np.allclose(quaternion_wxyz(np.stack([np.eye(4), pose]))[1], quaternion_wxyz(pose), atol=1e-12)
 
 
 @given(poses(), poses(), st.floats(0, 1))

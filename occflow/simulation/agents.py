@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,6 +64,33 @@ class Path:
         last = min(max(0, int((distance_m - self.start_m) / STEP_M)), len(self.points) - 1)
         kept = Path(self.points[:last + 1], self.headings[:last + 1], self.start_m)
         return kept.continued(points, distance_m)
+
+
+def places_along(paths: Sequence[Path], distances_m: np.ndarray) -> np.ndarray:
+    """Path.at of every path at a distance [N] of its own: [N, 3]."""
+    if not paths:
+        return np.zeros((0, 3))
+    lasts = np.array([len(path.points) for path in paths]) - 1.001
+    wanted = (distances_m - np.array([path.start_m for path in paths])) / STEP_M
+    position = np.minimum(np.maximum(wanted, 0.0), lasts)
+    index = position.astype(np.int64)
+    fraction, beyond = position - index, (wanted - position) * STEP_M
+    spans = [(path, slice(first, first + 2)) for path, first in zip(paths, index.tolist())]
+    (x0, y0), (x1, y1) = np.array([path.points[span] for path, span in spans]).transpose(1, 2, 0)
+    before, after = np.array([path.headings[span] for path, span in spans]).T
+    heading = (1 - fraction) * before + fraction * after
+    return np.stack([x0 + fraction * (x1 - x0) + np.cos(heading) * beyond,
+                     y0 + fraction * (y1 - y0) + np.sin(heading) * beyond, heading], axis=1)
+
+
+def nearest_along(paths: Sequence[Path], distances_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points [N, K, 2] and headings [N, K] at Path.indices of every path, at distances [N, K]."""
+    lengths = np.array([len(path.points) for path in paths])
+    starts_m = np.array([path.start_m for path in paths])
+    nearest = np.rint((distances_m - starts_m[:, None]) / STEP_M).astype(np.int64)
+    rows = np.clip(nearest, 0, lengths[:, None] - 1) + (np.cumsum(lengths) - lengths)[:, None]
+    points, headings = (np.concatenate([getattr(path, name) for path in paths]) for name in ("points", "headings"))
+    return points[rows], headings[rows]
 
 
 def _with_headings(points: np.ndarray, start_m: float, near_heading: float = 0.0) -> Path:
@@ -204,6 +232,8 @@ class Agent:
 
     def place(self, seconds: float = 0.0) -> tuple[float, float, float]:
         """x, y (metres) and heading (radians) in the world, `seconds` after (or before) the last tick."""
-        if self.path is None:
-            return self.parked
-        return self.path.at(self.distance_m + seconds * (self.speed_m_per_s if seconds >= 0 else self.arrived_m_per_s))
+        return self.parked if self.path is None else self.path.at(self.distance_after_m(seconds))
+
+    def distance_after_m(self, seconds: float) -> float:
+        """Distance along the path `seconds` after (or before) the last tick."""
+        return self.distance_m + seconds * (self.speed_m_per_s if seconds >= 0 else self.arrived_m_per_s)

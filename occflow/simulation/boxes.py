@@ -63,6 +63,10 @@ class Boxes:
         """One set of boxes of several."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
+    def where(self, mask: np.ndarray) -> Boxes:
+        """The boxes of a mask [N]."""
+        return Boxes(*(getattr(self, field.name)[mask] for field in fields(self)))
+
     def triangles(self) -> Triangles:
         """Twelve triangles a box."""
         corners = np.einsum("nij,nkj->nki", self.rotations, _CORNERS * self.sizes[:, None, :])

@@ -25,7 +25,7 @@ from occflow.geometry import invert
 from occflow.records import first_difference, read_json
 from occflow.simulation.boxes import Triangles
 from occflow.simulation.exact import fill_boxes, static_occupancy, write_occ3d
-from occflow.simulation.lidar import Lidar, softened
+from occflow.simulation.lidar import REVOLUTION_S, Lidar, softened
 from occflow.simulation.locality import PLAIN, Locality, drawn
 from occflow.simulation.nuscenes_writer import TABLES, SceneWriter, lidar_mount, make_folders, write_log
 from occflow.simulation.populate import populate
@@ -168,9 +168,10 @@ def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed:
         sample, between = divmod(index, sweeps_a_keyframe)
         seconds = index / settings.sweep_hz
         rest = scene.advance(seconds)
-        returns = lidar.sweep(lambda after, rest=rest: traffic.moving_boxes(rest + after),
-                              lambda after, rest=rest: traffic.ego_pose(rest + after) @ mount, scene.sensor_rng)
         world_from_ego = traffic.ego_pose(rest)
+        begin = traffic.ego_pose(rest - REVOLUTION_S) if settings.motion_during_revolution else world_from_ego
+        returns = lidar.sweep(traffic.moving_boxes(rest + lidar.movers_s), begin @ mount, world_from_ego @ mount,
+                              scene.sensor_rng)
         lifted = terrain.pose(world_from_ego)
         returns = softened(returns, town.locality, scene.sensor_rng)
         returns = replace(returns, points=terrain.seen(returns.points, world_from_ego @ mount, lifted @ mount))

@@ -101,8 +101,8 @@ def _conflict(agent: Agent, other: Agent) -> bool:
         return False  # one behind the other
     apart = (agent.size_m[1] + other.size_m[1]) / 2 + CLEARANCE_M
     apart += LONG_CLEARANCE_M * ((agent.size_m[0] > LONG_M) + (other.size_m[0] > LONG_M))
-    offset = mine.points[:, None] - theirs.points[None]
-    return bool((offset**2).sum(axis=-1).min() < apart**2)
+    east, north = (mine.points[:, None, k] - theirs.points[:, k] for k in (0, 1))
+    return bool((east**2 + north**2).min() < apart**2)
 
 
 def _has_room(agent: Agent, places: np.ndarray, rooms: np.ndarray) -> bool:

@@ -9,7 +9,7 @@ where the turned share is (-90 degrees - azimuth) mod 360 degrees over 360, azim
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -26,6 +26,7 @@ GRASS, LEAVES = CATEGORIES.index("flat.terrain"), CATEGORIES.index("static.veget
 DEEPEST_M = 1.0  # no beam goes further into leaves
 REVOLUTION_S = 0.05  # 20 revolutions a second, whatever share of them is kept
 SCENES_A_REVOLUTION = 4  # instants at which the movers are placed during a revolution
+ROUNDING_M = 0.01  # more than single precision moves a ray or a corner by
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,15 @@ class Returns:
     owners: np.ndarray
 
 
+def ray_azimuths(settings: SimulationSettings) -> np.ndarray:
+    """Azimuths [A] in the sensor frame in the order of firing, radians, counted from x to y: clockwise from behind."""
+    return -np.pi / 2 - np.linspace(0, 2 * np.pi, settings.azimuths, endpoint=False)
+
+
 def ray_directions(settings: SimulationSettings) -> np.ndarray:
     """Unit directions [A, B, 3] in the sensor frame (x right, y forward, z up) in the order of firing, lowest first."""
     elevation = np.radians(np.linspace(settings.lowest_beam_deg, settings.highest_beam_deg, settings.beams))[None, :]
-    azimuth = (-np.pi / 2 - np.linspace(0, 2 * np.pi, settings.azimuths, endpoint=False))[:, None]
+    azimuth = ray_azimuths(settings)[:, None]
     return np.stack(np.broadcast_arrays(np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth),
                                         np.sin(elevation)), axis=-1)
 
@@ -58,6 +64,27 @@ def softened(returns: Returns, locality: Locality, rng: np.random.Generator) -> 
     return replace(returns, points=points)
 
 
+def in_sight(boxes: Boxes, poses: np.ndarray, azimuths: np.ndarray, range_m: float) -> np.ndarray:
+    """[N] bool: which boxes rays may meet; the others none does.
+
+    A box counts as the ball about it, larger by how far the motion of the sensor carries a ray from where the first of
+    its poses would have sent it.
+
+    Args:
+        poses: [A, 4, 4] world <- sensor from ray to ray, on an even way from the first to the last; azimuths: [A] of
+            the rays in the sensor frame, radians, falling; range_m: how far rays are followed.
+    """
+    (first, last), (begin, end) = poses[[0, -1]].astype(np.float64), azimuths[[0, -1]]
+    astray_m = np.linalg.norm((last - first)[:3, 3]) + range_m * np.linalg.norm((last - first)[:3, :3])
+    radii = np.linalg.norm(boxes.sizes, axis=1) / 2 + astray_m + ROUNDING_M
+    places = (boxes.centres - first[:3, 3]) @ first[:3, :3]
+    seen = np.linalg.norm(places, axis=1) <= range_m + radii
+    if begin - end < np.pi:  # a wedge, between the two half planes of its first and its last ray
+        seen &= places[:, 0] * np.sin(begin) - places[:, 1] * np.cos(begin) >= -radii
+        seen &= places[:, 1] * np.cos(end) - places[:, 0] * np.sin(end) >= -radii
+    return seen
+
+
 class _Caster:
     """Triangles ready for ray casting."""
 
@@ -69,15 +96,17 @@ class _Caster:
             raise InputError(f"the simulator casts its rays with embreex ({one_line(error)}): "
                              "pip install 'occflow[simulation]'") from None
 
-        self.triangles, self.scene = triangles, EmbreeScene(_device())
-        if len(triangles.faces):
+        self.scene, self.num_faces = EmbreeScene(_device()), len(triangles.faces)
+        self.categories, self.owners = triangles.categories.astype(np.uint8), triangles.owners.astype(np.int32)
+        if self.num_faces:
             TriangleMesh(self.scene, triangles.vertices, triangles.faces.astype(np.int32))
 
-    def cast(self, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rays [N, 6] float32 -> range [N] (inf: nothing) and face [N] (meaningless for nothing)."""
-        if not len(self.triangles.faces):
+    def cast(self, rays: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rays [N, 6] float32, followed as far as limits [N] float32, metres -> range [N] (inf: nothing) and face [N]
+        (meaningless for nothing)."""
+        if not self.num_faces:
             return np.full(len(rays), np.inf, dtype=np.float32), np.zeros(len(rays), dtype=np.int64)
-        hits = self.scene.run(rays[:, :3], rays[:, 3:], output=True)
+        hits = self.scene.run(rays[:, :3], rays[:, 3:], dists=limits, output=True)
         met = hits["primID"] >= 0
         return np.where(met, hits["tfar"], np.float32(np.inf)), np.where(met, hits["primID"], 0)
 
@@ -95,49 +124,60 @@ class Lidar:
 
     Args:
         static: what stands still; settings: of the sensor.
+
+    Attributes:
+        movers_s: [K] the instants, seconds after the stamp (so: <= 0), at which a revolution sees the movers, each for
+            its part of the rays.
     """
 
     def __init__(self, static: Triangles, settings: SimulationSettings) -> None:
         self.settings, self.static = settings, _Caster(static)
-        self.directions = ray_directions(settings).astype(np.float32)
+        self.azimuths, self.directions = ray_azimuths(settings), ray_directions(settings).astype(np.float32)
+        pieces = SCENES_A_REVOLUTION if settings.motion_during_revolution else 1
+        self.movers_s = -REVOLUTION_S * (1 - (np.arange(pieces) + 0.5) / pieces) if pieces > 1 else np.zeros(1)
         self.beams = np.tile(np.arange(settings.beams, dtype=np.uint8), settings.azimuths)
 
-    def sweep(self, movers_at: Callable[[float], Boxes], sensor_at: Callable[[float], np.ndarray],
-              rng: np.random.Generator) -> Returns:
+    def sweep(self, movers: Sequence[Boxes], begin: np.ndarray, end: np.ndarray, rng: np.random.Generator) -> Returns:
         """One revolution with range noise and dropout.
 
         Args:
-            movers_at, sensor_at: the movers and the pose world <- sensor, a time [s] after the stamp (so: <= 0).
+            movers: at each of the instants `movers_s`.
+            begin, end: poses [4, 4] world <- sensor when the revolution begins and at its stamp; where all is of one
+                instant they are the same.
         """
-        moving = self.settings.motion_during_revolution
-        rays = self._rays(sensor_at(-REVOLUTION_S if moving else 0.0), sensor_at(0.0))
-        ranges, faces = self.static.cast(rays)
-        categories, owners = self.static.triangles.categories[faces], np.full(len(ranges), -1)
-        pieces = np.array_split(np.arange(len(rays)), SCENES_A_REVOLUTION if moving else 1)
-        for k, piece in enumerate(pieces):
-            caster = _Caster(movers_at(-REVOLUTION_S * (1 - (k + 0.5) / len(pieces)) if moving else 0.0).triangles())
-            near, hit = caster.cast(rays[piece[0]:piece[-1] + 1])
-            nearer = np.flatnonzero(near < ranges[piece])
+        far_m, poses = np.float32(self.settings.max_range_m), self._poses(begin, end)
+        rays = self._rays(poses)
+        ranges, faces = self.static.cast(rays, np.full(len(rays), far_m))
+        categories, owners = self.static.categories[faces], np.full(len(ranges), -1, np.int32)
+        for boxes, piece in zip(movers, np.array_split(np.arange(len(rays)), len(self.movers_s)), strict=True):
+            part = slice(piece[0], piece[-1] + 1)
+            columns = slice(piece[0] // self.settings.beams, piece[-1] // self.settings.beams + 1)
+            caster = _Caster(boxes.where(in_sight(boxes, poses[columns], self.azimuths[columns], far_m)).triangles())
+            near, hit = caster.cast(rays[part], np.minimum(ranges[part], far_m))
+            nearer = np.flatnonzero(near < ranges[part])
             chosen = piece[nearer]
             ranges[chosen] = near[nearer]
-            categories[chosen] = caster.triangles.categories[hit[nearer]]
-            owners[chosen] = caster.triangles.owners[hit[nearer]]
+            categories[chosen] = caster.categories[hit[nearer]]
+            owners[chosen] = caster.owners[hit[nearer]]
         kept = (ranges > MIN_RANGE_M) & (ranges < self.settings.max_range_m)
         kept &= rng.random(len(ranges), dtype=np.float32) >= self.settings.dropout
         noise = rng.standard_normal(int(kept.sum()), dtype=np.float32) * np.float32(self.settings.range_noise_m)
         points = self.directions.reshape(-1, 3)[kept] * (ranges[kept] + noise)[:, None]
-        return Returns(points, self.beams[kept], categories[kept].astype(np.uint8), owners[kept])
+        return Returns(points, self.beams[kept], categories[kept], owners[kept])
 
-    def _rays(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """Rays [A * B, 6] float32 in the world, from a sensor that goes evenly from a pose to another in a revolution.
+    def _poses(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Poses [A, 4, 4] float32 world <- sensor at every azimuth of a sensor that goes evenly from a pose to another.
 
         Rotations are blended as matrices: in a twentieth of a second a car turns by less than two degrees, and the
         blend is off by less than 1e-4.
         """
-        azimuths, beams, _ = self.directions.shape
+        azimuths = len(self.directions)
         share = ((np.arange(azimuths) + 0.5) / azimuths)[:, None, None]
-        poses = ((1 - share) * begin + share * end).astype(np.float32)  # [A, 4, 4]
-        rays = np.empty((azimuths, beams, 6), dtype=np.float32)
+        return ((1 - share) * begin + share * end).astype(np.float32)
+
+    def _rays(self, poses: np.ndarray) -> np.ndarray:
+        """Rays [A * B, 6] float32 in the world from poses [A, 4, 4]."""
+        rays = np.empty((*self.directions.shape[:2], 6), dtype=np.float32)
         rays[..., :3] = poses[:, None, :3, 3]
         np.matmul(self.directions, poses[:, :3, :3].transpose(0, 2, 1), out=rays[..., 3:])
         return rays.reshape(-1, 6)

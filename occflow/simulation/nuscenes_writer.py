@@ -24,6 +24,7 @@ ATTRIBUTES = ("vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with
               "pedestrian.standing")
 VISIBILITIES = (("1", "v0-40"), ("2", "v40-60"), ("3", "v60-80"), ("4", "v80-100"))
 STOPPED_M_PER_S = 0.2
+INTENSITY = 20.0  # of every return
 TABLES = ("attribute", "calibrated_sensor", "category", "ego_pose", "instance", "lidarseg", "log", "map", "sample",
           "sample_annotation", "sample_data", "scene", "sensor", "visibility")
 
@@ -85,11 +86,11 @@ class SceneWriter:
         stamp = self.start_us + round(seconds * 1e6)
         folder = "samples" if keyframe else "sweeps"
         name = f"{folder}/LIDAR_TOP/{self.name}__LIDAR_TOP__{stamp}.pcd.bin"
-        intensity = np.full((len(returns.points), 1), 20.0)
-        table = np.concatenate([returns.points, intensity, returns.beams[:, None]], axis=1).astype(np.float32)
+        table = np.empty((len(returns.points), 5), dtype=np.float32)
+        table[:, :3], table[:, 3], table[:, 4] = returns.points, INTENSITY, returns.beams
         (self.root / name).write_bytes(table.tobytes())
         data_token, pose_token = self._token("sample_data", index), self._token("ego_pose", index)
-        self.rows["ego_pose"].append({"token": pose_token, "timestamp": stamp, **_pose_fields(world_from_ego)})
+        self.rows["ego_pose"].append({"token": pose_token, "timestamp": stamp, **_pose_fields(world_from_ego[None])[0]})
         self.rows["sample_data"].append({
             "token": data_token, "sample_token": self._token("sample", sample), "ego_pose_token": pose_token,
             "calibrated_sensor_token": self._token("calibrated_sensor"), "timestamp": stamp, "fileformat": "pcd",
@@ -108,17 +109,20 @@ class SceneWriter:
         poses = traffic.poses(since_tick_s)
         counts = np.bincount(returns.owners[returns.owners >= 0], minlength=len(poses))
         near = np.linalg.norm(poses[:, :2, 3] - poses[0, :2, 3], axis=1) < ANNOTATED_RANGE_M
-        for index in (int(index) for index in np.flatnonzero(near) if index):
+        annotated = [int(index) for index in np.flatnonzero(near) if index]
+        heights_m = traffic.sizes_m[annotated, 2]
+        placed = self.terrain.poses(poses[annotated])
+        placed[:, :3, 3] += placed[:, :3, 2] * heights_m[:, None] / 2
+        for index, pose_fields in zip(annotated, _pose_fields(placed)):
             before, appearance = self.seen_last.get(index, (sample, 0))
             appearance += before < sample - 1
             self.seen_last[index] = sample, appearance
             agent, (length, width, height) = traffic.agents[index], traffic.agents[index].size_m
-            pose, attribute = self.terrain.pose(poses[index]), attribute_of(agent)
-            pose[:3, 3] += pose[:3, 2] * height / 2
+            attribute = attribute_of(agent)
             row = {"token": self._token("annotation", sample, index), "sample_token": self._token("sample", sample),
                    "instance_token": self._token("instance", index, appearance),
                    "visibility_token": visibility_of(counts[index]),
-                   "attribute_tokens": [token("attribute", attribute)] if attribute else [], **_pose_fields(pose),
+                   "attribute_tokens": [token("attribute", attribute)] if attribute else [], **pose_fields,
                    "size": [width, length, height], "prev": "", "next": "", "num_lidar_pts": int(counts[index]),
                    "num_radar_pts": 0}
             self.annotations.setdefault((index, appearance), []).append(row)
@@ -140,7 +144,8 @@ class SceneWriter:
             "name": self.name, "first_sample_token": samples[0]["token"], "last_sample_token": samples[-1]["token"],
             "description": "procedural town, simulated"})
         self.rows["calibrated_sensor"].append({"token": self._token("calibrated_sensor"),
-                                               "sensor_token": token("sensor"), **_pose_fields(self.ego_from_sensor),
+                                               "sensor_token": token("sensor"),
+                                               **_pose_fields(self.ego_from_sensor[None])[0],
                                                "camera_intrinsic": []})
         map_name = f"maps/{self.name}.png"
         _draw_map(self.root / map_name, ground)
@@ -160,8 +165,12 @@ def _draw_map(path: Path, ground: Ground) -> None:
     Image.fromarray(mask).resize(size, Image.Resampling.NEAREST).save(path, compress_level=1)
 
 
-def _pose_fields(pose: np.ndarray) -> dict:
-    return {"translation": pose[:3, 3].tolist(), "rotation": quaternion_wxyz(pose).tolist()}
+def _pose_fields(poses: np.ndarray) -> list[dict]:
+    """The fields that rows have of poses [N, 4, 4]."""
+    if not len(poses):
+        return []
+    return [{"translation": translation, "rotation": rotation}
+            for translation, rotation in zip(poses[:, :3, 3].tolist(), quaternion_wxyz(poses).tolist())]
 
 
 def _chain(rows: list[dict]) -> None:

@@ -50,16 +50,27 @@ class Terrain:
 
     def pose(self, flat: np.ndarray) -> np.ndarray:
         """A pose [4, 4] of the flat world, in this one: raised, and tilted as the ground is there."""
-        place = flat[:2, 3]
+        return self.poses(flat[None])[0]
+
+    def poses(self, flat: np.ndarray) -> np.ndarray:
+        """`pose` of every one of [N, 4, 4]."""
+        poses = flat.copy()
+        if not len(self.heights_m) or not len(flat):
+            return poses
+        poses[:, 2, 3] += [self.height_m(place[None])[0] for place in flat[:, :2, 3]]
+        tilts = np.array([self._tilt(place) for place in flat[:, :2, 3]])
+        tilted = np.flatnonzero(tilts.any(axis=1))
+        if len(tilted):
+            poses[tilted, :3, :3] = Rotation.from_rotvec(tilts[tilted]).as_matrix() @ flat[tilted, :3, :3]
+        return poses
+
+    def _tilt(self, place: np.ndarray) -> np.ndarray:
+        """Rotation vector [3] from upright to how the ground lies at a place [2]."""
         slope = (np.cos(place @ self.waves.T + self.phases) * self.heights_m) @ self.waves
-        pose = flat.copy()
-        pose[2, 3] += self.height_m(place[None])[0]
         normal = np.array([-slope[0], -slope[1], 1.0]) / np.sqrt(1 + slope @ slope)
-        axis = np.cross([0.0, 0.0, 1.0], normal)
+        axis = np.array([-normal[1], normal[0], 0.0])  # z x normal
         sine = np.linalg.norm(axis)
-        if sine > 0:
-            pose[:3, :3] = Rotation.from_rotvec(axis / sine * np.arcsin(sine)).as_matrix() @ flat[:3, :3]
-        return pose
+        return axis / sine * np.arcsin(sine) if sine > 0 else axis
 
     def seen(self, points_sensor: np.ndarray, world_from_sensor: np.ndarray, lifted_from_sensor: np.ndarray
              ) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from occflow.simulation.agents import COMFORT_BRAKING, Agent
+from occflow.simulation.agents import COMFORT_BRAKING, Agent, nearest_along, places_along
 from occflow.simulation.boxes import Bodies, Boxes
 from occflow.simulation.junctions import choose_turn, decides_now, grant_crossings
 from occflow.simulation.locality import Locality
@@ -24,6 +24,7 @@ AHEAD_M = np.arange(0.0, 37.0, 2.0)  # places ahead on the own path that a drive
 FAR_AHEAD_M = np.arange(40.0, 221.0, 5.0)  # and these where one drives fast
 SLOWEST_FAST_M_PER_S, STOPPING_DECELERATION = 13.0, 1.6  # as far ahead as it takes to stop so gently
 LOOKS_M, LOOKS_S = 10.0, 3.5  # it looks this far, and as far as it comes in this time
+OUTLINE_SHARES = np.array([-0.5, -0.17, 0.17, 0.5])  # of the length, from the middle: where one may be in the way
 SIDE_ROOM_M, CROSSER_ROOM_M = 0.2, 3.5  # beside the own body: of anybody, and of those who cross the street
 BRAKING_S = 3.0  # a driver brakes now and then, for no visible reason
 MOOD_RATE_HZ, MOODS = 0.25, (0.65, 1.1)  # now and then everybody likes another share of its cruise speed
@@ -46,7 +47,6 @@ class Traffic:
               agents[index].manner.keenness) for index in self.drivers]).reshape(-1, 4).T
         self.sizes_m = np.array([agent.size_m for agent in agents]).reshape(-1, 3)
         self.parked = np.array([agent.parked for agent in agents], dtype=np.float64).reshape(-1, 3)
-        self.mobile = [index for index, agent in enumerate(agents) if agent.moves]
         self.upright = np.array([agent.category.startswith("human") for agent in agents])
         self.movers, self.standers = ([index for index, agent in enumerate(agents) if index and agent.moves == moves]
                                       for moves in (True, False))
@@ -59,11 +59,11 @@ class Traffic:
 
     def places(self, seconds: float = 0.0, chosen: list[int] | None = None) -> np.ndarray:
         """[N, 3] x, y, heading of all or chosen agents, `seconds` after (at most a tick before) the last step."""
-        if chosen is not None:
-            return np.array([self.agents[index].place(seconds) for index in chosen]).reshape(-1, 3)
-        places = self.parked.copy()
-        for index in self.mobile:
-            places[index] = self.agents[index].place(seconds)
+        chosen = range(len(self.agents)) if chosen is None else chosen
+        places = self.parked[chosen]
+        mobile = [(number, self.agents[index]) for number, index in enumerate(chosen) if self.agents[index].moves]
+        places[[number for number, _ in mobile]] = places_along(
+            [agent.path for _, agent in mobile], np.array([agent.distance_after_m(seconds) for _, agent in mobile]))
         return places
 
     def poses(self, seconds: float = 0.0, chosen: list[int] | None = None) -> np.ndarray:
@@ -75,9 +75,12 @@ class Traffic:
         """Pose [4, 4] of the ego alone."""
         return self.poses(seconds, [0])[0]
 
-    def moving_boxes(self, seconds: float = 0.0) -> Boxes:
-        """The shapes of all agents that may move, but of the ego; owners are agent indices."""
-        return self.moving.at(self.poses(seconds, self.movers))
+    def moving_boxes(self, instants_s: np.ndarray) -> list[Boxes]:
+        """The shapes of all agents that may move, but of the ego, at instants [K] as in `places`; owners are agent
+        indices."""
+        places = np.concatenate([self.places(seconds, self.movers) for seconds in instants_s.tolist()])
+        poses = self.ground.poses(*places.T, np.tile(self.upright[self.movers], len(instants_s)))
+        return [self.moving.at(part) for part in poses.reshape(len(instants_s), -1, 4, 4)]
 
     def standing_boxes(self) -> Boxes:
         """The shapes of all agents that never move."""
@@ -85,7 +88,7 @@ class Traffic:
 
     def boxes(self, seconds: float = 0.0) -> Boxes:
         """The shapes of all agents but the ego."""
-        return Boxes.joined([self.standing_boxes(), self.moving_boxes(seconds)])
+        return Boxes.joined([self.standing_boxes(), *self.moving_boxes(np.array([seconds]))])
 
     def step(self, rng: np.random.Generator) -> None:
         """Advance all movers by a tick."""
@@ -112,9 +115,8 @@ class Traffic:
         places = self.places()
         speeds = np.array([agent.speed_m_per_s for agent in self.agents])
         grant_crossings(drivers, places[:, :2], np.where(speeds < 1.5, self.sizes_m[:, 0] / 2, -np.inf), TICK_S)
-        indices = np.array([agent.path.indices(agent.distance_m + self.ahead_m) for agent in drivers])
-        ways = np.stack([agent.path.points[index] for agent, index in zip(drivers, indices)])  # [D, K, 2]
-        headings = np.stack([agent.path.headings[index] for agent, index in zip(drivers, indices)])
+        distances_m = np.array([agent.distance_m for agent in drivers])
+        ways, headings = nearest_along([agent.path for agent in drivers], distances_m[:, None] + self.ahead_m)
         gaps, ahead_speeds = self._obstacles(places, speeds, ways, headings)
         self._drive(drivers, gaps, ahead_speeds, headings, rng)
         for index in self.towing:
@@ -124,19 +126,17 @@ class Traffic:
     def _obstacles(self, places: np.ndarray, speeds: np.ndarray, ways: np.ndarray, headings: np.ndarray
                    ) -> tuple[np.ndarray, np.ndarray]:
         """Gap [D] from each driver's front to what is in its way, and the speed [D] of that along the way."""
-        points, owners = self._outlines(places)
-        east, north = (points[None, :, k] - ways[:, :1, k] for k in (0, 1))  # [D, Q]
-        reach = np.minimum(self.ahead_m[-1], LOOKS_M + LOOKS_S * speeds[self.drivers])[:, None]
-        near = (east**2 + north**2 < reach**2) & (np.cos(headings[:, :1]) * east + np.sin(headings[:, :1]) * north > 0)
-        near &= owners[None, :] != np.array(self.drivers)[:, None]
-        driver, point = np.nonzero(near)
-        offset = points[point][:, None] - ways[driver]  # [P, K, 2]
-        nearest = (offset[..., 0]**2 + offset[..., 1]**2).argmin(axis=1)
-        offset, heading = offset[np.arange(len(point)), nearest], headings[driver, nearest]
+        points, driver, point = self._within_sight(places, speeds, ways[:, 0])
+        owner, own, first = point // len(OUTLINE_SHARES), np.array(self.drivers)[driver], headings[driver, 0]
+        east, north = (points[point] - ways[driver, 0]).T
+        ahead = (np.cos(first) * east + np.sin(first) * north > 0) & (owner != own)
+        driver, point, owner, own = driver[ahead], point[ahead], owner[ahead], own[ahead]
+        offset = [points[point, k, None] - ways[driver, :, k] for k in (0, 1)]  # [P, K]
+        nearest = np.arange(len(point)), (offset[0]**2 + offset[1]**2).argmin(axis=1)
+        offset, heading = np.stack([one[nearest] for one in offset], axis=1), headings[driver, nearest[1]]
         cos, sin = np.cos(heading), np.sin(heading)
-        ahead = self.ahead_m[nearest] + cos * offset[:, 0] + sin * offset[:, 1]
+        ahead = self.ahead_m[nearest[1]] + cos * offset[:, 0] + sin * offset[:, 1]
         aside = np.abs(cos * offset[:, 1] - sin * offset[:, 0])
-        owner, own = owners[point], np.array(self.drivers)[driver]
         room = SIDE_ROOM_M + self.sizes_m[owner, 1] / 2
         room[np.isin(owner, [k for k in self.walkers if self.agents[k].walk.clear])] = CROSSER_ROOM_M
         blocking = (aside < room + self.sizes_m[own, 1] / 2) & (ahead > 0) & (np.abs(offset).max(axis=1) < 6)
@@ -148,14 +148,27 @@ class Traffic:
         ahead_speeds[driver[order]] = np.maximum(0, speeds[owner] * np.cos(places[owner, 2] - heading))[order]
         return gaps, ahead_speeds
 
-    def _outlines(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points [Q, 2] along the middle of everybody who may be in the way, and whom they belong to [Q]."""
+    def _within_sight(self, places: np.ndarray, speeds: np.ndarray, fronts: np.ndarray
+                      ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What drivers who are at fronts [D, 2] look as far as.
+
+        Returns:
+            points [Q, 2] along the middle of everybody, OUTLINE_SHARES of each; pairs of a driver [P] and a point [P],
+            in the order of drivers, then points.
+        """
         length = np.where(self.sizes_m[:, 0] > 1, self.sizes_m[:, 0], 0.0)
-        shares = np.array([-0.5, -0.17, 0.17, 0.5])
-        along = length[:, None] * shares
+        along = length[:, None] * OUTLINE_SHARES
         points = places[:, None, :2] + along[..., None] * np.stack([np.cos(places[:, 2]), np.sin(places[:, 2])],
                                                                   axis=1)[:, None]
-        return points.reshape(-1, 2), np.repeat(np.arange(len(places)), len(shares))
+        points = points.reshape(-1, 2)
+        reach = np.minimum(self.ahead_m[-1], LOOKS_M + LOOKS_S * speeds[self.drivers])
+        east, north = (places[:, k] - fronts[:, k, None] for k in (0, 1))  # [D, N]: somebody's middle is tried first
+        driver, other = np.nonzero(east**2 + north**2 < (reach[:, None] + length)**2)
+        driver = np.repeat(driver, len(OUTLINE_SHARES))
+        point = (other[:, None] * len(OUTLINE_SHARES) + np.arange(len(OUTLINE_SHARES))).reshape(-1)
+        east, north = (points[point] - fronts[driver]).T
+        near = east**2 + north**2 < reach[driver]**2
+        return points, driver[near], point[near]
 
     def _drive(self, drivers: list[Agent], gaps: np.ndarray, ahead_speeds: np.ndarray, headings: np.ndarray,
                rng: np.random.Generator) -> None:

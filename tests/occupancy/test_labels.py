@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
 
 from occflow.geometry import planar_pose, points_in_box, transform
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.building.accumulate import assign_to_boxes
-from occflow.occupancy.building.cells import CellCounter
+from occflow.occupancy.building.cells import CellCounter, in_order
 from occflow.occupancy.building.labels import flat_voxels, point_weights, voxelise
 
 
@@ -33,6 +35,13 @@ def test_cells_count_points_by_group_cell_and_label_and_lie_amid_their_points(mo
     assert found == expected
 
 
+@pytest.mark.parametrize(("count", "most"), [(0, 1), (1, 1), (900, 1), (5000, 7), (5000, 2**16), (5000, 2**40),
+                                             (5000, 2**62)])
+def test_keys_are_put_in_order_and_equal_ones_stay_as_they_came(count, most):
+    keys = np.random.default_rng(count).integers(0, most, count)
+    assert np.array_equal(in_order(keys), np.argsort(keys, kind="stable"))
+
+
 def test_a_wall_just_beyond_a_voxel_s_border_fills_that_voxel_only():
     """A lattice that is not the grid's: a cell that the border cuts is where its points are, not at its centre."""
     rng, counter = np.random.default_rng(4), CellCounter(0.2, 12)
@@ -51,7 +60,9 @@ def test_flat_voxels_are_the_grid_s_own():
 
 def test_the_smallest_box_owns_a_point():
     rng, points = np.random.default_rng(2), np.random.default_rng(3).uniform(-6, 6, (4000, 3))
-    boxes = [Box(str(i), 4, planar_pose(*rng.uniform(-4, 4, 2), rng.uniform(-3, 3)), rng.uniform(1, 6, 3))
+    tilt = np.eye(4)
+    tilt[:3, :3] = Rotation.from_euler("xy", (0.1, -0.2)).as_matrix()
+    boxes = [Box(str(i), 4, planar_pose(*rng.uniform(-4, 4, 2), rng.uniform(-3, 3)) @ tilt, rng.uniform(1, 6, 3))
              for i in range(6)]
     owners, local = assign_to_boxes(points, boxes, 0.2)
     inside = np.stack([points_in_box(points, box.world_from_box, box.size_lwh_m, 0.2) for box in boxes])

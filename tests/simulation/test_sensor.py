@@ -1,10 +1,11 @@
 """The simulated sensor: geometry of its rays, and what its motion does to the points."""
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from occflow.geometry import planar_pose
-from occflow.simulation.boxes import Boxes, BoxList
-from occflow.simulation.lidar import REVOLUTION_S, Lidar, ray_directions
+from occflow.simulation.boxes import Boxes, BoxList, turned
+from occflow.simulation.lidar import REVOLUTION_S, Lidar, in_sight, ray_directions
 from occflow.simulation.settings import SimulationSettings
 
 
@@ -24,10 +25,6 @@ def room() -> Boxes:
     return items.boxes()
 
 
-def nobody(after: float) -> Boxes:
-    return BoxList().boxes()
-
-
 def test_beams_of_an_hdl_32e():
     elevations = np.degrees(np.arcsin(ray_directions(settings())[0, :, 2]))
     assert np.allclose(elevations, -92 / 3 + 4 / 3 * np.arange(32))
@@ -35,17 +32,15 @@ def test_beams_of_an_hdl_32e():
 
 def test_a_standing_sensor_sees_straight_walls():
     lidar = Lidar(room().triangles(), settings())
-    points = lidar.sweep(nobody, lambda after: np.eye(4), np.random.default_rng(0)).points
+    points = lidar.sweep([BoxList().boxes()], np.eye(4), np.eye(4), np.random.default_rng(0)).points
     assert len(points) > 1000 and np.allclose(np.abs(points[:, 1]), 20.0, atol=1e-3)
 
 
 def test_a_driving_sensor_smears_walls_by_the_way_it_makes_in_a_revolution():
     lidar, speed = Lidar(room().triangles(), settings(motion_during_revolution=True)), 10.0
 
-    def driving(after: float) -> np.ndarray:
-        return planar_pose(0.0, speed * after, 0.0)  # ahead, along the sensor's y
-
-    points = lidar.sweep(nobody, driving, np.random.default_rng(0)).points
+    begin = planar_pose(0.0, -speed * REVOLUTION_S, 0.0)  # ahead, along the sensor's y
+    points = lidar.sweep([BoxList().boxes()] * len(lidar.movers_s), begin, np.eye(4), np.random.default_rng(0)).points
     behind = points[points[:, 1] < 0]
     first, last = behind[(behind[:, 0] < 0)], behind[(behind[:, 0] > 0)]  # clockwise: left of the rear comes first
     middle = points[(points[:, 1] > 0) & (np.abs(points[:, 0]) < 1)]
@@ -60,8 +55,42 @@ def test_movers_are_seen_where_they_are():
     items.add("vehicle.car", 0.0, 10.5, 4.0, 1.0, -2.0, 2.0)
     car = items.boxes()
     car = Boxes(car.centres, car.sizes, car.rotations, car.categories, np.array([7]))
-    returns = Lidar(room().triangles(), settings()).sweep(lambda after: car, lambda after: np.eye(4),
+    returns = Lidar(room().triangles(), settings()).sweep([car], np.eye(4), np.eye(4),
                                                           np.random.default_rng(0))
     mine = returns.owners == 7
     assert mine.any() and np.allclose(returns.points[mine][:, 1], 10.0, atol=1e-3)
     assert np.array_equal(np.unique(returns.categories[mine]), [17])
+
+
+def test_what_is_out_of_sight_is_met_by_no_ray(monkeypatch):
+    rng = np.random.default_rng(5)
+    for trial, moves in enumerate((False, True, True)):
+        lidar = Lidar(room().triangles(), settings(motion_during_revolution=moves, max_range_m=35.0))
+        count, turn = 60, rng.uniform(-0.04, 0.04)
+        boxes = Boxes(rng.uniform((-50, -50, -3), (50, 50, 3), (count, 3)), rng.uniform(0.1, 6.0, (count, 3)),
+                      turned(rng.uniform(0, 7, count)), np.full(count, 17), np.arange(count))
+        begin = planar_pose(*rng.uniform(-1, 1, 2), turn)
+        begin[:3, :3] = Rotation.from_euler("xyz", rng.normal(0, 0.05, 3)).as_matrix() @ begin[:3, :3]
+        end = begin @ planar_pose(0.1, 1.5, turn) if moves else begin
+        movers = [boxes] * len(lidar.movers_s)
+        returns, owners = [], set(range(count))
+        for sees_all in (False, True):
+            if sees_all:
+                monkeypatch.setattr("occflow.simulation.lidar.in_sight",
+                                    lambda boxes, *others: np.ones(len(boxes.sizes), dtype=bool))
+            returns.append(lidar.sweep(movers, begin, end, np.random.default_rng(trial)))
+        monkeypatch.undo()
+        for name in ("points", "beams", "categories", "owners"):
+            assert np.array_equal(getattr(returns[0], name), getattr(returns[1], name))
+        poses = lidar._poses(begin, end)
+        quarter = in_sight(boxes, poses[:90], lidar.azimuths[:90], 35.0)
+        assert 0 < len(set(returns[0].owners) & owners) and 0 < quarter.sum() < count / 2
+
+
+def test_rays_end_where_the_sensor_sees_no_farther():
+    far, near = (Lidar(room().triangles(), settings(max_range_m=range_m)) for range_m in (80.0, 25.0))
+    everywhere, about = (lidar.sweep([BoxList().boxes()], np.eye(4), np.eye(4), np.random.default_rng(0)).points
+                         for lidar in (far, near))
+    ranges = np.linalg.norm(everywhere, axis=1)
+    assert len(about) < len(everywhere) and np.linalg.norm(about, axis=1).max() < 25.0
+    assert np.array_equal(everywhere[ranges < 25.0 - 1e-4], about[np.linalg.norm(about, axis=1) < 25.0 - 1e-4])

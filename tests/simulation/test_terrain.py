@@ -29,6 +29,13 @@ def slopes(terrain: Terrain, places: np.ndarray) -> np.ndarray:
                      for step in steps], axis=1)
 
 
+def test_many_poses_lie_on_the_hills_as_each_of_them():
+    flat = np.stack([planar_pose(x, y, yaw, 0.5) for x, y, yaw in np.random.default_rng(0).uniform(-90, 90, (30, 3))])
+    for terrain in (drawn(3), Terrain.flat()):
+        assert np.allclose(terrain.poses(flat), [terrain.pose(pose) for pose in flat], rtol=0, atol=1e-12)
+        assert terrain.poses(flat[:0]).shape == (0, 4, 4)
+
+
 @given(seed=st.integers(0, 2**31), x=st.floats(-300, 300), y=st.floats(-300, 300), yaw=st.floats(-4, 4))
 def test_poses_stand_on_the_hills_as_the_ground_is_tilted(seed, x, y, yaw):
     terrain, flat = drawn(seed), planar_pose(x, y, yaw, 0.7)

@@ -5,14 +5,14 @@ import copy
 import numpy as np
 import pytest
 
-from occflow.simulation.agents import MAX_ACCELERATION
+from occflow.simulation.agents import MAX_ACCELERATION, nearest_along, places_along
 from occflow.simulation.boxes import KINDS, SHAPES
 from occflow.simulation.ground import MAX_SLOPE, ROAD
 from occflow.simulation.populate import populate
 from occflow.simulation.settings import SimulationSettings
 from occflow.simulation.streets import Lane, random_streets
 from occflow.simulation.town import KERB_M, build_town
-from occflow.simulation.traffic import MAX_BRAKING, TICK_S, touching
+from occflow.simulation.traffic import LOOKS_M, LOOKS_S, MAX_BRAKING, OUTLINE_SHARES, TICK_S, touching
 
 SETTINGS = SimulationSettings(1, 0, 15.0, 2, 4, 16, -30.0, 10.0, 180, 60.0, 0.02, 0.05, 1.84, 90, 0.3, 30, False, False,
                               False)
@@ -121,3 +121,40 @@ def test_bodies_fill_their_boxes():
         x, y, length, width, bottom, top = np.array(SHAPES[kind.shape]).T
         assert np.isclose(top.max(), 1.0) and np.isclose(bottom.min(), 0.0)
         assert (np.abs(x) + length / 2 <= 0.501).all() and (np.abs(y) + width / 2 <= 0.501).all()
+
+
+def test_places_along_many_paths_are_those_along_each(drives):
+    rng = np.random.default_rng(3)
+    for traffic in drives:
+        paths = [agent.path for agent in traffic.agents if agent.moves]
+        lengths_m = np.array([path.end_m for path in paths])
+        distances_m = np.where(rng.random(len(paths)) < 0.2, rng.choice([-3.0, 0.0, 1.0], len(paths)) * lengths_m,
+                               rng.uniform(-20, lengths_m + 20))
+        one_by_one = [path.at(at) for path, at in zip(paths, distances_m)]
+        assert np.allclose(places_along(paths, distances_m), one_by_one, rtol=0, atol=1e-9)
+        ahead_m = distances_m[:, None] + np.arange(0.0, 50.0, 2.0)
+        points, headings = nearest_along(paths, ahead_m)
+        for path, at, place, heading in zip(paths, ahead_m, points, headings):
+            assert np.array_equal(place, path.points[path.indices(at)])
+            assert np.array_equal(heading, path.headings[path.indices(at)])
+    assert places_along([], np.zeros(0)).shape == (0, 3)
+
+
+def test_movers_at_several_instants_are_those_of_each(drives):
+    instants_s = np.array([-0.05, 0.0, 0.03])
+    together = drives[5].moving_boxes(instants_s)
+    for boxes, seconds in zip(together, instants_s):
+        alone = drives[5].moving.at(drives[5].poses(float(seconds), drives[5].movers))
+        assert np.allclose(boxes.centres, alone.centres, rtol=0, atol=1e-9)
+        assert np.allclose(boxes.rotations, alone.rotations, rtol=0, atol=1e-9)
+
+
+def test_drivers_look_at_all_that_is_within_sight(drives):
+    for traffic in drives:
+        places, speeds = traffic.places(), np.array([agent.speed_m_per_s for agent in traffic.agents])
+        fronts = places[traffic.drivers, :2] + 1.0
+        points, driver, point = traffic._within_sight(places, speeds, fronts)
+        reach = np.minimum(traffic.ahead_m[-1], LOOKS_M + LOOKS_S * speeds[traffic.drivers])
+        near = (points[None, :, 0] - fronts[:, :1])**2 + (points[None, :, 1] - fronts[:, 1:])**2 < reach[:, None]**2
+        assert len(points) == len(OUTLINE_SHARES) * len(traffic.agents) and near.any()
+        assert np.array_equal(np.stack(np.nonzero(near)), np.stack([driver, point]))

@@ -186,26 +186,32 @@ def assign_to_boxes(points: np.ndarray, boxes: list[Box], margin_m: float) -> tu
     local = np.zeros((len(points), 3))
     poses = np.array([box.world_from_box for box in boxes]).reshape(-1, 4, 4)
     halves = np.array([box.size_lwh_m for box in boxes]).reshape(-1, 3) / 2 + margin_m
-    reaches = np.einsum("nij,nj->ni", np.abs(poses[:, :3, :3]), halves)  # half extents along the world's axes
+    rotations = poses[:, :3, :3]
+    reaches = np.einsum("nij,nj->ni", np.abs(rotations), halves)  # half extents along the world's axes
     order = _in_columns_of(poses[:, :2, 3], reaches[:, :2], points)
     order = order[np.argsort(points[order, 0])]
     large_first = np.argsort(-halves.prod(axis=1), kind="stable")
-    point, box = _near_pairs(points[order], poses[large_first, :2, 3], reaches[large_first, :2])
-    point, box = order[point], large_first[box]
-    offset, rotation = points[point] - poses[box, :3, 3], poses[box, :3, :3]
-    places = (offset[:, :1] * rotation[:, 0] + offset[:, 1:2] * rotation[:, 1] + offset[:, 2:] * rotation[:, 2])
-    inside = (np.abs(places) <= halves[box]).all(axis=1)
-    owners[point[inside]], local[point[inside]] = box[inside], places[inside]  # the last of them stays: the smallest
+    places = np.ascontiguousarray(points[order].T)  # columns are fast
+    point, box = _near_pairs(places, poses[large_first, :2, 3], reaches[large_first, :2])
+    box = large_first[box]
+    x, y, z = (column[point] - poses[:, axis, 3][box] for axis, column in enumerate(places))
+    turned = [x * rotations[:, 0, row][box] + y * rotations[:, 1, row][box] + z * rotations[:, 2, row][box]
+              for row in range(3)]
+    within = [np.abs(part) <= halves[:, row][box] for row, part in enumerate(turned)]
+    inside = np.flatnonzero(within[0] & within[1] & within[2])
+    point, box = order[point[inside]], box[inside]
+    owners[point] = box  # the last of them stays: the smallest
+    local[point] = np.stack([part[inside] for part in turned], axis=1)
     return owners, local
 
 
 def _near_pairs(points: np.ndarray, centres: np.ndarray, reaches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (point [K], box [K]) of points [N, 3], in the order of x, within reach [B, 2] of centres [B, 2] along the
+    """Pairs (point [K], box [K]) of points [3, N], in the order of x, within reach [B, 2] of centres [B, 2] along the
     world's axes; box after box."""
-    first, last = (np.searchsorted(points[:, 0], centres[:, 0] + sign * reaches[:, 0]) for sign in (-1, 1))
+    first, last = (np.searchsorted(points[0], centres[:, 0] + sign * reaches[:, 0]) for sign in (-1, 1))
     box = np.repeat(np.arange(len(centres)), last - first)
     point = np.arange(len(box)) - np.repeat(np.cumsum(last - first) - last, last - first)
-    near = np.abs(points[point, 1] - centres[box, 1]) <= reaches[box, 1]
+    near = np.abs(points[1, point] - centres[box, 1]) <= reaches[box, 1]
     return point[near], box[near]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import minimum_filter
 
 from occflow.logs.protocol import SAME_STAMP_S, Keyframe
-from occflow.occupancy.building.cells import CellCounter, Cells
+from occflow.occupancy.building.cells import CellCounter, Cells, in_order
 from occflow.occupancy.building.returns import Returns
 
 AZIMUTHS, ELEVATIONS = 360, 180  # pixels of one degree
@@ -148,8 +148,9 @@ class PassingFinder:
         image = RangeImage(sensor_m, returns.ends - self.anchor_m[:, None])
         near = first + np.flatnonzero(np.abs(self.cells.places_m[first:last, 1] - sensor_m[1]) <= self.reach_m)
         past = near[image.went_past(self.cells.places_m[near], self.margin_m)]
-        ids = np.unique(self.lattice.cell_ids(returns.points() - self.anchor_m))
-        met = np.searchsorted(self.cells.cell_ids, ids)
+        ids = self.lattice.cell_ids(returns.points() - self.anchor_m)
+        ids = ids[in_order(ids)]
+        met = np.searchsorted(self.cells.cell_ids, ids[np.diff(ids, prepend=-1) != 0])
         return _Evidence(returns.stamp_s, met, np.setdiff1d(past, met, assume_unique=True))
 
     def _close(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED, Keyframe
+from occflow.occupancy.building.cells import in_order
 from occflow.occupancy.building.labels import flat_voxels
 from occflow.occupancy.building.returns import Returns
 from occflow.occupancy.building.visibility import mark_rays
@@ -47,7 +48,7 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
     voxels, _ = voxels_of_cells(np.concatenate(met[1 + len(remembered):] or met[:1]), area or grid)
     flat = np.flatnonzero(np.bincount(voxels, minlength=(area or grid).num_voxels) >= min_points)
     met, ages = np.concatenate(met), np.concatenate(ages)
-    order = np.argsort(met, kind="stable")  # of the returns in a cell, the oldest first
+    order = in_order(met)  # of the returns in a cell, the oldest first
     first = np.flatnonzero(np.diff(met[order], prepend=-1))
     counts = np.diff(first, append=len(met))
     cells, oldest, youngest = met[order[first]], ages[order[first]], ages[order[first + counts - 1]]
