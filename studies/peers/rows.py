@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from occflow.models.flow_model import corrected
+from occflow.models.preparation import Voxels
 from studies.peers import occfm, occworld
 from studies.peers.occfm import OccFM
 from studies.peers.occworld import OccWorld
+from studies.sparse_dense.stages import SparseJobs
 
 Stages = dict[str, Callable[[], object]]
 ROUTE_STEPS = 12  # of where the car goes; more than any takes
@@ -78,8 +81,20 @@ PEERS = {
 
 
 def ours(name: str, history: int) -> Form:
-    """The form of our own forecast: one evaluation of the flow about the mean."""
-    return Form(name, history, {"layout": 1, "mean": 1, "velocity": 1}, {"decode": 1})
+    """The form of our own forecast: one sample by one evaluation. Its state and its base are decoded, and the base
+    stays where they do not differ (`corrected`); the base has hardly more sites than the state."""
+    return Form(name, history, {"layout": 1, "mean": 1, "bodies": 1, "velocity": 1}, {"decode": 2, "corrected": 1})
+
+
+def our_stages(jobs: SparseJobs) -> Stages:
+    """As the sparse side of `studies.sparse_dense`; "bodies" moves those of the present by sampled motions and encodes
+    them, the flow of motions not counted (milliseconds)."""
+    model, seen, voxels, generator = jobs.forecaster, jobs.observation, jobs.decode(), torch.Generator()
+    base = Voxels.of(seen.moved, jobs.settings.grid.num_voxels, model.device)
+    targets = jobs.window.task.targets
+    return {**jobs.stages(),
+            "bodies": lambda: model.drawn(seen, jobs.condition, lambda noise, motions: noise, generator),
+            "corrected": lambda: corrected(voxels, voxels, base).frames(targets, jobs.settings.grid.num_voxels)}
 
 
 def whole(form: Form, stages: Stages) -> Callable[[], None]:

@@ -22,7 +22,7 @@ from occflow.models.settings import settings_from_config
 from occflow.occupancy.windows import Window
 from occflow.run_record import machine, versions
 from studies.peers.report import report_markdown
-from studies.peers.rows import PEERS, Form, Peer, ours, totals, whole
+from studies.peers.rows import PEERS, Form, Peer, our_stages, ours, totals, whole
 from studies.sparse_dense.benchmark import chosen_window, multiply_adds
 from studies.sparse_dense.measurement import Work, milliseconds, peak_memory_mib
 from studies.sparse_dense.stages import SparseJobs, site_counts
@@ -84,9 +84,9 @@ def comparison(plan: Plan, peers: Mapping[str, Peer] = PEERS) -> dict:
     networks = {name: peers[name].build().to(plan.device).eval() for name in plan.others}
     classes = present_classes(plan.window, plan.settings).to(plan.device)
     with torch.no_grad():
-        stages = {**{name: one.stages() for name, one in jobs.items()},
+        stages = {**{name: our_stages(one) for name, one in jobs.items()},
                   **{name: peers[name].stages(networks[name], classes) for name in plan.others}}
-        products = {**{name: multiply_adds(one) for name, one in jobs.items()},
+        products = {**{name: multiply_adds(one, stages[name]) for name, one in jobs.items()},
                     **{name: peer_multiply_adds(peers[name], classes) for name in plan.others}}
         times = milliseconds({f"{name} {stage}": work for name, found in stages.items()
                               for stage, work in found.items()}, plan.device, plan.repetitions, clock=plan.clock)
@@ -127,7 +127,8 @@ def our_form(name: str, plan: Plan) -> Form:
 
 def our_forecast(name: str, plan: Plan) -> Work:
     """A whole forecast of ours, ready to run."""
-    return whole(our_form(name, plan), our_jobs(name, plan).stages())
+    with torch.no_grad():
+        return whole(our_form(name, plan), our_stages(our_jobs(name, plan)))
 
 
 def peer_forecast(peer: Peer, form: Form, classes: Tensor) -> Work:
