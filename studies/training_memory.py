@@ -13,7 +13,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,11 @@ class StagePeak:
     stage: str
     trainer_mib: float
     children_mib: float
+
+    HEAD = "| stage | training process, MiB | its child processes, MiB | together, GB |\n|---|---|---|---|"
+
+    def __str__(self) -> str:
+        return f"| {self.stage} | {self.trainer_mib:.0f} | {self.children_mib:.0f} | {self.gigabytes:.2f} |"
 
     @property
     def gigabytes(self) -> float:
@@ -70,13 +75,13 @@ def children(process: int) -> list[int]:
     return [*found, *(further for child in found for further in children(child))]
 
 
-def stage_peaks(command: Sequence[str], run_dir: Path) -> list[StagePeak]:
-    """The peaks of each stage of a command that notes its stages in RUN_DIR/seconds.json as they end.
+def stage_peaks(command: Sequence[str], run_dir: Path) -> Iterator[StagePeak]:
+    """The peaks of each stage of a command that notes its stages in RUN_DIR/seconds.json as they end, then.
 
     Raises:
         CalledProcessError: it failed.
     """
-    found, known = [], set(read_seconds(run_dir))
+    known = set(read_seconds(run_dir))
     with subprocess.Popen(command) as process:
         peaks: dict[int, float] = {}
         while process.poll() is None:
@@ -84,37 +89,30 @@ def stage_peaks(command: Sequence[str], run_dir: Path) -> list[StagePeak]:
             for stage in read_seconds(run_dir).keys() - known:
                 known.add(stage)
                 own = peaks.pop(process.pid, 0.0)
-                found.append(StagePeak(stage, own, sum(peaks.values())))
                 for one in (process.pid, *peaks):
                     start_anew(one)
+                yield StagePeak(stage, own, sum(peaks.values()))
                 peaks = {}
             time.sleep(LOOK_EVERY_S)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return found
-
-
-def table(peaks: Sequence[StagePeak]) -> str:
-    lines = ["| stage | training process, MiB | its child processes, MiB | together, GB |", "|---|---|---|---|"]
-    for one in peaks:
-        lines.append(f"| {one.stage} | {one.trainer_mib:.0f} | {one.children_mib:.0f} | {one.gigabytes:.2f} |")
-    return "\n".join(lines)
 
 
 def main(output: Path, bound_gb: float, values: Sequence[str]) -> None:
     if output.exists():
         raise SystemExit(f"error: {output} exists; stages that are done there would not run, name another folder")
-    peaks: list[StagePeak] = []
+    highest = StagePeak("none", 0.0, 0.0)
+    print(StagePeak.HEAD, flush=True)
     for tool in TOOLS:
         command = [sys.executable, "-m", "occflow", tool, *FEW, *values, f"run_dir={output}"]
         try:
-            peaks += stage_peaks(command, output)
+            for one in stage_peaks(command, output):
+                print(one, flush=True)
+                highest = max(highest, one, key=lambda peak: peak.gigabytes)
         except subprocess.CalledProcessError as error:
             raise SystemExit(f"error: {tool} ended with {error.returncode}") from None
-    print(table(peaks))
-    above = [one for one in peaks if one.gigabytes > bound_gb]
-    if above:
-        raise SystemExit(f"error: stage {above[0].stage} took {above[0].gigabytes:.2f} GB, more than {bound_gb}")
+    if highest.gigabytes > bound_gb:
+        raise SystemExit(f"error: stage {highest.stage} took {highest.gigabytes:.2f} GB, more than {bound_gb}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from studies.training_memory import StagePeak, main, stage_peaks, table
+from studies.training_memory import StagePeak, main, stage_peaks
 
 TWO_STAGES = """
 import subprocess, sys, time
@@ -41,10 +41,10 @@ def test_peaks_are_of_each_stage_and_of_child_processes(tmp_path):
 
 def test_a_command_that_fails_is_told(tmp_path):
     with pytest.raises(subprocess.CalledProcessError):
-        stage_peaks([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)
+        list(stage_peaks([sys.executable, "-c", "raise SystemExit(3)"], tmp_path))
 
 
 def test_the_sum_counts_and_done_stages_are_not_run_again(tmp_path):
-    assert "| mean | 1900 | 100 | 2.10 |" in table([StagePeak("mean", 1900.0, 100.0)])
+    assert str(StagePeak("mean", 1900.0, 100.0)) == "| mean | 1900 | 100 | 2.10 |"
     with pytest.raises(SystemExit, match="exists"):
         main(tmp_path, 2.9, [])
