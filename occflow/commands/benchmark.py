@@ -1,6 +1,7 @@
 """Time what a forecast costs on this machine, stage by stage: forecast.checkpoint on windows of data.store.
 
-Sparse against dense, and how both grow: python -m studies.sparse_dense, in a checkout.
+In a checkout: sparse against dense, and how both grow (python -m studies.sparse_dense); beside networks of the shapes
+that others have published (python -m studies.peers).
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ from occflow.training.precision import in_full_precision
 from occflow.training.processes import own_part, share_of_items, share_of_rows, world_size
 
 MAX_KEPT_BYTES = 3 << 30  # a feed; beyond it the oldest windows are made anew when their turn comes
-LARGE_ITEM_BYTES = 64 << 20  # on a CPU the step of such an item takes so long that making it anew hardly shows:
-MAX_KEPT_LARGE_BYTES = 768 << 20  # fewer of them are kept
+LARGE_ITEM_BYTES = 64 << 20  # on a CPU the step of such an item takes several times as long as making it anew:
+MAX_KEPT_LARGE_BYTES = 128 << 20  # one of the full size is kept; of a log's thousands of windows none comes soon again
 HELD_BACK = 3  # beside the seed, of what is never drawn
 Batch = TypeVar("Batch")
 KEPT_SHARE = 0.25  # of the free memory of a CUDA device, where that is more

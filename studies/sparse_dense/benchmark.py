@@ -135,10 +135,10 @@ def by_side(times: dict[str, dict]) -> dict[str, dict[str, dict]]:
     return nested
 
 
-def multiply_adds(jobs: SparseJobs | DenseJobs) -> dict[str, int]:
-    """By stage, for those that run networks."""
+def multiply_adds(jobs: SparseJobs | DenseJobs, stages: Mapping[str, Work] | None = None) -> dict[str, int]:
+    """By stage, those of the jobs unless others that run their networks are given."""
     counts = {}
-    for name, work in jobs.stages().items():
+    for name, work in (stages or jobs.stages()).items():
         with counted_multiply_adds(*jobs.networks()) as found:
             work()
         counts[name] = sum(found)

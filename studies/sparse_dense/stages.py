@@ -59,15 +59,16 @@ def without_rulebooks(layout: Layout) -> Layout:
 
 
 class SparseJobs:
-    """The forecaster on one window; untrained, with the existence decisions of the scene.
+    """A forecaster on one window, untrained unless one is given, with the existence decisions of the scene.
 
     Stages are those of a stream: "encode" is for one new frame; "layout" proposes the support, builds its tables and
     encodes the base, which the mean starts from; "velocity" is one network evaluation of the flow.
     """
 
-    def __init__(self, settings: ModelSettings, window: Window, device: torch.device) -> None:
+    def __init__(self, settings: ModelSettings, window: Window, device: torch.device,
+                 forecaster: FlowModel | None = None) -> None:
         self.settings, self.window = settings, window
-        self.forecaster = FlowModel(settings).to(device).eval()
+        self.forecaster = (forecaster or FlowModel(settings)).to(device).eval()
         self.observation: Observation = self.forecaster.observe(window.task, window.truth)
         with torch.no_grad():
             self.condition = self.forecaster.condition(self.observation)
