@@ -81,13 +81,19 @@ def sample_jumps(average: AverageVelocity, noise: Tensor, num_samples: int, step
     return x
 
 
-def sample_renoised(average: AverageVelocity, noise: list[Tensor], num_samples: int) -> Tensor:
+def sample_renoised(average: AverageVelocity, noise: list[Tensor], num_samples: int, last_alone: bool = False
+                    ) -> Tensor:
     """Data [N, C] by as many steps as there are noises [N, C]: to the end, back to a smaller t with fresh noise, and
-    again (consistency models, arXiv 2303.01469, alg. 1); for networks that know u(x, 0, t) alone."""
+    again (consistency models, arXiv 2303.01469, alg. 1); for networks that know u(x, 0, t) alone.
+
+    Args:
+        last_alone: no gradient passes the steps before the last one.
+    """
     x, grid = noise[0], time_grid(len(noise)).to(noise[0])
     for index, t in enumerate(grid[:-1]):
         x_t = x if index == 0 else (1 - t) * x + t * noise[index]
-        x = x_t - t * average(x_t, (0 * t).expand(num_samples), t.expand(num_samples))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (not last_alone or index == len(noise) - 1)):
+            x = x_t - t * average(x_t, (0 * t).expand(num_samples), t.expand(num_samples))
     return x
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from occflow.distill.methods import METHODS
+from occflow.distill.methods import METHODS, method_from_config
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import (
     CheckpointRecord,
@@ -52,7 +52,8 @@ def student_samplers(record: CheckpointRecord, model: FlowModel, student_steps: 
     """A row for each number of steps; beyond one step only where the student's method allows it."""
     distill = record["config"].get("distill", {})
     method = distill.get("method", "mfd") if isinstance(distill, Mapping) else None
-    few_steps = METHODS[method].few_steps if method in METHODS else "none"
+    few_steps = method_from_config({name: distill[name] for name in ("method", "student_steps") if name in distill}
+                                   ).few_steps if method in METHODS and "method" in distill else "none"
     allowed = [steps for steps in student_steps if steps == 1 or few_steps != "none"]
     return [StudentForecaster(model, steps, few_steps) for steps in allowed or [1]]
 

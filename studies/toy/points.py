@@ -219,13 +219,15 @@ class PointDistillation:
 
     def __init__(self, method: Method, teacher: Teacher, start: PointNetwork, draw: Draw,
                  settings: PointTraining = PointTraining(), seed: int = 0,
-                 shown: Callable[[Tensor], Tensor] = lambda condition: condition) -> None:
+                 shown: Callable[[Tensor], Tensor] = lambda condition: condition,
+                 teacher_map: PointNetwork | None = None) -> None:
         self.method, self.teacher, self.draw, self.settings, self.shown = method, teacher, draw, settings, shown
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator, self.teacher_map = torch.Generator().manual_seed(seed), teacher_map
         optimiser = OptimiserSettings(settings.updates, settings.learning_rate, 10, 1.0, 0.99, settings.betas)
         torch.manual_seed(seed)  # for the parts that some students have around the network that they start at
-        student, auxiliary = (around(copy.deepcopy(start), parts).requires_grad_(True)
-                              for parts in (method.student_network, method.auxiliary_network))
+        student, auxiliary = (around(copy.deepcopy(base), parts).requires_grad_(True)
+                              for base, parts in ((start, method.student_network),
+                                                  (teacher_map or start, method.auxiliary_network)))
         self.student = Trainer(student, optimiser)
         self.auxiliary = Trainer(auxiliary,
                                  replace(optimiser, learning_rate=settings.auxiliary_learning_rate), decay=False)
@@ -241,7 +243,9 @@ class PointDistillation:
                             lambda x, r, t: student(x, r, t, condition), lambda x, r, t: average(x, r, t, condition),
                             *(bound(network, part, seen) for network, part, seen in (
                                 (student, "posterior", condition), (student, "transition", condition),
-                                (auxiliary, "logits", shown))))
+                                (auxiliary, "logits", shown))),
+                            self.teacher_map and (lambda x, r, t: self.teacher_map(x, r, t, condition)),
+                            lambda x, r, t: auxiliary(x, r, t, shown))
         return networks, Batch(index, tuple(data.shape), count, None, data, progress)
 
     def update_auxiliary(self) -> None:
