@@ -58,6 +58,12 @@ def student_samplers(record: CheckpointRecord, model: FlowModel, student_steps: 
     return [StudentForecaster(model, steps, few_steps) for steps in allowed or [1]]
 
 
+def trained_steps(record: CheckpointRecord) -> int:
+    """How many steps a student was distilled for: distill.student_steps of its method, else one."""
+    distill = record["config"].get("distill", {})
+    return distill.get("student_steps", 1) if isinstance(distill, Mapping) else 1
+
+
 def rows_of(path: Path, settings: ModelSettings, samplers: Sequence[Sampler],
             student_steps: Sequence[int] = (1,), device: torch.device | str = "cpu") -> list[NetworkForecaster]:
     """The rows of one checkpoint: of a teacher its centre and one a sampler, of a student its centre and one a number
@@ -243,7 +249,7 @@ def load_any(path: Path, device: torch.device | str = "cpu", steps: int | None =
     """The forecaster of a student's, teacher's or regression's checkpoint; nothing but the file is consulted.
 
     Args:
-        steps: of the flow; None: one of a student, TEACHER_STEPS of a teacher.
+        steps: of the flow; None: as many as a student was distilled for, TEACHER_STEPS of a teacher.
 
     Raises:
         InputError: an unreadable checkpoint, one of another kind, or more steps than its kind can take.
@@ -253,7 +259,7 @@ def load_any(path: Path, device: torch.device | str = "cpu", steps: int | None =
     if kind == "teacher":
         sampler, taken = TeacherForecaster(model, Sampler(steps or TEACHER_STEPS)), steps
     elif kind == "student":
-        sampler = student_samplers(checkpoint.record, model, [steps or 1])[0]
+        sampler = student_samplers(checkpoint.record, model, [steps or trained_steps(checkpoint.record)])[0]
         taken = sampler.steps
     else:
         sampler, taken = TwinForecaster(model), None

@@ -24,7 +24,7 @@ from occflow.forecasting.networks import (
     StudentForecaster,
     TeacherForecaster,
 )
-from occflow.forecasting.rows import student_samplers
+from occflow.forecasting.rows import student_samplers, trained_steps
 from occflow.jobs.score import score_branches
 from occflow.jobs.sources import configured_device, configured_windows, open_configured_store, prepare_torch
 from occflow.jobs.train import distil_motions, distillation_feed
@@ -122,14 +122,15 @@ class DistillationStudy:
         for name, make in rows:
             yield f"distance/{name}", lambda make=make: {"row": self.scoring.to_teacher(make())}
         for path in map(Path, self.values["students"]):
-            place, checkpoint = f"distance/{path.parent.name}/{path.stem}", read_checkpoint(path)
-            record = checkpoint.record
+            checkpoint = read_checkpoint(path)
+            record, steps = checkpoint.record, trained_steps(checkpoint.record)
+            place = f"distance/{path.parent.name}/{path.stem}" + (f", {steps} steps" if steps > 1 else "")
             if self.results.get(place, {}).get("weights") != record["weights"]:
                 self.results.pop(place, None)
 
-            def score(checkpoint=checkpoint, record=record) -> dict:
+            def score(checkpoint=checkpoint, record=record, steps=steps) -> dict:
                 model = forecaster_of(checkpoint, ("student",), self.teacher.device)
-                row = self.scoring.to_teacher(student_samplers(record, model, [1])[0])
+                row = self.scoring.to_teacher(student_samplers(record, model, [steps])[0])
                 return {"row": row, "weights": record["weights"]}
 
             yield place, score

@@ -24,6 +24,7 @@ from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
 from occflow.distill.meta_flow_map import MetaFlowMap
 from occflow.distill.mfd import MeanFlowDistillation
+from occflow.distill.mfd_map import MappedMeanFlowDistillation
 from occflow.distill.protocol import Batch, Method, Networks
 from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
@@ -213,6 +214,7 @@ class PointDistillation:
     """A method on points: `run()` makes all updates; the networks can be looked at in between.
 
     Args:
+        teacher_map: a flow map of the teacher, for a method that needs one.
         shown: what the auxiliary is shown of the conditions; anything else than all of it is a mistake, which tests
             and studies make on purpose.
     """
@@ -274,6 +276,9 @@ class PointDistillation:
 
 METHODS: dict[str, Method] = {
     "mfd": MeanFlowDistillation(), "mfd, plain": MeanFlowDistillation(normalise=False),
+    "mfd, ralston": MeanFlowDistillation(steps=1, solver="ralston"), "mfd, maps": MappedMeanFlowDistillation(),
+    "mfd, two steps": MeanFlowDistillation(student_steps=2),
+    "vsd, two steps": VariationalScoreDistillation(student_steps=2, normalise=True),
     "vsd": VariationalScoreDistillation(normalise=True), "vsd, plain": VariationalScoreDistillation(),
     "vsd, 3 draws": VariationalScoreDistillation(draws=3, normalise=True),
     "dmd": DistributionMatching(), "dmd, adversarial": DistributionMatching(adversarial=3e-3),
@@ -283,7 +288,8 @@ METHODS: dict[str, Method] = {
     "free flow": FreeFlow(), "terminal velocity": TerminalVelocityMatching(),
     "terminal velocity, data": TerminalVelocityMatching(True), "meta flow map": MetaFlowMap(),
     "transition": TransitionMatching(head_blocks=2), "energy": EnergyStudent()}
-"""With the settings of configs/distill, but for the size of a head; "plain" is without the normaliser."""
+"""With the settings of configs/distill, but for the size of a head and what a name says; "plain" is without the
+normaliser."""
 REGRESSION_BETAS = (0.9, 0.99)  # methods with an auxiliary forget at once, (0, 0.99): their target moves
 
 
@@ -292,6 +298,13 @@ def started(conditional: bool, seed: int) -> tuple[PointToy, PointNetwork]:
     """A toy and the network at which its students start."""
     toy = two_futures() if conditional else ring()
     return toy, fitted(toy.velocity, toy.draw, seed)
+
+
+@lru_cache(maxsize=2)
+def mapped(conditional: bool, seed: int) -> PointNetwork:
+    """A frozen flow map of the exact teacher."""
+    toy, _ = started(conditional, seed)
+    return fitted(toy.velocity, toy.draw, seed, steps=8)
 
 
 def distillation(values: Mapping, toy: PointToy, start: PointNetwork, method: Method, seed: int,

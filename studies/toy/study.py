@@ -29,6 +29,7 @@ from studies.toy.points import (
     PointToy,
     distillation,
     energy_distance,
+    mapped,
     noise_and_truth,
     ring,
     score,
@@ -74,7 +75,8 @@ def trained_row(values: Mapping, name: str, seed: int, auxiliary_updates: int | 
     """
     toy, start = started(False, seed)
     few_steps = METHODS[name].few_steps
-    training = distillation(values, toy, start, METHODS[name], seed, auxiliary_updates)
+    training = distillation(values, toy, start, METHODS[name], seed, auxiliary_updates,
+                            teacher_map=mapped(False, seed) if METHODS[name].needs_map else None)
     noise, curve = noise_and_truth(toy, values["samples"])[0], []
     for until in (values["updates"] // 12, values["updates"] // 6, values["updates"] // 3, values["updates"]):
         student = training.run(until - training.student.count)
