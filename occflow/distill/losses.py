@@ -58,7 +58,7 @@ class WithAuxiliary(PlainNetworks):
         """Fresh samples of the student [N, C], with a gradient through its last step.
 
         The steps before are its own too, renoised as when it is asked for a forecast, so that the last one is trained
-        on the states that it will meet, not on noised data (DMD2's backward simulation, arXiv 2405.14867, sec. 4.5).
+        on the states that it will meet, not on noised data (docs/methods.md 7e).
         """
         noise = [batch.noise(generator) for _ in range(self.student_steps)]
         if self.student_steps == 1:

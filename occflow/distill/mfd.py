@@ -71,7 +71,7 @@ class MeanFlowDistillation(IntervalMatching):
 
     Args:
         steps: solver steps a mean velocity; the paper's 0.02 (17 on average) buys nothing on toys.
-        solver: "euler" or "heun".
+        solver: of flow.solvers.METHODS.
     """
 
     steps: int = 3

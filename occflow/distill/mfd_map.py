@@ -1,5 +1,4 @@
-"""Mean Flow Distillation without integration: both mean velocities are learned, each is one evaluation (docs/methods.md
-7c)."""
+"""Mean Flow Distillation by maps in place of integration: one evaluation a mean velocity (docs/methods.md 7c)."""
 
 from __future__ import annotations
 
@@ -21,8 +20,8 @@ from occflow.flow.times import between, intervals, uniform
 
 @dataclass(frozen=True)
 class MappedMeanFlowDistillation(IntervalMatching):
-    """MFD with a frozen map of the teacher for u_Q, and an auxiliary that is a flow map too for u_P. It starts at the
-    teacher's map, so that the error of that is in both, and not in their difference.
+    """MFD with a frozen map of the teacher for u_Q, and an auxiliary that is a flow map too for u_P, which starts at
+    the teacher's map: before any update the two agree.
 
     Args:
         auxiliary_equal_share: share of the auxiliary's samples that teach it velocities, r = t; the others that two

@@ -321,8 +321,8 @@ def map_of_teacher(values: Mapping, settings: ModelSettings, teacher: str) -> Fl
         raise InputError(f"distill.teacher_map: {path} is a student of another teacher than teacher.safetensors")
     learned = record["config"].get("distill", {}).get("method")
     if learned not in METHODS or METHODS[learned].few_steps != "jumps":
-        raise InputError(f"distill.teacher_map: {path} is of method '{learned}', which learns no flow map; use one of "
-                         f"distill=lagrangian")
+        raise InputError(f"distill.teacher_map: {path} is of method '{learned}', which learns no flow map; "
+                         "distil one with distill=lagrangian")
     return found.eval().requires_grad_(False)
 
 
