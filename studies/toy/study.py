@@ -45,11 +45,17 @@ DRAWN_POINTS = 400  # of a picture
 
 
 def ring_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:
-    """Data, the exact teacher, and every method by seed."""
+    """Data, the exact teacher, and every method by seed, or those of toy.methods.
+
+    Raises:
+        InputError: a method that is not there.
+    """
+    for name in values["methods"]:
+        refuse_unknown("toy.methods", name, tuple(METHODS))
     jobs = {"data": lambda: exact_row(values, 0)}
     jobs |= {f"teacher-{steps}": partial(exact_row, values, steps) for steps in (1, 10, 50)}
     return jobs | {f"{name}/{seed}": partial(trained_row, values, name, seed)
-                   for seed in values["seeds"] for name in METHODS}
+                   for seed in values["seeds"] for name in values["methods"] or METHODS}
 
 
 def lag_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:

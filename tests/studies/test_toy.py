@@ -45,6 +45,10 @@ def test_a_method_has_the_settings_on_points_that_it_has_on_the_forecaster(name)
 def test_all_parts_have_all_seeds_and_no_training_is_begun_to_know(tmp_path):
     jobs = {part: list(make(values(tmp_path))) for part, make in PARTS.items()}
     assert all(f"{name}/{seed}" in jobs["ring"] for name in METHODS for seed in (0, 1))
+    some = PARTS["ring"](values(tmp_path, methods=["energy"]))
+    assert {name for name in some if "/" in name} == {"energy/0", "energy/1"}
+    with pytest.raises(InputError, match="toy.methods: .dance. is not known"):
+        PARTS["ring"](values(tmp_path, methods=["dance"]))
     assert {"mfd/0", "vsd, longer/1", "mfd, 6 auxiliary updates/1"} <= set(jobs["futures"])
     assert "white/1" in jobs["error"] and "0.1/1" in jobs["variance"] and "teacher-50" in jobs["resampling"]
 
