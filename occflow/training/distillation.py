@@ -147,8 +147,8 @@ def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, value
     title, betas, device = values.get("checkpoint", "student"), tuple(values["betas"]), forecaster.device
     student = starting_at(start or forecaster.velocity, method.student_network, seed, values["student"], betas)
     teacher_map = teacher_map and copy.deepcopy(teacher_map).eval().requires_grad_(False)
-    auxiliary = starting_at(teacher_map or forecaster.velocity, method.auxiliary_network, seed, values["auxiliary"], betas, steps=0) \
-        if method.needs_auxiliary else None
+    auxiliary = starting_at(teacher_map or forecaster.velocity, method.auxiliary_network, seed, values["auxiliary"],
+                            betas, steps=0) if method.needs_auxiliary else None
     warmup = values["auxiliary_warmup"] if auxiliary else 0
     guidance, count = values.get("guidance", 1.0), EvaluationCount()
     networks = DistilledNetworks(forecaster, student.module, auxiliary and auxiliary.module,
