@@ -99,7 +99,7 @@ def _encoding_once(rows: list[NetworkForecaster]) -> list[NetworkForecaster]:
 def student_to_show(path: Path, settings: ModelSettings, samplers: Sequence[Sampler] = (), with_samples: bool = False,
                     device: torch.device | str = "cpu") -> list[NetworkForecaster]:
     """The centre of a student's futures; after it, where samples are wanted, those of its teacher, if that is beside
-    it, to compare with, and in the last row its own in one step.
+    it, to compare with, and in the last row its own, in the steps that it was distilled for.
 
     Raises:
         InputError: as `rows_of`.
@@ -115,7 +115,8 @@ def student_to_show(path: Path, settings: ModelSettings, samplers: Sequence[Samp
         print(f"{teacher}: is not the teacher of {path}; left out of the table", flush=True)
     elif teacher.is_file():
         compared = rows_of(teacher, settings, samplers, device=device)[1:]
-    _encoding_once([centre, own := StudentForecaster(model)])
+    own = student_samplers(checkpoint.record, model, [trained_steps(checkpoint.record)])[0]
+    _encoding_once([centre, own])
     return [centre, *compared, own]
 
 
