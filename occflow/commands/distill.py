@@ -1,8 +1,9 @@
 """Distil RUN_DIR/teacher.safetensors into a few-step student by any method of the family: distill=NAME.
 
 Writes RUN_DIR/student_NAME.safetensors (distill=mfd: student.safetensors). docs/distillation.md says what the methods
-are: mfd, vsd, vsd_draws, dmd, dmd_adversarial, consistency, continuous_consistency, lagrangian, semigroup, mean_flow,
-mean_flow_data, stabilised_mean_flow, free_flow, terminal_velocity, terminal_velocity_data, meta_flow_map, transition.
+are: mfd, mfd_map, vsd, vsd_draws, dmd, dmd_adversarial, consistency, continuous_consistency, lagrangian, semigroup,
+mean_flow, mean_flow_data, stabilised_mean_flow, free_flow, terminal_velocity, terminal_velocity_data, meta_flow_map,
+transition, energy.
 """
 
 from __future__ import annotations

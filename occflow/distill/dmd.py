@@ -41,7 +41,7 @@ class DistributionMatching(VariationalScoreDistillation):
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """VSD's, plus E softplus(-D(x_t)) over the rows of the student's noised samples."""
-        samples = networks.student(batch.noise(generator))
+        samples = self.samples(networks, batch, generator)
         loss = self.loss_of(samples, networks, batch, generator)
         if self.adversarial == 0:
             return loss
@@ -50,7 +50,7 @@ class DistributionMatching(VariationalScoreDistillation):
     def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """Flow matching on the student's samples, plus the critic's E softplus(D(fake)) + softplus(-D(true))."""
         with torch.no_grad():
-            samples = networks.student(batch.noise(generator))
+            samples = self.samples(networks, batch, generator)
         loss = auxiliary_loss_of(samples, networks, batch, generator)
         if self.adversarial == 0:
             return loss

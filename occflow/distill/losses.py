@@ -12,6 +12,7 @@ from torch import Tensor
 from occflow.distill.protocol import Batch, Networks, PlainNetworks
 from occflow.flow.path import flow_matching_loss, noised, per_row
 from occflow.flow.sending import sent
+from occflow.flow.solvers import sample_renoised
 from occflow.flow.times import uniform
 
 MIN_TIME, MAX_TIME = 0.02, 0.999  # docs/methods.md 14: velocities are ill-conditioned at the very ends
@@ -45,14 +46,29 @@ def regression_loss(predicted: Tensor, target: Tensor, batch: Batch, power: floa
 
 
 class WithAuxiliary(PlainNetworks):
-    """Mixin of the methods whose auxiliary learns the velocity of the student's samples."""
+    """Mixin of the methods whose auxiliary learns the velocity of the student's samples.
+
+    `student_steps` is how many steps the student takes to one; a method may have it as an option.
+    """
 
     needs_auxiliary: ClassVar[bool] = True
+    student_steps = 1
+
+    def samples(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Fresh samples of the student [N, C], with a gradient through its last step.
+
+        The steps before are its own too, renoised as when it is asked for a forecast, so that the last one is trained
+        on the states that it will meet, not on noised data (docs/methods.md 7e).
+        """
+        noise = [batch.noise(generator) for _ in range(self.student_steps)]
+        if self.student_steps == 1:
+            return networks.student(noise[0])
+        return sample_renoised(networks.average, noise, batch.num_samples, last_alone=True)
 
     def auxiliary_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """Flow matching on fresh student samples: E || v_P(x_t, t) - (eps' - G(eps)) ||^2, t ~ U(0, 1)."""
         with torch.no_grad():
-            samples = networks.student(batch.noise(generator))
+            samples = self.samples(networks, batch, generator)
         return auxiliary_loss_of(samples, networks, batch, generator)
 
 

@@ -13,15 +13,16 @@ from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
 from occflow.distill.meta_flow_map import MetaFlowMap
 from occflow.distill.mfd import MeanFlowDistillation
+from occflow.distill.mfd_map import MappedMeanFlowDistillation
 from occflow.distill.protocol import Method
 from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.errors import InputError
 
-METHODS = {"mfd": MeanFlowDistillation, "vsd": VariationalScoreDistillation, "dmd": DistributionMatching,
-           "consistency": DiscreteConsistency, "continuous_consistency": ContinuousConsistency,
-           "lagrangian": LagrangianMap, "semigroup": SemigroupMap, "mean_flow": MeanFlow,
-           "stabilised_mean_flow": StabilisedMeanFlow, "free_flow": FreeFlow,
+METHODS = {"mfd": MeanFlowDistillation, "mfd_map": MappedMeanFlowDistillation, "vsd": VariationalScoreDistillation,
+           "dmd": DistributionMatching, "consistency": DiscreteConsistency,
+           "continuous_consistency": ContinuousConsistency, "lagrangian": LagrangianMap, "semigroup": SemigroupMap,
+           "mean_flow": MeanFlow, "stabilised_mean_flow": StabilisedMeanFlow, "free_flow": FreeFlow,
            "terminal_velocity": TerminalVelocityMatching, "meta_flow_map": MetaFlowMap,
            "transition": TransitionMatching, "energy": EnergyStudent}
 RENAMED = {"steps": "steps_a_mean_velocity",  # `steps` alone would be taken for the number of updates

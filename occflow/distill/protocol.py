@@ -31,6 +31,8 @@ class Networks:
         posterior: the student's u(y, r, s | x_t, t), trained; where it has the parts for it.
         transition: the student's inner flow at (x_t, t), trained; likewise.
         critic: logits [N] at (x_t, t) on the auxiliary's features, likewise.
+        teacher_map: a frozen u_Q(x, r, t) of the teacher, of methods with `needs_map`; auxiliary_map: the auxiliary's
+            u_P(x, r, t), whose r = t is `auxiliary`.
     """
 
     teacher: Velocity
@@ -41,6 +43,8 @@ class Networks:
     posterior: PosteriorVelocity | None = None
     transition: Transition | None = None
     critic: Callable[[Tensor, Tensor], Tensor] | None = None
+    teacher_map: AverageVelocity | None = None
+    auxiliary_map: AverageVelocity | None = None
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,13 @@ class Method(Protocol):
     """A distillation method with alternating updates.
 
     `few_steps` says how its student takes more than one step. `student_network` and `auxiliary_network` are the parts
-    that these have beyond the teacher's network, as models.student_networks.around takes them; None for no parts.
+    that these have beyond the teacher's network, as models.student_networks.around takes them; None for no parts. With
+    `needs_map` there is a frozen flow map of the teacher, at which the auxiliary starts.
     """
 
-    few_steps: ClassVar[str]
+    few_steps: str
     needs_auxiliary: ClassVar[bool]
+    needs_map: ClassVar[bool]
     needs_data: bool
     student_network: Mapping | None
     auxiliary_network: Mapping | None
@@ -103,8 +109,9 @@ class Method(Protocol):
 
 
 class PlainNetworks:
-    """Mixin: student and auxiliary have no parts beyond the teacher's network."""
+    """Mixin: student and auxiliary have no parts beyond the teacher's network, and no map of it is asked for."""
 
+    needs_map: ClassVar[bool] = False
     student_network: ClassVar[Mapping | None] = None
     auxiliary_network: ClassVar[Mapping | None] = None
 

@@ -21,16 +21,21 @@ class VariationalScoreDistillation(WithAuxiliary):
     Args:
         draws: times and noises a student sample. MFD with n Euler steps costs as many evaluations as draws = n.
         normalise: DMD's normaliser (arXiv 2311.18828, eq. 8); false is Diff-Instruct.
+        student_steps: to a sample; the last one is matched, those before are simulated (losses.WithAuxiliary).
     """
 
     draws: int = 1
     normalise: bool = False
-    few_steps: ClassVar[str] = "none"
+    student_steps: int = 1
     needs_data: ClassVar[bool] = False
+
+    @property
+    def few_steps(self) -> str:
+        return "renoised" if self.student_steps > 1 else "none"
 
     def student_loss(self, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """mean((v_Q - v_P).detach() * x_t), t ~ U(0, 1)."""
-        return self.loss_of(networks.student(batch.noise(generator)), networks, batch, generator)
+        return self.loss_of(self.samples(networks, batch, generator), networks, batch, generator)
 
     def loss_of(self, samples: Tensor, networks: Networks, batch: Batch, generator: torch.Generator) -> Tensor:
         """The same of given samples of the student [N, C]."""

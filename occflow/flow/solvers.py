@@ -13,7 +13,8 @@ from occflow.flow.path import AverageVelocity, Velocity, per_row
 from occflow.flow.posterior import PosteriorVelocity
 from occflow.flow.sending import sent
 
-METHODS = {"euler": 1, "heun": 2}  # velocity evaluations a step; also the order of the error
+METHODS = {"euler": 1, "heun": 2, "ralston": 2}  # velocity evaluations a step; also the order of the error
+RALSTON = 2 / 3  # of a step: where the second slope of the two-stage method of least error bound is taken
 MIN_INTERVAL = 1e-3  # below it (x_t - x_r) / (t - r) loses its digits in float32: u is taken as v(x_t, t)
 
 
@@ -23,7 +24,8 @@ def integrate(velocity: Velocity, x: Tensor, r: Tensor, t: Tensor, sample: Tenso
 
     Args:
         r, t: [B] ends of each sample's interval; sample: [N]; steps: equal steps on it.
-        method: "euler" (one evaluation a step) or "heun" (two, second order).
+        method: "euler" (one evaluation a step), or of second order with two: "heun", whose second one is at the step's
+            end, and "ralston" (Ralston 1962), whose second one stays inside the step.
     """
     if method not in METHODS:
         raise ValueError(f"unknown solver '{method}': use {' or '.join(METHODS)}")
@@ -34,6 +36,9 @@ def integrate(velocity: Velocity, x: Tensor, r: Tensor, t: Tensor, sample: Tenso
         slope = velocity(x, now)
         if method == "heun":
             slope = (slope + velocity(x - row_step * slope, now - step)) / 2
+        elif method == "ralston":
+            inside = velocity(x - RALSTON * row_step * slope, now - RALSTON * step)
+            slope = torch.lerp(slope, inside, 1 / (2 * RALSTON))
         x = x - row_step * slope
     return x
 
@@ -81,13 +86,19 @@ def sample_jumps(average: AverageVelocity, noise: Tensor, num_samples: int, step
     return x
 
 
-def sample_renoised(average: AverageVelocity, noise: list[Tensor], num_samples: int) -> Tensor:
+def sample_renoised(average: AverageVelocity, noise: list[Tensor], num_samples: int, last_alone: bool = False
+                    ) -> Tensor:
     """Data [N, C] by as many steps as there are noises [N, C]: to the end, back to a smaller t with fresh noise, and
-    again (consistency models, arXiv 2303.01469, alg. 1); for networks that know u(x, 0, t) alone."""
+    again (consistency models, arXiv 2303.01469, alg. 1); for networks that know u(x, 0, t) alone.
+
+    Args:
+        last_alone: no gradient passes the steps before the last one.
+    """
     x, grid = noise[0], time_grid(len(noise)).to(noise[0])
     for index, t in enumerate(grid[:-1]):
         x_t = x if index == 0 else (1 - t) * x + t * noise[index]
-        x = x_t - t * average(x_t, (0 * t).expand(num_samples), t.expand(num_samples))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (not last_alone or index == len(noise) - 1)):
+            x = x_t - t * average(x_t, (0 * t).expand(num_samples), t.expand(num_samples))
     return x
 
 

@@ -28,7 +28,7 @@ class Sampler:
 
     Args:
         steps: solver steps from noise to data.
-        solver: "euler" (one velocity a step) or "heun" (two, second order).
+        solver: "euler" (one velocity a step), "heun" or "ralston" (two, second order).
         shift: above 1 spends more steps near noise (flow.solvers.time_grid).
         guidance: 1 is the conditional flow; above 1 goes farther from what is likely without the history (classifier-
             free guidance), at twice the evaluations. It needs a teacher trained with train.teacher.history_dropout.

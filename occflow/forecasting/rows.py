@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from occflow.distill.methods import METHODS
+from occflow.distill.methods import METHODS, method_from_config
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import (
     CheckpointRecord,
@@ -52,9 +52,16 @@ def student_samplers(record: CheckpointRecord, model: FlowModel, student_steps: 
     """A row for each number of steps; beyond one step only where the student's method allows it."""
     distill = record["config"].get("distill", {})
     method = distill.get("method", "mfd") if isinstance(distill, Mapping) else None
-    few_steps = METHODS[method].few_steps if method in METHODS else "none"
+    few_steps = method_from_config({name: distill[name] for name in ("method", "student_steps") if name in distill}
+                                   ).few_steps if method in METHODS and "method" in distill else "none"
     allowed = [steps for steps in student_steps if steps == 1 or few_steps != "none"]
     return [StudentForecaster(model, steps, few_steps) for steps in allowed or [1]]
+
+
+def trained_steps(record: CheckpointRecord) -> int:
+    """How many steps a student was distilled for: distill.student_steps of its method, else one."""
+    distill = record["config"].get("distill", {})
+    return distill.get("student_steps", 1) if isinstance(distill, Mapping) else 1
 
 
 def rows_of(path: Path, settings: ModelSettings, samplers: Sequence[Sampler],
@@ -92,7 +99,7 @@ def _encoding_once(rows: list[NetworkForecaster]) -> list[NetworkForecaster]:
 def student_to_show(path: Path, settings: ModelSettings, samplers: Sequence[Sampler] = (), with_samples: bool = False,
                     device: torch.device | str = "cpu") -> list[NetworkForecaster]:
     """The centre of a student's futures; after it, where samples are wanted, those of its teacher, if that is beside
-    it, to compare with, and in the last row its own in one step.
+    it, to compare with, and in the last row its own, in the steps that it was distilled for.
 
     Raises:
         InputError: as `rows_of`.
@@ -108,7 +115,8 @@ def student_to_show(path: Path, settings: ModelSettings, samplers: Sequence[Samp
         print(f"{teacher}: is not the teacher of {path}; left out of the table", flush=True)
     elif teacher.is_file():
         compared = rows_of(teacher, settings, samplers, device=device)[1:]
-    _encoding_once([centre, own := StudentForecaster(model)])
+    own = student_samplers(checkpoint.record, model, [trained_steps(checkpoint.record)])[0]
+    _encoding_once([centre, own])
     return [centre, *compared, own]
 
 
@@ -242,7 +250,7 @@ def load_any(path: Path, device: torch.device | str = "cpu", steps: int | None =
     """The forecaster of a student's, teacher's or regression's checkpoint; nothing but the file is consulted.
 
     Args:
-        steps: of the flow; None: one of a student, TEACHER_STEPS of a teacher.
+        steps: of the flow; None: as many as a student was distilled for, TEACHER_STEPS of a teacher.
 
     Raises:
         InputError: an unreadable checkpoint, one of another kind, or more steps than its kind can take.
@@ -252,7 +260,7 @@ def load_any(path: Path, device: torch.device | str = "cpu", steps: int | None =
     if kind == "teacher":
         sampler, taken = TeacherForecaster(model, Sampler(steps or TEACHER_STEPS)), steps
     elif kind == "student":
-        sampler = student_samplers(checkpoint.record, model, [steps or 1])[0]
+        sampler = student_samplers(checkpoint.record, model, [steps or trained_steps(checkpoint.record)])[0]
         taken = sampler.steps
     else:
         sampler, taken = TwinForecaster(model), None

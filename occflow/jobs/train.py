@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from occflow.atomic import write_json
-from occflow.distill.methods import method_from_config
+from occflow.distill.methods import METHODS, method_from_config
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_weights, save_checkpoint
 from occflow.jobs.held_out import held_out_bodies, held_out_patches, held_out_windows
@@ -293,18 +293,41 @@ def distill_teacher(config: Mapping) -> Path:
     if values["start"]:
         start = FlowModel(settings).to(device)
         load_weights(Path(values["start"]), start, ("student",), settings)
+    teacher_map = map_of_teacher(values, settings, teacher).to(device) if method.needs_map else None
 
     def make() -> FlowModel:
         forecaster.eval().requires_grad_(False)
-        distil_motions(forecaster, config, run, start and start.motion)
+        distil_motions(forecaster, config, run, start and start.motion, teacher_map and teacher_map.motion)
         feed = distillation_feed(config, forecaster)
         with run.timed(title, "distill" if title == "student" else title):
-            return distill(forecaster, feed, method, values, config["seed"], run, start=start and start.velocity)
+            return distill(forecaster, feed, method, values, config["seed"], run, start=start and start.velocity,
+                           teacher_map=teacher_map and teacher_map.velocity)
 
     return made_once(config, "distill", title, "student", make, teacher)
 
 
-def distil_motions(forecaster: FlowModel, config: Mapping, run: TrainingRun, start: MotionModel | None = None) -> None:
+def map_of_teacher(values: Mapping, settings: ModelSettings, teacher: str) -> FlowModel:
+    """The flow map of a teacher, its weights' digest given, that distill.teacher_map names.
+
+    Raises:
+        InputError: it is missing, not a student of this teacher, or its method is none that learns a flow map.
+    """
+    path, found = Path(values["teacher_map"]), FlowModel(settings)
+    if not path.is_file():
+        raise InputError(f"distill.teacher_map: no file {path}; distil a flow map of the teacher first, with "
+                         "distill=lagrangian")
+    record = load_weights(path, found, ("student",), settings).record
+    if record.get("teacher") != teacher:
+        raise InputError(f"distill.teacher_map: {path} is a student of another teacher than teacher.safetensors")
+    learned = record["config"].get("distill", {}).get("method")
+    if learned not in METHODS or METHODS[learned].few_steps != "jumps":
+        raise InputError(f"distill.teacher_map: {path} is of method '{learned}', which learns no flow map; "
+                         "distil one with distill=lagrangian")
+    return found.eval().requires_grad_(False)
+
+
+def distil_motions(forecaster: FlowModel, config: Mapping, run: TrainingRun, start: MotionModel | None = None,
+                   teacher_map: MotionModel | None = None) -> None:
     """Put a student in the place of the flow of motions, where there is one and a body to learn from; it goes on from
     another student's, `start`, where that is given. What group distill.motion names is other than for the voxels."""
     if forecaster.motion is None:
@@ -321,7 +344,8 @@ def distil_motions(forecaster: FlowModel, config: Mapping, run: TrainingRun, sta
     with run.timed(title):
         feed = motion_training.MotionFeed(bodies, forecaster.motion, seed + 1)
         forecaster.motion = distill(forecaster.motion, feed, method, parts, seed, run,
-                                    start=start and start.velocity)
+                                    start=start and start.velocity,
+                                    teacher_map=teacher_map and teacher_map.velocity)
     forecaster.motion.requires_grad_(False)
 
 

@@ -60,6 +60,7 @@ class DistilledNetworks:
         teacher: the forecaster whose flow is distilled, frozen.
         student, auxiliary: start at the teacher's velocity network; None where the method needs no auxiliary.
         slow_student: moving average of the student, where it makes the targets; else None.
+        map: a frozen average velocity of the teacher, where a method asks for one; the auxiliary is one too then.
         guidance: classifier-free guidance of the teacher alone; 1 is none.
         count: of the evaluations.
     """
@@ -70,6 +71,7 @@ class DistilledNetworks:
     slow_student: nn.Module | None
     guidance: float
     count: EvaluationCount
+    map: nn.Module | None = None
 
     def bound(self, condition: AnyCondition) -> Networks:
         """The networks of a batch."""
@@ -85,7 +87,9 @@ class DistilledNetworks:
                         self.slow_student and self._average(self.slow_student, condition),
                         self._part(self.student, "posterior", condition),
                         self._part(self.student, "transition", condition),
-                        self._part(self.auxiliary, "logits", condition))
+                        self._part(self.auxiliary, "logits", condition),
+                        self.map and self._average(self.map, condition),
+                        self.map and self._average(self.auxiliary, condition))
 
     def _part(self, network: nn.Module | None, name: str, condition: AnyCondition) -> Callable[..., Tensor] | None:
         """A method that networks with parts of their own have (models.student_networks), condition bound."""
@@ -130,23 +134,26 @@ def starting_at(velocity: nn.Module, parts: Mapping | None, seed: int, values: M
 
 def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, values: Mapping, seed: int,
             run: TrainingRun, watch: Callable[[Trainer, Trainer | None], None] = lambda student, auxiliary: None,
-            start: nn.Module | None = None) -> Flow:
+            start: nn.Module | None = None, teacher_map: nn.Module | None = None) -> Flow:
     """A copy of a flow, that of the voxels or that of the motions, whose velocity network is the student.
 
     A method with `needs_data` is shown true futures, the others conditions alone. stats.jsonl tells the network
     evaluations and the seconds of an update, those of its auxiliary updates among them, and what training.stability
     watches, which may end the training early. `watch` is called after every student update with the trainers of student
     and auxiliary. `start` is the velocity network of a student that this one goes on from; None: the teacher's.
+    `teacher_map` is that of a student that is a flow map of the teacher, for a method with `needs_map`.
     """
     forecaster.velocity.eval().requires_grad_(False)
     title, betas, device = values.get("checkpoint", "student"), tuple(values["betas"]), forecaster.device
     student = starting_at(start or forecaster.velocity, method.student_network, seed, values["student"], betas)
-    auxiliary = starting_at(forecaster.velocity, method.auxiliary_network, seed, values["auxiliary"], betas, steps=0) \
-        if method.needs_auxiliary else None
+    teacher_map = teacher_map and copy.deepcopy(teacher_map).eval().requires_grad_(False)
+    auxiliary = starting_at(teacher_map or forecaster.velocity, method.auxiliary_network, seed, values["auxiliary"],
+                            betas, steps=0) if method.needs_auxiliary else None
     warmup = values["auxiliary_warmup"] if auxiliary else 0
     guidance, count = values.get("guidance", 1.0), EvaluationCount()
     networks = DistilledNetworks(forecaster, student.module, auxiliary and auxiliary.module,
-                                 student.average if values.get("slow_targets") else None, guidance, count)
+                                 student.average if values.get("slow_targets") else None, guidance, count,
+                                 teacher_map)
 
     def loss_of(network: Trainer, objective):
         start_alike(network.module)
@@ -159,7 +166,8 @@ def distill(forecaster: Flow, feed: FlowFeed | MotionFeed, method: Method, value
     log = run.log(title, warmup + student.settings.steps, values["windows"])
     stability = StabilitySettings(**values.get("stability", UNWATCHED))
     held_back = feed.held_back(stability.conditions, values["windows"]) if stability.every else []
-    watched = StabilityWatch(stability, forecaster, held_back, method.few_steps, guidance)
+    watched = StabilityWatch(stability, forecaster, held_back, method.few_steps, guidance,
+                             getattr(method, "student_steps", 1))
 
     def update(network: Trainer, loss_of_batch, *drawn) -> tuple[Tensor, Tensor]:
         """The loss, and the gradient's norm."""

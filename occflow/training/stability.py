@@ -72,11 +72,14 @@ class StabilityWatch:
     Args:
         batches: the conditions, which can be gone through again and again (`feeding.HeldBack`): nothing of them is
             kept here but the teacher's samples.
+        few_steps, steps: how the student takes steps, and how many.
     """
 
     def __init__(self, settings: StabilitySettings, forecaster: FlowModel | MotionModel,
-                 batches: Iterable[FlowBatch | MotionBatch], few_steps: str, guidance: float = 1.0) -> None:
-        self.settings, self.batches, self.few_steps, self.guidance = settings, batches, few_steps, guidance
+                 batches: Iterable[FlowBatch | MotionBatch], few_steps: str, guidance: float = 1.0,
+                 steps: int = 1) -> None:
+        self.settings, self.batches, self.guidance = settings, batches, guidance
+        self.few_steps, self.steps = few_steps, steps
         infinite = partial(torch.tensor, math.inf, dtype=torch.float64)
         self.smoothed, self.lowest_loss = (infinite(device=forecaster.device) for _ in range(2))
         self.lowest_energy = infinite()
@@ -131,8 +134,8 @@ class StabilityWatch:
         """[3] float64, means over the windows of a joint batch: energy distance, and the mean distance of two samples
         of the student and of the teacher."""
         condition = batch.condition
-        own = [sample_student(student, noise, condition.layout.num_samples, 1, self.few_steps, condition.forecast,
-                              condition.layout) for noise in self.noises(place, condition)[0]]
+        own = [sample_student(student, noise, condition.layout.num_samples, self.steps, self.few_steps,
+                              condition.forecast, condition.layout) for noise in self.noises(place, condition)[0]]
         distance = distance_under(condition)
         between, among, teachers = (mean_distance(*pair, distance) for pair in ((own, truth), (own, own),
                                                                                  (truth, truth)))

@@ -24,10 +24,10 @@ from occflow.forecasting.networks import (
     StudentForecaster,
     TeacherForecaster,
 )
-from occflow.forecasting.rows import student_samplers
+from occflow.forecasting.rows import student_samplers, trained_steps
 from occflow.jobs.score import score_branches
 from occflow.jobs.sources import configured_device, configured_windows, open_configured_store, prepare_torch
-from occflow.jobs.train import distil_motions, distillation_feed
+from occflow.jobs.train import distil_motions, distillation_feed, map_of_teacher
 from occflow.models.flow_model import FlowModel
 from occflow.models.motion import MotionModel
 from occflow.occupancy.settings import refuse_unknown
@@ -122,14 +122,15 @@ class DistillationStudy:
         for name, make in rows:
             yield f"distance/{name}", lambda make=make: {"row": self.scoring.to_teacher(make())}
         for path in map(Path, self.values["students"]):
-            place, checkpoint = f"distance/{path.parent.name}/{path.stem}", read_checkpoint(path)
-            record = checkpoint.record
+            checkpoint = read_checkpoint(path)
+            record, steps = checkpoint.record, trained_steps(checkpoint.record)
+            place = f"distance/{path.parent.name}/{path.stem}" + (f", {steps} steps" if steps > 1 else "")
             if self.results.get(place, {}).get("weights") != record["weights"]:
                 self.results.pop(place, None)
 
-            def score(checkpoint=checkpoint, record=record) -> dict:
+            def score(checkpoint=checkpoint, record=record, steps=steps) -> dict:
                 model = forecaster_of(checkpoint, ("student",), self.teacher.device)
-                row = self.scoring.to_teacher(student_samplers(record, model, [1])[0])
+                row = self.scoring.to_teacher(student_samplers(record, model, [steps])[0])
                 return {"row": row, "weights": record["weights"]}
 
             yield place, score
@@ -209,12 +210,19 @@ class DistillationStudy:
         values = {**copy.deepcopy(self.groups[name]), **changes}
         values["student"]["steps"] = updates
         feed = self.feed(seed, values["windows"] * (values["auxiliary_warmup"] + updates))
-        forecaster = self.with_motions(name, seed, changes)
+        forecaster, method = self.with_motions(name, seed, changes), method_from_config(values)
+        teacher_map = self.map_of_teacher(name)
         with tempfile.TemporaryDirectory() as folder:
-            student = distill(forecaster, feed, method_from_config(values), values, seed, TrainingRun(Path(folder)),
-                              watch)
+            student = distill(forecaster, feed, method, values, seed, TrainingRun(Path(folder)), watch,
+                              teacher_map=teacher_map and teacher_map.velocity)
             lines = [json.loads(line) for line in (Path(folder) / "stats.jsonl").read_text().splitlines()]
         return student, {**cost_of(lines), "watched": watched(lines)}
+
+    def map_of_teacher(self, name: str) -> FlowModel | None:
+        """The flow map that group `distill` of a method names, where it needs one."""
+        values = self.groups[name]
+        return map_of_teacher(values, self.teacher.settings, self.teacher_weights).to(self.teacher.device) \
+            if method_from_config(values).needs_map else None
 
     def with_motions(self, name: str, seed: int, changes: Mapping) -> FlowModel:
         """The teacher with the flow of motions of a student: distilled as `distill` does, once a method and seed, or
@@ -232,10 +240,10 @@ class DistillationStudy:
             forecaster.motion = load_forecaster(Path(given), ("student",), self.teacher.device).motion
             return forecaster.requires_grad_(False)
         if place not in self.distilled_motions:
-            values = {**self.groups[name], **changes}
+            values, teacher_map = {**self.groups[name], **changes}, self.map_of_teacher(name)
             with tempfile.TemporaryDirectory() as folder:
                 distil_motions(forecaster, method_from_config(values), {**self.config, "seed": seed, "distill": values},
-                               TrainingRun(Path(folder)))
+                               TrainingRun(Path(folder)), teacher_map=teacher_map and teacher_map.motion)
             self.distilled_motions[place] = forecaster.motion
         forecaster.motion = self.distilled_motions[place]
         return forecaster

@@ -24,6 +24,7 @@ from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
 from occflow.distill.meta_flow_map import MetaFlowMap
 from occflow.distill.mfd import MeanFlowDistillation
+from occflow.distill.mfd_map import MappedMeanFlowDistillation
 from occflow.distill.protocol import Batch, Method, Networks
 from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
@@ -213,19 +214,22 @@ class PointDistillation:
     """A method on points: `run()` makes all updates; the networks can be looked at in between.
 
     Args:
+        teacher_map: a flow map of the teacher, for a method that needs one.
         shown: what the auxiliary is shown of the conditions; anything else than all of it is a mistake, which tests
             and studies make on purpose.
     """
 
     def __init__(self, method: Method, teacher: Teacher, start: PointNetwork, draw: Draw,
                  settings: PointTraining = PointTraining(), seed: int = 0,
-                 shown: Callable[[Tensor], Tensor] = lambda condition: condition) -> None:
+                 shown: Callable[[Tensor], Tensor] = lambda condition: condition,
+                 teacher_map: PointNetwork | None = None) -> None:
         self.method, self.teacher, self.draw, self.settings, self.shown = method, teacher, draw, settings, shown
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator, self.teacher_map = torch.Generator().manual_seed(seed), teacher_map
         optimiser = OptimiserSettings(settings.updates, settings.learning_rate, 10, 1.0, 0.99, settings.betas)
         torch.manual_seed(seed)  # for the parts that some students have around the network that they start at
-        student, auxiliary = (around(copy.deepcopy(start), parts).requires_grad_(True)
-                              for parts in (method.student_network, method.auxiliary_network))
+        student, auxiliary = (around(copy.deepcopy(base), parts).requires_grad_(True)
+                              for base, parts in ((start, method.student_network),
+                                                  (teacher_map or start, method.auxiliary_network)))
         self.student = Trainer(student, optimiser)
         self.auxiliary = Trainer(auxiliary,
                                  replace(optimiser, learning_rate=settings.auxiliary_learning_rate), decay=False)
@@ -241,7 +245,9 @@ class PointDistillation:
                             lambda x, r, t: student(x, r, t, condition), lambda x, r, t: average(x, r, t, condition),
                             *(bound(network, part, seen) for network, part, seen in (
                                 (student, "posterior", condition), (student, "transition", condition),
-                                (auxiliary, "logits", shown))))
+                                (auxiliary, "logits", shown))),
+                            self.teacher_map and (lambda x, r, t: self.teacher_map(x, r, t, condition)),
+                            lambda x, r, t: auxiliary(x, r, t, shown))
         return networks, Batch(index, tuple(data.shape), count, None, data, progress)
 
     def update_auxiliary(self) -> None:
@@ -270,6 +276,9 @@ class PointDistillation:
 
 METHODS: dict[str, Method] = {
     "mfd": MeanFlowDistillation(), "mfd, plain": MeanFlowDistillation(normalise=False),
+    "mfd, ralston": MeanFlowDistillation(steps=1, solver="ralston"), "mfd, maps": MappedMeanFlowDistillation(),
+    "mfd, two steps": MeanFlowDistillation(student_steps=2),
+    "vsd, two steps": VariationalScoreDistillation(student_steps=2, normalise=True),
     "vsd": VariationalScoreDistillation(normalise=True), "vsd, plain": VariationalScoreDistillation(),
     "vsd, 3 draws": VariationalScoreDistillation(draws=3, normalise=True),
     "dmd": DistributionMatching(), "dmd, adversarial": DistributionMatching(adversarial=3e-3),
@@ -279,7 +288,8 @@ METHODS: dict[str, Method] = {
     "free flow": FreeFlow(), "terminal velocity": TerminalVelocityMatching(),
     "terminal velocity, data": TerminalVelocityMatching(True), "meta flow map": MetaFlowMap(),
     "transition": TransitionMatching(head_blocks=2), "energy": EnergyStudent()}
-"""With the settings of configs/distill, but for the size of a head; "plain" is without the normaliser."""
+"""With the settings of configs/distill, but for the size of a head and what a name says; "plain" is without the
+normaliser."""
 REGRESSION_BETAS = (0.9, 0.99)  # methods with an auxiliary forget at once, (0, 0.99): their target moves
 
 
@@ -288,6 +298,13 @@ def started(conditional: bool, seed: int) -> tuple[PointToy, PointNetwork]:
     """A toy and the network at which its students start."""
     toy = two_futures() if conditional else ring()
     return toy, fitted(toy.velocity, toy.draw, seed)
+
+
+@lru_cache(maxsize=2)
+def mapped(conditional: bool, seed: int) -> PointNetwork:
+    """A frozen flow map of the exact teacher."""
+    toy, _ = started(conditional, seed)
+    return fitted(toy.velocity, toy.draw, seed, steps=8)
 
 
 def distillation(values: Mapping, toy: PointToy, start: PointNetwork, method: Method, seed: int,

@@ -29,6 +29,7 @@ from studies.toy.points import (
     PointToy,
     distillation,
     energy_distance,
+    mapped,
     noise_and_truth,
     ring,
     score,
@@ -44,11 +45,17 @@ DRAWN_POINTS = 400  # of a picture
 
 
 def ring_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:
-    """Data, the exact teacher, and every method by seed."""
+    """Data, the exact teacher, and every method by seed, or those of toy.methods.
+
+    Raises:
+        InputError: a method that is not there.
+    """
+    for name in values["methods"]:
+        refuse_unknown("toy.methods", name, tuple(METHODS))
     jobs = {"data": lambda: exact_row(values, 0)}
     jobs |= {f"teacher-{steps}": partial(exact_row, values, steps) for steps in (1, 10, 50)}
     return jobs | {f"{name}/{seed}": partial(trained_row, values, name, seed)
-                   for seed in values["seeds"] for name in METHODS}
+                   for seed in values["seeds"] for name in values["methods"] or METHODS}
 
 
 def lag_jobs(values: Mapping) -> dict[str, Callable[[], dict]]:
@@ -74,7 +81,8 @@ def trained_row(values: Mapping, name: str, seed: int, auxiliary_updates: int | 
     """
     toy, start = started(False, seed)
     few_steps = METHODS[name].few_steps
-    training = distillation(values, toy, start, METHODS[name], seed, auxiliary_updates)
+    training = distillation(values, toy, start, METHODS[name], seed, auxiliary_updates,
+                            teacher_map=mapped(False, seed) if METHODS[name].needs_map else None)
     noise, curve = noise_and_truth(toy, values["samples"])[0], []
     for until in (values["updates"] // 12, values["updates"] // 6, values["updates"] // 3, values["updates"]):
         student = training.run(until - training.student.count)

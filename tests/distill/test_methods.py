@@ -18,6 +18,7 @@ from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
 from occflow.distill.meta_flow_map import MetaFlowMap
 from occflow.distill.methods import METHODS, method_from_config
 from occflow.distill.mfd import MeanFlowDistillation
+from occflow.distill.mfd_map import MappedMeanFlowDistillation
 from occflow.distill.protocol import Batch, Networks
 from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
@@ -32,6 +33,7 @@ DATA = torch.special.ndtri((INDEX[:, None] + 0.5) / COUNT)  # a unit Gaussian's 
 BATCH = Batch(INDEX, (COUNT, 1), COUNT, data=DATA / DATA.std() * TEACHER.std + TEACHER.mean)
 FROM_TEACHER = {
     "mfd": MeanFlowDistillation(steps=2, solver="heun"), "mfd, 2 draws": MeanFlowDistillation(steps=2, draws=2),
+    "mfd, maps": MappedMeanFlowDistillation(), "mfd, maps, 2 draws": MappedMeanFlowDistillation(draws=2),
     "vsd": VariationalScoreDistillation(), "vsd, 4 draws": VariationalScoreDistillation(draws=4),
     "dmd": DistributionMatching(), "consistency": DiscreteConsistency(intervals=32),
     "continuous consistency": ContinuousConsistency(), "mean flow": MeanFlow(),
@@ -64,7 +66,9 @@ def networks_of(mean: torch.Tensor, std: torch.Tensor, teacher: GaussianFlow = T
 
     return Networks(lambda x, t: teacher.velocity(x, t[index][:, None]),
                     lambda x, t: own.velocity(x, t[index][:, None]), lambda noise: mean + std * noise, average,
-                    None, posterior, transition, lambda x, t: (x[:, 0] - 1.5))
+                    None, posterior, transition, lambda x, t: (x[:, 0] - 1.5),
+                    lambda x, r, t: teacher.mean_velocity(x, r[index][:, None], t[index][:, None]),
+                    lambda x, r, t: own.mean_velocity(x, r[index][:, None], t[index][:, None]))
 
 
 def posterior_of(flow: GaussianFlow, x_t: torch.Tensor, t: torch.Tensor) -> GaussianFlow:
@@ -146,7 +150,7 @@ def test_vsd_gradient_is_that_of_the_weighted_kl():
     assert found == pytest.approx(expected, rel=0.03)
 
 
-@pytest.mark.parametrize("solver, ratio", [("euler", 2.0), ("heun", 4.0)])
+@pytest.mark.parametrize("solver, ratio", [("euler", 2.0), ("heun", 4.0), ("ralston", 4.0)])
 def test_bias_of_the_discrete_warm_up_falls_with_its_order(solver, ratio):
     """rms distance of the teacher's n-step average velocity to the exact one, over the method's own times. Few steps:
     below 1e-4 it is intervals shorter than MIN_INTERVAL, whose velocity is taken for their average, that remain."""
@@ -217,7 +221,7 @@ def test_every_name_of_a_configuration_makes_its_method():
 def test_every_configuration_that_is_offered_is_a_methods():
     """What methods share is no option of the group: it has no method."""
     offered = {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIG_DIR / "distill").glob("*.yaml")}
-    assert len(offered) == 18
+    assert len(offered) == 19
     for values in offered.values():
         while "method" not in values:
             values = offered[values["defaults"][0]]

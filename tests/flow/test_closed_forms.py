@@ -32,7 +32,7 @@ def test_integration_reaches_the_exact_flow_map(noise):
     assert (integrate(velocity, noise, r, t, SAMPLE, 200, "heun") - exact).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("method, order", [("euler", 1), ("heun", 2)])
+@pytest.mark.parametrize("method, order", [("euler", 1), ("heun", 2), ("ralston", 2)])
 def test_solver_order(noise, method, order):
     r, t = rows(0.2, 0.9)
     exact = GAUSSIAN.flow_map(noise, r[:, None], t[:, None])

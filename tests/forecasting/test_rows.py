@@ -8,7 +8,7 @@ import torch
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_forecaster, read_record, save_checkpoint
 from occflow.forecasting.networks import Sampler, TaskEncoder
-from occflow.forecasting.rows import checkpoint_forecasters, reference_teacher
+from occflow.forecasting.rows import checkpoint_forecasters, load_any, reference_teacher, student_to_show
 from occflow.weights_file import read_weights, write_weights
 
 
@@ -33,6 +33,17 @@ def test_every_kind_gives_its_rows(checkpoint, small_settings):
     assert [row.name for row in rows] == ["teacher-central", "teacher-2", "teacher-3-heun", "vsd-central", "vsd-1",
                                       "regression_ce"]
     assert [row.nfe for row in rows] == [0, 2, 6, 0, 1, 0] and len(models) == 3
+
+
+@pytest.mark.parametrize("steps, names", [(1, ["s-central", "s-1"]), (2, ["s-central", "s-1", "s-2"])])
+def test_a_student_takes_the_steps_that_it_was_distilled_for(small_forecaster, small_settings, tmp_path, steps, names):
+    """One of MFD in one step takes no more; loaded by itself it takes as many as it learned."""
+    path = tmp_path / "s.safetensors"
+    save_checkpoint(path, small_forecaster, "student", small_settings,
+                    {"distill": {"method": "mfd", "student_steps": steps}})
+    rows = checkpoint_forecasters(values(path, student_steps=[1, 2]), small_settings)[0]
+    assert [row.name for row in rows] == names
+    assert load_any(path).nfe == steps and student_to_show(path, small_settings, with_samples=True)[-1].nfe == steps
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(checkpoint, small_settings):

@@ -53,8 +53,9 @@ def trainings(monkeypatch, small_settings):
         made.append("teacher")
         torch.nn.init.normal_(forecaster.velocity.out.weight)
 
-    def distill(forecaster, feed, method, values, seed, run, start=None):
+    def distill(forecaster, feed, method, values, seed, run, start=None, teacher_map=None):
         made.append(values["checkpoint"])
+        assert (teacher_map is not None) == method.needs_map
         if start is not None:
             forecaster.velocity = start
         return copy.deepcopy(forecaster)
@@ -168,6 +169,22 @@ def test_a_student_goes_on_from_another_one(config, trainings, small_settings, t
     assert all(torch.equal(found[f"velocity.{name}"], tensor) for name, tensor in other.velocity.state_dict().items())
     with pytest.raises(InputError, match="teacher.safetensors: is a checkpoint of kind 'teacher', wanted student"):
         distill_teacher(config({"distill.start": str(tmp_path / "teacher.safetensors"), "distill.replace": True}))
+
+
+def test_a_map_of_the_teacher_is_a_student_of_it_that_learned_one(config, trainings, small_settings, tmp_path):
+    teacher, path = read_checkpoint(train_teacher(config())).record["weights"], tmp_path / "map.safetensors"
+    wanted = compose_config(["workers=1", "device=cpu", "distill=mfd_map", f"run_dir={tmp_path}",
+                             f"distill.teacher_map={path}"])
+    with pytest.raises(InputError, match="teacher_map: no file .*map.safetensors.*distill=lagrangian"):
+        distill_teacher(wanted)
+    for of, method, wrong in (("other", "lagrangian", "a student of another teacher"),
+                              (teacher, "vsd", "of method 'vsd', which learns no flow map")):
+        save_checkpoint(path, FlowModel(small_settings), "student", small_settings, {"distill": {"method": method}}, of)
+        with pytest.raises(InputError, match=wrong):
+            distill_teacher(wanted)
+    save_checkpoint(path, FlowModel(small_settings), "student", small_settings, {"distill": {"method": "lagrangian"}},
+                    teacher)
+    assert distill_teacher(wanted).name == "student_mfd_map.safetensors"
 
 
 def test_a_student_is_shown_by_its_centre_and_its_samples_come_on_request(config, trainings, small_settings):

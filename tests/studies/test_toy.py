@@ -28,19 +28,27 @@ def test_every_method_of_the_family_is_studied():
 
 
 PRODUCTS = {"mean flow (eulerian)": "mean_flow", "mean flow, data": "mean_flow_data", "vsd, 3 draws": "vsd_draws",
-            "dmd, adversarial": "dmd_adversarial", "terminal velocity, data": "terminal_velocity_data"}
+            "dmd, adversarial": "dmd_adversarial", "terminal velocity, data": "terminal_velocity_data",
+            "mfd, maps": "mfd_map"}
+NAMED = {"mfd, ralston": {"steps_a_mean_velocity": 1, "solver": "ralston"}, "mfd, two steps": {"student_steps": 2},
+         "vsd, two steps": {"student_steps": 2}}
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if "plain" not in name])
 def test_a_method_has_the_settings_on_points_that_it_has_on_the_forecaster(name):
-    chosen = compose_config([f"distill={PRODUCTS.get(name, name.replace(' ', '_'))}"])["distill"]
-    chosen |= {"head_blocks": 2}  # on points: the size of a network
+    product = name.partition(",")[0] if name in NAMED else PRODUCTS.get(name, name.replace(" ", "_"))
+    chosen = compose_config([f"distill={product}"])["distill"]
+    chosen |= {"head_blocks": 2, **NAMED.get(name, {})}  # on points: the size of a network
     assert METHODS[name] == method_from_config(chosen)
 
 
 def test_all_parts_have_all_seeds_and_no_training_is_begun_to_know(tmp_path):
     jobs = {part: list(make(values(tmp_path))) for part, make in PARTS.items()}
     assert all(f"{name}/{seed}" in jobs["ring"] for name in METHODS for seed in (0, 1))
+    some = PARTS["ring"](values(tmp_path, methods=["energy"]))
+    assert {name for name in some if "/" in name} == {"energy/0", "energy/1"}
+    with pytest.raises(InputError, match="toy.methods: .dance. is not known"):
+        PARTS["ring"](values(tmp_path, methods=["dance"]))
     assert {"mfd/0", "vsd, longer/1", "mfd, 6 auxiliary updates/1"} <= set(jobs["futures"])
     assert "white/1" in jobs["error"] and "0.1/1" in jobs["variance"] and "teacher-50" in jobs["resampling"]
 

@@ -14,6 +14,7 @@ from occflow.distill.free_flow import FreeFlow
 from occflow.distill.mean_flow import MeanFlow, StabilisedMeanFlow
 from occflow.distill.meta_flow_map import MetaFlowMap
 from occflow.distill.mfd import MeanFlowDistillation
+from occflow.distill.mfd_map import MappedMeanFlowDistillation
 from occflow.distill.transition import TransitionMatching
 from occflow.distill.vsd import VariationalScoreDistillation
 from occflow.models.flow_model import FlowModel
@@ -29,7 +30,10 @@ METHODS = [(VariationalScoreDistillation(draws=3), 2 + 1 + 6), (DiscreteConsiste
            (TerminalVelocityMatching(from_data=True), 4), (MetaFlowMap(warmup=0.0), 4),
            (TransitionMatching(warmup=0.0), 2 + 2 + 3), (DistributionMatching(adversarial=1e-2), 2 + 2 + 3 + 1),
            (EnergyStudent(), 2), (EnergyStudent(teacher_steps=3), 2 + 6),
-           (MeanFlowDistillation(energy=0.3), 2 + 1 + 6 + 1)]
+           (MeanFlowDistillation(energy=0.3), 2 + 1 + 6 + 1), (MeanFlowDistillation(student_steps=2), 3 + 2 + 6),
+           (MeanFlowDistillation(steps=1, solver="ralston"), 2 + 1 + 4),
+           (MappedMeanFlowDistillation(auxiliary_equal_share=1.0), 2 + 1 + 2),
+           (MappedMeanFlowDistillation(auxiliary_equal_share=0.0), 2 + 2 + 1 + 2)]
 
 
 def distilled(settings, window, run_dir, method=MFD, **changes) -> tuple[FlowModel, FlowModel, dict]:
@@ -38,7 +42,9 @@ def distilled(settings, window, run_dir, method=MFD, **changes) -> tuple[FlowMod
     torch.nn.init.normal_(teacher.velocity.out.weight, std=0.2)  # a teacher that differs from its start
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     values = {**VALUES, **changes}
-    return teacher, distill(teacher, OneWindow(teacher, window), method, values, 0, TrainingRun(run_dir)), before
+    student = distill(teacher, OneWindow(teacher, window), method, values, 0, TrainingRun(run_dir),
+                      teacher_map=teacher.velocity if method.needs_map else None)
+    return teacher, student, before
 
 
 def test_student_moves_teacher_stays_and_runs_repeat(small_settings, street_window, tmp_path):
