@@ -92,9 +92,9 @@ class VoxelGrid:
                          flat % self.shape[2]], axis=1)
 
     def renumbered(self, flat: np.ndarray, other: VoxelGrid) -> tuple[np.ndarray, np.ndarray]:
-        """Flat voxels [N] of this grid by their numbers [N] int64 in another one of the same voxels (their corners a whole
-        number of voxels apart) at the same pose, in the same order, and which of them lie in it [N] bool; the numbers
-        of others mean nothing."""
+        """Flat voxels [N] of this grid by their numbers [N] int64 in another one at the same pose, of the same voxels
+        (corners a whole number of voxels apart), in the same order, and which of them lie in it [N] bool; the
+        numbers of others mean nothing."""
         index = self.unflatten(flat) + self.first_in(other)
         return other.flatten(index), ((index >= 0) & (index < other.shape)).all(axis=1)
 

@@ -50,8 +50,8 @@ class OccupancySettings:
         causal_min_points: returns that make a voxel occupied there.
         memory_s: perception also sees what the sweeps of this long before it had met, thinned; 0: only those of
             `causal_window_s`.
-        outlook_s: it also knows what it saw beyond its grid, where its grids of so many seconds ahead will lie if it goes
-            on as it went; 0: only its grid.
+        outlook_s: it also knows what it saw beyond its grid, where its grids of so many seconds ahead will lie if it
+            goes on as it went; 0: only its grid.
         outlook_m: beyond the grid's borders at most so far.
 
     Raises:

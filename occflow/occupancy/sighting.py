@@ -40,8 +40,8 @@ class Sighting(OccupancyFrame):
     passed: np.ndarray | None = field(default=None, kw_only=True)
 
     def passed_mask(self, grid: VoxelGrid) -> np.ndarray:
-        """Voxels [X, Y, Z] bool of the area (of `grid`, the frame's own, where there is none) that rays went through; all
-        of them where it is not known which."""
+        """Voxels [X, Y, Z] bool of the area (of `grid`, the frame's own, where there is none) that rays went through;
+        all of them where it is not known which."""
         if self.area is None:
             return self.observed_mask(grid)
         if self.passed is None:
@@ -58,9 +58,10 @@ class Sighting(OccupancyFrame):
         numbers, inside = cell_grid(area).renumbered(self.cells, cells)
         mask = self.passed_mask(grid)[part.slices_in(area)]
         voxels = np.unique(voxels_of_cells(numbers[inside], part)[0])
-        return Sighting(voxels, np.full(len(voxels), UNLABELLED, np.uint8), self.world_from_grid, self.stamp_s, self.token,
-                        observed=np.packbits(mask), cells=numbers[inside], counts=self.counts[inside],
-                        youngest=self.youngest[inside], oldest=self.oldest[inside])
+        labels = np.full(len(voxels), UNLABELLED, np.uint8)
+        return Sighting(voxels, labels, self.world_from_grid, self.stamp_s, self.token, observed=np.packbits(mask),
+                        cells=numbers[inside], counts=self.counts[inside], youngest=self.youngest[inside],
+                        oldest=self.oldest[inside])
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,9 @@ class CausalHistory:
         else:
             rays = self._occupancy.visibility and self._stream.perceives  # nobody else looks at them
             ahead_s = self._occupancy.outlook_s if self._stream.perceives else 0.0
-            seen = sighted(self._grid, pose, stamp_s, self._returns, "", self._occupancy.causal_min_points, rays, ahead_s,
-                           self._occupancy.outlook_m, self._memory.before(stamp_s, stamp_s - self._stream.accumulate_s))
+            remembered = self._memory.before(stamp_s, stamp_s - self._stream.accumulate_s)
+            seen = sighted(self._grid, pose, stamp_s, self._returns, "", self._occupancy.causal_min_points, rays,
+                           ahead_s, self._occupancy.outlook_m, remembered)
         self._frames.append(KeptFrame(seen, None if self._stream.perceives else seen))
         return self._frames[-1]
 

@@ -1,5 +1,5 @@
-"""What is known beyond the grid, and of earlier: the area that sightings look at, frames that know more than their grid holds,
-and sweeps that are remembered."""
+"""What is known beyond the grid, and of earlier: the area that sightings look at, frames that know more than their grid
+holds, and sweeps that are remembered."""
 
 from dataclasses import replace
 
@@ -28,13 +28,14 @@ def driving(velocity_m_per_s: float, yaw_rate_rad_per_s: float = 0.0, sweeps: in
     """Sweeps on an arc of 0.2 s each, the last one at 10 s."""
     found, pose = [], np.eye(4)
     for number in range(sweeps):
-        returns = replace(random_returns(np.random.default_rng(number), 10.0 - 0.2 * (sweeps - 1 - number)), world_from_ego=pose)
-        found.append(returns)
+        returns = random_returns(np.random.default_rng(number), 10.0 - 0.2 * (sweeps - 1 - number))
+        found.append(replace(returns, world_from_ego=pose))
         pose = pose @ planar_pose(velocity_m_per_s * 0.2, 0.0, yaw_rate_rad_per_s * 0.2)
     return found
 
 
-@pytest.mark.parametrize("velocity, ahead, behind", [(10.0, 38, 0), (0.0, 0, 0), (-4.0, 0, 15), (40.0, 75, 0), (0.01, 0, 0)])
+@pytest.mark.parametrize("velocity, ahead, behind", [(10.0, 38, 0), (0.0, 0, 0), (-4.0, 0, 15), (40.0, 75, 0),
+                                                     (0.01, 0, 0)])
 def test_the_outlook_holds_the_grids_to_come_and_no_more(velocity, ahead, behind):
     """30 m ahead are 37.5 voxels; 60 m are the most; a vehicle that stands needs none."""
     seen = driving(velocity)
@@ -67,7 +68,8 @@ def test_a_part_of_a_sighting_is_what_is_sighted_there(seed, rays):
     assert area is not None and (found.passed is not None) == rays
     first = [int(rng.integers(length - own + 1)) for length, own in zip(area.shape, GRID.shape)]
     part = replace(GRID, origin_m=tuple(np.array(area.origin_m) + 0.8 * np.array(first)))
-    everywhere = [replace(one, near=np.arange(one.ends.shape[1])) for one in seen]  # the area counts returns of any range
+    # an area counts returns of any range
+    everywhere = [replace(one, near=np.arange(one.ends.shape[1])) for one in seen]
     for place in (part, GRID):
         one, other = found.part(GRID, place), sighted(place, pose, 10.4, everywhere, "t", rays=rays)
         for name in ("flat", "cells", "counts", "youngest", "oldest"):

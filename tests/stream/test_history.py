@@ -55,7 +55,8 @@ def test_what_is_perceived_from_is_the_builders_sighting_in_every_part(told, swe
         kept = made[sighting.stamp_s]
         assert kept.frame is None  # until somebody asks for it
         assert kept.seen.area == sighting.area
-        for name in ("flat", "labels", "cells", "counts", "youngest", "oldest", "observed", "passed", "world_from_grid"):
+        for name in ("flat", "labels", "cells", "counts", "youngest", "oldest", "observed", "passed",
+                     "world_from_grid"):
             assert np.array_equal(getattr(kept.seen, name), getattr(sighting, name)), name
     assert len(sightings) >= 4 and sightings[-1].area is not None
     assert sightings[-1].oldest.max() > 1.1 / TICK_S  # something is remembered

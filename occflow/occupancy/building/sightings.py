@@ -36,7 +36,8 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
         min_points: returns that make a voxel occupied.
         rays: also find out which voxels were observed.
         outlook_s, outlook_m: how far beyond the grid to look (`outlook`); there returns of any range count.
-        remembered: earlier sweeps in the order of time (`Memory`): their cells are kept, too, but make no voxel occupied.
+        remembered: earlier sweeps in the order of time (`Memory`): their cells are kept, too, but make no voxel
+            occupied.
     """
     grid_from_world, met, ages = invert(world_from_grid), [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)]
     area = outlook(grid, world_from_grid, seen, outlook_s, outlook_m)
@@ -104,8 +105,8 @@ def _mark(mask: np.ndarray, grid: VoxelGrid, grid_from_world: np.ndarray, return
 
 
 class Memory:
-    """The sweeps of some seconds, MEMORY_SPACING_S apart from the first one on, each thinned to one return a cell: what a
-    car still knows of places that it no longer sees.
+    """The sweeps of some seconds, MEMORY_SPACING_S apart from the first one on, each thinned to one return a cell: what
+    a car still knows of places that it no longer sees.
 
     Args:
         cell_m: edge of a cell.
@@ -118,7 +119,8 @@ class Memory:
 
     def add(self, returns: Returns) -> None:
         """Take the next sweep."""
-        if self._span_s == 0 or self._kept and returns.stamp_s - self._kept[-1].stamp_s < MEMORY_SPACING_S - SAME_STAMP_S:
+        since_s = returns.stamp_s - self._kept[-1].stamp_s if self._kept else np.inf
+        if self._span_s == 0 or since_s < MEMORY_SPACING_S - SAME_STAMP_S:
             return
         self._kept.append(thinned(returns, self._cell_m))
         while self._kept[0].stamp_s < returns.stamp_s - self._span_s - SLACK_S:
@@ -142,8 +144,9 @@ def thinned(returns: Returns, cell_m: float) -> Returns:
     near = np.zeros(returns.ends.shape[1], dtype=bool)
     near[returns.near] = True
     near = np.flatnonzero(near[kept])
-    return Returns(returns.stamp_s, returns.world_from_ego, returns.sensor_m, np.ascontiguousarray(returns.ends[:, kept]),
-                   near, np.full(len(near), UNLABELLED, np.uint8))
+    ends = np.ascontiguousarray(returns.ends[:, kept])
+    return Returns(returns.stamp_s, returns.world_from_ego, returns.sensor_m, ends, near,
+                   np.full(len(near), UNLABELLED, np.uint8))
 
 
 @dataclass

@@ -4,7 +4,8 @@
     the cells of every causal frame
 
 The header names format, scene, grid and classes, and has for every frame its stamp, token and the length and CRC-32 of
-its block; where causal frames look beyond their grid, also by how many voxels each does: below and above along x and y. Blocks are described in occflow.occupancy.storage.frame_block.
+its block; where causal frames look beyond their grid, also by how many voxels each does: below and above along x and y.
+Blocks are described in occflow.occupancy.storage.frame_block.
 """
 
 from __future__ import annotations
@@ -100,8 +101,9 @@ def _wider(area: VoxelGrid, grid: VoxelGrid) -> list[int]:
 def _widened(grid: VoxelGrid, wider: tuple[int, int, int, int]) -> VoxelGrid:
     """The inverse of `_wider`."""
     x, more_x, y, more_y = (bounded(voxels, MOST_WIDER, "voxels beyond the grid") for voxels in wider)
-    return VoxelGrid((grid.origin_m[0] - x * grid.voxel_size_m, grid.origin_m[1] - y * grid.voxel_size_m, grid.origin_m[2]),
-                     (grid.shape[0] + x + more_x, grid.shape[1] + y + more_y, grid.shape[2]), grid.voxel_size_m)
+    origin_m = (grid.origin_m[0] - x * grid.voxel_size_m, grid.origin_m[1] - y * grid.voxel_size_m, grid.origin_m[2])
+    shape = (grid.shape[0] + x + more_x, grid.shape[1] + y + more_y, grid.shape[2])
+    return VoxelGrid(origin_m, shape, grid.voxel_size_m)
 
 
 def copy_scene(source: SceneFile, store: Path, scene: str) -> int:
