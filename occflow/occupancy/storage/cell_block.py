@@ -1,5 +1,5 @@
-"""The cells of a sighting as bytes: steps from cell to cell in four planes, then counts and ages, then, of an area beyond
-the frame's grid, the mask of what rays went through; deflated.
+"""The cells of a sighting as bytes: steps from cell to cell in four planes, then counts and ages, then, of an area
+beyond the frame's grid, the mask of what rays went through; deflated.
 """
 
 from __future__ import annotations
