@@ -52,7 +52,7 @@ class Sighting(OccupancyFrame):
         """What it shows on a grid of the same voxels at its pose, which lies in its area.
 
         Args:
-            grid: the frame's own; part: the wanted one, which the result's `flat` is numbered in.
+            grid: the frame's own; part: the wanted one. The result's `flat` are its voxels that cells lie in.
         """
         area, cells = self.area or grid, cell_grid(part)
         numbers, inside = cell_grid(area).renumbered(self.cells, cells)
