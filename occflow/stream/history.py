@@ -19,7 +19,6 @@ from occflow.occupancy.building.sightings import Memory, sighted
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.settings import OccupancySettings
-from occflow.occupancy.sighting import cell_grid
 from occflow.stream.console import Notices
 from occflow.stream.settings import LOG, StreamSettings
 from occflow.stream.source import refusal
@@ -56,7 +55,7 @@ class CausalHistory:
         self._notices = notices
         self._poses: deque[tuple[float, np.ndarray]] = deque()
         self._returns: deque[Returns] = deque()
-        self._memory = Memory(cell_grid(grid).voxel_size_m, occupancy.memory_s if stream.perceives else 0.0)
+        self._memory = Memory(grid, occupancy.memory_s if stream.perceives else 0.0)
         self._frames: deque[KeptFrame] = deque()
         self._last: Sweep | None = None
         self.beginnings = 0  # how often it began anew

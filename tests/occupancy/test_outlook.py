@@ -144,7 +144,7 @@ def test_mirrored_windows_know_the_mirrored_rest():
 
 
 def test_memory_keeps_one_return_a_cell_of_sweeps_that_lie_apart():
-    rng, memory = np.random.default_rng(3), Memory(0.2, 2.0)
+    rng, memory = np.random.default_rng(3), Memory(DRIVE, 2.0)
     sweeps = [random_returns(rng, number / 10, 400, 0.5) for number in range(60)]
     for one in sweeps:
         memory.add(one)
@@ -158,7 +158,7 @@ def test_memory_keeps_one_return_a_cell_of_sweeps_that_lie_apart():
     assert np.isin(thin.points()[:, 0], full.points()[:, 0]).all() and len(thin.labels) == len(thin.near)
     memory.clear()
     assert memory.before(5.9, 4.9) == []
-    forgetful = Memory(0.2, 0.0)
+    forgetful = Memory(DRIVE, 0.0)
     forgetful.add(sweeps[0])
     assert forgetful.before(1.0, 1.0) == []
 

@@ -20,6 +20,7 @@ from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.sighting import MOST, TICK_S, Sighting, cell_grid, spaced, voxels_of_cells
 
 MEMORY_SPACING_S = 0.5  # of remembered sweeps
+MEMORY_CELL_M = 0.2  # of two of their returns that lie nearer one is enough
 SLACK_S = 1.0  # so much longer they are kept: a keyframe may ask a little late
 THINNED_CELLS = 1 << 20  # more than there are along an axis within any sensor's reach
 OUTLOOKS = 6  # instants at which a grid of the future is looked at
@@ -109,12 +110,12 @@ class Memory:
     a car still knows of places that it no longer sees.
 
     Args:
-        cell_m: edge of a cell.
+        grid: of the sightings; theirs are the cells, but none is smaller than MEMORY_CELL_M.
         span_s: how long a sweep is remembered; 0: nothing is.
     """
 
-    def __init__(self, cell_m: float, span_s: float) -> None:
-        self._cell_m, self._span_s = cell_m, span_s
+    def __init__(self, grid: VoxelGrid, span_s: float) -> None:
+        self._cell_m, self._span_s = max(cell_grid(grid).voxel_size_m, MEMORY_CELL_M), span_s
         self._kept: deque[Returns] = deque()
 
     def add(self, returns: Returns) -> None:
@@ -174,7 +175,7 @@ class Observer:
         self._keyframes, self._grid, self._settings = keyframes, grid, settings
         self._after_s = settings.visibility_window_s if settings.visibility else 0.0
         self._views: dict[int, _View] = {}
-        self._memory = Memory(cell_grid(grid).voxel_size_m, settings.memory_s)
+        self._memory = Memory(grid, settings.memory_s)
         self._closed = 0  # keyframes before this one get no more sweeps
         self.observed: list[np.ndarray | None] = [None] * len(keyframes)
         self.causal: list[Sighting] = []
