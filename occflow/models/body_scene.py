@@ -76,6 +76,21 @@ class BodyScene:
         """[N, N] bool: of one window."""
         return self.sample[:, None] == self.sample[None]
 
+    def split(self, most_pairs: int) -> list[BodyScene]:
+        """The scene; where its bodies make more pairs, some of its windows after the others, `sample` as it is here.
+
+        A window, whose rows stand together, is never parted.
+        """
+        if len(self) ** 2 <= most_pairs:
+            return [self]
+        counts = [0]
+        for count in self.sample.bincount().tolist():
+            if counts[-1] and (counts[-1] + count) ** 2 > most_pairs:
+                counts.append(0)
+            counts[-1] += count
+        return [replace(self, **dict(zip(TENSORS, part)))
+                for part in zip(*(getattr(self, name).split(counts) for name in TENSORS))]
+
 
 TENSORS = ("near", "ahead", "attributes", "place", "velocity", "sample")
 SIDEWAYS = "sideways"  # attributes that change their sign where left is right

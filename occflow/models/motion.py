@@ -38,6 +38,7 @@ FADING = 0.2  # of the speed that training has shown: so far beyond it networks 
 DOUBTFUL, SURE = 0.6, 0.9  # confidence of a track that is not believed there against the networks, and of one that is
 STILL_M = 0.4  # a body that never moves farther stays exactly where it is
 MOST_BODIES = 256  # of a window are shown to the networks, the largest; all others go on as tracked
+PAIRS_AT_ONCE = 1 << 18  # of bodies, that attention looks at: those of two such windows. Of eight they take gigabytes
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,14 @@ class MotionBlock(nn.Module):
 
 
 def _through(blocks: nn.ModuleList, tokens: Tensor, embedding: Tensor | None, scene: BodyScene) -> Tensor:
-    """Tokens [N, C] through blocks, which share what each body sees of the others."""
-    pairs = scene.pairs()
-    for block in blocks:
-        tokens = block(tokens, scene, pairs, embedding)
-    return tokens
+    """Tokens [N, C] through blocks, which share what each body sees of the others; of many, some windows at a time."""
+    parts = scene.split(PAIRS_AT_ONCE)
+    through = list(tokens.split([len(part) for part in parts]))
+    for number, part in enumerate(parts):
+        pairs = part.pairs()
+        for block in blocks:
+            through[number] = block(through[number], part, pairs, embedding)
+    return torch.cat(through)
 
 
 def _view(in_channels: int, shape: tuple[int, int], out_channels: int) -> nn.Sequential:

@@ -25,6 +25,7 @@ MARGIN = 2  # columns about a map: blur, and what lies just outside
 TALLEST_M = 2.4  # heights above this say no more
 LEAST_SEEN = 0.25  # of a cluster lies where the earlier grid reached: otherwise the frame says nothing
 UNSEEN_COST = 0.2  # of similarity, for a cluster that would have been wholly outside
+COLUMNS_AT_ONCE = 1 << 19  # whose heights are in memory, of the hypotheses that are compared
 STEPS = 2  # of Gauss and Newton; more change nothing
 LONGEST_STEP = 0.5  # voxels
 LARGEST_STEP_RAD = 0.15
@@ -147,8 +148,16 @@ class Alignment:
 
     def similarity(self, bodies: np.ndarray, frame: int, shifts_m: np.ndarray) -> np.ndarray:
         """How well [H] clusters [H] agree with a frame, 0 to 1, where they have moved by shifts [H, 2] since then."""
+        back = shifts_m @ self.turned[frame].T
+        part = np.cumsum(self.count[bodies]) // COLUMNS_AT_ONCE
+        starts = np.flatnonzero(np.diff(part, prepend=part[:1]))
+        return np.concatenate([self._similarity(some, frame, their_back) for some, their_back in zip(
+            np.split(bodies, starts), np.split(back, starts))])
+
+    def _similarity(self, bodies: np.ndarray, frame: int, back: np.ndarray) -> np.ndarray:
+        """The same for clusters moved back by [H, 2] columns of the frame's map."""
         columns, which = self.columns(bodies)
-        places = self.places[frame][columns] - (shifts_m @ self.turned[frame].T)[which]
+        places = self.places[frame][columns] - back[which]
         heights, inside = self._nearest(frame, columns, places)
         inside &= self.usable[columns]
         now = self.heights[columns]

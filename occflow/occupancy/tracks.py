@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_matrix
 
 from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
@@ -31,6 +32,7 @@ WORTH = 0.3  # of the mismatch that must vanish for a cluster to be parted
 OVERLAP = 0.4  # of the smaller part with the other one in the frame before, at most
 MOST_PARTED = 8  # clusters that are tried, the largest ones
 SEARCHED_M = 10.0  # about a part, where frames are far apart
+MANY_COLUMNS = 1024  # of a cluster: an object of 0.2 m voxels. The square of more would fill the memory
 LOOKED_AT = 32  # columns of a part that is searched for
 FINALISTS = 12  # of a search in one frame that are looked at in the other
 
@@ -218,8 +220,7 @@ def _cut(body: int, tracks: Tracks, alignment: Alignment, maps: HeightMaps,
     frames = np.arange(len(ages_s))[-2:]
     columns = alignment.first[body] + np.arange(alignment.count[body])
     own, xy = alignment.own[columns], alignment.xy[columns]
-    near = (np.abs(xy[:, None] - xy[None]) <= 1).all(axis=2)
-    near = near / near.sum(axis=1, keepdims=True)
+    near = _means(xy)
     fewest = PART_M2 / alignment.voxel_m ** 2
 
     def mismatch(shifts_m: np.ndarray, chosen: np.ndarray = columns) -> np.ndarray:
@@ -229,7 +230,7 @@ def _cut(body: int, tracks: Tracks, alignment: Alignment, maps: HeightMaps,
     strange = own & (left > UNEXPLAINED * len(frames) * (near @ alignment.heights[columns]))
     if strange.sum() < fewest:
         return None
-    beside = ~own & alignment.usable[columns] & (near[:, strange] > 0).any(axis=1)
+    beside = ~own & alignment.usable[columns] & (near @ strange > 0)
     looked_at = columns[strange | beside]
     looked_at = looked_at[np.linspace(0, len(looked_at) - 1, min(LOOKED_AT, len(looked_at))).astype(int)]
     shifts_m = _all_about(min(MAX_SPEED_M_PER_S * ages_s[-1], SEARCHED_M), alignment.voxel_m)
@@ -246,6 +247,20 @@ def _cut(body: int, tracks: Tracks, alignment: Alignment, maps: HeightMaps,
     if _overlap(alignment, columns[own & ~apart], tracks.shifts_m[body, -1], columns[apart], best[-1]) > OVERLAP:
         return None
     return columns[apart], best
+
+
+def _means(xy: np.ndarray) -> np.ndarray | csr_matrix:
+    """[N, N], what takes the mean over each of a cluster's columns [N, 2], in their order, and those next to it; sparse
+    where they are MANY_COLUMNS: a street that is badly perceived may be one cluster of all that the grid has."""
+    x, y = (xy - xy.min(axis=0) + 1).T
+    width = y.max() + 2  # a free margin: no neighbour across the edge
+    keys, sides = x * width + y, np.array([-1, 0, 1])
+    wanted = keys[:, None] + (sides[:, None] * width + sides).reshape(-1)
+    other = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    found = keys[other] == wanted
+    count = found.sum(axis=1)
+    means = csr_matrix((np.repeat(1 / count, count), other[found], np.cumsum([0, *count])), (len(keys), len(keys)))
+    return means if len(keys) > MANY_COLUMNS else means.toarray()
 
 
 def _overlap(alignment: Alignment, one: np.ndarray, one_m: np.ndarray, other: np.ndarray, other_m: np.ndarray) -> float:

@@ -12,6 +12,7 @@ from small_bodies import CAR, GRID, ROAD, SIZE_M, body, disturbed, frame_of, mot
 from occflow.geometry import planar_pose, transform
 from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import Box
+from occflow.models import motion as motion_module
 from occflow.models.body_scene import (
     AHEAD_BEHIND_M,
     AHEAD_SHAPE,
@@ -214,6 +215,20 @@ def test_bodies_of_other_windows_do_not_matter():
         assert torch.allclose(one, torch.cat(separate), atol=1e-5)
     both, alone = outputs(parts[0])[0], outputs(parts[1])[0]
     assert not torch.allclose(both[:1], alone, atol=1e-4)  # and those of the own window do
+
+
+def test_windows_of_many_bodies_are_looked_at_one_after_the_other(monkeypatch):
+    """Never a window in parts, and to the same numbers."""
+    frames, bodies = crossing()
+    scene = join_scenes([body_scene(frames, chosen, GRID) for chosen in (bodies, bodies[:1], [], bodies[::-1], bodies)])
+    assert [part.sample.tolist() for part in scene.split(9)] == [[0, 0, 1], [3, 3], [4, 4]]
+    assert [part.sample.tolist() for part in scene.split(1)] == [[0, 0], [1], [3, 3], [4, 4]]
+    assert scene.split(len(scene) ** 2)[0] is scene and len(scene.split(0)) == 4
+    expected = outputs(scene)
+    for most in (16, 1):
+        monkeypatch.setattr(motion_module, "PAIRS_AT_ONCE", most)
+        for one, other in zip(outputs(scene), expected):
+            assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_nothing_that_moves_is_no_special_case():

@@ -7,9 +7,10 @@ import pytest
 
 from occflow.geometry import invert, planar_pose, transform
 from occflow.grid import VoxelGrid
+from occflow.occupancy import alignment, tracks
 from occflow.occupancy.bodies import Body, tracked_bodies, world_motions
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.motion import advanced_bodies
+from occflow.occupancy.motion import advanced_bodies, clusters
 
 GRID = VoxelGrid((-40, -40, -1), (100, 100, 8), 0.8)
 CAR, PERSON, TRUCK, ROAD = 4, 7, 10, 11
@@ -119,6 +120,29 @@ def test_a_car_that_passes_a_parked_one_is_told_from_it():
     assert len(np.unique(places)) == len(places) == (history[-1].labels == CAR).sum()
 
 
+def test_means_of_columns_and_their_neighbours_are_the_same_sparse_and_dense(monkeypatch):
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (1, 30), (13, 7), (24, 31)):
+        xy = np.argwhere(rng.random(shape) < 0.7) - 2
+        near = (np.abs(xy[:, None] - xy[None]) <= 1).all(axis=2)
+        for most in (1024, 0):
+            monkeypatch.setattr(tracks, "MANY_COLUMNS", most)
+            assert np.allclose(tracks._means(xy) @ np.eye(len(xy)), near / near.sum(axis=1, keepdims=True))
+
+
+def test_hypotheses_are_as_similar_however_many_are_compared_at_a_time(monkeypatch):
+    history = history_of(CAR, planar_pose(2.2, 2.4, 0.0), 5.0, 0.0, 4.0, 0.0, others=[(TRUCK, 20.0, 8.0, 0.4)])
+    shapes = alignment.Shapes.of(clusters(history[-1], GRID), history[-1], GRID)
+    maps = alignment.HeightMaps(history, GRID, np.unique(shapes.labels))
+    compared, rng = alignment.Alignment(history, GRID, shapes, maps), np.random.default_rng(0)
+    bodies, shifts_m = rng.integers(0, 2, 40), rng.uniform(-3, 3, (40, 2))
+    at_once = compared.similarity(bodies, 1, shifts_m)
+    assert (at_once > 0.3).any() and len(compared.similarity(bodies[:0], 1, shifts_m[:0])) == 0
+    for most in (1, 100, 1000):
+        monkeypatch.setattr(alignment, "COLUMNS_AT_ONCE", most)
+        assert np.array_equal(compared.similarity(bodies, 1, shifts_m), at_once)
+
+
 def test_two_parked_cars_that_touch_are_not_parted_by_noise():
     history = history_of(CAR, planar_pose(6.0, 2.4, 0.0), 0.0, 0.0, 6.0, 0.2, others=[(CAR, 6.5, 0.1, 0.0)])
     assert all(np.linalg.norm(velocity(body)) < 0.3 for body in tracked_bodies(history, GRID))
@@ -205,10 +229,39 @@ def test_of_thousands_of_specks_the_largest_objects_are_tracked():
         volume[:, 50:60] = 17
         volume[60 + 2 * index:64 + 2 * index, 54:56, 0] = CAR
         frames.append(OccupancyFrame.from_dense(volume, np.eye(4), 0.5 * index))
-    tracemalloc.start()
-    bodies = tracked_bodies(tuple(frames), grid)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    bodies, peak = bodies_and_peak(tuple(frames), grid)
     largest, = (body for body in bodies if len(body.slots) == 8)
     assert peak < 150e6 and len(bodies) == 1000
     assert velocity(largest) == pytest.approx([4.0, 0], abs=1.0)
+
+
+def test_a_street_perceived_as_one_vehicle_takes_little_memory():
+    """Heights that differ from frame to frame, as of a network that was hardly trained: a large cluster which may be
+    several, of 8100 columns. All pairs of them would take gigabytes."""
+    grid, rng, frames = VoxelGrid((-18, -18, -1), (90, 90, 8), 0.4), np.random.default_rng(0), []
+    for index in range(5):
+        heights = rng.integers(1, 6, (15, 15)).repeat(6, 0).repeat(6, 1)
+        volume = np.where(np.arange(8) < heights[..., None], CAR, 17).astype(np.uint8)
+        frames.append(OccupancyFrame.from_dense(volume, planar_pose(2.0 * index, 0, 0.02 * index), STEP_S * index))
+    bodies, peak = bodies_and_peak(tuple(frames), grid)
+    assert peak < 150e6 and sum(len(body.slots) for body in bodies) == len(frames[-1].flat)
+
+
+def test_layers_perceived_as_vehicles_take_little_memory():
+    """Every layer of the grid a body that may have been any other one: half a gigabyte, were all compared at once."""
+    grid, rng, frames = VoxelGrid((-20, -20, -1), (100, 100, 16), 0.4), np.random.default_rng(0), []
+    for index in range(5):
+        full = rng.random(grid.shape) < rng.uniform(0.4, 1, grid.shape[2])
+        volume = np.where(full, np.array([CAR, TRUCK])[np.arange(16) % 2], 17).astype(np.uint8)
+        frames.append(OccupancyFrame.from_dense(volume, planar_pose(2.0 * index, 0, 0.02 * index), STEP_S * index))
+    bodies, peak = bodies_and_peak(tuple(frames), grid)
+    assert peak < 200e6 and len(bodies) > 16
+
+
+def bodies_and_peak(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> tuple[list[Body], int]:
+    """The bodies, and the most bytes that finding them took."""
+    tracemalloc.start()
+    try:
+        return tracked_bodies(history, grid), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
