@@ -17,6 +17,7 @@ from occflow.occupancy.warp import regridded
 from occflow.occupancy.windows import Window, map_frames
 
 MIRROR = np.diag([1.0, -1.0, 1.0, 1.0])  # left <-> right
+MIRRORED_M = np.array([[1.0], [-1.0], [1.0]], dtype=np.float32)
 
 
 def mirrored(window: Window, grid: VoxelGrid) -> Window:
@@ -46,18 +47,25 @@ def turned(window: Window, grid: VoxelGrid, angle_rad: float) -> Window:
 
 
 def _mirrored_frame(frame: OccupancyFrame, grid: VoxelGrid) -> OccupancyFrame:
-    index = grid.unflatten(frame.flat)
-    index[:, 1] = grid.shape[1] - 1 - index[:, 1]
-    flat = grid.flatten(index)
+    flat = _mirrored_flat(frame.flat, grid)
     order = np.argsort(flat)
     observed = None if frame.observed is None else np.packbits(frame.observed_mask(grid)[:, ::-1])
     wide = None
     if frame.wide is not None:
         x_m, y_m, z_m = frame.wide.grid.origin_m
         there = replace(frame.wide.grid, origin_m=(x_m, -y_m - grid.voxel_size_m * frame.wide.grid.shape[1], z_m))
-        wide = replace(_mirrored_frame(frame.wide, frame.wide.grid), grid=there)
+        wide = _mirrored_frame(frame.wide, frame.wide.grid)
+        place = np.searchsorted(wide.flat, _mirrored_flat(frame.wide.flat, frame.wide.grid))  # of each former voxel
+        wide = replace(wide, grid=there, places_m=frame.wide.places_m * MIRRORED_M, owners=place[frame.wide.owners])
     return replace(frame, flat=flat[order], labels=frame.labels[order], observed=observed, wide=wide,
                    boxes=_mirrored_boxes(frame.boxes), world_from_grid=MIRROR @ frame.world_from_grid @ MIRROR)
+
+
+def _mirrored_flat(flat: np.ndarray, grid: VoxelGrid) -> np.ndarray:
+    """Where voxels [N] are in the mirrored grid, in their former order."""
+    index = grid.unflatten(flat)
+    index[:, 1] = grid.shape[1] - 1 - index[:, 1]
+    return grid.flatten(index)
 
 
 def _mirrored_boxes(boxes: tuple[Box, ...]) -> tuple[Box, ...]:

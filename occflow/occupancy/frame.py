@@ -24,8 +24,8 @@ class OccupancyFrame:
         boxes: annotated objects of the instant, world frame; empty where the log has none.
         observed: which voxels a sensor could judge, [ceil(V / 8)] uint8, np.packbits of the mask in flat order;
             None where that is not known. An occupied voxel may be unobserved (it is known from other instants).
-        wide: the same instant at the same pose on a larger grid of the same voxels, where more than the grid holds is
-            known: what lies ahead. Only moving the frame into other grids looks at it (occupancy.warp).
+        wide: the same instant at the same pose, where more is known than the voxels of the grid: what lies beyond it,
+            and where in voxels matter was met. Only moving the frame into other grids looks at it (occupancy.warp).
     """
 
     flat: np.ndarray
@@ -35,7 +35,7 @@ class OccupancyFrame:
     token: str = ""
     boxes: tuple[Box, ...] = field(default=())
     observed: np.ndarray | None = None
-    wide: FrameInGrid | None = None
+    wide: WideFrame | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -101,3 +101,27 @@ class FrameInGrid(OccupancyFrame):
         """As `points`, in the world frame of the log."""
         centres, labels = self.points()
         return transform(self.world_from_grid, centres), labels
+
+
+@dataclass(frozen=True)
+class WideFrame(FrameInGrid):
+    """A frame on a grid that may be larger than another one's, of the same voxels at the same pose.
+
+    Args:
+        places_m: [3, M] float32, metres in the grid's frame, where in voxels matter was met; a voxel of which some are
+            known is moved by them, any other as a whole.
+        owners: [M] int64 places in the frame's arrays of the voxels that they lie in.
+    """
+
+    places_m: np.ndarray = field(default_factory=lambda: np.zeros((3, 0), np.float32), kw_only=True)
+    owners: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), kw_only=True)
+
+    @property
+    def num_bytes(self) -> int:
+        return super().num_bytes + self.places_m.nbytes + self.owners.nbytes
+
+    def kept(self, stays: np.ndarray) -> WideFrame:
+        """Of its voxels those of a mask [N] bool."""
+        places = stays[self.owners]
+        return replace(self, flat=self.flat[stays], labels=self.labels[stays], places_m=self.places_m[:, places],
+                       owners=(np.cumsum(stays) - 1)[self.owners[places]])

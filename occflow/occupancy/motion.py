@@ -6,7 +6,7 @@ How they are followed through a history is in `tracks`, how they go on in `bodie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -144,7 +144,7 @@ def without(frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray])
     if wide is not None:
         gone, _ = grid.renumbered(frame.flat[~static], wide.grid)
         stays = ~np.isin(wide.flat, gone, assume_unique=True)
-        wide = replace(wide, flat=wide.flat[stays], labels=wide.labels[stays])
+        wide = wide.kept(stays)
     return OccupancyFrame(frame.flat[static], frame.labels[static], frame.world_from_grid, frame.stamp_s, wide=wide)
 
 

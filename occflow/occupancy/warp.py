@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from occflow.geometry import invert
-from occflow.grid import VoxelGrid
-from occflow.occupancy.frame import OccupancyFrame
+from occflow.grid import FREE, VoxelGrid
+from occflow.occupancy.frame import OccupancyFrame, WideFrame
 
 FEW = 20  # times as many voxels in the grid as indices: sorting these is cheaper
 
@@ -61,7 +61,11 @@ def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np
     frame, source = _all_known(frame, grid)
     centres = moved_centres(frame.flat, source, target_from_source, grid)
     flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
-    return _distinct(flat[inside], grid.num_voxels)
+    found = flat[inside]
+    if isinstance(frame, WideFrame) and len(frame.owners):
+        met, inside = _voxels_of_places(frame, grid, target_from_source)
+        found = np.concatenate([found, met[inside]])
+    return _distinct(found, grid.num_voxels)
 
 
 def _distinct(flat: np.ndarray, num_voxels: int) -> np.ndarray:
@@ -80,6 +84,9 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
     Backward nearest-voxel resampling: a target voxel takes the label of the source voxel that holds its
     centre, so that a rotated surface gets no holes. Voxels that lie outside the source grid, and outside of what the
     frame knows beyond it, stay free. `candidates` are the `touched_voxels`, where the caller has them already.
+
+    Where a frame knows of a voxel where in it matter was met (WideFrame), that is moved in place of the voxel: nearest
+    voxels are half a voxel off, which costs a third of what two grids have in common.
     """
     if candidates is None:
         candidates = touched_voxels(frame, grid, world_from_target)
@@ -90,8 +97,25 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
     slots = np.searchsorted(frame.flat, sources)
     slots[slots == len(frame.flat)] = 0
     found = frame.flat[slots] == sources if len(frame.flat) else np.zeros(len(sources), dtype=bool)
-    return OccupancyFrame(candidates[found], frame.labels[slots[found]], np.asarray(world_from_target),
-                          frame.stamp_s if stamp_s is None else stamp_s)
+    stamp_s = frame.stamp_s if stamp_s is None else stamp_s
+    if isinstance(frame, WideFrame) and len(frame.owners):
+        finer = np.zeros(len(frame.flat), dtype=bool)
+        finer[frame.owners] = True
+        found &= ~finer[slots]
+        met, inside = _voxels_of_places(frame, grid, invert(source_from_target))
+        volume = np.full(grid.num_voxels, FREE, dtype=np.uint8)
+        volume[candidates[found]] = frame.labels[slots[found]]
+        volume[met[inside]] = frame.labels[frame.owners[inside]]
+        return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
+    return OccupancyFrame(candidates[found], frame.labels[slots[found]], np.asarray(world_from_target), stamp_s)
+
+
+def _voxels_of_places(frame: WideFrame, grid: VoxelGrid, target_from_source: np.ndarray
+                      ) -> tuple[np.ndarray, np.ndarray]:
+    """Target voxels [M] that the places of a frame fall into, and which of them lie in the grid [M] bool."""
+    shift_m = target_from_source[:3, 3] - grid.origin_m
+    places_m = target_from_source[:3, :3].astype(np.float32) @ frame.places_m + shift_m[:, None].astype(np.float32)
+    return voxels_at(places_m / np.float32(grid.voxel_size_m), grid)
 
 
 def _all_known(frame: OccupancyFrame, grid: VoxelGrid) -> tuple[OccupancyFrame, VoxelGrid]:

@@ -12,8 +12,8 @@ import torch
 
 from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
-from occflow.occupancy.frame import FrameInGrid, OccupancyFrame
-from occflow.occupancy.sighting import Sighting, voxels_of_cells
+from occflow.occupancy.frame import OccupancyFrame, WideFrame
+from occflow.occupancy.sighting import Sighting, cell_grid, voxels_of_cells
 from occflow.perception.network import PerceptionInput, PerceptionNetwork, cell_features
 
 KEPT_BYTES = 512 << 20  # of what was perceived: trainings come back to it
@@ -61,24 +61,37 @@ class Perceiver:
 
     @torch.inference_mode()
     def perceive(self, sighting: Sighting) -> Perceived:
-        """What a sighting shows, on its own grid; its frame has what is perceived of the whole area as `wide`."""
+        """What a sighting shows, on its own grid; its frame has what is perceived of the whole area as `wide`, and
+        where in the voxels returns were met."""
         logits = self.network(as_input([sighting], self.grid).to(self.network.device))[0].float()
         probability = logits[..., FREE].sigmoid()
         occupied = probability > self.network.threshold
         classes = logits[..., :FREE].argmax(dim=-1).cpu().numpy().astype(np.uint8)
-        occupied, probability, wide = occupied.cpu().numpy(), probability.cpu().numpy(), None
+        occupied, probability = occupied.cpu().numpy(), probability.cpu().numpy()
 
         def known(mask: np.ndarray, labels: np.ndarray) -> tuple:
             flat = np.flatnonzero(mask)
             return flat, labels.reshape(-1)[flat], sighting.world_from_grid, sighting.stamp_s, sighting.token
 
+        area = sighting.area or self.grid
+        wide = _placed(WideFrame(*known(occupied, classes), grid=area), sighting)
         if sighting.area is not None:
-            wide = FrameInGrid(*known(occupied, classes), grid=sighting.area)
-            own = self.grid.slices_in(sighting.area)
+            own = self.grid.slices_in(area)
             occupied, probability, classes = (np.ascontiguousarray(one[own])
                                               for one in (occupied, probability, classes))
         frame = OccupancyFrame(*known(occupied, classes), observed=sighting.observed, wide=wide)
         return Perceived(frame, probability, classes)
+
+
+def _placed(frame: WideFrame, sighting: Sighting) -> WideFrame:
+    """A frame of the sighting's area with the places of the cells that lie in its voxels."""
+    cells = cell_grid(frame.grid)
+    slots = np.full(frame.grid.num_voxels, -1)
+    slots[frame.flat] = np.arange(len(frame.flat))
+    owners = slots[voxels_of_cells(sighting.cells, frame.grid)[0]]
+    within = owners >= 0
+    places_m = cells.centres(cells.unflatten(sighting.cells[within])).T
+    return replace(frame, places_m=np.ascontiguousarray(places_m, dtype=np.float32), owners=owners[within])
 
 
 class PerceivedFrames:

@@ -163,7 +163,8 @@ def test_a_distillation(two_devices, small_forecaster, street_window, tmp_path, 
     values = {**VALUES, "student": {**VALUES["student"], "steps": 1}, "auxiliary_warmup": 1,
               "stability": {"every": 1, "teacher_steps": 1}}
     one = method_from_config({"method": method, "steps_a_mean_velocity": 1})
-    distill(small_forecaster, OneWindow(small_forecaster, street_window), one, values, 0, TrainingRun(tmp_path))
+    distill(small_forecaster, OneWindow(small_forecaster, street_window), one, values, 0, TrainingRun(tmp_path),
+            teacher_map=small_forecaster.velocity if one.needs_map else None)
 
 
 @pytest.mark.parametrize("head_channels", [0, 4])

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_sightings import random_returns
 
-from occflow.geometry import invert, planar_pose
+from occflow.geometry import invert, planar_pose, transform
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.augmentation import mirrored
 from occflow.occupancy.building.sightings import MEMORY_SPACING_S, Memory, outlook, sighted, thinned
-from occflow.occupancy.frame import FrameInGrid, OccupancyFrame
+from occflow.occupancy.frame import OccupancyFrame, WideFrame
 from occflow.occupancy.motion import BodiesApart, advanced_bodies, without
 from occflow.occupancy.sighting import CELLS, TICK_S, Sighting, cell_grid
 from occflow.occupancy.warp import touched_voxels, warp
@@ -86,7 +86,7 @@ def wide_frame(rng: np.random.Generator, grid: VoxelGrid = GRID) -> tuple[Occupa
                      (grid.shape[0] + 5, grid.shape[1] + 1, grid.shape[2]), size_m)
     flat = np.flatnonzero(rng.random(area.num_voxels) < 0.3)
     labels, pose = rng.integers(0, 17, len(flat)).astype(np.uint8), planar_pose(*rng.normal(size=3))
-    wide = FrameInGrid(flat, labels, pose, 1.0, grid=area)
+    wide = WideFrame(flat, labels, pose, 1.0, grid=area)
     own, inside = area.renumbered(flat, grid)
     return OccupancyFrame(own[inside], labels[inside], pose, 1.0, wide=wide), area
 
@@ -110,6 +110,53 @@ def test_a_frame_that_knows_more_shows_it_in_other_grids(seed):
     assert np.array_equal(found.labels, there.labels[inside])
     assert np.isin(found.flat, touched_voxels(frame, GRID, target)).all()
     assert same_voxels(warp(frame, GRID, frame.world_from_grid), frame)
+
+
+def with_places(frame: OccupancyFrame, rng: np.random.Generator) -> OccupancyFrame:
+    """Of a third of the voxels that it knows some places, anywhere in them."""
+    wide = frame.wide
+    owners = np.sort(rng.choice(len(wide.flat), len(wide.flat) // 3))
+    corners_m = wide.grid.centres(wide.grid.unflatten(wide.flat[owners]))
+    places_m = (corners_m + rng.uniform(-0.39, 0.39, corners_m.shape)).T.astype(np.float32)
+    return replace(frame, wide=replace(wide, places_m=places_m, owners=owners))
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_where_matter_was_met_is_moved_in_place_of_its_voxel(seed):
+    """Against places one by one; voxels without any are moved as before, and give way."""
+    rng = np.random.default_rng(seed)
+    frame, area = wide_frame(rng)
+    frame = with_places(frame, rng)
+    wide, target = frame.wide, frame.world_from_grid @ planar_pose(*rng.normal(0, 2, 2), rng.normal(0, 0.3))
+    finer = np.isin(np.arange(len(wide.flat)), wide.owners)
+    whole = replace(frame, wide=replace(wide.kept(~finer), places_m=np.zeros((3, 0), np.float32),
+                                        owners=np.zeros(0, np.int64)))
+    before = warp(whole, GRID, target)
+    wanted = dict(zip(before.flat.tolist(), before.labels.tolist()))
+    moved_m = transform(invert(target) @ frame.world_from_grid, wide.places_m.T.astype(np.float64))
+    index, inside = GRID.indices(moved_m)
+    for voxel, label in zip(GRID.flatten(index[inside]).tolist(), wide.labels[wide.owners[inside]].tolist()):
+        wanted[voxel] = label
+    found = warp(frame, GRID, target)
+    there = dict(zip(found.flat.tolist(), found.labels.tolist()))
+    differ = {voxel for voxel in {*there, *wanted} if there.get(voxel) != wanted.get(voxel)}
+    assert len(differ) <= 1  # a place within rounding of a voxel's side
+    assert np.isin(found.flat, touched_voxels(frame, GRID, target)).all() and (np.diff(found.flat) > 0).all()
+
+
+def test_places_go_with_their_voxels():
+    """Taken out with a body, mirrored with a window."""
+    rng = np.random.default_rng(5)
+    frame, _ = wide_frame(rng)
+    frame = with_places(frame, rng)
+    rest = without(frame, GRID, [np.arange(6)])
+    grid = rest.wide.grid
+    for wide in (frame.wide, rest.wide, mirrored(Window.of(WindowKey("s", 0), (frame,), (
+            replace(frame, wide=None, stamp_s=2.0),)), GRID).present.wide):
+        index, inside = wide.grid.indices(wide.places_m.T.astype(np.float64))
+        assert inside.all() and np.array_equal(wide.grid.flatten(index), wide.flat[wide.owners])
+    assert grid == frame.wide.grid and len(rest.wide.owners) < len(frame.wide.owners)
+    assert frame.num_bytes > replace(frame, wide=None).num_bytes + frame.wide.places_m.nbytes
 
 
 def test_a_body_that_goes_is_missed_in_what_is_known_beyond_too():
