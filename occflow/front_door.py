@@ -100,13 +100,14 @@ def open_store(path: str | Path) -> OccupancyStore:
     return OccupancyStore.open(path if is_url(path) else Path(path).expanduser())
 
 
-def perceiver(checkpoint: str | Path = "perception", device: str = "auto") -> PerceivedFrames:
+def perceiver(checkpoint: str | Path = "perception", device: str = "auto", anew: bool = False) -> PerceivedFrames:
     """What makes labelled, completed occupancy of what a car's sweeps have shown until an instant: for
     `store.task(..., input_kind="lidar", perceive=occflow.perceiver())`.
 
     Args:
         checkpoint: "perception", which comes with the project, or the path of a .safetensors file.
         device: as in `load`.
+        anew: a task's present is also perceived in every grid that a forecast is asked for, for as many times the work.
 
     Raises:
         InputError: no such checkpoint, one that is broken or of another kind, or no such device.
@@ -114,7 +115,7 @@ def perceiver(checkpoint: str | Path = "perception", device: str = "auto") -> Pe
     own = pretrained_folder() / "perception.safetensors"
     network = load_perception(own if checkpoint == "perception" else Path(checkpoint).expanduser(),
                               configured_device({"device": device}))
-    return PerceivedFrames(lambda: network)
+    return PerceivedFrames(lambda: network, anew)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def configured_windows(config: Mapping, store: OccupancyStore) -> WindowSource:
     """
     data = config["data"]
     refuse_other_interval(store, data["frame_interval_s"])
-    perceive = PerceivedFrames(partial(configured_perception, config))
+    perceive = PerceivedFrames(partial(configured_perception, config), config["perception"]["anew"])
     return WindowSource(store, data["history"], data["horizon"], data["input"], data["grid_pose"], perceive)
 
 

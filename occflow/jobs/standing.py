@@ -12,7 +12,7 @@ from occflow.training.processes import rank
 from occflow.weights_file import weights_digest
 
 NOT_SHAPING = {"replace", "save_seconds", "tensorboard", "feed_workers", "validate"}  # of `train` or `distill`
-NOT_SHAPING_PERCEPTION = {"replace", "checkpoint"}
+NOT_SHAPING_PERCEPTION = {"replace", "checkpoint", "anew"}
 NOT_SHAPING_DATA = {"inspect", "shard"}
 PERCEIVED_DATA = {"grid", "store", "occupancy"}  # keys of group `data` that perception depends on: it knows no windows
 STAGES = {"autoencoder", "motion", "motion_flow", "support", "mean", "teacher", "regression"}  # of `train`

@@ -369,5 +369,7 @@ def training_windows(config: Mapping, values: Mapping, store: OccupancyStore
     """Windows to learn from as group `values` (train or distill) asks, the device of the networks, and the processes
     that lay windows out; these perceive on that device."""
     device = training_device(config)
-    windows = replace(configured_windows({**config, "device": str(device)}, store), names_truth=True)
+    perception = {**config["perception"], "anew": False}
+    windows = configured_windows({**config, "device": str(device), "perception": perception}, store)
+    windows = replace(windows, names_truth=True)
     return windows, device, configured_feed_workers(config, device)

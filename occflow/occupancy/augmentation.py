@@ -56,7 +56,8 @@ def _mirrored_frame(frame: OccupancyFrame, grid: VoxelGrid) -> OccupancyFrame:
         there = replace(frame.wide.grid, origin_m=(x_m, -y_m - grid.voxel_size_m * frame.wide.grid.shape[1], z_m))
         wide = _mirrored_frame(frame.wide, frame.wide.grid)
         place = np.searchsorted(wide.flat, _mirrored_flat(frame.wide.flat, frame.wide.grid))  # of each former voxel
-        wide = replace(wide, grid=there, places_m=frame.wide.places_m * MIRRORED_M, owners=place[frame.wide.owners])
+        wide = replace(wide, grid=there, views=(), places_m=frame.wide.places_m * MIRRORED_M,
+                       owners=place[frame.wide.owners])
     return replace(frame, flat=flat[order], labels=frame.labels[order], observed=observed, wide=wide,
                    boxes=_mirrored_boxes(frame.boxes), world_from_grid=MIRROR @ frame.world_from_grid @ MIRROR)
 

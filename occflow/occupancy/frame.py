@@ -111,17 +111,24 @@ class WideFrame(FrameInGrid):
         places_m: [3, M] float32, metres in the grid's frame, where in voxels matter was met; a voxel of which some are
             known is moved by them, any other as a whole.
         owners: [M] int64 places in the frame's arrays of the voxels that they lie in.
+        views: what is known of the instant in grids at other poses, found there itself: moving the frame to one of them
+            gives it.
     """
 
+    views: tuple[OccupancyFrame, ...] = field(default=(), kw_only=True)
     places_m: np.ndarray = field(default_factory=lambda: np.zeros((3, 0), np.float32), kw_only=True)
     owners: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), kw_only=True)
 
     @property
     def num_bytes(self) -> int:
-        return super().num_bytes + self.places_m.nbytes + self.owners.nbytes
+        return super().num_bytes + self.places_m.nbytes + self.owners.nbytes + sum(one.num_bytes for one in self.views)
+
+    def view_at(self, world_from_grid: np.ndarray) -> OccupancyFrame | None:
+        """What is known in a grid at just this pose [4, 4]."""
+        return next((one for one in self.views if np.array_equal(one.world_from_grid, world_from_grid)), None)
 
     def kept(self, stays: np.ndarray) -> WideFrame:
-        """Of its voxels those of a mask [N] bool."""
+        """Of its voxels those of a mask [N] bool; views are left as they are."""
         places = stays[self.owners]
         return replace(self, flat=self.flat[stays], labels=self.labels[stays], places_m=self.places_m[:, places],
                        owners=(np.cumsum(stays) - 1)[self.owners[places]])

@@ -6,7 +6,7 @@ How they are followed through a history is in `tracks`, how they go on in `bodie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,11 +17,12 @@ from scipy.sparse.csgraph import connected_components
 from occflow.geometry import invert, transform
 from occflow.grid import MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.warp import touching_offsets, voxels_at, warp
+from occflow.occupancy.warp import touched_voxels, touching_offsets, voxels_at, warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
 MAX_OBJECTS = 1000  # of a frame: matching takes memory with their square and time with their cube; no street has more
 SIZE_WEIGHT_M = 2.0  # metres of distance that doubling in size counts for, when objects are matched
+MOVABLE = np.isin(np.arange(256), MOVABLE_CLASSES)  # by label
 NEIGHBOURS = np.array([step for step in np.ndindex(3, 3, 3) if step > (1, 1, 1)]) - 1  # one of each opposite pair
 
 
@@ -143,9 +144,18 @@ def without(frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray])
         static[own] = False
     if wide is not None:
         gone, _ = grid.renumbered(frame.flat[~static], wide.grid)
-        stays = ~np.isin(wide.flat, gone, assume_unique=True)
-        wide = wide.kept(stays)
+        bodies = OccupancyFrame(frame.flat[~static], frame.labels[~static], frame.world_from_grid, frame.stamp_s)
+        views = tuple(_without_movers(view, bodies, grid) for view in wide.views)
+        wide = replace(wide.kept(~np.isin(wide.flat, gone, assume_unique=True)), views=views)
     return OccupancyFrame(frame.flat[static], frame.labels[static], frame.world_from_grid, frame.stamp_s, wide=wide)
+
+
+def _without_movers(view: OccupancyFrame, bodies: OccupancyFrame, grid: VoxelGrid) -> OccupancyFrame:
+    """A view of another grid without the movable voxels that bodies touch there."""
+    touched = np.zeros(grid.num_voxels, dtype=bool)
+    touched[touched_voxels(bodies, grid, view.world_from_grid)] = True
+    stays = ~(touched[view.flat] & MOVABLE[view.labels])
+    return replace(view, flat=view.flat[stays], labels=view.labels[stays])
 
 
 def lay_bodies(volume: np.ndarray, frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray],

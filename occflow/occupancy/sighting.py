@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED
 from occflow.occupancy.frame import OccupancyFrame
@@ -47,6 +48,32 @@ class Sighting(OccupancyFrame):
         if self.passed is None:
             return np.ones(self.area.shape, dtype=bool)
         return np.unpackbits(self.passed, count=self.area.num_voxels).astype(bool).reshape(self.area.shape)
+
+    def moved(self, grid: VoxelGrid, world_from_grid: np.ndarray) -> Sighting:
+        """The same sweeps in a grid at another pose [4, 4]: cells are binned anew by their centres, what rays went
+        through is that of the nearest voxel. The result's `flat` are its voxels that cells lie in.
+
+        Args:
+            grid: the frame's own, and that of the result.
+        """
+        area, there = self.area or grid, cell_grid(grid)
+        cells, target_from_source = cell_grid(area), invert(world_from_grid) @ self.world_from_grid
+        index, inside = there.indices(transform(target_from_source, cells.centres(cells.unflatten(self.cells))))
+        flat = there.flatten(index[inside])
+        order = np.argsort(flat, kind="stable")
+        first = np.flatnonzero(np.diff(flat[order], prepend=-1))
+        counts, youngest, oldest = (one[inside][order] for one in (self.counts, self.youngest, self.oldest))
+        counts = np.minimum(np.add.reduceat(counts.astype(np.int64), first), MOST) if len(first) else counts
+        voxels = np.unique(voxels_of_cells(flat[order][first], grid)[0])
+        every = transform(invert(target_from_source), grid.centres(grid.unflatten(np.arange(grid.num_voxels))))
+        index, known = area.indices(every)
+        passed = np.zeros(grid.num_voxels, dtype=bool)
+        passed[known] = self.passed_mask(grid).reshape(-1)[area.flatten(index[known])]
+        return Sighting(voxels, np.full(len(voxels), UNLABELLED, np.uint8), np.asarray(world_from_grid), self.stamp_s,
+                        self.token, observed=np.packbits(passed), cells=flat[order][first],
+                        counts=counts.astype(np.uint8),
+                        youngest=np.minimum.reduceat(youngest, first) if len(first) else youngest,
+                        oldest=np.maximum.reduceat(oldest, first) if len(first) else oldest)
 
     def part(self, grid: VoxelGrid, part: VoxelGrid) -> Sighting:
         """What it shows on a grid of the same voxels at its pose, which lies in its area.

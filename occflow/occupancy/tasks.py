@@ -96,6 +96,14 @@ class Task:
         return cls(tuple(history), targets, scene=scene).extrapolated()
 
 
+def seen_towards(perceive: Perceive | None, sighting: Sighting, grid: VoxelGrid, history: tuple[OccupancyFrame, ...],
+                 poses: Sequence[np.ndarray]) -> tuple[OccupancyFrame, ...]:
+    """A perceived history whose present is also perceived in the grids of a forecast, where the perceiver does that."""
+    if not getattr(perceive, "anew", False):
+        return history
+    return (*history[:-1], perceive.towards(sighting, grid, poses))
+
+
 def stored_frames(store: OccupancyStore, scene: str, numbers: range, input_kind: str = "occupancy",
                   perceive: Perceive | None = None) -> tuple[OccupancyFrame, ...]:
     """Frames of a scene: "occupancy", the full, labelled one; "lidar", what `perceive` makes of what the sweeps until
@@ -150,9 +158,13 @@ def task_at(store: OccupancyStore, scene: str, present: int, history: int, horiz
         raise InputError(f"{store.path}: scene {scene} has frames 0 to {count - 1}, of which {history} until frame "
                          f"{present} are asked for; {first}")
     observed = stored_frames(store, scene, range(present - history + 1, present + 1), input_kind, perceive)
-    seen = tuple(FrameInGrid.of(frame, store.grid) for frame in observed)
     if present + horizon < count:
-        return Task.towards(seen, stored_frames(store, scene, range(present + 1, present + horizon + 1)), scene)
+        future = stored_frames(store, scene, range(present + 1, present + horizon + 1))
+        if input_kind == "lidar":
+            observed = seen_towards(perceive, store.sighting(scene, present), store.grid, observed,
+                                    [frame.world_from_grid for frame in future])
+        return Task.towards(tuple(FrameInGrid.of(frame, store.grid) for frame in observed), future, scene)
+    seen = tuple(FrameInGrid.of(frame, store.grid) for frame in observed)
     gaps_s = np.diff(store.stamps_s(scene))
     interval_s = float(np.median(gaps_s)) if len(gaps_s) else DEMO_INTERVAL_S
     return Task.without_future(seen, interval_s * np.arange(1, horizon + 1), scene)

@@ -59,12 +59,15 @@ def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np
     warp. Corners alone are not: of a turned surface, a voxel in ten has none of them in it."""
     target_from_source = invert(world_from_target) @ frame.world_from_grid
     frame, source = _all_known(frame, grid)
+    view = frame.view_at(world_from_target) if isinstance(frame, WideFrame) else None
     centres = moved_centres(frame.flat, source, target_from_source, grid)
     flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
     found = flat[inside]
     if isinstance(frame, WideFrame) and len(frame.owners):
         met, inside = _voxels_of_places(frame, grid, target_from_source)
         found = np.concatenate([found, met[inside]])
+    if view is not None:
+        found = np.concatenate([found, view.flat])
     return _distinct(found, grid.num_voxels)
 
 
@@ -85,9 +88,13 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
     centre, so that a rotated surface gets no holes. Voxels that lie outside the source grid, and outside of what the
     frame knows beyond it, stay free. `candidates` are the `touched_voxels`, where the caller has them already.
 
+    What the frame knows in that very grid is taken from there (WideFrame.views).
     Where a frame knows of a voxel where in it matter was met (WideFrame), that is moved in place of the voxel: nearest
     voxels are half a voxel off, which costs a third of what two grids have in common.
     """
+    view = None if frame.wide is None else frame.wide.view_at(world_from_target)
+    if view is not None:
+        return replace(view, stamp_s=frame.stamp_s if stamp_s is None else stamp_s, observed=None)
     if candidates is None:
         candidates = touched_voxels(frame, grid, world_from_target)
     source_from_target = invert(frame.world_from_grid) @ world_from_target

@@ -14,7 +14,7 @@ from occflow.logs.protocol import Box
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.settings import GRID_POSES, INPUT_KINDS, refuse_unknown
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.occupancy.tasks import Perceive, Task, stored_frames
+from occflow.occupancy.tasks import Perceive, Task, seen_towards, stored_frames
 from occflow.occupancy.warp import regridded
 
 INTERVAL_TOLERANCE = 0.25  # published keyframes are 0.4 to 0.6 s apart
@@ -146,6 +146,9 @@ class WindowSource:
         seen = stored_frames(self.store, key.scene, range(key.start, future), kind, self.perceive)
         truth = stored_frames(self.store, key.scene, range(future, future + self.horizon),
                               perceive=self.perceive if self.names_truth else None)
+        if kind == "lidar":
+            seen = seen_towards(self.perceive, self.store.sighting(key.scene, future - 1), self.store.grid, seen,
+                                [frame.world_from_grid for frame in truth])
         boxes = None if kind == "occupancy" else self.store.frame(key.scene, future - 1).boxes  # sweeps tell of none
         window = Window.of(key, seen, truth, boxes)
         return anchored(window, self.store.grid) if self.grid_pose == "anchored" else window

@@ -95,10 +95,14 @@ def _placed(frame: WideFrame, sighting: Sighting) -> WideFrame:
 
 
 class PerceivedFrames:
-    """Sightings -> frames, by a network that is loaded when the first one is asked for; what was perceived is kept."""
+    """Sightings -> frames, by a network that is loaded when the first one is asked for; what was perceived is kept.
 
-    def __init__(self, load: Callable[[], PerceptionNetwork]) -> None:
-        self._load, self._perceiver = load, None
+    Args:
+        anew: the present is also perceived in every grid of a forecast (`towards`).
+    """
+
+    def __init__(self, load: Callable[[], PerceptionNetwork], anew: bool = False) -> None:
+        self._load, self._perceiver, self.anew = load, None, anew
         self._kept: OrderedDict[bytes, OccupancyFrame] = OrderedDict()
         self._kept_bytes = 0
 
@@ -119,6 +123,19 @@ class PerceivedFrames:
             InputError: a grid that the network does not perceive on; whatever loading it raises.
         """
         return self._once(_digest(sighting), grid, lambda perceiver: perceiver.perceive(sighting).frame)
+
+    def towards(self, sighting: Sighting, grid: VoxelGrid, poses: Sequence[np.ndarray]) -> OccupancyFrame:
+        """As a call; where this is wanted, with what is perceived in grids at other poses [4, 4], too
+        (`WideFrame.views`)."""
+        if not self.anew:
+            return self(sighting, grid)
+
+        def seen(perceiver: Perceiver) -> OccupancyFrame:
+            frame = perceiver.perceive(sighting).frame
+            views = tuple(replace(perceiver.perceive(sighting.moved(grid, pose)).frame, wide=None) for pose in poses)
+            return replace(frame, wide=replace(frame.wide, views=views))
+
+        return self._once(b"towards" + _digest(sighting) + np.stack(poses).tobytes(), grid, seen)
 
     def named(self, frame: OccupancyFrame, sighting: Sighting, grid: VoxelGrid) -> OccupancyFrame:
         """An unlabelled frame with the classes that are perceived of the same instant's sighting, voxel by voxel.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_sightings import random_returns
+from small_sightings import looking_ahead, random_returns
 
 from occflow.geometry import invert, planar_pose, transform
 from occflow.grid import VoxelGrid
@@ -231,3 +231,44 @@ def test_an_area_without_rays_counts_as_passed_everywhere():
     part = one.part(GRID, GRID)
     assert (part.labels == UNLABELLED).all() and len(part.cells) == 5 and part.area is None
     assert cell_grid(GRID).shape == (28, 20, 12) and (invert(part.world_from_grid) == np.eye(4)).all()
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_moved_sighting_has_its_cells_where_they_lie_then(seed):
+    """Cell by cell: counts are added, the youngest and the oldest of what falls together stay so."""
+    rng = np.random.default_rng(seed)
+    one = looking_ahead(rng, GRID, (2, 3, 1, 0))
+    pose = one.world_from_grid @ planar_pose(*rng.normal(0, 1.5, 2), rng.normal(0, 0.3))
+    found, cells, there = one.moved(GRID, pose), cell_grid(one.area), cell_grid(GRID)
+    centres = transform(invert(pose) @ one.world_from_grid, cells.centres(cells.unflatten(one.cells)))
+    wanted = {}
+    for centre, *ages in zip(centres, one.counts.tolist(), one.youngest.tolist(), one.oldest.tolist()):
+        index, inside = there.indices(centre[None])
+        if inside[0]:
+            count, young, old = wanted.get(int(there.flatten(index)[0]), (0, 255, 0))
+            wanted[int(there.flatten(index)[0])] = (count + ages[0], min(young, ages[1]), max(old, ages[2]))
+    assert found.cells.tolist() == sorted(wanted) and found.area is None and found.world_from_grid is pose
+    assert list(zip(found.counts.tolist(), found.youngest.tolist(), found.oldest.tolist())) == [
+        (min(255, wanted[cell][0]), *wanted[cell][1:]) for cell in sorted(wanted)]
+    same = one.moved(GRID, one.world_from_grid)
+    own = one.part(GRID, GRID)
+    assert np.array_equal(same.observed_mask(GRID), own.observed_mask(GRID)) and np.array_equal(same.flat, own.flat)
+
+
+def test_what_was_perceived_in_a_grid_is_what_the_frame_shows_there():
+    """Without what a body touches that goes, and nowhere else."""
+    rng = np.random.default_rng(6)
+    frame, _ = wide_frame(rng)
+    target, other = (frame.world_from_grid @ planar_pose(x, 0.2, 0.1) for x in (0.7, 1.1))
+    flat = np.flatnonzero(rng.random(GRID.num_voxels) < 0.5)
+    view = OccupancyFrame(flat, rng.choice([4, 11], len(flat)).astype(np.uint8), target, 1.0)
+    knows = replace(frame, wide=replace(frame.wide, views=(view,)))
+    assert same_voxels(warp(knows, GRID, target, 3.0), view) and warp(knows, GRID, target, 3.0).stamp_s == 3.0
+    assert same_voxels(warp(knows, GRID, other), warp(frame, GRID, other))
+    assert np.isin(flat, touched_voxels(knows, GRID, target)).all()
+    slots = [np.arange(8)]
+    left = warp(without(knows, GRID, slots), GRID, target)
+    body = OccupancyFrame(frame.flat[:8], frame.labels[:8], frame.world_from_grid, 1.0)
+    gone = np.isin(flat, touched_voxels(body, GRID, target)) & (view.labels == 4)
+    assert gone.any() and np.array_equal(left.flat, flat[~gone]) and np.array_equal(left.labels, view.labels[~gone])
+    assert knows.num_bytes == frame.num_bytes + view.num_bytes

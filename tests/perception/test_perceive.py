@@ -11,6 +11,7 @@ from small_perception import SightedStreet, small_perception
 from small_sightings import looking_ahead, random_sighting
 
 from occflow.errors import InputError
+from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES
 from occflow.occupancy import tasks
 from occflow.perception import perceive
@@ -120,3 +121,20 @@ def test_areas_are_told_from_one_another(part):
     other = dataclasses.replace(sighting, **{part: {"area": moved, "passed": ~sighting.passed}[part]})
     frames = PerceivedFrames(small_perception)
     assert frames(sighting, GRID) is not frames(other, GRID)
+
+
+def test_a_present_is_perceived_in_the_grids_of_a_forecast_where_that_is_wanted():
+    sighting = looking_ahead(np.random.default_rng(3), GRID, (0, 6, 0, 0))
+    poses = [sighting.world_from_grid @ planar_pose(x, 0.1, 0.0) for x in (0.5, 1.0)]
+    network, plain = small_perception(), PerceivedFrames(small_perception)
+    frames = PerceivedFrames(lambda: network, anew=True)
+    found = frames.towards(sighting, GRID, poses)
+    assert frames.towards(sighting, GRID, poses) is found and np.array_equal(found.flat, frames(sighting, GRID).flat)
+    for view, pose in zip(found.wide.views, poses):
+        wanted = Perceiver(network).perceive(sighting.moved(GRID, pose)).frame
+        assert np.array_equal(view.flat, wanted.flat) and np.array_equal(view.labels, wanted.labels)
+        assert view.world_from_grid is pose and view.wide is None
+    assert plain.towards(sighting, GRID, poses).wide.views == ()
+    history = (frames(sighting, GRID),) * 2
+    assert tasks.seen_towards(plain, sighting, GRID, history, poses) is history
+    assert tasks.seen_towards(frames, sighting, GRID, history, poses)[-1] is found
