@@ -19,6 +19,7 @@ NUM_CLASSES = len(CLASS_NAMES)  # occupied classes; FREE is not among them
 OTHERS = 0
 MOVABLE_CLASSES = (2, 3, 4, 5, 6, 7, 9, 10)  # general movable objects (GMO) of Cam4DOcc
 FLAT_CLASSES = (11, 12, 13, 14)
+IS_MOVABLE = np.isin(np.arange(256), MOVABLE_CLASSES)  # by label
 
 MAX_GRID_VOXELS = 64_000_000  # 400 x 400 x 400; beyond it a grid is a mistake, not a wish
 VOXEL_SIZES_M = (0.01, 100.0)  # a LiDAR's noise, and more than it sees in a street

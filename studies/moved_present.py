@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from occflow.eval.ensemble import IS_MOVABLE
 from occflow.eval.protocols import horizon_frames
 from occflow.eval.sections import table
 from occflow.forecasting.checkpoint import load_forecaster
 from occflow.front_door import perceiver
+from occflow.grid import IS_MOVABLE
 from occflow.models.preparation import moved_as
 from occflow.occupancy.bodies import offsets_of, tracked_offsets, world_motions
 from occflow.occupancy.frame import Frames

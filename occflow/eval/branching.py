@@ -14,12 +14,12 @@ import numpy as np
 from occflow.errors import InputError
 from occflow.eval.counts import MeanCounts, SceneCounts, merge_rows
 from occflow.eval.distribution import sampled_futures
-from occflow.eval.ensemble import IS_MOVABLE, NEAR, Future, Membership, set_scores
+from occflow.eval.ensemble import NEAR, Future, Membership, set_scores
 from occflow.eval.evaluate import Progress, Reference, with_bar
 from occflow.eval.intervals import mean_row
 from occflow.forecasting.forecast import Forecaster
 from occflow.geometry import invert, is_rigid, transform
-from occflow.grid import NUM_CLASSES, VoxelGrid
+from occflow.grid import IS_MOVABLE, NUM_CLASSES, VoxelGrid
 from occflow.npz_file import FLOATING, UNSIGNED, WHOLE, open_npz
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.storage.prediction_file import window_file

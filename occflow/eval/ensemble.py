@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from occflow.eval.iou import refuse_other_grid_pose
-from occflow.grid import MAX_GRID_VOXELS, MOVABLE_CLASSES
+from occflow.grid import IS_MOVABLE, MAX_GRID_VOXELS
 from occflow.occupancy.frame import OccupancyFrame
 
 Future = Sequence[OccupancyFrame]  # F frames of one future
-IS_MOVABLE = np.isin(np.arange(256), MOVABLE_CLASSES)  # by label
 NEAR = 0.2  # Jaccard distance at which a sample is taken for a future
 
 

@@ -17,7 +17,7 @@ from occflow.errors import InputError
 from occflow.forecasting.planned_path import Footprint, PlannedPath
 from occflow.forecasting.shares import JEFFREYS, jeffreys_interval, posterior_mean
 from occflow.geometry import invert, transform
-from occflow.grid import CLASS_NAMES, FLAT_CLASSES, FREE, MOVABLE_CLASSES, OTHERS, VoxelGrid
+from occflow.grid import CLASS_NAMES, FLAT_CLASSES, FREE, IS_MOVABLE, OTHERS, VoxelGrid
 from occflow.occupancy.frame import Frames, OccupancyFrame
 
 LEVEL = 0.95  # of intervals
@@ -26,7 +26,6 @@ NOTHING = FREE  # no cause of a strike
 
 IS_OBSTACLE = np.ones(256, dtype=bool)  # by label: what has none (a log without classes) is one
 IS_OBSTACLE[[*FLAT_CLASSES, FREE]] = False
-IS_MOVER = np.isin(np.arange(256), MOVABLE_CLASSES)
 
 
 @dataclass(frozen=True)
@@ -202,11 +201,11 @@ def path_risk(path: PlannedPath, futures: Sequence[Frames], grid: VoxelGrid, foo
         flat, shares = cells.touching(footprint.least_share)
         own = _own_place(flat, path, pose, footprint, world_from_grid, grid)
         labels = _labels_at(frames, flat)  # [K or 0, M]
-        found = IS_OBSTACLE[labels] & (IS_MOVER[labels] | ~own)
+        found = IS_OBSTACLE[labels] & (IS_MOVABLE[labels] | ~own)
         voxels.append(_voxels(flat, labels, found, world_from_grid))
         if len(labels) and len(flat):
             movable[:, index], standing[:, index] = ((found & kind).any(axis=1) for kind in (
-                IS_MOVER[labels], ~IS_MOVER[labels]))
+                IS_MOVABLE[labels], ~IS_MOVABLE[labels]))
             most = np.where(found, shares, -1.0).argmax(axis=1)[:, None]
             main[:, index] = np.where(found.any(axis=1), np.take_along_axis(labels, most, axis=1)[:, 0], NOTHING)
     strikes = [Strikes(struck, judged, level) for struck in (movable | standing, movable, standing)]

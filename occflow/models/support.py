@@ -16,13 +16,12 @@ from torch import Tensor
 
 from occflow.flow.sending import sent
 from occflow.geometry import invert
-from occflow.grid import MOVABLE_CLASSES, VoxelGrid
+from occflow.grid import IS_MOVABLE, VoxelGrid
 from occflow.models.coarse_cells import cell_grid
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.sparse.sites import Shape, planes_and_places
 from occflow.sparse.tables import CellGrid, cell_maps, row_of, taken_apart
 
-MOVABLE = np.isin(np.arange(256), MOVABLE_CLASSES)  # by label
 MOVERS_AT_ONCE = 1 << 12  # cells whose reach is in memory at a time
 TARGETS_AT_ONCE = 1  # on a CPU, whose cache holds the cells of one
 
@@ -105,7 +104,7 @@ def outline_of(history: Frames, poses: np.ndarray, seconds: np.ndarray, touched:
     margins = _margins(cells, reach_m)
     arrays = (_observed_maps(cells, poses, observed), cell_maps(cells, *joined),
               np.stack([cell_maps(level, joined[0], joined[0]) for level in levels]),
-              _mover_maps(cells, grid, present, poses), present.flat[MOVABLE[present.labels]],
+              _mover_maps(cells, grid, present, poses), present.flat[IS_MOVABLE[present.labels]],
               _widths(cells, reach_m, margins))
     observed, *others = (torch.from_numpy(np.ascontiguousarray(one)) for one in arrays)
     return Outline(observed, *others, margins, touched)

@@ -15,14 +15,13 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from occflow.geometry import invert, transform
-from occflow.grid import MOVABLE_CLASSES, VoxelGrid
+from occflow.grid import IS_MOVABLE, MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.warp import touched_voxels, touching_offsets, voxels_at, warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
 MAX_OBJECTS = 1000  # of a frame: matching takes memory with their square and time with their cube; no street has more
 SIZE_WEIGHT_M = 2.0  # metres of distance that doubling in size counts for, when objects are matched
-MOVABLE = np.isin(np.arange(256), MOVABLE_CLASSES)  # by label
 NEIGHBOURS = np.array([step for step in np.ndindex(3, 3, 3) if step > (1, 1, 1)]) - 1  # one of each opposite pair
 
 
@@ -154,7 +153,7 @@ def _without_movers(view: OccupancyFrame, bodies: OccupancyFrame, grid: VoxelGri
     """A view of another grid without the movable voxels that bodies touch there."""
     touched = np.zeros(grid.num_voxels, dtype=bool)
     touched[touched_voxels(bodies, grid, view.world_from_grid)] = True
-    stays = ~(touched[view.flat] & MOVABLE[view.labels])
+    stays = ~(touched[view.flat] & IS_MOVABLE[view.labels])
     return replace(view, flat=view.flat[stays], labels=view.labels[stays])
 
 

@@ -5,7 +5,7 @@ or made by hand.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -96,12 +96,13 @@ class Task:
         return cls(tuple(history), targets, scene=scene).extrapolated()
 
 
-def seen_towards(perceive: Perceive | None, sighting: Sighting, grid: VoxelGrid, history: tuple[OccupancyFrame, ...],
-                 poses: Sequence[np.ndarray]) -> tuple[OccupancyFrame, ...]:
-    """A perceived history whose present is also perceived in the grids of a forecast, where the perceiver does that."""
+def seen_towards(perceive: Perceive | None, sighting: Callable[[], Sighting], grid: VoxelGrid,
+                 history: tuple[OccupancyFrame, ...], poses: Sequence[np.ndarray]) -> tuple[OccupancyFrame, ...]:
+    """A perceived history whose present is also perceived in the grids of a forecast, where the perceiver does that;
+    else its sighting is not asked for."""
     if not getattr(perceive, "anew", False):
         return history
-    return (*history[:-1], perceive.towards(sighting, grid, poses))
+    return (*history[:-1], perceive.towards(sighting(), grid, poses))
 
 
 def stored_frames(store: OccupancyStore, scene: str, numbers: range, input_kind: str = "occupancy",
@@ -161,7 +162,7 @@ def task_at(store: OccupancyStore, scene: str, present: int, history: int, horiz
     if present + horizon < count:
         future = stored_frames(store, scene, range(present + 1, present + horizon + 1))
         if input_kind == "lidar":
-            observed = seen_towards(perceive, store.sighting(scene, present), store.grid, observed,
+            observed = seen_towards(perceive, lambda: store.sighting(scene, present), store.grid, observed,
                                     [frame.world_from_grid for frame in future])
         return Task.towards(tuple(FrameInGrid.of(frame, store.grid) for frame in observed), future, scene)
     seen = tuple(FrameInGrid.of(frame, store.grid) for frame in observed)

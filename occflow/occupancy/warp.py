@@ -58,16 +58,14 @@ def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np
     """Flat indices [M] of all target voxels that a corner or the centre of a moved voxel falls into: a superset of the
     warp. Corners alone are not: of a turned surface, a voxel in ten has none of them in it."""
     target_from_source = invert(world_from_target) @ frame.world_from_grid
-    frame, source = _all_known(frame, grid)
-    view = frame.view_at(world_from_target) if isinstance(frame, WideFrame) else None
+    wide, (frame, source) = frame.wide, _all_known(frame, grid)
     centres = moved_centres(frame.flat, source, target_from_source, grid)
     flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
     found = flat[inside]
-    if isinstance(frame, WideFrame) and len(frame.owners):
-        met, inside = _voxels_of_places(frame, grid, target_from_source)
-        found = np.concatenate([found, met[inside]])
-    if view is not None:
-        found = np.concatenate([found, view.flat])
+    if wide is not None:
+        met, inside = _voxels_of_places(wide, grid, target_from_source)
+        view = wide.view_at(world_from_target)
+        found = np.concatenate([found, met[inside], *([] if view is None else [view.flat])])
     return _distinct(found, grid.num_voxels)
 
 
@@ -92,7 +90,8 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
     Where a frame knows of a voxel where in it matter was met (WideFrame), that is moved in place of the voxel: nearest
     voxels are half a voxel off, which costs a third of what two grids have in common.
     """
-    view = None if frame.wide is None else frame.wide.view_at(world_from_target)
+    wide = frame.wide
+    view = wide and wide.view_at(world_from_target)
     if view is not None:
         return replace(view, stamp_s=frame.stamp_s if stamp_s is None else stamp_s, observed=None)
     if candidates is None:
@@ -105,14 +104,14 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
     slots[slots == len(frame.flat)] = 0
     found = frame.flat[slots] == sources if len(frame.flat) else np.zeros(len(sources), dtype=bool)
     stamp_s = frame.stamp_s if stamp_s is None else stamp_s
-    if isinstance(frame, WideFrame) and len(frame.owners):
-        finer = np.zeros(len(frame.flat), dtype=bool)
-        finer[frame.owners] = True
+    if wide is not None and len(wide.owners):
+        finer = np.zeros(len(wide.flat), dtype=bool)
+        finer[wide.owners] = True
         found &= ~finer[slots]
-        met, inside = _voxels_of_places(frame, grid, invert(source_from_target))
+        met, inside = _voxels_of_places(wide, grid, invert(source_from_target))
         volume = np.full(grid.num_voxels, FREE, dtype=np.uint8)
         volume[candidates[found]] = frame.labels[slots[found]]
-        volume[met[inside]] = frame.labels[frame.owners[inside]]
+        volume[met[inside]] = wide.labels[wide.owners[inside]]
         return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
     return OccupancyFrame(candidates[found], frame.labels[slots[found]], np.asarray(world_from_target), stamp_s)
 

@@ -147,8 +147,8 @@ class WindowSource:
         truth = stored_frames(self.store, key.scene, range(future, future + self.horizon),
                               perceive=self.perceive if self.names_truth else None)
         if kind == "lidar":
-            seen = seen_towards(self.perceive, self.store.sighting(key.scene, future - 1), self.store.grid, seen,
-                                [frame.world_from_grid for frame in truth])
+            seen = seen_towards(self.perceive, lambda: self.store.sighting(key.scene, future - 1), self.store.grid,
+                                seen, [frame.world_from_grid for frame in truth])
         boxes = None if kind == "occupancy" else self.store.frame(key.scene, future - 1).boxes  # sweeps tell of none
         window = Window.of(key, seen, truth, boxes)
         return anchored(window, self.store.grid) if self.grid_pose == "anchored" else window

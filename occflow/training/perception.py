@@ -77,9 +77,7 @@ def part_of_example(store: OccupancyStore, scene: str, index: int, place: np.nda
         place: [2] from 0 to 1, where in the area the part lies along x and y.
     """
     sighting, grid = store.sighting(scene, index), store.grid
-    area = sighting.area
-    if area is None:
-        return example(store, scene, index)
+    area = sighting.area or grid
     first = np.floor(place * (np.array(area.shape[:2]) - grid.shape[:2] + 1)).astype(int)
     part = replace(grid, origin_m=(*(np.array(area.origin_m[:2]) + first * grid.voxel_size_m), grid.origin_m[2]))
     pose = sighting.world_from_grid.copy()
@@ -91,6 +89,8 @@ def part_of_example(store: OccupancyStore, scene: str, index: int, place: np.nda
         told = untold & held.reshape(grid.shape)
         classes[told] = warp(frame, grid, pose).dense(grid)[told]
         untold &= ~told
+        if not untold.any():
+            break
     return PerceptionExample(sighting.part(grid, part), classes)
 
 

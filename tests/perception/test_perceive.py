@@ -136,5 +136,5 @@ def test_a_present_is_perceived_in_the_grids_of_a_forecast_where_that_is_wanted(
         assert view.world_from_grid is pose and view.wide is None
     assert plain.towards(sighting, GRID, poses).wide.views == ()
     history = (frames(sighting, GRID),) * 2
-    assert tasks.seen_towards(plain, sighting, GRID, history, poses) is history
-    assert tasks.seen_towards(frames, sighting, GRID, history, poses)[-1] is found
+    assert tasks.seen_towards(plain, lambda: sighting, GRID, history, poses) is history
+    assert tasks.seen_towards(frames, lambda: sighting, GRID, history, poses)[-1] is found
