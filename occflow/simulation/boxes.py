@@ -93,6 +93,13 @@ class BoxList:
         """A box by its centre in the plane, its size, and its bottom and top, metres."""
         self.rows.append((x, y, (bottom + top) / 2, length, width, top - bottom, yaw, CATEGORIES.index(category)))
 
+    def extend(self, category: str, table: np.ndarray) -> None:
+        """Many boxes: rows x, y, length, width, bottom, top, yaw [N, 7]."""
+        x, y, length, width, bottom, top, yaw = table.T
+        columns = (x, y, (bottom + top) / 2, length, width, top - bottom, yaw,
+                   np.full(len(x), CATEGORIES.index(category)))
+        self.rows += list(zip(*(column.tolist() for column in columns)))
+
     def boxes(self) -> Boxes:
         table = np.array(self.rows, dtype=np.float64).reshape(-1, 8)
         return Boxes(table[:, :3], table[:, 3:6], turned(table[:, 6]), table[:, 7].astype(np.int64),

@@ -40,7 +40,7 @@ REPLACE = "simulation.replace=true replaces it"
 RECORD = "simulation.json"  # beside the log: what it was made with
 BRANCHES = "branches"  # folder in the log that branch_futures writes
 WORLD = 3  # number of the procedural world; counted up when the same settings make another log
-VARIED_WORLD = 4  # and that of the varied one
+VARIED_WORLD = 5  # and that of the varied one
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed:
     town, traffic = scene.town, scene.traffic
     writer = SceneWriter(root, version, seed, number, invert(terrain.error) @ mount, terrain)
     lidar = Lidar(Triangles.joined([town.ground.triangles(), town.boxes.triangles(),
-                                    traffic.standing_boxes().triangles()]), settings)
+                                    traffic.standing_boxes().triangles()]), settings, town.locality.through)
     sweeps_a_keyframe = settings.sweep_hz // settings.keyframe_hz
     for index in range(settings.num_sweeps):
         sample, between = divmod(index, sweeps_a_keyframe)
@@ -173,7 +173,7 @@ def simulate_scene(root: Path, version: str, settings: SimulationSettings, seed:
         returns = lidar.sweep(traffic.moving_boxes(rest + lidar.movers_s), begin @ mount, world_from_ego @ mount,
                               scene.sensor_rng)
         lifted = terrain.pose(world_from_ego)
-        returns = softened(returns, town.locality, scene.sensor_rng)
+        returns = softened(returns, town.locality, scene.sensor_rng, world_from_ego @ mount)
         returns = replace(returns, points=terrain.seen(returns.points, world_from_ego @ mount, lifted @ mount))
         if not between:
             writer.add_keyframe(sample, seconds, traffic, rest, returns)

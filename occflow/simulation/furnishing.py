@@ -7,6 +7,8 @@ import numpy as np
 from occflow.simulation.boxes import Boxes, BoxList
 from occflow.simulation.ground import Ground
 
+FENCES = ("wall", "pickets", "rails", "wire")
+RAILS = ("guard rail", "railing", "parapet")
 FOUNDATION_M = 0.8  # what stands on a slope goes this far into it
 
 
@@ -135,16 +137,87 @@ class FineBuilder(Builder):
             self.stand("static.vegetation", px, py, thick * rng.uniform(0.7, 1.3), length / pieces * 1.05,
                        top * rng.uniform(0.75, 1.15), yaw + rng.uniform(-0.1, 0.1))
 
-    def fence(self, x: float, y: float, thick: float, length: float, top: float, yaw: float) -> None:
-        """A wall of any height, or a fence of posts and rails that beams go through."""
+    def fence(self, x: float, y: float, thick: float, length: float, top: float, yaw: float, kind: str = "wall"
+              ) -> None:
+        """One of FENCES; beams go through all but walls."""
         rng, aside = self.rng, np.array([-np.sin(yaw), np.cos(yaw)])
-        if thick > 0.2 or rng.random() < 0.4:
-            self.stand("static.manmade", x, y, thick, length, top * rng.uniform(0.4, 2.0), yaw)
+        if kind == "wall":
+            self.stand("static.manmade", x, y, thick, length, top, yaw)
+        elif kind == "pickets":
+            self._row("static.manmade", (x, y), yaw, np.arange(-length / 2, length / 2, rng.uniform(0.15, 0.5)),
+                      (0.03, rng.uniform(0.05, 0.12)), 0.0, top)
+            for height in (0.2 * top, 0.8 * top):
+                self.stand("static.manmade", x, y, 0.05, length, height + 0.06, yaw, height)
+        else:  # rails, few and broad, or wire, in many thin lines
+            lines = 2 if kind == "rails" else int(rng.integers(5, 10))
+            broad = rng.uniform(0.06, 0.16) if kind == "rails" else rng.uniform(0.02, 0.06)
+            for height in np.linspace(0.1, 0.9, lines + 1)[1:] * top:
+                self.stand("static.manmade", x, y, 0.05, length, height + broad, yaw, height)
+            for share in np.linspace(-0.5, 0.5, max(2, round(length / 2.5))):
+                self.stand("static.manmade", *(np.array([x, y]) + aside * share * length), 0.09, 0.09, top, yaw)
+
+    def rail(self, x: float, y: float, length: float, yaw: float, kind: str) -> None:
+        """A stretch of guard rail, railing or concrete parapet at a road, `length` at right angles to `yaw`."""
+        rng = self.rng
+        if kind == "parapet":
+            self.stand("static.manmade", x, y, 0.55, length, 0.35, yaw)
+            self.stand("static.manmade", x, y, 0.25, length, rng.uniform(0.8, 1.1), yaw)
             return
-        for height in (0.35 * top, 0.85 * top):
-            self.stand("static.manmade", x, y, 0.06, length, height + 0.08, yaw, height)
-        for share in np.linspace(-0.5, 0.5, max(2, round(length / 2.0))):
-            self.stand("static.manmade", *(np.array([x, y]) + aside * share * length), 0.1, 0.1, top, yaw)
+        for bottom, top in ((0.45, 0.77),) if kind == "guard rail" else ((0.4, 0.46), (0.7, 0.76), (1.0, 1.08)):
+            self.stand("static.manmade", x, y, 0.1, length, top, yaw, bottom)
+        self._row("static.manmade", (x, y), yaw, np.arange(-length / 2, length / 2, 2.0), (0.12, 0.1), 0.0,
+                  0.75 if kind == "guard rail" else 1.05)
+
+    def thicket(self, x: float, y: float, length: float, width: float, yaw: float, heights_m: tuple[float, float],
+                dense: float = 0.6) -> None:
+        """Undergrowth on a rectangle: `dense` clumps of leaves on a square metre, of the heights of the place, in waves
+        of some metres, some of them overhanging."""
+        rng, count = self.rng, int(self.rng.poisson(dense * length * width))
+        along, across = (rng.uniform(-0.5, 0.5, (count, 2)) * (length, width)).T
+        low, high = np.log(heights_m)
+        wave = np.sin(along * rng.uniform(0.3, 1.5) + across * rng.uniform(0.3, 1.5) + rng.uniform(0, 2 * np.pi))
+        share = np.clip(rng.uniform(0.1, 0.6) + 0.3 * wave + rng.normal(0, 0.15, count), 0, 1)
+        top = np.exp(low + (high - low) * share)
+        bottom = np.where(rng.random(count) < 0.35, rng.uniform(0.2, 0.7, count) * top, -0.3)
+        size = np.minimum(rng.uniform(0.3, 1.3, (2, count)), 0.3 + top)
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        self.items.extend("static.vegetation", np.column_stack([
+            x + cos * along - sin * across, y + sin * along + cos * across, *size, bottom, top,
+            rng.uniform(0, np.pi, count)]))
+
+    def _row(self, category: str, middle: tuple[float, float], yaw: float, along: np.ndarray,
+             sizes: tuple[float, float], bottom: float, top: float) -> None:
+        """Upright pieces at places `along` a line at right angles to `yaw`."""
+        count = np.ones(len(along))
+        self.items.extend(category, np.column_stack([
+            middle[0] - np.sin(yaw) * along, middle[1] + np.cos(yaw) * along, sizes[0] * count, sizes[1] * count,
+            bottom * count, top * count, yaw * count]))
+
+    def thing(self, x: float, y: float, yaw: float) -> None:
+        """What stands in yards: a shed, stacked goods, bins, a low wall or bed, stairs, a container, a trellis."""
+        rng, kind = self.rng, self.rng.random()
+        if kind < 0.2:
+            long, wide, high = rng.uniform(1.5, 4.5), rng.uniform(1.5, 3.5), rng.uniform(1.8, 2.8)
+            self.stand("static.manmade", x, y, long, wide, high, yaw)
+            self.stand("static.manmade", x, y, long + 0.4, 0.6 * wide, high + rng.uniform(0.2, 0.8), yaw, high - 0.1)
+        elif kind < 0.5:
+            for _ in range(int(rng.integers(2, 6))):
+                dx, dy = rng.uniform(-1.2, 1.2, 2)
+                self.stand("static.manmade", x + dx, y + dy, *rng.uniform(0.4, 1.6, 2), rng.uniform(0.4, 2.0), yaw)
+        elif kind < 0.65:
+            self._row("static.other", (x, y), yaw, 0.8 * np.arange(int(rng.integers(1, 5))), (0.7, 0.6), -0.3,
+                      rng.uniform(0.9, 1.3))
+        elif kind < 0.8:
+            self.stand("static.manmade", x, y, rng.uniform(0.2, 1.5), rng.uniform(2.0, 8.0), rng.uniform(0.3, 1.0), yaw)
+        elif kind < 0.88:
+            for step in range(4):
+                self.stand("static.manmade", x + 0.3 * step * np.cos(yaw), y + 0.3 * step * np.sin(yaw), 0.32, 1.4,
+                           0.18 * (step + 1), yaw)
+        elif kind < 0.92:
+            self.stand("static.manmade", x, y, 6.0, 2.4, 2.6, yaw)
+        else:
+            self.fence(x, y, 0.1, rng.uniform(1.5, 4.0), rng.uniform(1.5, 2.2), yaw, "wire")
+            self.thicket(x, y, 0.6, rng.uniform(1.5, 4.0), yaw, (0.5, 2.0), 2.0)
 
     def pole(self, x: float, y: float, yaw: float) -> None:
         """A lamp, a traffic light, a sign, a bin, a cabinet, a bench, bollards, a hydrant or a shelter."""

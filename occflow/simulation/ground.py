@@ -10,6 +10,7 @@ from occflow.simulation.boxes import CATEGORIES, Triangles
 
 CELL_M = 0.5  # of the raster; every edge of a patch lies on it
 TILE_M = 6.0  # longest edge of a triangle's legs: within 1 cm of the relief
+SLOPE_TILE_M = 1.5  # the same on banks, whose corners are rounded by it
 SKIRT_M = 0.6  # kerbs reach this far down
 ROAD = CATEGORIES.index("flat.driveable_surface")
 MAX_SLOPE = 0.04  # of the relief
@@ -17,7 +18,8 @@ MAX_SLOPE = 0.04  # of the relief
 
 @dataclass(frozen=True)
 class Patch:
-    """A rectangle of one surface, x and y from and to, metres, `rise_m` above the relief."""
+    """A rectangle of one surface, x and y from and to, metres, `rise_m` above the relief; with a bank it goes up by
+    `slope` (a share) from `foot_m` within its edges on, until it is `bank_m` higher."""
 
     west: float
     south: float
@@ -25,6 +27,28 @@ class Patch:
     north: float
     category: str
     rise_m: float
+    bank_m: float = 0.0
+    slope: float = 1.0
+    foot_m: float = 0.0
+
+    @property
+    def run_m(self) -> float:
+        """From the edges to where a bank ends."""
+        return self.foot_m + self.bank_m / self.slope
+
+    def rises_m(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Heights above the relief at places in the patch."""
+        inside = np.minimum(np.minimum(x - self.west, self.east - x), np.minimum(y - self.south, self.north - y))
+        return self.rise_m + np.clip((inside - self.foot_m) * self.slope, 0.0, self.bank_m)
+
+    def lines(self, low: float, high: float) -> np.ndarray:
+        """Where the surface from `low` to `high` is cut into triangles: TILE_M apart at most, SLOPE_TILE_M on banks."""
+        if not self.bank_m:
+            return np.linspace(low, high, 1 + int(np.ceil((high - low) / TILE_M)))
+        ends = (low, low + self.foot_m, low + self.run_m, high - self.run_m, high - self.foot_m, high)
+        cuts = [np.linspace(a, b, 1 + max(1, int(np.ceil((b - a) / tile)))) for a, b, tile in zip(
+            ends, ends[1:], (TILE_M, SLOPE_TILE_M, TILE_M, SLOPE_TILE_M, TILE_M)) if b > a]
+        return np.unique(np.concatenate(cuts))
 
 
 def random_relief(rng: np.random.Generator) -> np.ndarray:
@@ -51,6 +75,9 @@ class Ground:
             cells = tuple(slice(max(0, round(low / CELL_M)), round(high / CELL_M))
                           for low, high in ((patch.west, patch.east), (patch.south, patch.north)))
             self.categories[cells], self.rises_m[cells] = CATEGORIES.index(patch.category), patch.rise_m
+            if patch.bank_m:
+                x, y = ((np.arange(cut.start, cut.stop) + 0.5) * CELL_M for cut in cells)
+                self.rises_m[cells] = patch.rises_m(*np.meshgrid(x, y, indexing="ij"))
 
     def __deepcopy__(self, memo: dict) -> Ground:
         return self  # never changes
@@ -91,10 +118,9 @@ class Ground:
         return Triangles.joined([self._patch_triangles(patch) for patch in self.patches])
 
     def _patch_triangles(self, patch: Patch) -> Triangles:
-        xs = np.linspace(patch.west, patch.east, 1 + int(np.ceil((patch.east - patch.west) / TILE_M)))
-        ys = np.linspace(patch.south, patch.north, 1 + int(np.ceil((patch.north - patch.south) / TILE_M)))
-        x, y = np.meshgrid(xs, ys, indexing="ij")
-        top = np.stack([x, y, self.relief(x, y) + patch.rise_m], axis=-1).reshape(-1, 3)
+        x, y = np.meshgrid(patch.lines(patch.west, patch.east), patch.lines(patch.south, patch.north), indexing="ij")
+        rise = patch.rises_m(x, y) if patch.bank_m else patch.rise_m
+        top = np.stack([x, y, self.relief(x, y) + rise], axis=-1).reshape(-1, 3)
         index = np.arange(x.size).reshape(x.shape)
         quads = [np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], axis=-1).reshape(-1, 4)]
         rim = np.concatenate([index[:, 0], index[-1, 1:], index[-2::-1, -1], index[0, -2::-1]])

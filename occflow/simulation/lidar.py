@@ -24,6 +24,8 @@ from occflow.simulation.settings import SimulationSettings
 MIN_RANGE_M = 1.0
 GRASS, LEAVES = CATEGORIES.index("flat.terrain"), CATEGORIES.index("static.vegetation")
 DEEPEST_M = 1.0  # no beam goes further into leaves
+THROUGH_M, SURFACES = 0.02, 4  # a beam that goes through leaves goes on behind their surface; through so many at most
+TUFT_LENGTHS, TUFT_WAVES = (0.5, 4.0), 8  # of the waves that open ground is uneven by, times the place's tufts
 REVOLUTION_S = 0.05  # 20 revolutions a second, whatever share of them is kept
 SCENES_A_REVOLUTION = 4  # instants at which the movers are placed during a revolution
 ROUNDING_M = 0.01  # more than single precision moves a ray or a corner by
@@ -52,11 +54,32 @@ def ray_directions(settings: SimulationSettings) -> np.ndarray:
                                         np.sin(elevation)), axis=-1)
 
 
-def softened(returns: Returns, locality: Locality, rng: np.random.Generator) -> Returns:
-    """Returns of grass as high as its blades, and of leaves as deep in them as beams go; the rest as it is."""
+@cache
+def _tufts() -> tuple[np.ndarray, np.ndarray]:
+    """Wave vectors [K, 2], of lengths about one, and phases [K]."""
+    rng = np.random.default_rng(0)
+    lengths, headings = np.exp(rng.uniform(*np.log(TUFT_LENGTHS), TUFT_WAVES)), rng.uniform(0, 2 * np.pi, TUFT_WAVES)
+    waves = np.stack([np.cos(headings), np.sin(headings)], axis=1) * (2 * np.pi / lengths)[:, None]
+    return waves, rng.uniform(0, 2 * np.pi, TUFT_WAVES)
+
+
+def uneven_m(places: np.ndarray, locality: Locality) -> np.ndarray:
+    """How much higher than its smooth surface open ground is at places [N, 2] of the world, metres [N]."""
+    waves, phases = _tufts()
+    swell = np.sin(places @ waves.T.astype(np.float32) / np.float32(locality.tufts_m) + phases.astype(np.float32))
+    return swell.sum(axis=1) * np.float32(locality.rough_m * np.sqrt(2 / TUFT_WAVES))
+
+
+def softened(returns: Returns, locality: Locality, rng: np.random.Generator,
+             world_from_sensor: np.ndarray | None = None) -> Returns:
+    """Returns of open ground as uneven as it is and as high as its blades, and of leaves as deep in them as beams go;
+    the rest as it is."""
     if not locality.grass_m and not locality.foliage_m:
         return returns
     points, grass, leaves = returns.points.copy(), returns.categories == GRASS, returns.categories == LEAVES
+    if locality.rough_m and world_from_sensor is not None:
+        places = (points[grass] @ world_from_sensor[:2, :3].T + world_from_sensor[:2, 3]).astype(np.float32)
+        points[grass, 2] += uneven_m(places, locality)
     points[grass, 2] += rng.uniform(0, 1, int(grass.sum())).astype(np.float32)**2 * np.float32(locality.grass_m)
     ranges = np.linalg.norm(points[leaves], axis=1, keepdims=True)
     deeper = np.minimum(rng.exponential(locality.foliage_m, ranges.shape), DEEPEST_M).astype(np.float32)
@@ -123,15 +146,16 @@ class Lidar:
     """The sensor in a town: `sweep` sees the static world and the movers.
 
     Args:
-        static: what stands still; settings: of the sensor.
+        static: what stands still; settings: of the sensor; through: share of the beams that go on where they meet a
+            surface of leaves.
 
     Attributes:
         movers_s: [K] the instants, seconds after the stamp (so: <= 0), at which a revolution sees the movers, each for
             its part of the rays.
     """
 
-    def __init__(self, static: Triangles, settings: SimulationSettings) -> None:
-        self.settings, self.static = settings, _Caster(static)
+    def __init__(self, static: Triangles, settings: SimulationSettings, through: float = 0.0) -> None:
+        self.settings, self.static, self.through = settings, _Caster(static), through
         self.azimuths, self.directions = ray_azimuths(settings), ray_directions(settings).astype(np.float32)
         pieces = SCENES_A_REVOLUTION if settings.motion_during_revolution else 1
         self.movers_s = -REVOLUTION_S * (1 - (np.arange(pieces) + 0.5) / pieces) if pieces > 1 else np.zeros(1)
@@ -148,6 +172,8 @@ class Lidar:
         far_m, poses = np.float32(self.settings.max_range_m), self._poses(begin, end)
         rays = self._rays(poses)
         ranges, faces = self.static.cast(rays, np.full(len(rays), far_m))
+        if self.through:
+            self._go_through(rays, ranges, faces, rng)
         categories, owners = self.static.categories[faces], np.full(len(ranges), -1, np.int32)
         for boxes, piece in zip(movers, np.array_split(np.arange(len(rays)), len(self.movers_s)), strict=True):
             part = slice(piece[0], piece[-1] + 1)
@@ -164,6 +190,21 @@ class Lidar:
         noise = rng.standard_normal(int(kept.sum()), dtype=np.float32) * np.float32(self.settings.range_noise_m)
         points = self.directions.reshape(-1, 3)[kept] * (ranges[kept] + noise)[:, None]
         return Returns(points, self.beams[kept], categories[kept], owners[kept])
+
+    def _go_through(self, rays: np.ndarray, ranges: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> None:
+        """Follow some of the rays that have met leaves to what is behind; changes their ranges and faces."""
+        loose = np.arange(len(rays))
+        for _ in range(SURFACES):
+            leaves = self.static.categories[faces[loose]] == LEAVES
+            loose = loose[leaves & (ranges[loose] < self.settings.max_range_m)]
+            loose = loose[rng.random(len(loose), dtype=np.float32) < self.through]
+            if not len(loose):
+                return
+            start = ranges[loose] + np.float32(THROUGH_M)
+            onward = rays[loose]
+            onward[:, :3] += onward[:, 3:] * start[:, None]
+            further, met = self.static.cast(onward, np.maximum(np.float32(self.settings.max_range_m) - start, 0))
+            ranges[loose], faces[loose] = start + further, met
 
     def _poses(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Poses [A, 4, 4] float32 world <- sensor at every azimuth of a sensor that goes evenly from a pose to another.

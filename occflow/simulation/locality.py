@@ -46,7 +46,16 @@ class Locality:
         keenness: share of the allowed speed that drivers like, None where nothing is said to be allowed; accelerations,
             brakings: m/s^2; headways_s: time kept to who is ahead.
         restless_hz: how often a driver brakes for no visible reason; changes_hz: how often one changes lane.
-        grass_m: how high grass stands; foliage_m: how deep a beam goes into leaves, on average.
+        grass_m: how high grass stands; foliage_m: how deep a beam goes into leaves, on average; through: share of the
+            beams that go on where they meet a surface of leaves.
+        rough_m, tufts_m: how uneven open ground is, one standard deviation, and how long its waves are.
+        kerb_m: height of kerbs; pathless: share of the blocks whose sidewalks are bare ground.
+        wild: share of the blocks without houses that undergrowth and woods fill; undergrowth_m: how high it stands.
+        lined: share of the sides of blocks with undergrowth along the sidewalk or on the verge.
+        overgrown: thickets on 100 m^2 of yards; stuff: sheds, stacked goods, bins, walls between yards, as many.
+        rails: share of the sides of streets with guard rails or parapets; screens: share of the fences that are noise
+            barriers.
+        banks: share of the blocks that lie higher than the street, bank_m the most; slopes: of the banks.
     """
 
     profiles: tuple[Profile, ...] = (Profile(2, True, 0.4), Profile(1, True, 0.35), Profile(1, False, 0.25))
@@ -81,6 +90,21 @@ class Locality:
     changes_hz: float = 0.0
     grass_m: float = 0.0
     foliage_m: float = 0.0
+    through: float = 0.0
+    rough_m: float = 0.0
+    tufts_m: float = 1.0
+    kerb_m: float = 0.15
+    pathless: float = 0.0
+    wild: float = 0.0
+    undergrowth_m: tuple[float, float] = (0.5, 3.0)
+    lined: float = 0.0
+    overgrown: float = 0.0
+    stuff: float = 0.0
+    rails: float = 0.0
+    screens: float = 0.0
+    banks: float = 0.0
+    bank_m: float = 0.0
+    slopes: tuple[float, float] = (0.2, 0.8)
 
     @property
     def fastest_m_per_s(self) -> float:
@@ -107,19 +131,30 @@ class _Character:
     parked: tuple[float, float]
     pedestrians: tuple[float, float]
     straight: tuple[float, float]
+    wild: tuple[float, float]
+    lined: tuple[float, float]
+    overgrown: tuple[float, float]
+    rails: tuple[float, float]
+    banks: tuple[float, float]
+    pathless: tuple[float, float]
 
 
 CHARACTERS = {
     "old town": _Character(0.15, (6, 11), (1, 1), (58, 90), (0, 0), (0, 3), (6, 18), (0.8, 1.0), (0.1, 0.8),
-                           (0.4, 0.75), (0.8, 2.5), (0.7, 1.5)),
+                           (0.4, 0.75), (0.8, 2.5), (0.7, 1.5),
+                           (0.0, 0.1), (0.0, 0.3), (0.0, 0.4), (0.0, 0.05), (0.0, 0.1), (0.0, 0.1)),
     "city": _Character(0.3, (9, 17), (2, 3), (85, 150), (0, 2), (0, 8), (6, 30), (0.6, 1.0), (0.3, 1.6), (0.4, 0.75),
-                       (0.8, 3.0), (1.0, 4.0)),
+                       (0.8, 3.0), (1.0, 4.0),
+                           (0.0, 0.15), (0.0, 0.3), (0.0, 0.5), (0.0, 0.15), (0.0, 0.1), (0.0, 0.1)),
     "suburb": _Character(0.25, (8, 15), (1, 2), (75, 140), (0, 4), (3, 15), (3, 9), (0.4, 0.9), (1.5, 4.5), (0.3, 0.7),
-                         (0.2, 1.5), (1.0, 3.0)),
+                         (0.2, 1.5), (1.0, 3.0),
+                           (0.0, 0.35), (0.2, 0.8), (0.3, 1.5), (0.0, 0.1), (0.0, 0.3), (0.0, 0.3)),
     "arterial": _Character(0.2, (14, 25), (2, 3), (150, 280), (0, 6), (4, 30), (4, 16), (0.3, 0.8), (0.6, 2.5),
-                           (0.05, 0.35), (0.05, 0.5), (3.0, 12.0)),
+                           (0.05, 0.35), (0.05, 0.5), (3.0, 12.0),
+                           (0.1, 0.6), (0.1, 0.7), (0.1, 0.8), (0.0, 0.7), (0.0, 0.5), (0.0, 0.7)),
     "country": _Character(0.1, (15, 28), (1, 2), (170, 300), (2, 6), (6, 35), (3, 8), (0.02, 0.35), (2.0, 6.0),
-                          (0.0, 0.15), (0.0, 0.2), (4.0, 12.0)),
+                          (0.0, 0.15), (0.0, 0.2), (4.0, 12.0),
+                           (0.2, 0.9), (0.2, 0.9), (0.1, 1.0), (0.0, 0.6), (0.0, 0.6), (0.3, 1.0)),
 }
 MINOR_LIMITS = (0.5, 0.9)  # of the main streets' speed: what side streets allow
 PARKED_BESIDE_M_PER_S = 16.0  # beside faster streets few park
@@ -147,7 +182,13 @@ def drawn(rng: np.random.Generator) -> Locality:
         spread=rng.uniform(0.05, 0.16), fine=True, keenness=(0.8, rng.uniform(1.0, 1.2)),
         accelerations=(1.0, rng.uniform(1.6, 3.2)), brakings=(1.4, rng.uniform(2.0, 3.5)),
         headways_s=(0.8, rng.uniform(1.2, 2.0)), restless_hz=rng.uniform(0.0, 0.05), changes_hz=rng.uniform(0.0, 0.1),
-        grass_m=rng.uniform(0.02, 0.3), foliage_m=rng.uniform(0.05, 0.4))
+        grass_m=rng.uniform(0.02, 0.3), foliage_m=rng.uniform(0.05, 0.4), through=rng.uniform(0.0, 0.7),
+        rough_m=np.exp(rng.uniform(*np.log((0.02, 0.15)))), tufts_m=np.exp(rng.uniform(*np.log((0.7, 2.5)))),
+        kerb_m=rng.uniform(0.03, 0.2), pathless=rng.uniform(*kind.pathless), wild=rng.uniform(*kind.wild),
+        undergrowth_m=(rng.uniform(0.3, 1.0), rng.uniform(1.5, 5.0)), lined=rng.uniform(*kind.lined),
+        overgrown=rng.uniform(*kind.overgrown), stuff=np.exp(rng.uniform(*np.log((0.05, 0.5)))),
+        rails=rng.uniform(*kind.rails), screens=rng.uniform(0.0, 0.3), banks=rng.uniform(*kind.banks),
+        bank_m=rng.uniform(1.0, 6.0), slopes=(rng.uniform(0.15, 0.3), rng.uniform(0.3, 0.85)))
 
 
 def _profiles(kind: _Character, rng: np.random.Generator) -> tuple[Profile, ...]:

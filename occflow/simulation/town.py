@@ -10,10 +10,20 @@ from occflow.simulation.boxes import Boxes
 from occflow.simulation.furnishing import Builder, FineBuilder
 from occflow.simulation.ground import CELL_M, Ground, Patch, random_relief
 from occflow.simulation.locality import PLAIN, Locality
+from occflow.simulation.roadside import (
+    RAIL_M,
+    Side,
+    add_fences,
+    add_rails,
+    add_undergrowth,
+    add_wilderness,
+    banked,
+    fill_yard,
+)
 from occflow.simulation.streets import CORNER_M, LINES, Lane, Streets, random_streets
 
 SIDEWALK_M = 4.0
-KERB_M, GARDEN_M = 0.15, 0.18  # above the road
+KERB_M, GARDEN_M = PLAIN.kerb_m, 0.03  # sidewalks above the road of the plain place; gardens above sidewalks
 FURNITURE_M = 0.6  # from the kerb to trees and poles
 FURNISHED_M = 330.0  # of the middle of a large town
 LOT_ROW_M, DRIVE_M = 8.5, 7.0  # between rows of a parking lot; length of a place before a house
@@ -43,21 +53,26 @@ def build_town(rng: np.random.Generator, locality: Locality = PLAIN) -> Town:
     spans = [[_span(streets, axis, k) for k in range(-1, LINES)] for axis in (0, 1)]
     for west, east in spans[0]:
         for south, north in spans[1]:
+            kerb_m, path = locality.kerb_m, "flat.sidewalk"
+            if locality.pathless and rng.random() < locality.pathless:
+                path = "flat.terrain"
             if streets.verge_m:
-                patches += _rims(west, south, east, north, "flat.terrain")
-            patches += _rims(*_shrunk((west, south, east, north), streets.verge_m), "flat.sidewalk")
+                patches += _rims(west, south, east, north, "flat.terrain", kerb_m)
+            patches += _rims(*_shrunk((west, south, east, north), streets.verge_m), path, kerb_m)
             inner = _shrunk((west, south, east, north), streets.verge_m + SIDEWALK_M)
             category = "flat.terrain" if rng.random() < 1 - locality.paved else "flat.other"
             if locality.lots and rng.random() < locality.lots:
                 category = "flat.driveable_surface"
-            gardens.append(Patch(*inner, category, GARDEN_M))
+            gardens.append(Patch(*inner, category, kerb_m + GARDEN_M))
+            if locality.banks and category != "flat.driveable_surface":
+                gardens[-1] = banked(gardens[-1], locality, rng)
     patches += gardens
     parks = _closed_streets(streets, spans)
     for patch in parks:
-        patches += [Patch(*patch, "flat.sidewalk", KERB_M),
-                    Patch(*_shrunk(patch, SIDEWALK_M), "flat.terrain", GARDEN_M)]
+        patches += [Patch(*patch, "flat.sidewalk", locality.kerb_m),
+                    Patch(*_shrunk(patch, SIDEWALK_M), "flat.terrain", locality.kerb_m + GARDEN_M)]
     medians = _medians(streets)
-    patches += [Patch(*sides, "flat.terrain" if green else "flat.other", KERB_M) for sides, green in medians]
+    patches += [Patch(*sides, "flat.terrain" if green else "flat.other", locality.kerb_m) for sides, green in medians]
     builder = (FineBuilder if locality.fine else Builder)(Ground(random_relief(rng), patches), rng)
     lots, middle = [], np.array(streets.extent_m) / 2
     for garden in gardens:
@@ -68,12 +83,14 @@ def build_town(rng: np.random.Generator, locality: Locality = PLAIN) -> Town:
         if garden.category == "flat.driveable_surface":
             lots += _fill_lot(builder, sides)
         else:
-            lots += _fill_block(builder, sides, locality)
+            lots += _fill_block(builder, garden, locality)
     for patch in parks:
         _plant(builder, _shrunk(patch, SIDEWALK_M), 0.02 * locality.green)
     for sides, green in medians:
         if green:
             _plant_median(builder, sides, locality.green)
+        if locality.rails and rng.random() < locality.rails:
+            _rail_median(builder, sides)
     return Town(streets, builder.ground, builder.boxes(), locality, np.array(lots).reshape(-1, 3))
 
 
@@ -84,10 +101,11 @@ def _span(streets: Streets, axis: int, k: int) -> tuple[float, float]:
             lines[k + 1].at_m - lines[k + 1].half_m if k + 1 < LINES else streets.extent_m[axis])
 
 
-def _rims(west: float, south: float, east: float, north: float, category: str) -> list[Patch]:
+def _rims(west: float, south: float, east: float, north: float, category: str, rise_m: float
+          ) -> list[Patch]:
     """A block with its four corners cut, so that vehicles can turn."""
     cut = CORNER_M
-    return [Patch(*sides, category, KERB_M) for sides in
+    return [Patch(*sides, category, rise_m) for sides in
             ((west + cut, south, east - cut, north), (west, south + cut, west + cut, north - cut),
              (east - cut, south + cut, east, north - cut))]
 
@@ -135,6 +153,14 @@ def _plant_median(builder: Builder, sides: tuple[float, ...], green: float) -> N
             builder.hedge(x, y, 0.9, 5.0, builder.rng.uniform(0.6, 1.2), 0.0 if not along else np.pi / 2)
 
 
+def _rail_median(builder: FineBuilder, sides: tuple[float, ...]) -> None:
+    """A guard rail or a parapet between the directions."""
+    west, south, east, north = sides
+    along = east - west > north - south
+    middle, yaw = ((west + east) / 2, (south + north) / 2), np.pi / 2 if along else 0.0
+    add_rails(builder, Side(middle, 0.0, 0.0, yaw), RAIL_M, max(east - west, north - south) / 2, 1.0)
+
+
 def _shrunk(sides: tuple[float, ...], by_m: float) -> tuple[float, ...]:
     west, south, east, north = sides
     return west + by_m, south + by_m, east - by_m, north - by_m
@@ -169,54 +195,48 @@ def _fill_lot(builder: Builder, sides: tuple[float, ...]) -> list[tuple[float, f
     return places
 
 
-def _fill_block(builder: Builder, sides: tuple[float, ...], locality: Locality) -> list[tuple[float, float, float]]:
-    """Houses about a yard, or a park; trees and poles along the kerbs. Returns parking places before houses."""
-    rng, (west, south, east, north) = builder.rng, sides
+def _fill_block(builder: Builder, garden: Patch, locality: Locality) -> list[tuple[float, float, float]]:
+    """Houses about a yard, a park or wilderness; trees, poles, fences along the kerbs. Returns parking places before
+    houses."""
+    rng, sides = builder.rng, (garden.west, garden.south, garden.east, garden.north)
+    west, south, east, north = sides
     centre, half = ((west + east) / 2, (south + north) / 2), ((east - west) / 2, (north - south) / 2)
     storeys, park, trees = (rng.choice(locality.storeys_m, p=locality.storey_shares), rng.random() < locality.parks,
                             rng.random())
+    wild = bool(locality.wild) and rng.random() < locality.wild
     drives: list[tuple[float, float, float]] = []
     if park:
         _plant(builder, sides, 0.012 * locality.green)
-    for side in range(4):  # east, north, west, south
-        yaw, out, along = side * np.pi / 2, half[side % 2], half[1 - side % 2]
-        place = _Side(centre, out, along, yaw)
-        if not park:
-            drives += _add_houses(builder, place, storeys, locality)
-        _add_boundary(builder, place, park)
+    places = [Side(centre, half[side % 2], half[1 - side % 2], side * np.pi / 2) for side in range(4)]
+    for place in places:  # east, north, west, south
+        if not park and not wild:
+            drives += _add_houses(builder, place, storeys, locality, garden.run_m if garden.bank_m else 0.0)
+        if not locality.fine:
+            _add_boundary(builder, place, park)
         _add_furniture(builder, place, trees, locality)
+    if locality.fine:
+        parked, kerb = np.array(drives).reshape(-1, 3)[:, :2], SIDEWALK_M + locality.verge_m
+        for place in places:
+            add_fences(builder, place, park or wild, parked, locality)
+            add_rails(builder, place, kerb, place.along_m, locality.rails)
+            add_undergrowth(builder, place, kerb, parked, locality)
+            if wild:
+                add_wilderness(builder, place, locality)
+        if not wild:
+            fill_yard(builder, sides, parked, locality)
     return drives
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One side of a block: `out_m` from its centre, half as long as `along_m`; `yaw` points to the street."""
-
-    centre: tuple[float, float]
-    out_m: float
-    along_m: float
-    yaw: float
-
-    def at(self, along: float, out: float) -> tuple[float, float]:
-        """A place `along` the side and `out` metres beyond it."""
-        cos, sin, out = np.cos(self.yaw), np.sin(self.yaw), self.out_m + out
-        return self.centre[0] + cos * out - sin * along, self.centre[1] + sin * out + cos * along
-
-    def strip(self, deep_m: float) -> tuple[float, ...]:
-        """West, south, east, north of the side's outermost metres."""
-        corners = np.array([self.at(-self.along_m, -0.5), self.at(self.along_m, -deep_m)])
-        return (*corners.min(axis=0), *corners.max(axis=0))
-
-
-def _add_houses(builder: Builder, side: _Side, storeys_m: float, locality: Locality
+def _add_houses(builder: Builder, side: Side, storeys_m: float, locality: Locality, bank_m: float
                 ) -> list[tuple[float, float, float]]:
-    """A row of houses and trees along a side. Returns places (x, y, heading) before them that cars may park on."""
+    """A row of houses and trees along a side, behind `bank_m` of a bank. Returns places (x, y, heading) before them
+    that cars may park on."""
     drives: list[tuple[float, float, float]] = []
     rng, along = builder.rng, -side.along_m + builder.rng.uniform(0, 5)
     setback = rng.uniform(*locality.setbacks_m)
     if locality.fine:
-        drives_share = rng.uniform(0.0, 0.8) * (setback > DRIVE_M)
-        setback = min(setback, max(0.5, side.out_m - 10))
+        drives_share = rng.uniform(0.0, 0.8) * (setback > DRIVE_M) * (not bank_m)
+        setback = max(min(setback, max(0.5, side.out_m - 10)), bank_m)
         _plant(builder, side.strip(setback), 0.01 * locality.green)
     while along < side.along_m - 8:
         width = min(rng.uniform(*locality.widths_m), side.along_m - along)
@@ -234,7 +254,7 @@ def _add_houses(builder: Builder, side: _Side, storeys_m: float, locality: Local
     return drives
 
 
-def _add_boundary(builder: Builder, side: _Side, park: bool) -> None:
+def _add_boundary(builder: Builder, side: Side, park: bool) -> None:
     """Fences, walls or hedges along the sidewalk, with gaps."""
     rng, along = builder.rng, -side.along_m + 1
     if rng.random() < (0.3 if park else 0.5):
@@ -249,7 +269,7 @@ def _add_boundary(builder: Builder, side: _Side, park: bool) -> None:
         along += length + rng.uniform(1.0, 4.0)
 
 
-def _add_furniture(builder: Builder, side: _Side, trees: float, locality: Locality) -> None:
+def _add_furniture(builder: Builder, side: Side, trees: float, locality: Locality) -> None:
     rng, kerb = builder.rng, SIDEWALK_M + locality.verge_m
     reach = side.along_m + kerb - CORNER_M - 1
     for along in np.arange(-reach, reach, rng.uniform(7, 15) / locality.clutter):
