@@ -51,7 +51,8 @@ class Locality:
         rough_m, tufts_m: how uneven open ground is, one standard deviation, and how long its waves are.
         kerb_m: height of kerbs; pathless: share of the blocks whose sidewalks are bare ground.
         wild: share of the blocks without houses that undergrowth and woods fill; undergrowth_m: how high it stands.
-        lined: share of the sides of blocks with undergrowth along the sidewalk or on the verge.
+        lined: share of the sides of blocks with undergrowth along the sidewalk or on the verge, and of the neighbours
+            with something between them.
         overgrown: thickets on 100 m^2 of yards; stuff: sheds, stacked goods, bins, walls between yards, as many.
         rails: share of the sides of streets with guard rails or parapets; screens: share of the fences that are noise
             barriers.
@@ -140,21 +141,21 @@ class _Character:
 
 
 CHARACTERS = {
-    "old town": _Character(0.15, (6, 11), (1, 1), (58, 90), (0, 0), (0, 3), (6, 18), (0.8, 1.0), (0.1, 0.8),
+    "old town": _Character(0.12, (6, 11), (1, 1), (58, 90), (0, 0), (0, 3), (6, 18), (0.8, 1.0), (0.1, 0.8),
                            (0.4, 0.75), (0.8, 2.5), (0.7, 1.5),
-                           (0.0, 0.1), (0.0, 0.3), (0.0, 0.4), (0.0, 0.05), (0.0, 0.1), (0.0, 0.1)),
-    "city": _Character(0.3, (9, 17), (2, 3), (85, 150), (0, 2), (0, 8), (6, 30), (0.6, 1.0), (0.3, 1.6), (0.4, 0.75),
+                           (0.0, 0.1), (0.0, 0.6), (0.1, 1.5), (0.0, 0.05), (0.0, 0.1), (0.0, 0.1)),
+    "city": _Character(0.26, (9, 17), (2, 3), (85, 150), (0, 2), (0, 8), (6, 30), (0.6, 1.0), (0.3, 1.6), (0.4, 0.75),
                        (0.8, 3.0), (1.0, 4.0),
-                           (0.0, 0.15), (0.0, 0.3), (0.0, 0.5), (0.0, 0.15), (0.0, 0.1), (0.0, 0.1)),
-    "suburb": _Character(0.25, (8, 15), (1, 2), (75, 140), (0, 4), (3, 15), (3, 9), (0.4, 0.9), (1.5, 4.5), (0.3, 0.7),
+                           (0.0, 0.25), (0.0, 0.7), (0.1, 2.0), (0.0, 0.15), (0.0, 0.1), (0.0, 0.1)),
+    "suburb": _Character(0.29, (8, 15), (1, 2), (75, 140), (0, 4), (3, 15), (3, 9), (0.4, 0.9), (1.5, 4.5), (0.3, 0.7),
                          (0.2, 1.5), (1.0, 3.0),
-                           (0.0, 0.35), (0.2, 0.8), (0.3, 1.5), (0.0, 0.1), (0.0, 0.3), (0.0, 0.3)),
-    "arterial": _Character(0.2, (14, 25), (2, 3), (150, 280), (0, 6), (4, 30), (4, 16), (0.3, 0.8), (0.6, 2.5),
+                           (0.0, 0.4), (0.3, 1.0), (0.5, 4.0), (0.0, 0.1), (0.0, 0.3), (0.0, 0.3)),
+    "arterial": _Character(0.19, (14, 25), (2, 3), (150, 280), (0, 6), (4, 30), (4, 16), (0.3, 0.8), (0.6, 2.5),
                            (0.05, 0.35), (0.05, 0.5), (3.0, 12.0),
-                           (0.1, 0.6), (0.1, 0.7), (0.1, 0.8), (0.0, 0.7), (0.0, 0.5), (0.0, 0.7)),
-    "country": _Character(0.1, (15, 28), (1, 2), (170, 300), (2, 6), (6, 35), (3, 8), (0.02, 0.35), (2.0, 6.0),
+                           (0.1, 0.7), (0.2, 1.0), (0.2, 3.0), (0.0, 0.7), (0.0, 0.5), (0.0, 0.7)),
+    "country": _Character(0.14, (15, 28), (1, 2), (170, 300), (2, 6), (6, 35), (3, 8), (0.02, 0.35), (2.0, 6.0),
                           (0.0, 0.15), (0.0, 0.2), (4.0, 12.0),
-                           (0.2, 0.9), (0.2, 0.9), (0.1, 1.0), (0.0, 0.6), (0.0, 0.6), (0.3, 1.0)),
+                           (0.3, 0.95), (0.3, 1.0), (0.3, 3.0), (0.0, 0.6), (0.0, 0.6), (0.3, 1.0)),
 }
 MINOR_LIMITS = (0.5, 0.9)  # of the main streets' speed: what side streets allow
 PARKED_BESIDE_M_PER_S = 16.0  # beside faster streets few park
@@ -175,18 +176,18 @@ def drawn(rng: np.random.Generator) -> Locality:
         storeys_m=tuple(sorted(rng.uniform(*kind.storeys_m, 3))), storey_shares=tuple(rng.dirichlet(2 * np.ones(3))),
         widths_m=(7.0, rng.uniform(14, 45)), depths_m=(7.0, rng.uniform(10, 25)), built=rng.uniform(*kind.built),
         parks=rng.uniform(0.02, 0.25), setbacks_m=(kind.setbacks_m[0], rng.uniform(*kind.setbacks_m) + 1),
-        paved=rng.uniform(0.0, 0.2), lots=rng.uniform(0.0, 0.3),
-        lots_filled=rng.uniform(0.2, 0.95), green=rng.uniform(*kind.green), clutter=np.exp(rng.uniform(-0.2, 1.2)),
-        vehicles=rng.uniform(0.6, 1.7), pedestrians=rng.uniform(*kind.pedestrians),
+        paved=rng.uniform(0.0, 0.2), lots=0.3 * rng.random()**2,
+        lots_filled=rng.uniform(0.05, 0.95), green=rng.uniform(*kind.green), clutter=np.exp(rng.uniform(-0.2, 1.2)),
+        vehicles=np.exp(rng.uniform(*np.log((0.25, 1.7)))), pedestrians=rng.uniform(*kind.pedestrians),
         parked_share=rng.uniform(*kind.parked), driven=_mixed(VARIED_DRIVEN, rng), parked=_mixed(VARIED_PARKED, rng),
         spread=rng.uniform(0.05, 0.16), fine=True, keenness=(0.8, rng.uniform(1.0, 1.2)),
         accelerations=(1.0, rng.uniform(1.6, 3.2)), brakings=(1.4, rng.uniform(2.0, 3.5)),
         headways_s=(0.8, rng.uniform(1.2, 2.0)), restless_hz=rng.uniform(0.0, 0.05), changes_hz=rng.uniform(0.0, 0.1),
-        grass_m=rng.uniform(0.02, 0.3), foliage_m=rng.uniform(0.05, 0.4), through=rng.uniform(0.0, 0.7),
-        rough_m=np.exp(rng.uniform(*np.log((0.02, 0.15)))), tufts_m=np.exp(rng.uniform(*np.log((0.7, 2.5)))),
+        grass_m=rng.uniform(0.05, 0.4), foliage_m=rng.uniform(0.05, 0.4), through=rng.uniform(0.0, 0.7),
+        rough_m=np.exp(rng.uniform(*np.log((0.03, 0.15)))), tufts_m=np.exp(rng.uniform(*np.log((0.7, 2.5)))),
         kerb_m=rng.uniform(0.03, 0.2), pathless=rng.uniform(*kind.pathless), wild=rng.uniform(*kind.wild),
         undergrowth_m=(rng.uniform(0.3, 1.0), rng.uniform(1.5, 5.0)), lined=rng.uniform(*kind.lined),
-        overgrown=rng.uniform(*kind.overgrown), stuff=np.exp(rng.uniform(*np.log((0.05, 0.5)))),
+        overgrown=rng.uniform(*kind.overgrown), stuff=np.exp(rng.uniform(*np.log((0.05, 0.8)))),
         rails=rng.uniform(*kind.rails), screens=rng.uniform(0.0, 0.3), banks=rng.uniform(*kind.banks),
         bank_m=rng.uniform(1.0, 6.0), slopes=(rng.uniform(0.15, 0.3), rng.uniform(0.3, 0.85)))
 

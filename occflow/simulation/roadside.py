@@ -17,6 +17,8 @@ RAIL_STRETCH_M = 12.0
 CLEAR_M = 4.0  # about the middle of a parked vehicle nothing grows
 ASIDE_M = 1.3  # from the middle of a vehicle before a house, to its sides
 WOODS_M = (4.0, 14.0)  # how deep woods are made: beams go no further
+WOODS_STRETCH_M = 8.0
+STUFF_M = 3.5  # half the length of what stands in yards
 TREES = (0.01, 0.08)  # of woods, a square metre
 LOW_M = (0.2, 1.1)  # plants on verges
 
@@ -108,18 +110,37 @@ def add_undergrowth(builder: FineBuilder, side: Side, kerb_m: float, drives: np.
                                 side.yaw, LOW_M, 1.2)
 
 
+def add_party_lines(builder: FineBuilder, side: Side, drives: np.ndarray, locality: Locality) -> None:
+    """Maybe hedges, fences and undergrowth between neighbours, from the sidewalk inwards."""
+    rng = builder.rng
+    along, longest = -side.along_m + 1 + rng.uniform(0, 15), min(16.0, 0.8 * side.out_m)
+    while along < side.along_m - 1:
+        kind, long = rng.random(), rng.uniform(0.3, 1.0) * longest
+        out, top = rng.uniform(0.5, 4.0), rng.uniform(0.7, 2.0)
+        if rng.random() < locality.lined and side.free(drives, along - 0.4, 0.8):
+            place, yaw = side.at(along, -out - long / 2), side.yaw + np.pi / 2
+            if kind < 0.4:
+                builder.thicket(*place, long, rng.uniform(0.5, 2.0), side.yaw, locality.undergrowth_m, 1.2)
+            elif kind < 0.6:
+                builder.hedge(*place, rng.uniform(0.5, 1.2), long, 0.8 * top, yaw)
+            else:
+                builder.fence(*place, rng.uniform(0.08, 0.35), long, top, yaw, str(rng.choice(FENCES)))
+        along += rng.uniform(6.0, 25.0)
+
+
 def add_wilderness(builder: FineBuilder, side: Side, locality: Locality) -> None:
     """A meadow with bushes, and behind it undergrowth and the edge of woods."""
     rng = builder.rng
     meadow = rng.uniform(0.3, min(20.0, 0.4 * side.out_m))
     deep = min(rng.uniform(*WOODS_M), 0.9 * side.out_m - meadow)
     low, high = locality.undergrowth_m
-    for along in np.arange(-side.along_m + 2, side.along_m - 2, 8.0):
+    for along in np.arange(-side.along_m, side.along_m, WOODS_STRETCH_M):
+        length = min(WOODS_STRETCH_M, side.along_m - along)
         if rng.random() < 0.85:
-            builder.thicket(*side.at(along + 4, -meadow - deep / 2), deep, 8.0, side.yaw, (low, high),
+            builder.thicket(*side.at(along + length / 2, -meadow - deep / 2), deep, length, side.yaw, (low, high),
                             rng.uniform(0.15, 0.6))
-        if meadow > 3 and rng.random() < 0.25:
-            builder.thicket(*side.at(along + rng.uniform(0, 8), -rng.uniform(1.0, meadow)), *rng.uniform(1.0, 4.0, 2),
+        if meadow > 3 and length > 4 and rng.random() < 0.25:
+            builder.thicket(*side.at(along + length / 2, -rng.uniform(2.0, meadow)), *rng.uniform(1.0, 4.0, 2),
                             side.yaw, (low, 0.7 * high), 0.8)
     if rng.random() < 0.75:
         for _ in range(rng.poisson(rng.uniform(*TREES) * 2 * side.along_m * deep)):
@@ -135,9 +156,9 @@ def fill_yard(builder: FineBuilder, sides: tuple[float, ...], drives: np.ndarray
         for _ in range(rng.poisson(per_area * min(area, 60.0))):
             place, yaw = np.array([rng.uniform(west, east), rng.uniform(south, north)]), rng.uniform(0, np.pi)
             length, width = np.exp(rng.uniform(*np.log((0.8, 9.0)))), np.exp(rng.uniform(*np.log((0.8, 3.5))))
-            reach = CLEAR_M + (np.hypot(length, width) / 2 if grows else 3.0)
-            inner = np.minimum(place - (west, south), (east, north) - place).min() > (0.5 if grows else 3.5)
-            if not inner or (np.linalg.norm(drives - place, axis=1) < reach).any():
+            half = np.hypot(length, width) / 2 if grows else STUFF_M
+            inner = np.minimum(place - (west, south), (east, north) - place).min() > half
+            if not inner or (np.linalg.norm(drives - place, axis=1) < CLEAR_M + half).any():
                 continue
             if grows:
                 builder.thicket(*place, length, width, yaw, locality.undergrowth_m, rng.uniform(0.5, 1.5))

@@ -14,6 +14,7 @@ from occflow.simulation.roadside import (
     RAIL_M,
     Side,
     add_fences,
+    add_party_lines,
     add_rails,
     add_undergrowth,
     add_wilderness,
@@ -222,6 +223,8 @@ def _fill_block(builder: Builder, garden: Patch, locality: Locality) -> list[tup
             add_undergrowth(builder, place, kerb, parked, locality)
             if wild:
                 add_wilderness(builder, place, locality)
+            elif not park:
+                add_party_lines(builder, place, parked, locality)
         if not wild:
             fill_yard(builder, sides, parked, locality)
     return drives
