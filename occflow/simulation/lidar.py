@@ -23,6 +23,7 @@ from occflow.simulation.settings import SimulationSettings
 
 MIN_RANGE_M = 1.0
 GRASS, LEAVES = CATEGORIES.index("flat.terrain"), CATEGORIES.index("static.vegetation")
+PAVED = [CATEGORIES.index(f"flat.{name}") for name in ("driveable_surface", "other", "sidewalk")]
 DEEPEST_M = 1.0  # no beam goes further into leaves
 THROUGH_M, SURFACES = 0.02, 4  # a beam that goes through leaves goes on behind their surface; through so many at most
 TUFT_LENGTHS, TUFT_WAVES = (0.5, 4.0), 8  # of the waves that open ground is uneven by, times the place's tufts
@@ -81,6 +82,9 @@ def softened(returns: Returns, locality: Locality, rng: np.random.Generator,
         places = (points[grass] @ world_from_sensor[:2, :3].T + world_from_sensor[:2, 3]).astype(np.float32)
         points[grass, 2] += uneven_m(places, locality)
     points[grass, 2] += rng.uniform(0, 1, int(grass.sum())).astype(np.float32)**2 * np.float32(locality.grass_m)
+    if locality.paving_m:
+        paved = np.isin(returns.categories, PAVED)
+        points[paved, 2] += rng.standard_normal(int(paved.sum()), dtype=np.float32) * np.float32(locality.paving_m)
     ranges = np.linalg.norm(points[leaves], axis=1, keepdims=True)
     deeper = np.minimum(rng.exponential(locality.foliage_m, ranges.shape), DEEPEST_M).astype(np.float32)
     points[leaves] *= (ranges + deeper) / ranges

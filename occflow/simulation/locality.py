@@ -48,7 +48,8 @@ class Locality:
         restless_hz: how often a driver brakes for no visible reason; changes_hz: how often one changes lane.
         grass_m: how high grass stands; foliage_m: how deep a beam goes into leaves, on average; through: share of the
             beams that go on where they meet a surface of leaves.
-        rough_m, tufts_m: how uneven open ground is, one standard deviation, and how long its waves are.
+        rough_m, tufts_m: how uneven open ground is, one standard deviation, and how long its waves are;
+            paving_m: how uneven paved ground is from return to return.
         kerb_m: height of kerbs; pathless: share of the blocks whose sidewalks are bare ground.
         wild: share of the blocks without houses that undergrowth and woods fill; undergrowth_m: how high it stands.
         lined: share of the sides of blocks with undergrowth along the sidewalk or on the verge, and of the neighbours
@@ -94,6 +95,7 @@ class Locality:
     through: float = 0.0
     rough_m: float = 0.0
     tufts_m: float = 1.0
+    paving_m: float = 0.0
     kerb_m: float = 0.15
     pathless: float = 0.0
     wild: float = 0.0
@@ -146,16 +148,16 @@ CHARACTERS = {
                            (0.0, 0.1), (0.0, 0.6), (0.1, 1.5), (0.0, 0.05), (0.0, 0.1), (0.0, 0.1)),
     "city": _Character(0.26, (9, 17), (2, 3), (85, 150), (0, 2), (0, 8), (6, 30), (0.6, 1.0), (0.3, 1.6), (0.4, 0.75),
                        (0.8, 3.0), (1.0, 4.0),
-                           (0.0, 0.25), (0.0, 0.7), (0.1, 2.0), (0.0, 0.15), (0.0, 0.1), (0.0, 0.1)),
+                       (0.0, 0.25), (0.0, 0.7), (0.1, 2.0), (0.0, 0.15), (0.0, 0.1), (0.0, 0.1)),
     "suburb": _Character(0.29, (8, 15), (1, 2), (75, 140), (0, 4), (3, 15), (3, 9), (0.4, 0.9), (1.5, 4.5), (0.3, 0.7),
                          (0.2, 1.5), (1.0, 3.0),
-                           (0.0, 0.4), (0.3, 1.0), (0.5, 4.0), (0.0, 0.1), (0.0, 0.3), (0.0, 0.3)),
+                         (0.0, 0.4), (0.3, 1.0), (0.5, 4.0), (0.0, 0.1), (0.0, 0.3), (0.0, 0.3)),
     "arterial": _Character(0.19, (14, 25), (2, 3), (150, 280), (0, 6), (4, 30), (4, 16), (0.3, 0.8), (0.6, 2.5),
                            (0.05, 0.35), (0.05, 0.5), (3.0, 12.0),
                            (0.1, 0.7), (0.2, 1.0), (0.2, 3.0), (0.0, 0.7), (0.0, 0.5), (0.0, 0.7)),
     "country": _Character(0.14, (15, 28), (1, 2), (170, 300), (2, 6), (6, 35), (3, 8), (0.02, 0.35), (2.0, 6.0),
                           (0.0, 0.15), (0.0, 0.2), (4.0, 12.0),
-                           (0.3, 0.95), (0.3, 1.0), (0.3, 3.0), (0.0, 0.6), (0.0, 0.6), (0.3, 1.0)),
+                          (0.3, 0.95), (0.3, 1.0), (0.3, 3.0), (0.0, 0.6), (0.0, 0.6), (0.3, 1.0)),
 }
 MINOR_LIMITS = (0.5, 0.9)  # of the main streets' speed: what side streets allow
 PARKED_BESIDE_M_PER_S = 16.0  # beside faster streets few park
@@ -183,8 +185,9 @@ def drawn(rng: np.random.Generator) -> Locality:
         spread=rng.uniform(0.05, 0.16), fine=True, keenness=(0.8, rng.uniform(1.0, 1.2)),
         accelerations=(1.0, rng.uniform(1.6, 3.2)), brakings=(1.4, rng.uniform(2.0, 3.5)),
         headways_s=(0.8, rng.uniform(1.2, 2.0)), restless_hz=rng.uniform(0.0, 0.05), changes_hz=rng.uniform(0.0, 0.1),
-        grass_m=rng.uniform(0.05, 0.4), foliage_m=rng.uniform(0.05, 0.4), through=rng.uniform(0.0, 0.7),
-        rough_m=np.exp(rng.uniform(*np.log((0.03, 0.15)))), tufts_m=np.exp(rng.uniform(*np.log((0.7, 2.5)))),
+        grass_m=np.exp(rng.uniform(*np.log((0.005, 0.4)))), foliage_m=np.exp(rng.uniform(*np.log((0.02, 0.4)))),
+        through=0.7 * rng.random()**2, paving_m=np.exp(rng.uniform(*np.log((0.003, 0.04)))),
+        rough_m=np.exp(rng.uniform(*np.log((0.005, 0.15)))), tufts_m=np.exp(rng.uniform(*np.log((0.7, 2.5)))),
         kerb_m=rng.uniform(0.03, 0.2), pathless=rng.uniform(*kind.pathless), wild=rng.uniform(*kind.wild),
         undergrowth_m=(rng.uniform(0.3, 1.0), rng.uniform(1.5, 5.0)), lined=rng.uniform(*kind.lined),
         overgrown=rng.uniform(*kind.overgrown), stuff=np.exp(rng.uniform(*np.log((0.05, 0.8)))),

@@ -50,8 +50,9 @@ def test_the_plain_place_draws_what_it_has_always_drawn():
 def test_places_differ_in_what_lines_their_streets():
     places = [place for place in (drawn(np.random.default_rng((seed, 0, 3))) for seed in range(200)) if place.fine]
     for name, least, most in (("wild", 0.05, 0.6), ("lined", 0.15, 0.8), ("rails", 0.02, 0.4), ("banks", 0.02, 0.3),
-                              ("overgrown", 0.4, 2.5), ("through", 0.1, 0.6), ("kerb_m", 0.06, 0.17),
-                              ("rough_m", 0.03, 0.1)):
+                              ("overgrown", 0.4, 2.5), ("through", 0.05, 0.5), ("kerb_m", 0.06, 0.17),
+                              ("rough_m", 0.01, 0.1), ("paving_m", 0.005, 0.03),
+                              ("grass_m", 0.02, 0.3), ("foliage_m", 0.04, 0.3)):
         values = [getattr(place, name) for place in places]
         assert min(values) < least and max(values) > most
 
@@ -183,6 +184,10 @@ def test_open_ground_is_uneven_and_the_same_from_everywhere():
         assert np.array_equal(raised[:, :2], points[:, :2])
         found.append(raised[:, 2] + shift[2])
     assert np.abs(found[0] - found[1]).max() < 0.01 and np.abs(found[0]).max() > 0.15
+    road = replace(returns, categories=np.full(5000, ROAD, np.uint8))
+    assert np.array_equal(softened(road, place, rng, pose).points, road.points)
+    worn = softened(road, replace(place, paving_m=0.03), rng, pose).points - road.points
+    assert 0.02 < worn[:, 2].std() < 0.04 and not worn[:, :2].any()
 
 
 def test_sidewalks_of_some_places_are_bare_ground_and_kerbs_differ():
