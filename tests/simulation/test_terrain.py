@@ -103,7 +103,7 @@ def hilly(tmp_path_factory) -> NuScenesLog:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drive, "of_its_own", steep)
-        simulate_log(root, "v1.0-hills", values, seed=5, workers=1)
+        simulate_log(root, "v1.0-hills", values, seed=6, workers=1)
     return NuScenesLog(root, "v1.0-hills")
 
 
