@@ -7,13 +7,14 @@ history is read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from occflow.geometry import invert, planar_pose, planar_poses, transform
 from occflow.grid import VoxelGrid
 from occflow.occupancy.ego_motion import STRAIGHT_RAD
+from occflow.occupancy.fine_tracks import FineMotions, fine_motions
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.motion import Cluster
 from occflow.occupancy.tracks import Tracks, ages, tracked
@@ -30,6 +31,8 @@ SPEED_CHANGE_SHARE = (0.57, 0.25)  # of the change of speed between the two fram
 COURSE_CHANGE_SHARE = 0.25  # the same, across
 PLACE_NOISE_M = (0.4, 0.8)  # that looks like motion: of the light, of others
 CONFIDENCE = (0.56, 3.77, -1.7, 1.38, -2.08, 0.31)  # weights of `_confidence`
+FINE_CONFIDENCE = (0.63, 1.71, 1.02, -0.99, -1.32, 0.21)  # of `_fine_confidence`
+SAME_MOTION_M_PER_S = 1.0  # of the velocity by voxels and that by returns: only then the turn by voxels is believed
 ENTERED_SEEN = 0.75  # of a body, at most, lay where the far frame reached: one that came into view since
 UNKNOWN_CHANGE_M_PER_S = 1.0  # of velocity, where a single earlier frame tells none
 TURNING_M_PER_S = 0.5  # what is slower does not turn
@@ -89,7 +92,7 @@ def tracked_bodies(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list
     if tracks is None:
         return []
     present = history[-1]
-    motion = motions_of(tracks, ages(history))
+    tracks, motion = _followed_by_returns(tracks, motions_of(tracks, ages(history)), history, grid)
     speeds = np.hypot(*motion.velocity_m_per_s.T)
     headings = np.where(speeds > 0, np.arctan2(*motion.velocity_m_per_s.T[::-1]),
                         longest_sides(tracks.clusters, present, grid))
@@ -103,6 +106,30 @@ def tracked_bodies(history: tuple[OccupancyFrame, ...], grid: VoxelGrid) -> list
             for cluster, middle, heading, speed, turn, confidence, track in zip(
                 tracks.clusters, tracks.middles_m, headings, speeds, motion.yaw_rate_rad_per_s, motion.confidence,
                 centres)]
+
+
+def _followed_by_returns(tracks: Tracks, motion: Motions, history: tuple[OccupancyFrame, ...],
+                         grid: VoxelGrid) -> tuple[Tracks, Motions]:
+    """Tracks and motions, those of bodies that returns tell of in place of what voxels do."""
+    fine = fine_motions(tracks.clusters, history, grid, motion.velocity_m_per_s)
+    if fine is None or not fine.found.any():
+        return tracks, motion
+    found, velocity = fine.found, fine.velocity_m_per_s
+    agree = np.hypot(*(velocity - motion.velocity_m_per_s).T) < SAME_MOTION_M_PER_S
+    shifts_m = np.where(found[:, None, None], velocity[:, None] * ages(history)[:, None], tracks.shifts_m)
+    similarity = np.where((found & ~agree)[:, None], fine.agreement[:, None], tracks.similarity)
+    return replace(tracks, shifts_m=shifts_m, similarity=similarity), Motions(
+        np.where(found[:, None], velocity, motion.velocity_m_per_s),
+        np.where(found & ~agree, 0.0, motion.yaw_rate_rad_per_s),
+        np.where(found, _fine_confidence(fine), motion.confidence))
+
+
+def _fine_confidence(fine: FineMotions) -> np.ndarray:
+    """As `_confidence`, of velocities by returns: of agreement, gain over standing, speed and the number of returns."""
+    speeds = np.hypot(*fine.velocity_m_per_s.T)
+    terms = np.stack([np.ones(len(speeds)), fine.agreement, np.maximum(fine.gain, 0), np.minimum(speeds, 10.0) / 10,
+                      speeds > 0, np.log(np.maximum(fine.returns, 1))])
+    return 1 / (1 + np.exp(-np.array(FINE_CONFIDENCE) @ terms))
 
 
 @dataclass(frozen=True)

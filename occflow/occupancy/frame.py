@@ -111,6 +111,7 @@ class WideFrame(FrameInGrid):
         places_m: [3, M] float32, metres in the grid's frame, where in voxels matter was met; a voxel of which some are
             known is moved by them, any other as a whole.
         owners: [M] int64 places in the frame's arrays of the voxels that they lie in.
+        lately: [M] bool, whether the last sweep met it: matter that moves is there, and may have left the others.
         views: what is known of the instant in grids at other poses, found there itself: moving the frame to one of them
             gives it.
     """
@@ -118,10 +119,12 @@ class WideFrame(FrameInGrid):
     views: tuple[OccupancyFrame, ...] = field(default=(), kw_only=True)
     places_m: np.ndarray = field(default_factory=lambda: np.zeros((3, 0), np.float32), kw_only=True)
     owners: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), kw_only=True)
+    lately: np.ndarray = field(default_factory=lambda: np.zeros(0, bool), kw_only=True)
 
     @property
     def num_bytes(self) -> int:
-        return super().num_bytes + self.places_m.nbytes + self.owners.nbytes + sum(one.num_bytes for one in self.views)
+        return super().num_bytes + sum(
+            part.nbytes for part in (self.places_m, self.owners, self.lately)) + sum(one.num_bytes for one in self.views)
 
     def view_at(self, world_from_grid: np.ndarray) -> OccupancyFrame | None:
         """What is known in a grid at just this pose [4, 4]."""
@@ -131,4 +134,4 @@ class WideFrame(FrameInGrid):
         """Of its voxels those of a mask [N] bool; views are left as they are."""
         places = stays[self.owners]
         return replace(self, flat=self.flat[stays], labels=self.labels[stays], places_m=self.places_m[:, places],
-                       owners=(np.cumsum(stays) - 1)[self.owners[places]])
+                       owners=(np.cumsum(stays) - 1)[self.owners[places]], lately=self.lately[places])

@@ -190,6 +190,20 @@ def _moved_voxels(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray
     return candidates[found], frame.labels[slots[order[place[found]]]]
 
 
+def places_in(frame: OccupancyFrame, grid: VoxelGrid, slots: np.ndarray, lately: bool = False
+              ) -> tuple[np.ndarray, np.ndarray]:
+    """Where matter was met in voxels of a frame (WideFrame.places_m), given by their places [N] in its arrays: which of
+    these each [M] is in, and where it is [3, M], metres in the frame's grid; those alone that the last sweep met, or
+    all."""
+    wide = frame.wide
+    which = np.full(wide.grid.num_voxels, -1, dtype=np.int32)
+    which[grid.renumbered(frame.flat[slots], wide.grid)[0]] = np.arange(len(slots))
+    which = which[wide.flat]
+    met = which[wide.owners]
+    kept = (met >= 0) & wide.lately if lately else met >= 0
+    return met[kept], wide.places_m[:, kept]
+
+
 def _moved_centres(voxels: np.ndarray, number: np.ndarray, grid: VoxelGrid, poses: np.ndarray) -> np.ndarray:
     """`warp.moved_centres` of voxels [N, 3], each by that of the poses [B, 4, 4] which its number [N] names: [3, N]."""
     first_m = poses[:, :3, :3] @ grid.centres(np.zeros((1, 3)))[0] + poses[:, :3, 3] - grid.origin_m

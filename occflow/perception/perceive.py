@@ -13,8 +13,8 @@ import torch
 from occflow.errors import InputError
 from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame, WideFrame
-from occflow.occupancy.sighting import Sighting, cell_grid, voxels_of_cells
-from occflow.perception.network import PerceptionInput, PerceptionNetwork, cell_features
+from occflow.occupancy.sighting import TICK_S, Sighting, cell_grid, voxels_of_cells
+from occflow.perception.network import RECENT_S, PerceptionInput, PerceptionNetwork, cell_features
 
 KEPT_BYTES = 512 << 20  # of what was perceived: trainings come back to it
 
@@ -91,7 +91,8 @@ def _placed(frame: WideFrame, sighting: Sighting) -> WideFrame:
     owners = slots[voxels_of_cells(sighting.cells, frame.grid)[0]]
     within = owners >= 0
     places_m = cells.centres(cells.unflatten(sighting.cells[within])).T
-    return replace(frame, places_m=np.ascontiguousarray(places_m, dtype=np.float32), owners=owners[within])
+    return replace(frame, places_m=np.ascontiguousarray(places_m, dtype=np.float32), owners=owners[within],
+                   lately=sighting.youngest[within] * TICK_S < RECENT_S[1])
 
 
 class PerceivedFrames:

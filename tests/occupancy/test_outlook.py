@@ -118,7 +118,7 @@ def with_places(frame: OccupancyFrame, rng: np.random.Generator) -> OccupancyFra
     owners = np.sort(rng.choice(len(wide.flat), len(wide.flat) // 3))
     corners_m = wide.grid.centres(wide.grid.unflatten(wide.flat[owners]))
     places_m = (corners_m + rng.uniform(-0.39, 0.39, corners_m.shape)).T.astype(np.float32)
-    return replace(frame, wide=replace(wide, places_m=places_m, owners=owners))
+    return replace(frame, wide=replace(wide, places_m=places_m, owners=owners, lately=rng.random(len(owners)) < 0.5))
 
 
 @given(seed=st.integers(0, 2**32 - 1))
@@ -130,7 +130,7 @@ def test_where_matter_was_met_is_moved_in_place_of_its_voxel(seed):
     wide, target = frame.wide, frame.world_from_grid @ planar_pose(*rng.normal(0, 2, 2), rng.normal(0, 0.3))
     finer = np.isin(np.arange(len(wide.flat)), wide.owners)
     whole = replace(frame, wide=replace(wide.kept(~finer), places_m=np.zeros((3, 0), np.float32),
-                                        owners=np.zeros(0, np.int64)))
+                                        owners=np.zeros(0, np.int64), lately=np.zeros(0, bool)))
     before = warp(whole, GRID, target)
     wanted = dict(zip(before.flat.tolist(), before.labels.tolist()))
     moved_m = transform(invert(target) @ frame.world_from_grid, wide.places_m.T.astype(np.float64))
