@@ -30,8 +30,8 @@ KEPT = (6, 4)  # velocities that are looked at more finely, after the first step
 STATIC_WEIGHT = 0.4  # by which a return counts less for a moving body where the present has one as well
 SPEED_COST_S_PER_M = 0.012  # of agreement: of two velocities that agree as well, the slower one
 SURELY_STANDS = 0.85  # agreement with the frames before at rest, from which on nothing else is looked at
-WORTH = 0.15  # of agreement, that a velocity must bring over standing
-LEAST_AGREEMENT = 0.5  # below it a body was not found
+WORTH = 0.2  # of agreement, that a velocity must bring over standing
+LEAST_AGREEMENT = 0.65  # below it a body was not found
 
 
 @dataclass(frozen=True)
