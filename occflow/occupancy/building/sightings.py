@@ -11,9 +11,8 @@ import numpy as np
 from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED, Keyframe
-from occflow.occupancy.building.cells import in_order
-from occflow.occupancy.building.labels import flat_voxels
 from occflow.occupancy.building.returns import Returns
+from occflow.occupancy.building.tally import cells_met, tally
 from occflow.occupancy.building.visibility import mark_rays
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.settings import OccupancySettings
@@ -40,27 +39,23 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
         remembered: earlier sweeps in the order of time (`Memory`): their cells are kept, too, but make no voxel
             occupied.
     """
-    grid_from_world, met, ages = invert(world_from_grid), [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)]
-    area = outlook(grid, world_from_grid, seen, outlook_s, outlook_m)
-    for returns in [*remembered, *(seen[index] for index in spaced([one.stamp_s for one in seen]))]:
-        points = returns.points() if area is None else np.ascontiguousarray(returns.ends.T)
-        cells = flat_voxels(cell_grid(area or grid), grid_from_world, points)
-        met.append(cells[cells >= 0])
-        ages.append(np.full(len(met[-1]), min(MOST, round((stamp_s - returns.stamp_s) / TICK_S)), np.uint8))
-    voxels, _ = voxels_of_cells(np.concatenate(met[1 + len(remembered):] or met[:1]), area or grid)
-    flat = np.flatnonzero(np.bincount(voxels, minlength=(area or grid).num_voxels) >= min_points)
-    met, ages = np.concatenate(met), np.concatenate(ages)
-    order = in_order(met)  # of the returns in a cell, the oldest first
-    first = np.flatnonzero(np.diff(met[order], prepend=-1))
-    counts = np.diff(first, append=len(met))
-    cells, oldest, youngest = met[order[first]], ages[order[first]], ages[order[first + counts - 1]]
+    grid_from_world, area = invert(world_from_grid), outlook(grid, world_from_grid, seen, outlook_s, outlook_m)
+    shown = [*remembered, *(seen[index] for index in spaced([one.stamp_s for one in seen]))]
+    cells = cell_grid(area or grid)
+    found = tally([cells_met(cells, grid_from_world, one.ends[:, one.near] if area is None else one.ends)
+                   for one in shown] or [np.zeros(0, np.int64)], cells.num_voxels, len(remembered))
+    ages = np.array([min(MOST, round((stamp_s - one.stamp_s) / TICK_S)) for one in shown], np.uint8)
+    voxels, _ = voxels_of_cells(found.cells, area or grid)
+    returns = np.bincount(voxels, found.late_counts, (area or grid).num_voxels)
+    flat = np.flatnonzero(returns >= min_points)
     passed = observed = _observed(area or grid, grid_from_world, seen, flat) if rays else None
     if area is not None:
         numbers, inside = area.renumbered(flat, grid)
         flat, observed = numbers[inside], passed[grid.slices_in(area)] if rays else None
     return Sighting(flat, np.full(len(flat), UNLABELLED, np.uint8), world_from_grid, stamp_s, token,
-                    observed=np.packbits(observed) if rays else None, cells=cells,
-                    counts=np.minimum(counts, MOST).astype(np.uint8), youngest=youngest, oldest=oldest, area=area,
+                    observed=np.packbits(observed) if rays else None, cells=found.cells,
+                    counts=np.minimum(found.counts, MOST).astype(np.uint8), youngest=ages[found.last],
+                    oldest=ages[found.first], area=area,
                     passed=np.packbits(passed) if rays and area is not None else None)
 
 
