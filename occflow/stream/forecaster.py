@@ -319,7 +319,7 @@ class StreamForecaster:
     def _perceive(self, kept: KeptFrame) -> None:
         if kept.frame is None:
             with self._record.stage("perceive"):
-                kept.frame = self._perceiver.perceive(kept.seen).frame
+                kept.frame = self._perceiver.frame(kept.seen)
 
     def _encoding(self, kept: KeptFrame) -> Encoding:
         if not self._stream.reuse:
