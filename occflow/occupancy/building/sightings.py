@@ -11,6 +11,7 @@ import numpy as np
 from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED, Keyframe
+from occflow.occupancy.building.cells import in_order
 from occflow.occupancy.building.returns import Returns
 from occflow.occupancy.building.tally import cells_met, tally
 from occflow.occupancy.building.visibility import mark_rays
@@ -21,7 +22,6 @@ from occflow.occupancy.sighting import MOST, TICK_S, Sighting, cell_grid, spaced
 MEMORY_SPACING_S = 0.5  # of remembered sweeps
 MEMORY_CELL_M = 0.2  # of two of their returns that lie nearer one is enough
 SLACK_S = 1.0  # so much longer they are kept: a keyframe may ask a little late
-THINNED_CELLS = 1 << 20  # more than there are along an axis within any sensor's reach
 OUTLOOKS = 6  # instants at which a grid of the future is looked at
 ROUNDED = 0.1  # voxels: a border that is off by less is where it was
 
@@ -112,22 +112,33 @@ class Memory:
     def __init__(self, grid: VoxelGrid, span_s: float) -> None:
         self._cell_m, self._span_s = max(cell_grid(grid).voxel_size_m, MEMORY_CELL_M), span_s
         self._kept: deque[Returns] = deque()
+        self._whole = False  # whether the last one is still to be thinned
 
     def add(self, returns: Returns) -> None:
-        """Take the next sweep."""
+        """Take the next sweep. It is thinned when the next one comes: nobody asks for it before, and a forecast may be
+        waiting for this one."""
+        self._thin()
         since_s = returns.stamp_s - self._kept[-1].stamp_s if self._kept else np.inf
         if self._span_s == 0 or since_s < MEMORY_SPACING_S - SAME_STAMP_S:
             return
-        self._kept.append(thinned(returns, self._cell_m))
+        self._kept.append(returns)
+        self._whole = True
         while self._kept[0].stamp_s < returns.stamp_s - self._span_s - SLACK_S:
             self._kept.popleft()
 
     def clear(self) -> None:
         """Forget everything."""
         self._kept.clear()
+        self._whole = False
+
+    def _thin(self) -> None:
+        if self._whole:
+            self._kept[-1], self._whole = thinned(self._kept[-1], self._cell_m), False
 
     def before(self, stamp_s: float, latest_s: float) -> list[Returns]:
         """Those of the span until an instant that are older than `latest_s`, in the order of time."""
+        if self._kept and self._kept[-1].stamp_s < latest_s - SAME_STAMP_S:
+            self._thin()
         return [one for one in self._kept
                 if stamp_s - self._span_s - SAME_STAMP_S <= one.stamp_s < latest_s - SAME_STAMP_S]
 
@@ -135,8 +146,13 @@ class Memory:
 def thinned(returns: Returns, cell_m: float) -> Returns:
     """Of the returns in one cell about the vehicle the first one; labels are not kept."""
     places = np.floor((returns.ends - returns.world_from_ego[:3, 3:]) / cell_m).astype(np.int64)
-    keys = (places[0] * THINNED_CELLS + places[1]) * THINNED_CELLS + places[2]
-    kept = np.sort(np.unique(keys, return_index=True)[1])
+    places -= places.min(axis=1, initial=0, keepdims=True)
+    _, width, height = places.max(axis=1, initial=0).tolist()
+    keys = (places[0] * (width + 1) + places[1]) * (height + 1) + places[2]
+    order = in_order(keys)
+    first = np.zeros(returns.ends.shape[1], dtype=bool)
+    first[order[np.diff(keys[order], prepend=-1) != 0]] = True
+    kept = np.flatnonzero(first)
     near = np.zeros(returns.ends.shape[1], dtype=bool)
     near[returns.near] = True
     near = np.flatnonzero(near[kept])
