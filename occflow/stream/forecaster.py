@@ -3,7 +3,7 @@ while the network cannot or should not speak."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -267,9 +267,10 @@ class StreamForecaster:
         self._made = due, task, forecast, futures
         return forecast
 
-    def look_back(self, delivered: bool) -> None:
+    def look_back(self, delivered: bool) -> Iterator[None]:
         """What can wait until a forecast is out: hold former ones against what is perceived now; let the network make
-        one all the same where persistence spoke in its place, and keep it until its time comes.
+        one all the same where persistence spoke in its place, and keep it until its time comes. In parts, between which
+        sweeps may be observed and the next forecast be made.
 
         A forecast that was not delivered was late: then there is no time for more than the first.
         """
@@ -278,12 +279,16 @@ class StreamForecaster:
         (due, task, forecast, futures), self._made = self._made, None
         if self.judge:
             self._judge_former(due, task.present)
+            yield
         if not delivered:
             return
         if due.whole:
-            futures = futures or self._futures(due, task)
+            if futures is None:
+                futures = self._futures(due, task)
+                yield
             self.watch(LookedBack(forecast, task.with_classes(), self._foreseen(task, futures)))
             if self.risks:
+                yield
                 with self._record.stage("risk"):
                     self.risks.weigh(task, futures.samples(self.risks.samples))
         elif self._stream.reuse:

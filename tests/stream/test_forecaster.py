@@ -62,7 +62,7 @@ def forecasts(stream: StreamForecaster, sweeps: list[Sweep]) -> dict[float, Stre
         task = stream.observe(Arrival(sweep, (0, "drive"), 0.0))
         if task:
             made[sweep.stamp_s] = stream.forecast(task)
-            stream.look_back(True)
+            list(stream.look_back(True))
     return made
 
 
