@@ -24,7 +24,7 @@ from occflow.models.preparation import moved_as
 from occflow.occupancy.bodies import offsets_of, tracked_offsets, world_motions
 from occflow.occupancy.frame import Frames
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.occupancy.warp import landing
+from occflow.occupancy.warp import landings
 from occflow.occupancy.windows import WindowSource
 from occflow.training.forcing import true_motions
 
@@ -55,7 +55,7 @@ def main(store: str, split: str, stride: str, seen: str, *checkpoints: str) -> N
         motions = {"still": np.broadcast_to(np.eye(4), tracked.shape), "tracked": tracked,
                    **{path: one.world_motions(one.condition.forecast.mean) for path, one in found.items()},
                    "as boxes moved": np.where(np.isfinite(true), true, tracked)}
-        landed = tuple(landing(window.present, opened.grid, pose) for pose in task.poses)
+        landed = landings(window.present, opened.grid, task.poses)
         for name, moved in motions.items():
             frames = moved_as(task, opened.grid, [body.slots for body in bodies], moved, landed)
             totals[name] = totals.get(name, 0) + counts(frames, window.truth)

@@ -24,7 +24,7 @@ from occflow.occupancy.bodies import world_motions
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.motion import BodiesApart, advanced_bodies
 from occflow.occupancy.tasks import Target, Task
-from occflow.occupancy.warp import Landing, landing
+from occflow.occupancy.warp import Landing, landings
 from occflow.sparse.sites import Sites, cells_held, pool_shape, sites_from_keys
 
 CPU = torch.device("cpu")
@@ -183,7 +183,7 @@ class Preparation:
             with_history: whether the history is to be encoded.
         """
         settings, grid = self.settings, region or self.settings.grid
-        landed = tuple(landing(task.present, grid, pose) for pose in task.poses)
+        landed = landings(task.present, grid, task.poses)
         motions = self.motions(task, grid) if bases is None and self.motion is not None else None
         bases = bases or Bases(self._base(task, grid, motions, landed))
         moved = bases.central

@@ -4,7 +4,7 @@ frames, with observation mask, boxes and names, into another grid of the same in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,31 +95,41 @@ def landing(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarra
     Args:
         candidates: the voxels that may take a label; None: those touched.
     """
-    source_from_target, wide = invert(frame.world_from_grid) @ world_from_target, frame.wide
-    target_from_source, (known, source) = invert(source_from_target), _all_known(frame, grid)
-    met, met_owners, touched = np.zeros(0, np.int32), np.zeros(0, np.int64), candidates
-    if wide is not None:
-        met, inside = _voxels_of_places(wide, grid, target_from_source)
-        met, met_owners = met[inside], wide.owners[inside]
-    if touched is None:
-        centres = moved_centres(known.flat, source, target_from_source, grid)
-        flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
-        view = wide and wide.view_at(world_from_target)
-        touched = _distinct(np.concatenate([flat[inside], met, *([] if view is None else [view.flat])]),
-                            grid.num_voxels)
-    sources, inside = voxels_at(moved_centres(touched, grid, source_from_target, source), source)
-    slots = _places(sources[inside], known.flat, source.num_voxels)
-    whole = np.ones(len(known.flat) + 1, dtype=bool)  # is moved as it is
-    whole[-1] = False
-    if wide is None:
-        own = np.arange(len(frame.flat))
-    else:
-        whole[wide.owners] = False
+    return landings(frame, grid, (world_from_target,), candidates)[0]
+
+
+def landings(frame: OccupancyFrame, grid: VoxelGrid, poses: Iterable[np.ndarray],
+             candidates: np.ndarray | None = None) -> tuple[Landing, ...]:
+    """`landing` in grids at several poses [4, 4], which share what does not depend on the pose."""
+    known, source = _all_known(frame, grid)
+    places = _Places(known.flat, source.num_voxels)
+    moved_whole = np.ones(len(known.flat) + 1, dtype=bool)  # in place of what was met in the voxel
+    moved_whole[-1] = False
+    own = np.arange(len(frame.flat))
+    if frame.wide is not None:
+        moved_whole[frame.wide.owners] = False
         numbers, held = grid.renumbered(frame.flat, source)
-        own = _places(np.where(held, numbers, -1), known.flat, source.num_voxels)
-    found = whole[slots]
-    return Landing(touched, np.concatenate([touched[inside][found], met]), np.concatenate([slots[found], met_owners]),
-                   known.labels, own)
+        own = places.of(np.where(held, numbers, -1))
+
+    def at(world_from_target: np.ndarray) -> Landing:
+        source_from_target = invert(frame.world_from_grid) @ world_from_target
+        target_from_source, touched = invert(source_from_target), candidates
+        met, owners = np.zeros(0, np.int32), np.zeros(0, np.int64)
+        if frame.wide is not None:
+            met, inside = _voxels_of_places(frame.wide, grid, target_from_source)
+            met, owners = met[inside], frame.wide.owners[inside]
+        if touched is None:
+            centres = moved_centres(known.flat, source, target_from_source, grid)
+            flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
+            view = frame.wide and frame.wide.view_at(world_from_target)
+            touched = _distinct([flat[inside], met, *([] if view is None else [view.flat])], grid.num_voxels)
+        sources, inside = voxels_at(moved_centres(touched, grid, source_from_target, source), source)
+        slots = places.of(sources[inside])
+        found = moved_whole[slots]
+        return Landing(touched, np.concatenate([touched[inside][found], met]), np.concatenate([slots[found], owners]),
+                       known.labels, own)
+
+    return tuple(at(pose) for pose in poses)
 
 
 def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray) -> np.ndarray:
@@ -128,22 +138,30 @@ def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np
     return landing(frame, grid, world_from_target).touched
 
 
-def _places(wanted: np.ndarray, flat: np.ndarray, num_voxels: int) -> np.ndarray:
-    """Where the wanted voxels [M] are among flat indices [N], increasing; N where they are not."""
-    if len(flat) * FEW < num_voxels:
-        places = np.searchsorted(flat, wanted)
-        return np.where(np.append(flat, -1)[places] == wanted, places, len(flat))
-    every = np.full(num_voxels + 1, len(flat), dtype=np.int32)  # the last is of -1
-    every[flat] = np.arange(len(flat), dtype=np.int32)
-    return every[wanted]
+class _Places:
+    """Finds voxels among the flat indices [N], increasing, of a grid of so many."""
+
+    def __init__(self, flat: np.ndarray, num_voxels: int) -> None:
+        self._flat, self._every = flat, None
+        if len(flat) * FEW >= num_voxels:
+            self._every = np.full(num_voxels + 1, len(flat), dtype=np.int32)  # the last is of -1
+            self._every[flat] = np.arange(len(flat), dtype=np.int32)
+
+    def of(self, wanted: np.ndarray) -> np.ndarray:
+        """Where voxels [M] are among them; N where they are not."""
+        if self._every is not None:
+            return self._every[wanted]
+        places = np.searchsorted(self._flat, wanted)
+        return np.where(np.append(self._flat, -1)[places] == wanted, places, len(self._flat))
 
 
-def _distinct(flat: np.ndarray, num_voxels: int) -> np.ndarray:
-    """The distinct values [M] int64, increasing, of flat indices [N]."""
-    if len(flat) * FEW < num_voxels:  # a mover: sorting is cheaper than a look at the whole grid
-        return np.unique(flat).astype(np.int64)
+def _distinct(parts: Sequence[np.ndarray], num_voxels: int) -> np.ndarray:
+    """The distinct values [M] int64, increasing, of some flat indices."""
+    if sum(map(len, parts)) * FEW < num_voxels:  # a mover: sorting is cheaper than a look at the whole grid
+        return np.unique(np.concatenate(parts)).astype(np.int64)
     occupied = np.zeros(num_voxels, dtype=bool)
-    occupied[flat] = True
+    for flat in parts:
+        occupied[flat] = True
     return np.flatnonzero(occupied)
 
 
