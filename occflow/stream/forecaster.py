@@ -336,7 +336,7 @@ class StreamForecaster:
         """Whether of all sweeps this is the nearest to the instant that is due, as far as one can tell beforehand."""
         period_s, since_last_s = 1 / self._stream.rate_hz, stamp_s - self._last_s
         self._last_s = stamp_s
-        if not abs(stamp_s - self._due_s) <= period_s:  # the first sweep, or one after a jump in time
+        if not -period_s <= self._due_s - stamp_s <= (1 + MOST_EARLY) * period_s:  # the first one, or a jump in time
             self._due_s = stamp_s
         early_s = min(since_last_s / 2, MOST_EARLY * period_s) if since_last_s > 0 else 0.0  # the next comes as late
         if stamp_s < self._due_s - early_s - SAME_STAMP_S:
