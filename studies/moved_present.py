@@ -24,7 +24,7 @@ from occflow.models.preparation import moved_as
 from occflow.occupancy.bodies import offsets_of, tracked_offsets, world_motions
 from occflow.occupancy.frame import Frames
 from occflow.occupancy.storage.store import OccupancyStore
-from occflow.occupancy.warp import touched_voxels
+from occflow.occupancy.warp import landings
 from occflow.occupancy.windows import WindowSource
 from occflow.training.forcing import true_motions
 
@@ -55,9 +55,9 @@ def main(store: str, split: str, stride: str, seen: str, *checkpoints: str) -> N
         motions = {"still": np.broadcast_to(np.eye(4), tracked.shape), "tracked": tracked,
                    **{path: one.world_motions(one.condition.forecast.mean) for path, one in found.items()},
                    "as boxes moved": np.where(np.isfinite(true), true, tracked)}
-        touched = tuple(touched_voxels(window.present, opened.grid, pose) for pose in task.poses)
+        landed = landings(window.present, opened.grid, task.poses)
         for name, moved in motions.items():
-            frames = moved_as(task, opened.grid, [body.slots for body in bodies], moved, touched)
+            frames = moved_as(task, opened.grid, [body.slots for body in bodies], moved, landed)
             totals[name] = totals.get(name, 0) + counts(frames, window.truth)
         last = offsets_of(bodies, true)[:, -1, :2]
         groups = np.digitize([np.linalg.norm(body.velocity_m_per_s) for body in bodies], SPEEDS_M_PER_S)

@@ -67,7 +67,7 @@ def draw(network: PerceptionNetwork, store: OccupancyStore, keys: Sequence[tuple
     perceiver, instants = Perceiver(network), []
     for key in keys[len(keys) // (2 * SHOWN)::max(1, len(keys) // SHOWN)][:SHOWN]:
         sighting = store.sighting(*key)
-        instants.append((sighting, perceiver.perceive(sighting).frame, store.frame(*key)))
+        instants.append((sighting, perceiver.frame(sighting), store.frame(*key)))
     render_perceived(store.grid, instants, view, path)
     print(f"picture: {path}", flush=True)
 

@@ -81,7 +81,10 @@ class PointFilter:
         Raises:
             InputError: no point is usable.
         """
-        usable = np.isfinite(sweep.points_sensor).all(axis=1)
+        points = sweep.points_sensor
+        if len(points) and -FARTHEST_M <= points.min() and points.max() <= FARTHEST_M:  # which nan is not
+            return sweep
+        usable = np.isfinite(points).all(axis=1)
         usable[usable] = (np.abs(sweep.points_sensor[usable]) <= FARTHEST_M).all(axis=1)
         if usable.all():
             return sweep

@@ -147,12 +147,15 @@ def _seen(columns: Tensor, grid: VoxelGrid, grid_from_body: np.ndarray, points: 
     """Columns [1, C, X', Y'], each of so many of the grid along an edge, at points [L * W, 2] of bodies [N, 4, 4] ->
     [N, C, L, W]."""
     shape = NEAR_SHAPE if len(points) == NEAR_SHAPE[0] * NEAR_SHAPE[1] else AHEAD_SHAPE
-    places = np.einsum("nij,kj->nki", grid_from_body[:, :2, :2], points) + grid_from_body[:, None, :2, 3]
     extent_m = np.array(columns.shape[2:]) * coarser * grid.voxel_size_m  # of an odd grid one column more
-    scaled = 2 * (places - np.array(grid.origin_m)[:2]) / extent_m - 1
-    wanted = torch.from_numpy(scaled[..., ::-1].astype(np.float32))  # grid_sample's first coordinate is the last axis
+    wanted = np.empty((len(grid_from_body), len(points), 2), np.float32)
+    for axis, (low_m, length_m) in enumerate(zip(grid.origin_m, extent_m)):  # einsum takes twelve times as long
+        turned = grid_from_body[:, axis, :2, None] * points.T  # [N, 2, L * W]
+        places = turned[:, 0] + turned[:, 1] + grid_from_body[:, axis, 3, None]
+        wanted[..., 1 - axis] = 2 * (places - low_m) / length_m - 1  # grid_sample's first coordinate is the last axis
+    wanted = torch.from_numpy(wanted)
     seen = functional.grid_sample(columns, wanted[None], align_corners=False)[0]  # [C, N, L * W]
-    return seen.view(columns.shape[1], len(places), *shape).transpose(0, 1)
+    return seen.view(columns.shape[1], len(grid_from_body), *shape).transpose(0, 1)
 
 
 def _attributes(bodies: Sequence[Body], present: OccupancyFrame, grid: VoxelGrid, place: np.ndarray,

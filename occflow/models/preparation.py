@@ -24,7 +24,7 @@ from occflow.occupancy.bodies import world_motions
 from occflow.occupancy.frame import Frames, OccupancyFrame
 from occflow.occupancy.motion import BodiesApart, advanced_bodies
 from occflow.occupancy.tasks import Target, Task
-from occflow.occupancy.warp import touched_voxels
+from occflow.occupancy.warp import Landing, landings
 from occflow.sparse.sites import Sites, cells_held, pool_shape, sites_from_keys
 
 CPU = torch.device("cpu")
@@ -183,19 +183,19 @@ class Preparation:
             with_history: whether the history is to be encoded.
         """
         settings, grid = self.settings, region or self.settings.grid
-        touched = tuple(touched_voxels(task.present, grid, pose) for pose in task.poses)
+        landed = landings(task.present, grid, task.poses)
         motions = self.motions(task, grid) if bases is None and self.motion is not None else None
-        bases = bases or Bases(self._base(task, grid, motions, touched))
+        bases = bases or Bases(self._base(task, grid, motions, landed))
         moved = bases.central
         stride = settings.autoencoder.total_stride
-        cells = [cells_of([voxels, *(frames[index].flat for frames in (moved, bases.forced) if frames)], grid, stride)
-                 for index, voxels in enumerate(touched)]
+        cells = [cells_of([one.touched, *(frames[index].flat for frames in (moved, bases.forced) if frames)], grid,
+                          stride) for index, one in enumerate(landed)]
         outline = outline_of(task.history, task.poses, task.seconds, torch.from_numpy(np.concatenate(cells)), grid,
                              stride, settings.support)
         if settings.base == "empty":
             moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
         apart = motions and BodiesApart(task.present, grid, motions.slots, task.poses,
-                                        [target.stamp_s for target in task.targets], touched)
+                                        [target.stamp_s for target in task.targets], landed)
         voxels = [None if frames is None else Voxels.of(frames, grid.num_voxels, CPU).compact()
                   for frames in (task.history if with_history else None, moved, truth, bases.forced, bases.truth)]
         layout = None
@@ -218,20 +218,20 @@ class Preparation:
         scene = body_scene(task.history, bodies, grid).to(self.motion.device)
         return BodyMotions(bodies, task.seconds, self.motion.condition(scene))
 
-    def _base(self, task: Task, grid: VoxelGrid, motions: BodyMotions | None, touched: Sequence[np.ndarray]) -> Frames:
+    def _base(self, task: Task, grid: VoxelGrid, motions: BodyMotions | None, landed: Sequence[Landing]) -> Frames:
         """The present at a task's targets, its bodies moved as `settings.base` says."""
         if motions is not None:
             central = motions.world_motions(motions.condition.forecast.mean)
-            return moved_as(task, grid, motions.slots, central, touched)
+            return moved_as(task, grid, motions.slots, central, landed)
         bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
         followed = world_motions(bodies, task.seconds).swapaxes(0, 1)
-        return moved_as(task, grid, [body.slots for body in bodies], followed, touched)
+        return moved_as(task, grid, [body.slots for body in bodies], followed, landed)
 
 
 def moved_as(task: Task, grid: VoxelGrid, slots: list[np.ndarray], motions: np.ndarray,
-             touched: Sequence[np.ndarray] | None = None) -> Frames:
+             landed: Sequence[Landing] | None = None) -> Frames:
     """The present of a task at its targets, bodies, given by their `slots` in it, moved by motions [N, F, 4, 4] in the
     world."""
     return tuple(advanced_bodies(task.present, grid, slots, motions[:, index], target.world_from_grid, target.stamp_s,
-                                 None if touched is None else touched[index])
+                                 None if landed is None else landed[index])
                  for index, target in enumerate(task.targets))

@@ -205,10 +205,14 @@ class Alignment:
 
     def _nearest(self, frame: int, columns: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Heights [...] of the frame at places [..., 2], which belong to columns, and whether they are in its grid."""
-        x, y = np.rint(np.moveaxis(places, -1, 0)).astype(np.int32)
         rows, width = self.maps.shape[2:]
-        inside = (x >= MARGIN) & (x < rows - MARGIN) & (y >= MARGIN) & (y < width - MARGIN)
-        flat = (frame * self.plane + self.layer_start[columns]) + np.where(inside, x * width + y, 0)
+        x, y = (np.rint(places[..., axis]).astype(np.int32) for axis in range(2))
+        inside = (x - MARGIN).view(np.uint32) < rows - 2 * MARGIN  # what is below zero is huge
+        inside &= (y - MARGIN).view(np.uint32) < width - 2 * MARGIN
+        x *= width
+        x += y
+        x *= inside
+        flat = x + (frame * self.plane + self.layer_start[columns])
         return self.maps.values[flat], inside
 
     def _between(self, frame: int, columns: np.ndarray,

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from occflow.geometry import invert, transform
 from occflow.grid import IS_MOVABLE, MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.warp import touched_voxels, touching_offsets, voxels_at, warp
+from occflow.occupancy.warp import Landing, landing, touched_voxels, touching_offsets, voxels_at, warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
 MAX_OBJECTS = 1000  # of a frame: matching takes memory with their square and time with their cube; no street has more
@@ -82,7 +82,7 @@ def match(now: list[Cluster], before: list[Cluster], seconds: float) -> dict[int
 
 def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,
                     world_from_target: np.ndarray, stamp_s: float,
-                    candidates: np.ndarray | None = None) -> OccupancyFrame:
+                    landed: Landing | None = None) -> OccupancyFrame:
     """The frame in a later grid: the static world moved by the ego motion, bodies by their own rigid motions too.
 
     Bodies that move win over what they reach; the place that they leave is free. Where two of them meet, the first
@@ -93,12 +93,12 @@ def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarr
         world_motions: [B, 4, 4] what takes each body from its place now to that at the target's time, in the world.
         world_from_target: pose [4, 4] of the later grid.
         stamp_s: the target's time, seconds.
-        candidates: the frame's `warp.touched_voxels` in the target, where the caller has them already.
+        landed: the frame's `warp.landing` in the target, where the caller has it already.
     """
     world_motions = np.asarray(world_motions, dtype=np.float64).reshape(-1, 4, 4)
     moving = np.flatnonzero((world_motions != np.eye(4)).any(axis=(1, 2)))
     own = [slots[body] for body in moving]
-    volume = warp(without(frame, grid, own), grid, world_from_target, candidates=candidates).dense(grid)
+    volume = _world_without(frame, grid, own, world_from_target, landed)
     lay_bodies(volume, frame, grid, own, world_motions[moving], world_from_target)
     return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
 
@@ -109,19 +109,18 @@ class BodiesApart:
     Args:
         slots: places [N] in the frame's arrays of the voxels of each of B bodies.
         poses: [F, 4, 4] world_from_target of the later grids; stamps_s: [F] their times, seconds.
-        candidates: the frame's `warp.touched_voxels` in each of them.
+        landed: the frame's `warp.landing` in each of them.
     """
 
     def __init__(self, frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], poses: np.ndarray,
-                 stamps_s: Sequence[float], candidates: Sequence[np.ndarray]) -> None:
+                 stamps_s: Sequence[float], landed: Sequence[Landing]) -> None:
         self.frame, self.grid, self.slots = frame, grid, slots
-        self.poses, self.stamps_s, self.candidates = poses, stamps_s, candidates
+        self.poses, self.stamps_s, self.landed = poses, stamps_s, landed
 
     @cached_property
     def _without(self) -> list[np.ndarray]:
-        rest = without(self.frame, self.grid, self.slots)
-        return [warp(rest, self.grid, pose, candidates=touched).dense(self.grid)
-                for pose, touched in zip(self.poses, self.candidates)]
+        return [_world_without(self.frame, self.grid, self.slots, pose, landed)
+                for pose, landed in zip(self.poses, self.landed)]
 
     def moved(self, world_motions: np.ndarray) -> Frames:
         """As `advanced_bodies` in every later grid, for motions [B, F, 4, 4]."""
@@ -134,6 +133,15 @@ class BodiesApart:
         lay_bodies(volume, self.frame, self.grid, [self.slots[body] for body in order], motions[order],
                    self.poses[index])
         return OccupancyFrame.from_dense(volume, self.poses[index], self.stamps_s[index])
+
+
+def _world_without(frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray], world_from_target: np.ndarray,
+                   landed: Landing | None) -> np.ndarray:
+    """Class volume [X, Y, Z] of a later grid: a frame without some bodies, moved as a static world."""
+    if frame.wide is not None and frame.wide.views:
+        return warp(without(frame, grid, slots), grid, world_from_target,
+                    candidates=None if landed is None else landed.touched).dense(grid)
+    return (landed or landing(frame, grid, world_from_target)).volume(grid, slots)
 
 
 def without(frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray]) -> OccupancyFrame:

@@ -12,7 +12,8 @@ from occflow.grid import VoxelGrid
 from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED
 from occflow.occupancy.frame import OccupancyFrame
 
-CELLS = 4  # along a voxel's edge
+CELL_BITS = 2
+CELLS = 1 << CELL_BITS  # along a voxel's edge
 TICK_S = 0.02  # of the ages; 255 of them are five seconds
 MOST = 255  # of what a byte counts
 SPACING_S = 0.15  # of two sweeps nearer than this in time the older one is left out: its returns are the same again
@@ -106,10 +107,25 @@ def cell_grid(grid: VoxelGrid) -> CellGrid:
 
 def voxels_of_cells(cells: np.ndarray, grid: VoxelGrid) -> tuple[np.ndarray, np.ndarray]:
     """Of flat cells [M] the flat voxel [M] int64 that each lies in, and its place there, 0 .. CELLS ** 3 - 1."""
-    rows, z = np.divmod(cells, CELLS * grid.shape[2])
-    x, y = np.divmod(rows, CELLS * grid.shape[1])
-    voxels = ((x // CELLS) * grid.shape[1] + y // CELLS) * grid.shape[2] + z // CELLS
-    return voxels, ((x % CELLS) * CELLS + y % CELLS) * CELLS + z % CELLS
+    (x, y, z), last = _taken_apart(cells, grid), CELLS - 1
+    voxels = ((x >> CELL_BITS) * grid.shape[1] + (y >> CELL_BITS)) * grid.shape[2] + (z >> CELL_BITS)
+    return voxels, ((x & last) << CELL_BITS | y & last) << CELL_BITS | z & last
+
+
+def cell_centres(cells: np.ndarray, grid: VoxelGrid) -> np.ndarray:
+    """Centres [3, M] float32, metres, grid frame, of flat cells [M]."""
+    size_m = grid.voxel_size_m / CELLS
+    centres_m = np.empty((3, len(cells)), np.float32)
+    for row, index, low_m, length in zip(centres_m, _taken_apart(cells, grid), grid.origin_m, grid.shape):
+        row[:] = (low_m + (np.arange(CELLS * length) + 0.5) * size_m).astype(np.float32)[index]
+    return centres_m
+
+
+def _taken_apart(cells: np.ndarray, grid: VoxelGrid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices x, y, z [M] of flat cells; `//` without `%` is several times as fast as np.divmod."""
+    rows = cells // (CELLS * grid.shape[2])
+    x = rows // (CELLS * grid.shape[1])
+    return x, rows - x * (CELLS * grid.shape[1]), cells - rows * (CELLS * grid.shape[2])
 
 
 def spaced(stamps_s: Sequence[float]) -> list[int]:

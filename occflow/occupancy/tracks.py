@@ -259,8 +259,11 @@ def _means(xy: np.ndarray) -> np.ndarray | csr_matrix:
     other = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     found = keys[other] == wanted
     count = found.sum(axis=1)
-    means = csr_matrix((np.repeat(1 / count, count), other[found], np.cumsum([0, *count])), (len(keys), len(keys)))
-    return means if len(keys) > MANY_COLUMNS else means.toarray()
+    if len(keys) > MANY_COLUMNS:
+        return csr_matrix((np.repeat(1 / count, count), other[found], np.cumsum([0, *count])), (len(keys), len(keys)))
+    means = np.zeros((len(keys), len(keys)))
+    means[np.repeat(np.arange(len(keys)), count), other[found]] = np.repeat(1 / count, count)
+    return means
 
 
 def _overlap(alignment: Alignment, one: np.ndarray, one_m: np.ndarray, other: np.ndarray, other_m: np.ndarray) -> float:

@@ -4,7 +4,8 @@ frames, with observation mask, boxes and names, into another grid of the same in
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,27 +55,113 @@ def touching_places(centres: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     return centres.astype(np.float32)[:, None] + touching_offsets(rotation)[:, :, None]
 
 
+@dataclass(frozen=True)
+class Landing:
+    """Where what a frame knows lands in another grid: found once, whatever of the frame is then taken away.
+
+    "Known" are the arrays of the frame, or those of what it knows beyond its grid (OccupancyFrame.wide).
+
+    Args:
+        touched: [M] int64 voxels of the other grid, increasing: a superset of `voxels` (`touched_voxels`).
+        voxels: [K] int64 voxels that take their labels from the known places `slots` [K]; of those that come again the
+            last one counts.
+        labels: [L] uint8 of what is known.
+        own: [N] known place of each of the frame's voxels; L where it has none.
+    """
+
+    touched: np.ndarray
+    voxels: np.ndarray
+    slots: np.ndarray
+    labels: np.ndarray
+    own: np.ndarray
+
+    def volume(self, grid: VoxelGrid, gone: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """Class volume [X, Y, Z] uint8 of the other grid, without what is at some places of the frame's arrays."""
+        volume = np.full(grid.num_voxels, FREE, dtype=np.uint8)
+        if len(gone):
+            stays = np.ones(len(self.labels) + 1, dtype=bool)
+            stays[self.own[np.concatenate(gone)]] = False
+            kept = stays[self.slots]
+            volume[self.voxels[kept]] = self.labels[self.slots[kept]]
+        else:
+            volume[self.voxels] = self.labels[self.slots]
+        return volume.reshape(grid.shape)
+
+
+def landing(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
+            candidates: np.ndarray | None = None) -> Landing:
+    """Where a frame lands in a grid at another pose; what it knows in that very grid (WideFrame.views) is only touched.
+
+    Args:
+        candidates: the voxels that may take a label; None: those touched.
+    """
+    return landings(frame, grid, (world_from_target,), candidates)[0]
+
+
+def landings(frame: OccupancyFrame, grid: VoxelGrid, poses: Iterable[np.ndarray],
+             candidates: np.ndarray | None = None) -> tuple[Landing, ...]:
+    """`landing` in grids at several poses [4, 4], which share what does not depend on the pose."""
+    known, source = _all_known(frame, grid)
+    places = _Places(known.flat, source.num_voxels)
+    moved_whole = np.ones(len(known.flat) + 1, dtype=bool)  # in place of what was met in the voxel
+    moved_whole[-1] = False
+    own = np.arange(len(frame.flat))
+    if frame.wide is not None:
+        moved_whole[frame.wide.owners] = False
+        numbers, held = grid.renumbered(frame.flat, source)
+        own = places.of(np.where(held, numbers, -1))
+
+    def at(world_from_target: np.ndarray) -> Landing:
+        source_from_target = invert(frame.world_from_grid) @ world_from_target
+        target_from_source, touched = invert(source_from_target), candidates
+        met, owners = np.zeros(0, np.int32), np.zeros(0, np.int64)
+        if frame.wide is not None:
+            met, inside = _voxels_of_places(frame.wide, grid, target_from_source)
+            met, owners = met[inside], frame.wide.owners[inside]
+        if touched is None:
+            centres = moved_centres(known.flat, source, target_from_source, grid)
+            flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
+            view = frame.wide and frame.wide.view_at(world_from_target)
+            touched = _distinct([flat[inside], met, *([] if view is None else [view.flat])], grid.num_voxels)
+        sources, inside = voxels_at(moved_centres(touched, grid, source_from_target, source), source)
+        slots = places.of(sources[inside])
+        found = moved_whole[slots]
+        return Landing(touched, np.concatenate([touched[inside][found], met]), np.concatenate([slots[found], owners]),
+                       known.labels, own)
+
+    return tuple(at(pose) for pose in poses)
+
+
 def touched_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray) -> np.ndarray:
     """Flat indices [M] of all target voxels that a corner or the centre of a moved voxel falls into: a superset of the
     warp. Corners alone are not: of a turned surface, a voxel in ten has none of them in it."""
-    target_from_source = invert(world_from_target) @ frame.world_from_grid
-    wide, (frame, source) = frame.wide, _all_known(frame, grid)
-    centres = moved_centres(frame.flat, source, target_from_source, grid)
-    flat, inside = voxels_at(touching_places(centres, target_from_source[:3, :3]), grid)
-    found = flat[inside]
-    if wide is not None:
-        met, inside = _voxels_of_places(wide, grid, target_from_source)
-        view = wide.view_at(world_from_target)
-        found = np.concatenate([found, met[inside], *([] if view is None else [view.flat])])
-    return _distinct(found, grid.num_voxels)
+    return landing(frame, grid, world_from_target).touched
 
 
-def _distinct(flat: np.ndarray, num_voxels: int) -> np.ndarray:
-    """The distinct values [M] int64, increasing, of flat indices [N]."""
-    if len(flat) * FEW < num_voxels:  # a mover: sorting is cheaper than a look at the whole grid
-        return np.unique(flat).astype(np.int64)
+class _Places:
+    """Finds voxels among the flat indices [N], increasing, of a grid of so many."""
+
+    def __init__(self, flat: np.ndarray, num_voxels: int) -> None:
+        self._flat, self._every = flat, None
+        if len(flat) * FEW >= num_voxels:
+            self._every = np.full(num_voxels + 1, len(flat), dtype=np.int32)  # the last is of -1
+            self._every[flat] = np.arange(len(flat), dtype=np.int32)
+
+    def of(self, wanted: np.ndarray) -> np.ndarray:
+        """Where voxels [M] are among them; N where they are not."""
+        if self._every is not None:
+            return self._every[wanted]
+        places = np.searchsorted(self._flat, wanted)
+        return np.where(np.append(self._flat, -1)[places] == wanted, places, len(self._flat))
+
+
+def _distinct(parts: Sequence[np.ndarray], num_voxels: int) -> np.ndarray:
+    """The distinct values [M] int64, increasing, of some flat indices."""
+    if sum(map(len, parts)) * FEW < num_voxels:  # a mover: sorting is cheaper than a look at the whole grid
+        return np.unique(np.concatenate(parts)).astype(np.int64)
     occupied = np.zeros(num_voxels, dtype=bool)
-    occupied[flat] = True
+    for flat in parts:
+        occupied[flat] = True
     return np.flatnonzero(occupied)
 
 
@@ -90,30 +177,14 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
     Where a frame knows of a voxel where in it matter was met (WideFrame), that is moved in place of the voxel: nearest
     voxels are half a voxel off, which costs a third of what two grids have in common.
     """
-    wide = frame.wide
-    view = wide and wide.view_at(world_from_target)
-    if view is not None:
-        return replace(view, stamp_s=frame.stamp_s if stamp_s is None else stamp_s, observed=None)
-    if candidates is None:
-        candidates = touched_voxels(frame, grid, world_from_target)
-    source_from_target = invert(frame.world_from_grid) @ world_from_target
-    frame, source = _all_known(frame, grid)
-    sources, inside = voxels_at(moved_centres(candidates, grid, source_from_target, source), source)
-    candidates, sources = candidates[inside], sources[inside]
-    slots = np.searchsorted(frame.flat, sources)
-    slots[slots == len(frame.flat)] = 0
-    found = frame.flat[slots] == sources if len(frame.flat) else np.zeros(len(sources), dtype=bool)
     stamp_s = frame.stamp_s if stamp_s is None else stamp_s
-    if wide is not None and len(wide.owners):
-        finer = np.zeros(len(wide.flat), dtype=bool)
-        finer[wide.owners] = True
-        found &= ~finer[slots]
-        met, inside = _voxels_of_places(wide, grid, invert(source_from_target))
-        volume = np.full(grid.num_voxels, FREE, dtype=np.uint8)
-        volume[candidates[found]] = frame.labels[slots[found]]
-        volume[met[inside]] = wide.labels[wide.owners[inside]]
-        return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
-    return OccupancyFrame(candidates[found], frame.labels[slots[found]], np.asarray(world_from_target), stamp_s)
+    view = frame.wide and frame.wide.view_at(world_from_target)
+    if view is not None:
+        return replace(view, stamp_s=stamp_s, observed=None)
+    landed = landing(frame, grid, world_from_target, candidates)
+    if frame.wide is not None and len(frame.wide.owners):
+        return OccupancyFrame.from_dense(landed.volume(grid), world_from_target, stamp_s)
+    return OccupancyFrame(landed.voxels, landed.labels[landed.slots], np.asarray(world_from_target), stamp_s)
 
 
 def _voxels_of_places(frame: WideFrame, grid: VoxelGrid, target_from_source: np.ndarray

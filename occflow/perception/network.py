@@ -6,15 +6,17 @@ plane fills the holes: what a street is like where no ray went is told by what i
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from occflow.errors import InputError
-from occflow.grid import NUM_CLASSES, VoxelGrid
+from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.occupancy.sighting import CELLS, TICK_S
 
 CELL_FEATURES = 6
@@ -92,7 +94,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, plane: Tensor) -> Tensor:
         """[B, C, X, Y] -> the same shape."""
-        return functional.relu(plane + self.second(functional.relu(self.first(plane))))
+        return self.second(self.first(plane).relu_()).add_(plane).relu_()
 
 
 def _projection(channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
@@ -126,17 +128,21 @@ class PerceptionNetwork(nn.Module):
 
     def forward(self, seen: PerceptionInput) -> Tensor:
         """Logits [B, X, Y, Z, OUTPUTS]."""
+        logits = self.head[-1](self.hidden(seen)).permute(0, 2, 3, 1)  # [B, X, Y, Z * OUTPUTS]
+        return logits.reshape(*seen.observed.shape, OUTPUTS)
+
+    def hidden(self, seen: PerceptionInput) -> Tensor:
+        """What the last layer makes the logits of every column of, [B, C, X, Y]."""
         voxels = self._folded(seen)
         observed = seen.observed.permute(0, 3, 1, 2)
-        plane = self._completed(functional.relu(self.stem(torch.cat([voxels, observed], dim=1))))
-        logits = self.head(torch.cat([plane, voxels], dim=1)).permute(0, 2, 3, 1)  # [B, X, Y, Z * OUTPUTS]
-        return logits.reshape(*seen.observed.shape, OUTPUTS)
+        plane = self._completed(self.stem(torch.cat([voxels, observed], dim=1)).relu_())
+        return self.head[:-1](torch.cat([plane, voxels], dim=1))
 
     def _folded(self, seen: PerceptionInput) -> Tensor:
         """Features of all voxels, folded into their columns: [B, Z * C, X, Y]."""
         batch, x, y, z = seen.observed.shape
         patches = seen.features.new_zeros(len(seen.voxels) * SLOTS, CELL_FEATURES)
-        patches[seen.parents * SLOTS + seen.slots] = seen.features
+        patches.index_copy_(0, seen.parents * SLOTS + seen.slots, seen.features)
         voxels = self.patch(patches.view(len(seen.voxels), SLOTS * CELL_FEATURES))
         dense = voxels.new_zeros(batch * math.prod((x, y, z)), self.settings.voxel_channels)
         dense = dense.index_copy(0, seen.voxels, voxels)
@@ -148,9 +154,38 @@ class PerceptionNetwork(nn.Module):
         for block, down in zip(self.blocks, self.downs):
             plane = block(plane)
             skipped.append(plane)
-            plane = functional.relu(down(plane))
+            plane = down(plane).relu_()
         plane = self.bottom(self.blocks[-1](plane))
         for up, out, skip in zip(reversed(self.ups), reversed(self.outs), reversed(skipped)):
             wide = functional.interpolate(up(plane), size=skip.shape[2:], mode="nearest")
-            plane = out(functional.relu(wide + skip))
+            plane = out(wide.add_(skip).relu_())
         return plane
+
+
+class PerceptionInference(nn.Module):
+    """A trained network as it perceives one instant: batch normalisation folded into the convolutions before it, and
+    classes of those columns only that are asked for. The network's logits, up to their rounding."""
+
+    def __init__(self, network: PerceptionNetwork) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).eval()
+        for part in [part for part in self.network.modules() if isinstance(part, nn.Sequential)]:
+            for place in range(len(part) - 1):
+                if isinstance(part[place + 1], nn.BatchNorm2d):
+                    part[place], part[place + 1] = fuse_conv_bn_eval(part[place], part[place + 1]), nn.Identity()
+        self.network.to(memory_format=torch.channels_last)
+        last, height = network.head[-1], network.settings.grid.shape[2]
+        weight, bias = last.weight.detach().view(height, OUTPUTS, -1), last.bias.detach().view(height, OUTPUTS)
+        for name, outputs in (("existence", slice(FREE, OUTPUTS)), ("classes", slice(FREE))):
+            self.register_buffer(f"{name}_weight", weight[:, outputs].reshape(-1, weight.shape[2]).contiguous())
+            self.register_buffer(f"{name}_bias", bias[:, outputs].reshape(-1).contiguous())
+
+    def forward(self, seen: PerceptionInput) -> tuple[Tensor, Tensor]:
+        """Of one instant what is known of every column, [X, Y, C], and the logits [X, Y, Z] of being occupied."""
+        hidden = self.network.hidden(seen)[0].permute(1, 2, 0)
+        return hidden, functional.linear(hidden, self.existence_weight, self.existence_bias)
+
+    def classes(self, columns: Tensor) -> Tensor:
+        """Most probable class [K, Z] int64 of every voxel, if it is occupied, of columns [K, C]."""
+        logits = functional.linear(columns, self.classes_weight, self.classes_bias)
+        return logits.view(len(columns), -1, FREE).argmax(dim=2)

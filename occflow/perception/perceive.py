@@ -9,12 +9,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from occflow.errors import InputError
-from occflow.grid import FREE, VoxelGrid
+from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame, WideFrame
-from occflow.occupancy.sighting import TICK_S, Sighting, cell_grid, voxels_of_cells
-from occflow.perception.network import RECENT_S, PerceptionInput, PerceptionNetwork, cell_features
+from occflow.occupancy.sighting import TICK_S, Sighting, cell_centres, voxels_of_cells
+from occflow.perception.network import (
+    RECENT_S,
+    PerceptionInference,
+    PerceptionInput,
+    PerceptionNetwork,
+    cell_features,
+)
 
 KEPT_BYTES = 512 << 20  # of what was perceived: trainings come back to it
 
@@ -45,11 +52,13 @@ def as_input(sightings: Sequence[Sighting], grid: VoxelGrid) -> PerceptionInput:
     places = [voxels_of_cells(one.cells, shown) for one in sightings]
     flat = torch.from_numpy(np.concatenate([voxels + number * shown.num_voxels
                                             for number, (voxels, _) in enumerate(places)]))
-    voxels, parents = torch.unique(flat, return_inverse=True)
+    held = torch.zeros(len(sightings) * shown.num_voxels, dtype=torch.bool).index_fill_(0, flat, True)
+    voxels, numbers = held.nonzero()[:, 0], torch.empty(len(held), dtype=torch.int64)
+    numbers[voxels] = torch.arange(len(voxels))
     counts, youngest, oldest = (torch.from_numpy(np.concatenate([getattr(one, name) for one in sightings]))
                                 for name in ("counts", "youngest", "oldest"))
     observed = np.stack([one.passed_mask(grid) for one in sightings]).astype(np.float32)
-    return PerceptionInput(voxels, parents, torch.from_numpy(np.concatenate([slots for _, slots in places])),
+    return PerceptionInput(voxels, numbers[flat], torch.from_numpy(np.concatenate([slots for _, slots in places])),
                            cell_features(counts, youngest, oldest), torch.from_numpy(observed))
 
 
@@ -58,40 +67,54 @@ class Perceiver:
 
     def __init__(self, network: PerceptionNetwork) -> None:
         self.network, self.grid = network.eval(), network.settings.grid
+        self._inference = PerceptionInference(network)
 
     @torch.inference_mode()
     def perceive(self, sighting: Sighting) -> Perceived:
         """What a sighting shows, on its own grid; its frame has what is perceived of the whole area as `wide`, and
         where in the voxels returns were met."""
-        logits = self.network(as_input([sighting], self.grid).to(self.network.device))[0].float()
-        probability = logits[..., FREE].sigmoid()
+        seen = as_input([sighting], self.grid)
+        hidden, logits = self._inference(seen.to(self.network.device))
+        probability = logits.float().sigmoid()
+        classes = self._inference.classes(hidden.flatten(0, 1)).view(logits.shape)
         occupied = probability > self.network.threshold
-        classes = logits[..., :FREE].argmax(dim=-1).cpu().numpy().astype(np.uint8)
-        occupied, probability = occupied.cpu().numpy(), probability.cpu().numpy()
-
-        def known(mask: np.ndarray, labels: np.ndarray) -> tuple:
-            flat = np.flatnonzero(mask)
-            return flat, labels.reshape(-1)[flat], sighting.world_from_grid, sighting.stamp_s, sighting.token
-
-        area = sighting.area or self.grid
-        wide = _placed(WideFrame(*known(occupied, classes), grid=area), sighting)
-        if sighting.area is not None:
-            own = self.grid.slices_in(area)
-            occupied, probability, classes = (np.ascontiguousarray(one[own])
-                                              for one in (occupied, probability, classes))
-        frame = OccupancyFrame(*known(occupied, classes), observed=sighting.observed, wide=wide)
+        frame = self._frame(sighting, seen, occupied, classes[occupied])
+        own = self.grid.slices_in(sighting.area or self.grid)
+        probability, classes = (np.ascontiguousarray(one.cpu().numpy()[own]) for one in (probability, classes.byte()))
         return Perceived(frame, probability, classes)
 
+    @torch.inference_mode()
+    def frame(self, sighting: Sighting) -> OccupancyFrame:
+        """The frame of `perceive`: columns that hold nothing are not asked for classes."""
+        seen = as_input([sighting], self.grid)
+        hidden, logits = self._inference(seen.to(self.network.device))
+        occupied = logits.float().sigmoid() > self.network.threshold
+        columns = occupied.any(dim=2)
+        classes = self._inference.classes(hidden[columns])
+        return self._frame(sighting, seen, occupied, classes[occupied[columns]])
 
-def _placed(frame: WideFrame, sighting: Sighting) -> WideFrame:
-    """A frame of the sighting's area with the places of the cells that lie in its voxels."""
-    cells = cell_grid(frame.grid)
+    def _frame(self, sighting: Sighting, seen: PerceptionInput, occupied: Tensor, classes: Tensor) -> OccupancyFrame:
+        """The frame of voxels [X, Y, Z] bool of the area, with the classes [N] of these."""
+        area, occupied, labels = sighting.area or self.grid, occupied.cpu().numpy(), classes.byte().cpu().numpy()
+        flat, at = np.flatnonzero(occupied), (sighting.world_from_grid, sighting.stamp_s, sighting.token)
+        wide = _placed(WideFrame(flat, labels, *at, grid=area), sighting, seen)
+        if sighting.area is not None:
+            numbers, inside = area.renumbered(flat, self.grid)
+            flat, labels = numbers[inside], labels[inside]
+        return OccupancyFrame(flat, labels, *at, observed=sighting.observed, wide=wide)
+
+
+def _placed(frame: WideFrame, sighting: Sighting, seen: PerceptionInput) -> WideFrame:
+    """A frame of the sighting's area with the places of the cells that lie in its voxels.
+
+    Args:
+        seen: the sighting, as the network took it.
+    """
     slots = np.full(frame.grid.num_voxels, -1)
     slots[frame.flat] = np.arange(len(frame.flat))
-    owners = slots[voxels_of_cells(sighting.cells, frame.grid)[0]]
+    owners = slots[seen.voxels.numpy()][seen.parents.numpy()]
     within = owners >= 0
-    places_m = cells.centres(cells.unflatten(sighting.cells[within])).T
-    return replace(frame, places_m=np.ascontiguousarray(places_m, dtype=np.float32), owners=owners[within],
+    return replace(frame, places_m=cell_centres(sighting.cells[within], frame.grid), owners=owners[within],
                    lately=sighting.youngest[within] * TICK_S < RECENT_S[1])
 
 
@@ -123,7 +146,7 @@ class PerceivedFrames:
         Raises:
             InputError: a grid that the network does not perceive on; whatever loading it raises.
         """
-        return self._once(_digest(sighting), grid, lambda perceiver: perceiver.perceive(sighting).frame)
+        return self._once(_digest(sighting), grid, lambda perceiver: perceiver.frame(sighting))
 
     def towards(self, sighting: Sighting, grid: VoxelGrid, poses: Sequence[np.ndarray]) -> OccupancyFrame:
         """As a call; where this is wanted, with what is perceived in grids at other poses [4, 4], too
@@ -132,8 +155,8 @@ class PerceivedFrames:
             return self(sighting, grid)
 
         def seen(perceiver: Perceiver) -> OccupancyFrame:
-            frame = perceiver.perceive(sighting).frame
-            views = tuple(replace(perceiver.perceive(sighting.moved(grid, pose)).frame, wide=None) for pose in poses)
+            frame = perceiver.frame(sighting)
+            views = tuple(replace(perceiver.frame(sighting.moved(grid, pose)), wide=None) for pose in poses)
             return replace(frame, wide=replace(frame.wide, views=views))
 
         return self._once(b"towards" + _digest(sighting) + np.stack(poses).tobytes(), grid, seen)

@@ -3,7 +3,7 @@ while the network cannot or should not speak."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -267,9 +267,10 @@ class StreamForecaster:
         self._made = due, task, forecast, futures
         return forecast
 
-    def look_back(self, delivered: bool) -> None:
+    def look_back(self, delivered: bool) -> Iterator[None]:
         """What can wait until a forecast is out: hold former ones against what is perceived now; let the network make
-        one all the same where persistence spoke in its place, and keep it until its time comes.
+        one all the same where persistence spoke in its place, and keep it until its time comes. In parts, between which
+        sweeps may be observed and the next forecast be made.
 
         A forecast that was not delivered was late: then there is no time for more than the first.
         """
@@ -278,12 +279,16 @@ class StreamForecaster:
         (due, task, forecast, futures), self._made = self._made, None
         if self.judge:
             self._judge_former(due, task.present)
+            yield
         if not delivered:
             return
         if due.whole:
-            futures = futures or self._futures(due, task)
+            if futures is None:
+                futures = self._futures(due, task)
+                yield
             self.watch(LookedBack(forecast, task.with_classes(), self._foreseen(task, futures)))
             if self.risks:
+                yield
                 with self._record.stage("risk"):
                     self.risks.weigh(task, futures.samples(self.risks.samples))
         elif self._stream.reuse:
@@ -319,7 +324,7 @@ class StreamForecaster:
     def _perceive(self, kept: KeptFrame) -> None:
         if kept.frame is None:
             with self._record.stage("perceive"):
-                kept.frame = self._perceiver.perceive(kept.seen).frame
+                kept.frame = self._perceiver.frame(kept.seen)
 
     def _encoding(self, kept: KeptFrame) -> Encoding:
         if not self._stream.reuse:
@@ -331,7 +336,7 @@ class StreamForecaster:
         """Whether of all sweeps this is the nearest to the instant that is due, as far as one can tell beforehand."""
         period_s, since_last_s = 1 / self._stream.rate_hz, stamp_s - self._last_s
         self._last_s = stamp_s
-        if not abs(stamp_s - self._due_s) <= period_s:  # the first sweep, or one after a jump in time
+        if not -period_s <= self._due_s - stamp_s <= (1 + MOST_EARLY) * period_s:  # the first one, or a jump in time
             self._due_s = stamp_s
         early_s = min(since_last_s / 2, MOST_EARLY * period_s) if since_last_s > 0 else 0.0  # the next comes as late
         if stamp_s < self._due_s - early_s - SAME_STAMP_S:

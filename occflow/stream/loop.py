@@ -46,6 +46,10 @@ class Inbox:
                 self._record.drop("sweeps that waited too long")
             self._changed.notify()
 
+    def waits(self) -> bool:
+        """Whether a sweep does."""
+        return bool(self._waiting)
+
     def close(self) -> None:
         """Nothing more comes."""
         with self._changed:
@@ -65,15 +69,31 @@ class Inbox:
 
 
 class Worker:
-    """Forecasts at the latest instant that is due; those that it has overtaken or is too late for are dropped."""
+    """Forecasts at the latest instant that is due; those that it has overtaken or is too late for are dropped.
+
+    Args:
+        disturbed: whether a sweep waits. Looking back, which nobody waits for, then lets it go before: no forecast is
+            late because the one before it was.
+    """
 
     def __init__(self, forecaster: StreamForecaster, sinks: list[Sink], deadline_s: float, clock: Clock,
-                 record: LatencyRecord) -> None:
+                 record: LatencyRecord, disturbed: Callable[[], bool] = lambda: False) -> None:
         self._forecaster, self._sinks, self._deadline_s = forecaster, sinks, deadline_s
-        self._clock, self._record = clock, record
+        self._clock, self._record, self._disturbed = clock, record, disturbed
+        self._looking_back: deque[Iterator[None]] = deque()  # of one forecast, or of two while the second was urgent
 
     def step(self, batch: list[Arrival]) -> None:
-        """Take sweeps and make one forecast at most."""
+        """Take sweeps, make one forecast at most, then look back until the next sweep is there."""
+        self._forecast(batch)
+        while self._looking_back:
+            if len(self._looking_back) == 1 and self._disturbed():
+                return
+            for _ in self._looking_back[0]:
+                break
+            else:
+                self._looking_back.popleft()
+
+    def _forecast(self, batch: list[Arrival]) -> None:
         due = None
         for arrival in batch:
             newer = self._forecaster.observe(arrival)
@@ -94,7 +114,7 @@ class Worker:
             self._record.deliver(forecast.name, self._age_s(due.arrival))
         else:
             self._record.drop("forecasts late")
-        self._forecaster.look_back(in_time)
+        self._looking_back.append(self._forecaster.look_back(in_time))
 
     def _age_s(self, arrival: Arrival) -> float:
         return self._clock.now() - arrival.arrived_s

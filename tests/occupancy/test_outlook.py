@@ -17,7 +17,7 @@ from occflow.occupancy.building.sightings import MEMORY_SPACING_S, Memory, outlo
 from occflow.occupancy.frame import OccupancyFrame, WideFrame
 from occflow.occupancy.motion import BodiesApart, advanced_bodies, without
 from occflow.occupancy.sighting import CELLS, TICK_S, Sighting, cell_grid
-from occflow.occupancy.warp import touched_voxels, warp
+from occflow.occupancy.warp import landing, touched_voxels, warp
 from occflow.occupancy.windows import Window, WindowKey
 
 GRID = VoxelGrid((-3.0, -2.0, -1.0), (7, 5, 3), 0.8)
@@ -169,7 +169,7 @@ def test_a_body_that_goes_is_missed_in_what_is_known_beyond_too():
     target, motion = frame.world_from_grid @ planar_pose(1.0, 0.5, 0.2), np.stack([planar_pose(0.9, 0, 0)] * 2)
     moved = advanced_bodies(frame, GRID, slots, motion, target, 2.0)
     assert len(moved.flat) > len(advanced_bodies(replace(frame, wide=None), GRID, slots, motion, target, 2.0).flat)
-    apart = BodiesApart(frame, GRID, slots, target[None], [2.0], [touched_voxels(frame, GRID, target)])
+    apart = BodiesApart(frame, GRID, slots, target[None], [2.0], [landing(frame, GRID, target)])
     assert same_voxels(apart.moved(motion[:, None])[0], moved)
 
 

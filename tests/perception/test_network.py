@@ -9,9 +9,16 @@ from small_perception import small_perception
 from small_sightings import random_sighting
 
 from occflow.errors import InputError
-from occflow.grid import VoxelGrid
+from occflow.grid import FREE, VoxelGrid
 from occflow.occupancy.sighting import CELLS, TICK_S, Sighting
-from occflow.perception.network import CELL_FEATURES, OUTPUTS, PerceptionNetwork, PerceptionSettings, cell_features
+from occflow.perception.network import (
+    CELL_FEATURES,
+    OUTPUTS,
+    PerceptionInference,
+    PerceptionNetwork,
+    PerceptionSettings,
+    cell_features,
+)
 from occflow.perception.perceive import as_input
 
 GRIDS = [VoxelGrid((-4.0, -4.0, -1.0), shape, 0.8) for shape in ((8, 8, 8), (9, 7, 3), (5, 12, 1), (4, 4, 16),
@@ -40,6 +47,28 @@ def test_one_by_one_is_as_all_together(grid):
         together = network(as_input(seen, grid))
         alone = torch.cat([network(as_input([one], grid)) for one in seen])
     assert torch.allclose(together, alone, atol=1e-5) and not torch.allclose(together[0], together[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("grid", GRIDS[:3], ids=lambda grid: "x".join(map(str, grid.shape)))
+def test_inference_has_the_networks_logits(grid):
+    """Batch normalisation is folded into the convolutions, whatever its statistics and weights; the network stays."""
+    network, seen = small_perception(grid, (6, 8)), as_input(sightings(grid, 1), grid)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(layer.running_mean, -1, 1)
+            torch.nn.init.uniform_(layer.running_var, 0.5, 2)
+            torch.nn.init.uniform_(layer.weight, -2, 2)
+            torch.nn.init.uniform_(layer.bias, -1, 1)
+    network.eval()
+    with torch.no_grad():
+        logits = network(seen)[0]
+        inference = PerceptionInference(network)
+        hidden, existence = inference(seen)
+        classes = inference.classes(hidden.flatten(0, 1)).view(existence.shape)
+        assert torch.allclose(existence, logits[..., FREE], atol=1e-4, rtol=1e-4)
+        chosen = logits.gather(3, classes[..., None])[..., 0]
+        assert torch.allclose(chosen, logits[..., :FREE].amax(dim=3), atol=1e-4, rtol=1e-4)
+        assert torch.equal(network(seen)[0], logits)
 
 
 def test_a_car_that_has_seen_nothing_yet_is_no_error():

@@ -14,6 +14,7 @@ from occflow.errors import InputError
 from occflow.geometry import planar_pose
 from occflow.grid import FREE, NUM_CLASSES
 from occflow.occupancy import tasks
+from occflow.occupancy.sighting import cell_grid, voxels_of_cells
 from occflow.perception import perceive
 from occflow.perception.perceive import PerceivedFrames, Perceiver, as_input
 
@@ -44,8 +45,8 @@ def test_a_frame_has_the_probable_voxels_and_their_most_probable_classes(sightin
 
 def test_a_frame_is_perceived_once_and_the_network_read_when_it_is_needed(sighting, monkeypatch):
     loaded, made = [], []
-    perceived = Perceiver.perceive
-    monkeypatch.setattr(Perceiver, "perceive", lambda self, one: made.append(one) or perceived(self, one))
+    perceived = Perceiver.frame
+    monkeypatch.setattr(Perceiver, "frame", lambda self, one: made.append(one) or perceived(self, one))
     frames = PerceivedFrames(lambda: loaded.append(1) or small_perception())
     assert not loaded
     first = frames(sighting, GRID)
@@ -63,8 +64,8 @@ def test_drives_that_share_name_stamp_and_pose_are_not_taken_for_one_another(sig
 
 
 def test_frames_in_memory_stay_within_their_budget(monkeypatch):
-    rng, made, perceived = np.random.default_rng(1), [], Perceiver.perceive
-    monkeypatch.setattr(Perceiver, "perceive", lambda self, one: made.append(one.token) or perceived(self, one))
+    rng, made, perceived = np.random.default_rng(1), [], Perceiver.frame
+    monkeypatch.setattr(Perceiver, "frame", lambda self, one: made.append(one.token) or perceived(self, one))
     a, b, c = (random_sighting(rng, GRID, token=name) for name in "abc")
     frames = PerceivedFrames(small_perception)
     size = max(frames(one, GRID).num_bytes for one in (a, b, c))
@@ -112,6 +113,25 @@ def test_an_area_is_perceived_at_once_and_its_grid_is_a_part_of_it():
     assert np.array_equal(found.frame.flat, numbers[inside]) and np.array_equal(found.frame.labels, wide.labels[inside])
     assert np.array_equal(found.confidence, found.probability.reshape(-1)[found.frame.flat])
     assert 0 < inside.sum() < len(inside) and found.frame.wide.wide is None
+
+
+@pytest.mark.parametrize("areas", [(0, 0, 0, 0), (3, 8, 0, 2)])
+def test_a_frame_alone_is_that_of_all_that_is_perceived(areas):
+    """Columns that hold nothing are not asked for classes; places in voxels are the centres of the cells."""
+    sighting = looking_ahead(np.random.default_rng(4), GRID, areas, 3.5, "keyframe")
+    network = small_perception()
+    network.threshold.fill_(float(np.median(Perceiver(network).perceive(sighting).probability)) + 0.01)
+    perceiver = Perceiver(network)
+    frame, whole = perceiver.frame(sighting), perceiver.perceive(sighting).frame
+    for one, other in ((frame, whole), (frame.wide, whole.wide)):
+        assert np.array_equal(one.flat, other.flat) and np.array_equal(one.labels, other.labels) and len(one.flat)
+        assert one.labels.dtype == np.uint8 and (one.stamp_s, one.token) == (3.5, "keyframe")
+    wide, cells = frame.wide, cell_grid(frame.wide.grid)
+    voxels = voxels_of_cells(sighting.cells, wide.grid)[0]
+    within = np.isin(voxels, wide.flat)
+    assert np.array_equal(wide.flat[wide.owners], voxels[within])
+    centres = cells.centres(cells.unflatten(sighting.cells[within])).astype(np.float32)
+    assert np.array_equal(wide.places_m, centres.T) and wide.places_m.dtype == np.float32
 
 
 @pytest.mark.parametrize("part", ["area", "passed"])

@@ -62,7 +62,7 @@ def forecasts(stream: StreamForecaster, sweeps: list[Sweep]) -> dict[float, Stre
         task = stream.observe(Arrival(sweep, (0, "drive"), 0.0))
         if task:
             made[sweep.stamp_s] = stream.forecast(task)
-            stream.look_back(True)
+            list(stream.look_back(True))
     return made
 
 
@@ -145,6 +145,14 @@ def test_a_sensor_at_5_hz_keeps_the_history_whole(network, forecaster, sweep_s):
     made = forecasts(forecaster()[0], drive(20, sweep_s=sweep_s))
     assert [one.name for one in made.values()] == ["persistence", *[network.name] * (len(made) - 1)]
     assert max(abs(stamp / 0.5 - round(stamp / 0.5)) for stamp in made) * 0.5 <= sweep_s / 2 + 1e-6
+
+
+def test_a_sweep_taken_early_after_a_gap_is_not_followed_by_another(forecaster):
+    """At 5.9 s, for that of 6 s, as in the real drive of the repository; the sweep of 6 s came more than a period before
+    the next one was due, which was taken for a jump in time, and a forecast was made of it too."""
+    sweeps = [sweep if sweep.stamp_s < 5.55 else replace(sweep, stamp_s=sweep.stamp_s - 1e-3)
+              for sweep in drive(70, sweep_s=0.1) if not 5.55 < sweep.stamp_s < 5.85]
+    assert [round(stamp, 1) for stamp in forecasts(forecaster()[0], sweeps) if stamp > 4.9] == [5.0, 5.5, 5.9, 6.5]
 
 
 def test_the_guessed_grid_poses_are_the_drives_own(forecaster):

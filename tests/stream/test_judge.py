@@ -149,10 +149,10 @@ class FakeNetwork:
 class FakePerceiver:
     """Takes all that returns met for a wall."""
 
-    def perceive(self, sighting):
+    def frame(self, sighting):
         labels = np.full(len(sighting.flat), WALL, np.uint8)
-        return SimpleNamespace(frame=OccupancyFrame(sighting.flat, labels, sighting.world_from_grid, sighting.stamp_s,
-                                                    observed=sighting.observed))
+        return OccupancyFrame(sighting.flat, labels, sighting.world_from_grid, sighting.stamp_s,
+                              observed=sighting.observed)
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def driven(forecaster: StreamForecaster, sweeps, look=lambda due: None) -> list[
         if due:
             look(due)
             one = forecaster.forecast(due)
-            forecaster.look_back(True)
+            list(forecaster.look_back(True))
             made.append((one.name, one.why))
     return made
 
@@ -238,7 +238,7 @@ def test_after_a_late_forecast_there_is_no_second_turn(stream):
         due = one.forecaster.observe(Arrival(Drive().sweep(index), (0, "drive"), 0.0))
         if due:
             one.forecaster.forecast(due)
-            one.forecaster.look_back(delivered=index < 6)
+            list(one.forecaster.look_back(delivered=index < 6))
     assert len(made) == 2 and one.forecaster.judge.instants == 2  # of 0.5 and 1 s, scored at 1.5 and 2 s
 
 

@@ -1,6 +1,7 @@
 """Threads, deadline and drops, with a clock that only moves when told. Signals: one ends the stream, none ends the
 writing of results, and none is lost."""
 
+import gc
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from stream_world import Drive, FakeClock
 
 from occflow.errors import InputError
 from occflow.stream import loop
+from occflow.stream.jobs import no_old_garbage
 from occflow.stream.latency import LatencyRecord
 from occflow.stream.loop import Inbox, Interruption, Worker, run_stream
 from occflow.stream.source import Arrival
@@ -30,8 +32,9 @@ class SlowForecaster:
         self.clock.spend(self.seconds)
         return SimpleNamespace(name="slow", stamp_s=task.arrival.sweep.stamp_s)
 
-    def look_back(self, delivered: bool) -> None:
+    def look_back(self, delivered: bool):
         self.delivered.append(delivered)
+        yield
 
 
 class Collector(list):
@@ -68,6 +71,51 @@ def test_what_is_late_is_not_delivered(parts):
     assert parts.record.dropped == {"forecasts late": 1, "forecasts late before they began": 1}
     assert parts.record.ages("slow")["p50"] == pytest.approx(300)
     assert parts.clock.now() == pytest.approx(100.6)  # nothing was spent on the hopeless one
+
+
+class InParts(SlowForecaster):
+    """Forecasts when told at once, and looks back in three parts; `told` has all in the order in which it was done."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock, 0.0)
+        self.told = []
+
+    def observe(self, arrival: Arrival):
+        self.told.append(f"sweep {arrival.sweep.stamp_s:g}")
+        return super().observe(arrival) if arrival.sweep.stamp_s % 0.5 == 0 else None
+
+    def look_back(self, delivered: bool):
+        stamp_s = self.observed[-1]
+        for part in range(3):
+            self.told.append(f"back {stamp_s:g} part {part}")
+            yield
+
+
+def test_a_sweep_goes_before_what_is_left_of_looking_back_but_not_twice(parts):
+    forecaster, waiting = InParts(parts.clock), []
+    worker = Worker(forecaster, [parts.sink], 0.5, parts.clock, parts.record, lambda: waiting and waiting.pop())
+    waiting[:] = [True, False, False]  # before the third part
+    worker.step(arrivals(parts.clock, 0))
+    waiting[:] = [True]  # before anything of the rest: the sweep in between was none that is due
+    worker.step(arrivals(parts.clock, 1))
+    worker.step(arrivals(parts.clock, 2))
+    assert forecaster.told == ["sweep 0", "back 0 part 0", "back 0 part 1", "sweep 0.25", "sweep 0.5", "back 0 part 2",
+                               *(f"back 0.5 part {part}" for part in range(3))] and parts.sink == [0.0, 0.5]
+
+
+def test_looking_back_ends_where_the_stream_does(parts):
+    forecaster, inbox = InParts(parts.clock), Inbox(100, parts.record)
+    worker = Worker(forecaster, [parts.sink], 0.5, parts.clock, parts.record, inbox.waits)
+    run_stream(arrivals(parts.clock, *range(20)), worker, inbox, lambda: True, threading.Event())
+    assert sum(one.startswith("back") for one in forecaster.told) == 3 * len(parts.sink) > 0
+
+
+def test_old_objects_are_left_in_peace_while_a_stream_runs():
+    before = gc.get_freeze_count()
+    with pytest.raises(ValueError), no_old_garbage():
+        assert gc.get_freeze_count() > before + 10_000
+        raise ValueError
+    assert gc.get_freeze_count() == 0
 
 
 def test_the_inbox_is_bounded(parts):

@@ -12,8 +12,8 @@ from occflow.geometry import invert, transform
 from occflow.grid import VoxelGrid
 from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED, Keyframe
 from occflow.occupancy.building.cells import in_order
-from occflow.occupancy.building.labels import flat_voxels
 from occflow.occupancy.building.returns import Returns
+from occflow.occupancy.building.tally import cells_met, tally
 from occflow.occupancy.building.visibility import mark_rays
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.settings import OccupancySettings
@@ -22,7 +22,6 @@ from occflow.occupancy.sighting import MOST, TICK_S, Sighting, cell_grid, spaced
 MEMORY_SPACING_S = 0.5  # of remembered sweeps
 MEMORY_CELL_M = 0.2  # of two of their returns that lie nearer one is enough
 SLACK_S = 1.0  # so much longer they are kept: a keyframe may ask a little late
-THINNED_CELLS = 1 << 20  # more than there are along an axis within any sensor's reach
 OUTLOOKS = 6  # instants at which a grid of the future is looked at
 ROUNDED = 0.1  # voxels: a border that is off by less is where it was
 
@@ -40,27 +39,23 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
         remembered: earlier sweeps in the order of time (`Memory`): their cells are kept, too, but make no voxel
             occupied.
     """
-    grid_from_world, met, ages = invert(world_from_grid), [np.zeros(0, np.int64)], [np.zeros(0, np.uint8)]
-    area = outlook(grid, world_from_grid, seen, outlook_s, outlook_m)
-    for returns in [*remembered, *(seen[index] for index in spaced([one.stamp_s for one in seen]))]:
-        points = returns.points() if area is None else np.ascontiguousarray(returns.ends.T)
-        cells = flat_voxels(cell_grid(area or grid), grid_from_world, points)
-        met.append(cells[cells >= 0])
-        ages.append(np.full(len(met[-1]), min(MOST, round((stamp_s - returns.stamp_s) / TICK_S)), np.uint8))
-    voxels, _ = voxels_of_cells(np.concatenate(met[1 + len(remembered):] or met[:1]), area or grid)
-    flat = np.flatnonzero(np.bincount(voxels, minlength=(area or grid).num_voxels) >= min_points)
-    met, ages = np.concatenate(met), np.concatenate(ages)
-    order = in_order(met)  # of the returns in a cell, the oldest first
-    first = np.flatnonzero(np.diff(met[order], prepend=-1))
-    counts = np.diff(first, append=len(met))
-    cells, oldest, youngest = met[order[first]], ages[order[first]], ages[order[first + counts - 1]]
+    grid_from_world, area = invert(world_from_grid), outlook(grid, world_from_grid, seen, outlook_s, outlook_m)
+    shown = [*remembered, *(seen[index] for index in spaced([one.stamp_s for one in seen]))]
+    cells = cell_grid(area or grid)
+    found = tally([cells_met(cells, grid_from_world, one.ends[:, one.near] if area is None else one.ends)
+                   for one in shown] or [np.zeros(0, np.int64)], cells.num_voxels, len(remembered))
+    ages = np.array([min(MOST, round((stamp_s - one.stamp_s) / TICK_S)) for one in shown], np.uint8)
+    voxels, _ = voxels_of_cells(found.cells, area or grid)
+    returns = np.bincount(voxels, found.late_counts, (area or grid).num_voxels)
+    flat = np.flatnonzero(returns >= min_points)
     passed = observed = _observed(area or grid, grid_from_world, seen, flat) if rays else None
     if area is not None:
         numbers, inside = area.renumbered(flat, grid)
         flat, observed = numbers[inside], passed[grid.slices_in(area)] if rays else None
     return Sighting(flat, np.full(len(flat), UNLABELLED, np.uint8), world_from_grid, stamp_s, token,
-                    observed=np.packbits(observed) if rays else None, cells=cells,
-                    counts=np.minimum(counts, MOST).astype(np.uint8), youngest=youngest, oldest=oldest, area=area,
+                    observed=np.packbits(observed) if rays else None, cells=found.cells,
+                    counts=np.minimum(found.counts, MOST).astype(np.uint8), youngest=ages[found.last],
+                    oldest=ages[found.first], area=area,
                     passed=np.packbits(passed) if rays and area is not None else None)
 
 
@@ -117,22 +112,33 @@ class Memory:
     def __init__(self, grid: VoxelGrid, span_s: float) -> None:
         self._cell_m, self._span_s = max(cell_grid(grid).voxel_size_m, MEMORY_CELL_M), span_s
         self._kept: deque[Returns] = deque()
+        self._whole = False  # whether the last one is still to be thinned
 
     def add(self, returns: Returns) -> None:
-        """Take the next sweep."""
+        """Take the next sweep. It is thinned when the next one comes: nobody asks for it before, and a forecast may be
+        waiting for this one."""
+        self._thin()
         since_s = returns.stamp_s - self._kept[-1].stamp_s if self._kept else np.inf
         if self._span_s == 0 or since_s < MEMORY_SPACING_S - SAME_STAMP_S:
             return
-        self._kept.append(thinned(returns, self._cell_m))
+        self._kept.append(returns)
+        self._whole = True
         while self._kept[0].stamp_s < returns.stamp_s - self._span_s - SLACK_S:
             self._kept.popleft()
 
     def clear(self) -> None:
         """Forget everything."""
         self._kept.clear()
+        self._whole = False
+
+    def _thin(self) -> None:
+        if self._whole:
+            self._kept[-1], self._whole = thinned(self._kept[-1], self._cell_m), False
 
     def before(self, stamp_s: float, latest_s: float) -> list[Returns]:
         """Those of the span until an instant that are older than `latest_s`, in the order of time."""
+        if self._kept and self._kept[-1].stamp_s < latest_s - SAME_STAMP_S:
+            self._thin()
         return [one for one in self._kept
                 if stamp_s - self._span_s - SAME_STAMP_S <= one.stamp_s < latest_s - SAME_STAMP_S]
 
@@ -140,8 +146,13 @@ class Memory:
 def thinned(returns: Returns, cell_m: float) -> Returns:
     """Of the returns in one cell about the vehicle the first one; labels are not kept."""
     places = np.floor((returns.ends - returns.world_from_ego[:3, 3:]) / cell_m).astype(np.int64)
-    keys = (places[0] * THINNED_CELLS + places[1]) * THINNED_CELLS + places[2]
-    kept = np.sort(np.unique(keys, return_index=True)[1])
+    places -= places.min(axis=1, initial=0, keepdims=True)
+    _, width, height = places.max(axis=1, initial=0).tolist()
+    keys = (places[0] * (width + 1) + places[1]) * (height + 1) + places[2]
+    order = in_order(keys)
+    first = np.zeros(returns.ends.shape[1], dtype=bool)
+    first[order[np.diff(keys[order], prepend=-1) != 0]] = True
+    kept = np.flatnonzero(first)
     near = np.zeros(returns.ends.shape[1], dtype=bool)
     near[returns.near] = True
     near = np.flatnonzero(near[kept])
