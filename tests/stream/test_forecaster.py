@@ -285,6 +285,25 @@ def test_sweeps_that_are_not_used_are_counted(forecaster, network):
     assert (network._record.sweeps, network._record.used, notices.counts["empty sweep"]) == (9, 7, 2)
 
 
+@pytest.mark.parametrize("delivers", DELIVERS)
+def test_a_temperature_is_that_of_the_delivered_sample_and_never_of_those_that_weigh_a_path(network, forecaster,
+                                                                                            delivers):
+    for head in (*network.model.autoencoder.existence, network.model.velocity.out):
+        torch.nn.init.normal_(head.weight, std=1.0)  # so that forecasts that differ are told apart
+    task = next(one.task for one in forecasts(forecaster()[0], drive(5)).values() if one.name == network.name)
+    sharper = StreamNetwork(network.model, network._record, delivers, 0.5)
+    encoded, plain = [sharper.encode(frame) for frame in task.history], StudentForecaster(network.model)
+    futures = sharper.futures(task, encoded, SEED)
+    made, name = (futures.frames, sharper.name) if delivers == "sample" else \
+        (futures.other(range(len(task.targets))), sharper.other_name)
+    assert name == "student-1-at0.5"
+    for one, wanted in ((made, plain.at(0.5)), (futures.samples(1)[0], plain)):
+        assert all(np.array_equal(a.flat, b.flat) for a, b in zip(one, wanted.forecast(task, SEED).frames, strict=True))
+    assert not np.array_equal(made[0].flat, futures.samples(1)[0][0].flat)
+    with pytest.raises(InputError, match="^stream.temperature: 1.5 is not from 0"):
+        StreamNetwork(network.model, network._record, delivers, 1.5)
+
+
 def test_the_risk_of_the_guessed_path_is_of_samples_and_after_the_delivery(network, forecaster, tmp_path):
     """Its futures are those of the batch; the forecasts are what they are without it."""
     for head in network.model.autoencoder.existence:
