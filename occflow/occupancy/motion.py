@@ -15,9 +15,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from occflow.geometry import invert, transform
-from occflow.grid import IS_MOVABLE, MOVABLE_CLASSES, VoxelGrid
+from occflow.grid import FREE, IS_MOVABLE, MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.warp import touched_voxels, touching_offsets, voxels_at, warp
+from occflow.occupancy.warp import filled_voxels, known_voxels, touched_voxels, touching_offsets, voxels_at, warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
 MAX_OBJECTS = 1000  # of a frame: matching takes memory with their square and time with their cube; no street has more
@@ -104,7 +104,7 @@ def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarr
 
 
 class BodiesApart:
-    """A present taken apart for many samples: the world without its bodies as later grids show it, found once.
+    """A present taken apart for many samples: what of it fills the voxels of later grids, of which body, found once.
 
     Args:
         slots: places [N] in the frame's arrays of the voxels of each of B bodies.
@@ -118,22 +118,40 @@ class BodiesApart:
         self.poses, self.stamps_s, self.candidates = poses, stamps_s, candidates
 
     @cached_property
-    def _without(self) -> list[np.ndarray]:
-        rest = without(self.frame, self.grid, self.slots)
-        return [warp(rest, self.grid, pose, candidates=touched).dense(self.grid)
-                for pose, touched in zip(self.poses, self.candidates)]
+    def _static(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
+        """Of each later grid the voxels [M] of a static world, their labels, and the body of each, -1 where it is of
+        none; None of one in which the frame was found itself (WideFrame.views)."""
+        known = known_voxels(self.frame)
+        body_of = np.full(len(known.flat), -1)
+        for body, own in enumerate(self.slots):
+            flat = self.frame.flat[own]
+            body_of[own if known is self.frame else
+                    np.searchsorted(known.flat, self.grid.renumbered(flat, known.grid)[0])] = body
+        found = []
+        for pose, touched in zip(self.poses, self.candidates):
+            if self.frame.wide is not None and self.frame.wide.view_at(pose) is not None:
+                found.append(None)
+                continue
+            flat, places = filled_voxels(self.frame, self.grid, pose, touched)
+            found.append((flat, known.labels[places], body_of[places]))
+        return found
 
     def moved(self, world_motions: np.ndarray) -> Frames:
         """As `advanced_bodies` in every later grid, for motions [B, F, 4, 4]."""
         return tuple(self._at(index, world_motions[:, index]) for index in range(len(self.poses)))
 
     def _at(self, index: int, motions: np.ndarray) -> OccupancyFrame:
-        volume = self._without[index].copy()
+        pose, stamp_s, static = self.poses[index], self.stamps_s[index], self._static[index]
+        if static is None:
+            return advanced_bodies(self.frame, self.grid, self.slots, motions, pose, stamp_s, self.candidates[index])
         moving = (motions != np.eye(4)).any(axis=(1, 2))
-        order = np.argsort(~moving, kind="stable")  # what moves is seen
-        lay_bodies(volume, self.frame, self.grid, [self.slots[body] for body in order], motions[order],
-                   self.poses[index])
-        return OccupancyFrame.from_dense(volume, self.poses[index], self.stamps_s[index])
+        flat, labels, body_of = static
+        stays = ~np.append(moving, False)[body_of]
+        volume = np.full(self.grid.shape, FREE, dtype=np.uint8)
+        volume.reshape(-1)[flat[stays]] = labels[stays]
+        moving = np.flatnonzero(moving)
+        lay_bodies(volume, self.frame, self.grid, [self.slots[body] for body in moving], motions[moving], pose)
+        return OccupancyFrame.from_dense(volume, pose, stamp_s)
 
 
 def without(frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray]) -> OccupancyFrame:

@@ -96,24 +96,43 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
         return replace(view, stamp_s=frame.stamp_s if stamp_s is None else stamp_s, observed=None)
     if candidates is None:
         candidates = touched_voxels(frame, grid, world_from_target)
+    flat, slots = filled_voxels(frame, grid, world_from_target, candidates)
+    labels, stamp_s = known_voxels(frame).labels[slots], frame.stamp_s if stamp_s is None else stamp_s
+    if wide is not None and len(wide.owners):
+        volume = np.full(grid.num_voxels, FREE, dtype=np.uint8)
+        volume[flat] = labels
+        return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
+    return OccupancyFrame(flat, labels, np.asarray(world_from_target), stamp_s)
+
+
+def known_voxels(frame: OccupancyFrame) -> OccupancyFrame:
+    """A frame, or what it knows beyond its grid too."""
+    return frame if frame.wide is None else frame.wide
+
+
+def filled_voxels(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray, candidates: np.ndarray
+                  ) -> tuple[np.ndarray, np.ndarray]:
+    """What `warp` fills, views aside: target voxels [M], and the places [M] in the arrays of `known_voxels` of what
+    fills them. Of a voxel that is filled twice the last one is seen, so that without some voxels the warp is what is
+    left of these rows.
+
+    Args:
+        candidates: the frame's `touched_voxels` in the target.
+    """
     source_from_target = invert(frame.world_from_grid) @ world_from_target
-    frame, source = _all_known(frame, grid)
+    wide, (frame, source) = frame.wide, _all_known(frame, grid)
     sources, inside = voxels_at(moved_centres(candidates, grid, source_from_target, source), source)
     candidates, sources = candidates[inside], sources[inside]
     slots = np.searchsorted(frame.flat, sources)
     slots[slots == len(frame.flat)] = 0
     found = frame.flat[slots] == sources if len(frame.flat) else np.zeros(len(sources), dtype=bool)
-    stamp_s = frame.stamp_s if stamp_s is None else stamp_s
-    if wide is not None and len(wide.owners):
-        finer = np.zeros(len(wide.flat), dtype=bool)
-        finer[wide.owners] = True
-        found &= ~finer[slots]
-        met, inside = _voxels_of_places(wide, grid, invert(source_from_target))
-        volume = np.full(grid.num_voxels, FREE, dtype=np.uint8)
-        volume[candidates[found]] = frame.labels[slots[found]]
-        volume[met[inside]] = wide.labels[wide.owners[inside]]
-        return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
-    return OccupancyFrame(candidates[found], frame.labels[slots[found]], np.asarray(world_from_target), stamp_s)
+    if wide is None or not len(wide.owners):
+        return candidates[found], slots[found]
+    finer = np.zeros(len(wide.flat), dtype=bool)
+    finer[wide.owners] = True
+    found &= ~finer[slots]
+    met, inside = _voxels_of_places(wide, grid, invert(source_from_target))
+    return np.concatenate([candidates[found], met[inside]]), np.concatenate([slots[found], wide.owners[inside]])
 
 
 def _voxels_of_places(frame: WideFrame, grid: VoxelGrid, target_from_source: np.ndarray
@@ -126,7 +145,7 @@ def _voxels_of_places(frame: WideFrame, grid: VoxelGrid, target_from_source: np.
 
 def _all_known(frame: OccupancyFrame, grid: VoxelGrid) -> tuple[OccupancyFrame, VoxelGrid]:
     """A frame and its grid, or the wide one and its own."""
-    return (frame, grid) if frame.wide is None else (frame.wide, frame.wide.grid)
+    return known_voxels(frame), grid if frame.wide is None else frame.wide.grid
 
 
 def regridded(frame: OccupancyFrame, grid: VoxelGrid, world_from_grid: np.ndarray) -> OccupancyFrame:
