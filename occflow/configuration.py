@@ -85,6 +85,7 @@ RANGES = (  # likewise
     (r"(learning_rate|clip_norm|time_scale|huber|softening|voxel_sizes?_m|dense_from_m|frame_interval_s|duration_s)",
      Range(0, open=True)),
     (r"betas", Range(0, 0.999999)),
+    (r"(forecast|stream)\.temperature|eval\.temperatures", Range(0, 1)),
     (r"(.*share|.*dropout|ema_decay|fairness|warmup|times|support\.recall)", Range(0, 1)),
     (r"(origin_m|ego_box_m|time_mean)", Range(-math.inf)),
     (r".*", Range(0)),

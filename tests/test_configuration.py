@@ -44,6 +44,8 @@ REFUSED = {
     "data.occupancy.visibility=1": "data.occupancy.visibility: 1 is not true or false",
     "run_dir=null": "run_dir: null is not text", "eval.branches=[a]": "eval.branches: ['a'] is not text, or null",
     "train.mean=5": "train.mean: 5 stands for a group",
+    "eval.temperatures=[0.5,1.5]": "eval.temperatures: [0.5, 1.5] is not a list of numbers from 0 to 1",
+    "forecast.temperature=-0.5": "forecast.temperature: -0.5 is not a number from 0 to 1",
     "stream.display=[a]": "stream.display: ['a']", "distill.betas=[0.9,1]": "distill.betas",
     "train.mean.lr=1": "train.mean.lr: no such key; train.mean has steps,",
     "+train.mean.lr=1": "train.mean.lr: no such key", "++fancy=1": "fancy: no such key",

@@ -89,6 +89,20 @@ def test_the_central_forecast_is_the_mean_network_s_and_a_seed_gives_its_sample(
     assert not np.array_equal(sampled.frames[5].flat, centre.frames[5].flat)
 
 
+def test_samples_are_sharper_on_demand(store, student):
+    task = store.task("tiny-1", present=5)
+    centre, sampled, sharpest = student.forecast(task), student.samples(task, [3, 4]), student.samples(task, [3, 4], 0)
+    for one in sharpest:
+        np.testing.assert_array_equal(one.frames[5].flat, centre.frames[5].flat)
+    for one, same in zip(student.samples(task, [3, 4], temperature=1.0), sampled, strict=True):
+        np.testing.assert_array_equal(one.frames[5].flat, same.frames[5].flat)
+    half = student.forecast(task, 3, temperature=0.5).frames[5]
+    np.testing.assert_array_equal(half.flat, student.samples(task, [3], 0.5)[0].frames[5].flat)
+    assert not np.array_equal(half.flat, sampled[0].frames[5].flat)
+    with pytest.raises(InputError, match="temperature: 1.5 is not from 0"):
+        student.samples(task, [3], temperature=1.5)
+
+
 def test_where_a_scene_ends_the_ego_is_extrapolated_and_the_task_says_so(store, student):
     task = store.task("tiny-1", present=18)
     assert task.ego == EXTRAPOLATED

@@ -4,7 +4,8 @@
         [forecast.samples=8]
 
 Shown and scored is the student's one forecast, the centre of the futures; with forecast.samples also what it draws of
-them, as probabilities.
+them, as probabilities; with forecast.temperature below 1 sharper samples, which are no longer of the distribution as it
+was learnt.
 
 The occupancy store, report.md, report.json, forecast.html (a page for the browser), forecast.png and forecast.gif go to
 forecast.run_dir; without Open3D (pip install 'occflow[viewing]') there is the page and no picture.

@@ -15,7 +15,7 @@ from occflow.eval.perceived import quality_markdown
 from occflow.eval.protocols import EGO_SETTINGS, HORIZONS_S, Protocol
 from occflow.eval.report_record import SCORES, write_counters
 from occflow.eval.sections import figure, percent, scores_markdown, table
-from occflow.forecasting.forecast import CENTRAL
+from occflow.forecasting.forecast import CENTRAL, is_tempered
 from occflow.forecasting.rules import PERSISTENCE
 from occflow.grid import CLASS_NAMES
 
@@ -36,8 +36,14 @@ ROW_MEANINGS = {
     "teacher-1": "flow-matching teacher, 1 Euler step",
     "student-1": "student of Mean Flow Distillation, 1 step, one sample",
 }
+SHARPER = "a sample drawn towards the centre by a temperature below 1, no longer of the distribution as it was learnt"
 FLOORS = frozenset({"copy", "persistence_raw"})  # so far below that a chart with them shows little of the rest
 LEAST_MS = 1  # of the latency axis: what takes no time would leave no room for the rest
+
+
+def row_meaning(name: str) -> str | None:
+    """What a row is, where its name alone tells that."""
+    return SHARPER if is_tempered(name) else ROW_MEANINGS.get(name)
 
 
 def report_row(scores: ForecasterScores, protocol: Protocol, frames: list[int], seed: int = 0) -> dict:
@@ -111,7 +117,7 @@ def table_markdown(report: Mapping) -> str:
 def report_markdown(report: Mapping) -> str:
     """The whole report for a person."""
     windows, machine = report["windows"], report["machine"]
-    shown = [f"* `{row['name']}`: {ROW_MEANINGS[row['name']]}" for row in report["rows"] if row["name"] in ROW_MEANINGS]
+    shown = [f"* `{row['name']}`: {meaning}" for row in report["rows"] if (meaning := row_meaning(row["name"]))]
     seconds = ", ".join(f"{step} {value:.0f}" for step, value in report["seconds"].items())
     ratios = [f"* {name.replace('_', ' ')}: {value:.4g}" for name, value in quality_ratios(report).items()]
     support, log = report.get("support"), windows.get("log")

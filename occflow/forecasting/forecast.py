@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from occflow.flow.temperature import AS_LEARNT
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.tasks import Task
 
+TEMPERED = re.compile(r"-at[0-9.]+(e-[0-9]+)?$")
 CENTRAL = "central"  # what the name of a checkpoint's one forecast ends in: "student-central"
 
 
@@ -15,6 +18,17 @@ def is_central(name: str) -> bool:
     """Whether a row of that name is the centre of a checkpoint's futures; else it is a sample of them, or of no
     checkpoint."""
     return name.rpartition("-")[2] == CENTRAL
+
+
+def tempered_name(name: str, temperature: float) -> str:
+    """What the sampler of a name is called at a temperature: "student-1-at0.5"; at 1 what it is called anyway."""
+    plain = TEMPERED.sub("", name)
+    return plain if temperature == AS_LEARNT else f"{plain}-at{temperature:g}"
+
+
+def is_tempered(name: str) -> bool:
+    """Whether a row of that name has samples of another temperature than 1."""
+    return TEMPERED.search(name) is not None
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from occflow.errors import InputError
 from occflow.flow.solvers import METHODS, sample_flow
+from occflow.flow.temperature import AS_LEARNT, tempered
 from occflow.forecasting.checkpoint import load_forecaster
-from occflow.forecasting.forecast import CENTRAL, Forecast
+from occflow.forecasting.forecast import CENTRAL, Forecast, tempered_name
 from occflow.models.flow_model import Condition, FlowModel, Observation
 from occflow.models.motion import MotionCondition, MotionModel
 from occflow.models.student_networks import sample_student
@@ -20,6 +23,13 @@ from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.tasks import Task
 
 Decoder = Callable[[torch.Tensor], tuple[OccupancyFrame, ...]]
+Row = TypeVar("Row", bound="NetworkForecaster")
+
+
+def refuse_temperature(temperature: float, key: str = "temperature") -> None:
+    """Raises InputError where a temperature of samples is none in [0, 1]."""
+    if not 0 <= temperature <= AS_LEARNT:
+        raise InputError(f"{key}: {temperature!r} is not from 0 (the centre) to 1 (the distribution as it was learnt)")
 
 
 @dataclass(frozen=True)
@@ -117,11 +127,29 @@ class TaskEncoder:
 
 class NetworkForecaster:
     """Encode (find bodies, lay out, encode, means), flow (of the motions, then of the voxels about the bodies that were
-    moved so), decode; each timed. `nfe` counts the network evaluations of each of the two flows."""
+    moved so), decode; each timed. `nfe` counts the network evaluations of each of the two flows.
+
+    Samples are of the distribution as it was learnt; `at` gives those of another temperature.
+    """
+
+    temperature = AS_LEARNT
 
     def __init__(self, model: FlowModel, name: str, nfe: int) -> None:
         self.model, self.name, self.nfe = model.eval(), name, nfe
         self.encoder = TaskEncoder(model)
+
+    def at(self: Row, temperature: float) -> Row:
+        """The same at a temperature in [0, 1], for as many evaluations: at 1 the distribution as it was learnt, below 1
+        sharper samples, motions and voxels alike, which are no longer of that distribution (flow.temperature), at 0
+        the centre.
+
+        Raises:
+            InputError: a temperature outside [0, 1].
+        """
+        refuse_temperature(temperature)
+        other = copy.copy(self)
+        other.name, other.temperature = tempered_name(self.name, temperature), temperature
+        return other
 
     def forecast(self, task: Task, seed: int) -> Forecast:
         """One sample of the task's future; timings in milliseconds, of this call."""
@@ -140,7 +168,7 @@ class NetworkForecaster:
         observation = encoded.observation
         if self.nfe:  # a centre has the central motions
             observation, condition = self.model.drawn(
-                observation, condition, lambda drawn, motions: self._residual(drawn, motions, self.model.motion),
+                observation, condition, lambda drawn, motions: self._tempered(drawn, motions, self.model.motion),
                 generator)
         state = self._state(noise, condition)
         flowed = self.encoder.now_ms()
@@ -152,7 +180,11 @@ class NetworkForecaster:
 
     def _state(self, noise: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The state that is made of `noise` [N, S]."""
-        return condition.state(self._residual(noise, condition, self.model))
+        return condition.state(self._tempered(noise, condition, self.model))
+
+    def _tempered(self, noise: torch.Tensor, condition: Condition | MotionCondition, flow: FlowModel | MotionModel
+                  ) -> torch.Tensor:
+        return tempered(self._residual(noise, condition, flow), self.temperature)
 
     def _residual(self, noise: torch.Tensor, condition: Condition | MotionCondition, flow: FlowModel | MotionModel
                   ) -> torch.Tensor:
@@ -201,6 +233,15 @@ class CentralForecaster(NetworkForecaster):
 
     def __init__(self, model: FlowModel, kind: str = "student") -> None:
         super().__init__(model, f"{kind}-{CENTRAL}", 0)
+
+    def at(self: Row, temperature: float) -> Row:
+        """Itself: it has no noise.
+
+        Raises:
+            InputError: a temperature outside [0, 1].
+        """
+        refuse_temperature(temperature)
+        return self
 
     def samples(self, task: Task, seeds: list[int]) -> list[Forecast]:
         """The centre for every seed: none changes it."""

@@ -11,6 +11,7 @@ import torch
 
 from occflow.distill.methods import METHODS, method_from_config
 from occflow.errors import InputError
+from occflow.flow.temperature import AS_LEARNT
 from occflow.forecasting.checkpoint import (
     CheckpointRecord,
     forecaster_of,
@@ -64,27 +65,39 @@ def trained_steps(record: CheckpointRecord) -> int:
     return distill.get("student_steps", 1) if isinstance(distill, Mapping) else 1
 
 
+def at_temperatures(samplers: Sequence[NetworkForecaster], temperatures: Sequence[float]) -> list[NetworkForecaster]:
+    """Each sampler at each of the temperatures.
+
+    Raises:
+        InputError: one outside [0, 1].
+    """
+    return [sampler.at(temperature) for sampler in samplers for temperature in temperatures]
+
+
 def rows_of(path: Path, settings: ModelSettings, samplers: Sequence[Sampler],
-            student_steps: Sequence[int] = (1,), device: torch.device | str = "cpu") -> list[NetworkForecaster]:
+            student_steps: Sequence[int] = (1,), device: torch.device | str = "cpu",
+            temperatures: Sequence[float] = (AS_LEARNT,)) -> list[NetworkForecaster]:
     """The rows of one checkpoint: of a teacher its centre and one a sampler, of a student its centre and one a number
-    of steps, of a regression twin one.
+    of steps, samples at each of the temperatures; of a regression twin one.
 
     A checkpoint brings its own networks, of whatever size; its windows must be those of `settings`. Its rows encode a
     window once between them; each reports the milliseconds of that.
 
     Raises:
-        InputError: a missing checkpoint, one of another kind or of other windows, or a student beside another teacher
-            than its own.
+        InputError: a missing checkpoint, one of another kind or of other windows, a student beside another teacher
+            than its own, or a temperature outside [0, 1].
     """
     checkpoint = read_checkpoint(path)
     record, model = checkpoint.record, forecaster_of(checkpoint, KINDS, device)
     refuse_other_windows(path, model.settings, settings)
     if record["kind"] == "teacher":
         return _encoding_once([CentralForecaster(model, "teacher"),
-                               *(TeacherForecaster(model, sampler) for sampler in samplers)])
+                               *at_temperatures([TeacherForecaster(model, sampler) for sampler in samplers],
+                                                temperatures)])
     if record["kind"] == "student":
         refuse_other_teacher(path, record)
-        return _encoding_once([CentralForecaster(model), *student_samplers(record, model, student_steps)])
+        return _encoding_once([CentralForecaster(model), *at_temperatures(
+            student_samplers(record, model, student_steps), temperatures)])
     return [TwinForecaster(model)]
 
 
@@ -97,9 +110,9 @@ def _encoding_once(rows: list[NetworkForecaster]) -> list[NetworkForecaster]:
 
 
 def student_to_show(path: Path, settings: ModelSettings, samplers: Sequence[Sampler] = (), with_samples: bool = False,
-                    device: torch.device | str = "cpu") -> list[NetworkForecaster]:
+                    device: torch.device | str = "cpu", temperature: float = AS_LEARNT) -> list[NetworkForecaster]:
     """The centre of a student's futures; after it, where samples are wanted, those of its teacher, if that is beside
-    it, to compare with, and in the last row its own, in the steps that it was distilled for.
+    it, to compare with, and in the last row its own, in the steps that it was distilled for, at a temperature.
 
     Raises:
         InputError: as `rows_of`.
@@ -115,7 +128,7 @@ def student_to_show(path: Path, settings: ModelSettings, samplers: Sequence[Samp
         print(f"{teacher}: is not the teacher of {path}; left out of the table", flush=True)
     elif teacher.is_file():
         compared = rows_of(teacher, settings, samplers, device=device)[1:]
-    own = student_samplers(checkpoint.record, model, [trained_steps(checkpoint.record)])[0]
+    own = student_samplers(checkpoint.record, model, [trained_steps(checkpoint.record)])[0].at(temperature)
     _encoding_once([centre, own])
     return [centre, *compared, own]
 
@@ -133,7 +146,8 @@ def checkpoint_forecasters(values: Mapping, settings: ModelSettings, device: tor
     paths, samplers = [Path(path) for path in values["checkpoints"]], configured_samplers(values)
     forecasters, models, centred = [], [], _teachers_of_students(paths)
     for path in paths:
-        made = rows_of(path, settings, samplers, values.get("student_steps", (1,)), device)
+        made = rows_of(path, settings, samplers, values.get("student_steps", (1,)), device,
+                       values.get("temperatures", (AS_LEARNT,)))
         models.append(made[0].model)
         if path in centred:
             made = made[1:]
@@ -219,26 +233,33 @@ class LoadedForecaster:
         """Network evaluations of the flow a sample."""
         return self.sampler.nfe
 
-    def samples(self, task: Task, seeds: Iterable[int]) -> list[Forecast]:
+    def samples(self, task: Task, seeds: Iterable[int], temperature: float = AS_LEARNT) -> list[Forecast]:
         """One possible future a seed, the same for the same seed; the history is encoded once for all.
 
         A regression has no randomness: its futures are all the same.
 
-        Raises:
-            InputError: a task of another grid, other numbers of frames or another interval than the networks'.
-        """
-        refuse_other_task(self.path, self.settings, task)
-        return [self._in_grid(one) for one in self.sampler.samples(task, list(seeds))]
+        Args:
+            temperature: in [0, 1]. At 1 futures are drawn from the distribution as it was learnt. Below, each is drawn
+                towards the centre: sharper, and no longer of that distribution, so that shares of them are no
+                probabilities. At 0 each is the centre.
 
-    def forecast(self, task: Task, seed: int | None = None) -> Forecast:
+        Raises:
+            InputError: a task of another grid, other numbers of frames or another interval than the networks'; a
+                temperature outside [0, 1].
+        """
+        sampler = self.sampler.at(temperature)
+        refuse_other_task(self.path, self.settings, task)
+        return [self._in_grid(one) for one in sampler.samples(task, list(seeds))]
+
+    def forecast(self, task: Task, seed: int | None = None, temperature: float = AS_LEARNT) -> Forecast:
         """The one forecast: the centre of the futures, which has no noise and is no sample. With a seed, the sample of
-        that seed.
+        that seed, at a temperature as `samples` takes it.
 
         Raises:
             InputError: as `samples`.
         """
         if seed is not None:
-            return self.samples(task, [seed])[0]
+            return self.samples(task, [seed], temperature)[0]
         refuse_other_task(self.path, self.settings, task)
         return self._in_grid(self.centre.forecast(task, 0))
 

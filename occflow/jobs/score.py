@@ -190,7 +190,7 @@ def forecast_log(config: Mapping) -> tuple[Path, str]:
     samples, every = config["forecast"]["samples"], config["eval"]["sample_every"]
     settings = settings_from_config(config["data"], config["model"])
     forecasters = student_to_show(checkpoint, settings, configured_samplers(config["eval"]), samples > 0,
-                                  configured_device(config))
+                                  configured_device(config), config["forecast"]["temperature"])
     centre, own = forecasters[0], forecasters[-1]  # the same where no samples are wanted
     with timed_step(run_dir, "build"):
         store = build_configured_store(config, run_dir / "occupancy")

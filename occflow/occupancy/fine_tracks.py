@@ -41,7 +41,8 @@ class FineMotions:
     Args:
         found: [B] bool, those that enough returns tell of; all else is zero of others.
         velocity_m_per_s: [B, 2], constant over the frames that were looked at; zero of what stands.
-        agreement: [B], 0 to 1, of the returns with the earlier frames'; gain: [B], over standing; returns: [B] how many.
+        agreement: [B], 0 to 1, of the returns with the earlier frames'; gain: [B], over standing.
+        returns: [B] how many.
     """
 
     found: np.ndarray
@@ -75,7 +76,8 @@ def fine_motions(clusters: Sequence[Cluster], history: Frames, grid: VoxelGrid,
     owners, places_m = places_in(present, grid, np.concatenate([one.slots for one in clusters]), lately=True)
     bodies = np.repeat(np.arange(len(clusters)), [len(one.slots) for one in clusters])[owners]
     order = np.argsort(bodies, kind="stable")
-    parts = np.split(places_m[:2, order].T.astype(np.float64), np.searchsorted(bodies[order], np.arange(1, len(clusters))))
+    parts = np.split(places_m[:2, order].T.astype(np.float64),
+                     np.searchsorted(bodies[order], np.arange(1, len(clusters))))
     search = _Search(moving, standing, ages_s[chosen])
     found = [search.motion(part, one.label, guess) for part, one, guess in zip(parts, clusters, guesses_m_per_s)]
     velocity, agreement, gain = (np.array(part) for part in zip(*found))

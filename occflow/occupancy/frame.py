@@ -123,8 +123,8 @@ class WideFrame(FrameInGrid):
 
     @property
     def num_bytes(self) -> int:
-        return super().num_bytes + sum(
-            part.nbytes for part in (self.places_m, self.owners, self.lately)) + sum(one.num_bytes for one in self.views)
+        places = sum(part.nbytes for part in (self.places_m, self.owners, self.lately))
+        return super().num_bytes + places + sum(one.num_bytes for one in self.views)
 
     def view_at(self, world_from_grid: np.ndarray) -> OccupancyFrame | None:
         """What is known in a grid at just this pose [4, 4]."""

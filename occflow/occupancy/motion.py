@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -104,7 +103,8 @@ def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarr
 
 
 class BodiesApart:
-    """A present taken apart for many samples: the world without its bodies as later grids show it, found once.
+    """A present for many samples: where it lands in later grids is found once. A body that stands in one is of the
+    static world there, moved by where its matter was met.
 
     Args:
         slots: places [N] in the frame's arrays of the voxels of each of B bodies.
@@ -117,22 +117,10 @@ class BodiesApart:
         self.frame, self.grid, self.slots = frame, grid, slots
         self.poses, self.stamps_s, self.landed = poses, stamps_s, landed
 
-    @cached_property
-    def _without(self) -> list[np.ndarray]:
-        return [_world_without(self.frame, self.grid, self.slots, pose, landed)
-                for pose, landed in zip(self.poses, self.landed)]
-
     def moved(self, world_motions: np.ndarray) -> Frames:
         """As `advanced_bodies` in every later grid, for motions [B, F, 4, 4]."""
-        return tuple(self._at(index, world_motions[:, index]) for index in range(len(self.poses)))
-
-    def _at(self, index: int, motions: np.ndarray) -> OccupancyFrame:
-        volume = self._without[index].copy()
-        moving = (motions != np.eye(4)).any(axis=(1, 2))
-        order = np.argsort(~moving, kind="stable")  # what moves is seen
-        lay_bodies(volume, self.frame, self.grid, [self.slots[body] for body in order], motions[order],
-                   self.poses[index])
-        return OccupancyFrame.from_dense(volume, self.poses[index], self.stamps_s[index])
+        return tuple(advanced_bodies(self.frame, self.grid, self.slots, world_motions[:, index], pose, stamp_s, landed)
+                     for index, (pose, stamp_s, landed) in enumerate(zip(self.poses, self.stamps_s, self.landed)))
 
 
 def _world_without(frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray], world_from_target: np.ndarray,

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from occflow.errors import InputError
 from occflow.eval.protocols import HORIZONS_S
-from occflow.forecasting.forecast import CENTRAL
+from occflow.flow.temperature import AS_LEARNT, tempered
+from occflow.forecasting.forecast import CENTRAL, tempered_name
+from occflow.forecasting.networks import refuse_temperature
 from occflow.forecasting.rules import PERSISTENCE, persisted
 from occflow.logs.protocol import SAME_STAMP_S
 from occflow.models.flow_model import EMPTY, Condition, Encoding, FlowModel, Observation
@@ -112,12 +114,19 @@ class StreamNetwork:
 
     Args:
         delivers: the centre of the futures, where the residual about the mean is zero, or one sample of them.
+        temperature: of that sample; those that `Futures.samples` draws are of the distribution as it was learnt.
+
+    Raises:
+        InputError: a temperature outside [0, 1].
     """
 
-    def __init__(self, model: FlowModel, record: LatencyRecord, delivers: str = CENTRE) -> None:
-        self.model, self._record = model.eval(), record
+    def __init__(self, model: FlowModel, record: LatencyRecord, delivers: str = CENTRE,
+                 temperature: float = AS_LEARNT) -> None:
+        refuse_temperature(temperature, "stream.temperature")
+        self.model, self._record, self._temperature = model.eval(), record, temperature
         self._delivers, self._other = (delivers, *(one for one in NAMES if one != delivers))
-        self.name, self.other_name = NAMES[self._delivers], NAMES[self._other]
+        names = {**NAMES, SAMPLE: tempered_name(NAMES[SAMPLE], temperature)}
+        self.name, self.other_name = names[self._delivers], names[self._other]
 
     @torch.inference_mode()
     def encode(self, frame: OccupancyFrame) -> Encoding:
@@ -141,7 +150,7 @@ class StreamNetwork:
             self._finish()
         with self._record.stage("network"):
             condition = self.model.condition(observation)
-            state, seen = self._state(self._delivers, observation, condition, seed)
+            state, seen = self._state(self._delivers, observation, condition, seed, self._temperature)
             self._finish()
         with self._record.stage("decode"):
             frames = self.model.decoder(seen, task.targets)(state)
@@ -149,29 +158,29 @@ class StreamNetwork:
         @torch.inference_mode()
         def other(horizon: Sequence[int]) -> Frames:
             with self._record.stage("other"):
-                found, seen = self._state(self._other, observation, condition, seed)
+                found, seen = self._state(self._other, observation, condition, seed, self._temperature)
                 channels = self.model.settings.autoencoder.latent_channels
                 return self.model.decoder(seen, task.targets)(_only(found, channels, seen.layout.support, horizon))
 
         @torch.inference_mode()
         def samples(count: int) -> list[Frames]:
-            states = (self._state(SAMPLE, observation, condition, seed + number) for number in range(count))
+            states = (self._state(SAMPLE, observation, condition, seed + number, AS_LEARNT) for number in range(count))
             return [self.model.decoder(seen, task.targets)(state) for state, seen in states]
 
         return Futures(frames, other, samples)
 
-    def _state(self, kind: str, observation: Observation, condition: Condition, seed: int
+    def _state(self, kind: str, observation: Observation, condition: Condition, seed: int, temperature: float
                ) -> tuple[Tensor, Observation]:
-        """The state [N, S] of the centre, which needs no flow, or of a sample; and the observation about whose base it
-        is."""
+        """The state [N, S] of the centre, which needs no flow, or of a sample at a temperature; and the observation
+        about whose base it is."""
         mean = condition.forecast.mean
         if kind == CENTRE:
             return condition.state(torch.zeros_like(mean)), observation
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(mean.shape, generator=generator).to(self.model.device)
         observation, condition = self.model.drawn(
-            observation, condition, lambda *drawn: self.model.motion.one_step(*drawn), generator)
-        return condition.state(self.model.one_step(noise, condition)), observation
+            observation, condition, lambda *drawn: tempered(self.model.motion.one_step(*drawn), temperature), generator)
+        return condition.state(tempered(self.model.one_step(noise, condition), temperature)), observation
 
     def _finish(self) -> None:
         """Wait for a device that works behind Python's back, so that each stage has its own milliseconds."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from occflow.errors import InputError
+from occflow.flow.temperature import AS_LEARNT
 from occflow.forecasting.planned_path import Footprint
 from occflow.occupancy.settings import refuse_unknown
 
@@ -47,6 +48,7 @@ class StreamSettings:
     reuse: bool = True
     fallback: str = AUTO
     delivers: str = CENTRE
+    temperature: float = AS_LEARNT
     fallback_instants: int = 4
     fallback_margin: float = 0.01
     risk_samples: int = 0

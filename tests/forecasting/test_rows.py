@@ -7,6 +7,7 @@ import torch
 
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_forecaster, read_record, save_checkpoint
+from occflow.forecasting.forecast import is_tempered
 from occflow.forecasting.networks import Sampler, TaskEncoder
 from occflow.forecasting.rows import checkpoint_forecasters, load_any, reference_teacher, student_to_show
 from occflow.weights_file import read_weights, write_weights
@@ -44,6 +45,20 @@ def test_a_student_takes_the_steps_that_it_was_distilled_for(small_forecaster, s
     rows = checkpoint_forecasters(values(path, student_steps=[1, 2]), small_settings)[0]
     assert [row.name for row in rows] == names
     assert load_any(path).nfe == steps and student_to_show(path, small_settings, with_samples=True)[-1].nfe == steps
+
+
+def test_each_sampler_has_a_row_at_each_temperature_and_a_centre_one_alone(checkpoint, small_settings):
+    paths = [checkpoint("teacher.safetensors", "teacher"), checkpoint("odd-at.safetensors", "student")]
+    rows = checkpoint_forecasters(values(*paths, temperatures=[1, 0.5, 0.00001]), small_settings)[0]
+    names = ["teacher-central", "teacher-2", "teacher-2-at0.5", "teacher-2-at1e-05",
+             "odd-at-central", "odd-at-1", "odd-at-1-at0.5", "odd-at-1-at1e-05"]
+    assert [row.name for row in rows] == names
+    assert [is_tempered(name) for name in names] == [False, False, True, True] * 2
+    assert len({id(row.encoder) for row in rows}) == 2  # a window is encoded once a checkpoint
+    own = student_to_show(paths[1], small_settings, with_samples=True, temperature=0.5)[-1]
+    assert (own.name, own.temperature) == ("student-1-at0.5", 0.5)
+    with pytest.raises(InputError, match="temperature: 2 is not from 0"):
+        checkpoint_forecasters(values(*paths, temperatures=[2]), small_settings)
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(checkpoint, small_settings):

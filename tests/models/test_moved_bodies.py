@@ -6,6 +6,7 @@ import torch
 from small_bodies import AHEAD, GRID, STANDING, disturbed, forecaster, street
 from stream_world import FakeClock
 
+from occflow.errors import InputError
 from occflow.forecasting.networks import (
     CentralForecaster,
     Sampler,
@@ -112,6 +113,35 @@ def test_the_same_seed_is_the_same_sample_and_another_one_moves_otherwise(model)
         assert cars[0] != cars[1] and all(cars[0]) and all(cars[1])
     central = CentralForecaster(model).samples(task, [1, 2])
     assert equal(central[0].frames, central[1].frames)
+
+
+def test_a_temperature_leads_from_the_centre_to_the_sample_in_one_evaluation(model):
+    """Bodies and voxels: at 0 the centre, at 1 the sample, each bit for bit; between them every state is."""
+    task, evaluated = street().task, []
+    centre = CentralForecaster(model).forecast(task, 1).frames
+    model.velocity.register_forward_hook(lambda *_: evaluated.append(1))
+    for one in samples(model):
+        plain = one.forecast(task, 1).frames
+        assert equal(one.at(1).forecast(task, 1).frames, plain) and not equal(plain, centre)
+        assert equal(one.at(0).forecast(task, 1).frames, centre)
+        half, name = one.at(0.5), one.name
+        assert (half.name, half.nfe, half.at(1).name) == (f"{name}-at0.5", one.nfe, name)
+        evaluated.clear()
+        assert not equal(half.forecast(task, 1).frames, plain) and len(evaluated) == one.nfe
+        assert one.temperature == 1 and equal(one.forecast(task, 1).frames, plain)  # it is left as it was
+    motions = TaskEncoder(model).encode(task).observation.motions.condition
+    noise = torch.randn(motions.forecast.mean.shape)
+    with torch.inference_mode():
+        whole, half = (motions.state(one._tempered(noise, motions, model.motion))
+                       for one in (StudentForecaster(model), StudentForecaster(model).at(0.5)))
+    assert torch.allclose(half, (whole + motions.forecast.mean) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [-0.01, 1.01, float("nan")])
+def test_a_temperature_beyond_centre_and_distribution_is_refused_in_one_line(model, temperature):
+    for one in (StudentForecaster(model), CentralForecaster(model)):
+        with pytest.raises(InputError, match="^temperature: .* is not from 0 .* to 1 .*$"):
+            one.at(temperature)
 
 
 def test_what_cannot_be_off_stands_in_every_sample(model):

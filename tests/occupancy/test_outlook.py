@@ -17,7 +17,7 @@ from occflow.occupancy.building.sightings import MEMORY_SPACING_S, Memory, outlo
 from occflow.occupancy.frame import OccupancyFrame, WideFrame
 from occflow.occupancy.motion import BodiesApart, advanced_bodies, without
 from occflow.occupancy.sighting import CELLS, TICK_S, Sighting, cell_grid
-from occflow.occupancy.warp import landing, touched_voxels, warp
+from occflow.occupancy.warp import landing, landings, touched_voxels, warp
 from occflow.occupancy.windows import Window, WindowKey
 
 GRID = VoxelGrid((-3.0, -2.0, -1.0), (7, 5, 3), 0.8)
@@ -171,6 +171,28 @@ def test_a_body_that_goes_is_missed_in_what_is_known_beyond_too():
     assert len(moved.flat) > len(advanced_bodies(replace(frame, wide=None), GRID, slots, motion, target, 2.0).flat)
     apart = BodiesApart(frame, GRID, slots, target[None], [2.0], [landing(frame, GRID, target)])
     assert same_voxels(apart.moved(motion[:, None])[0], moved)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_present_taken_apart_is_moved_as_it_is_in_one_go(seed):
+    """Of bodies that stand, too: they are of the static world, moved by where their matter was met."""
+    rng = np.random.default_rng(seed)
+    frame, _ = wide_frame(rng)
+    frame = [with_places(frame, rng), frame, replace(frame, wide=None)][seed % 3]
+    slots = np.array_split(rng.permutation(len(frame.flat))[:90], 6)
+    poses = np.stack([frame.world_from_grid @ planar_pose(*rng.normal(0, 2, 2), rng.normal(0, 0.3)) for _ in range(3)])
+    if frame.wide is not None:  # one of the grids is known itself
+        flat = np.flatnonzero(rng.random(GRID.num_voxels) < 0.3)
+        view = OccupancyFrame(flat, rng.choice([4, 11], len(flat)).astype(np.uint8), poses[2], 1.0)
+        frame = replace(frame, wide=replace(frame.wide, views=(view,)))
+    apart = BodiesApart(frame, GRID, slots, poses, [2.0, 3.0, 4.0], landings(frame, GRID, poses))
+    for share in (0.0, 0.5, 1.0):
+        motions = np.tile(np.eye(4), (len(slots), len(poses), 1, 1))
+        for body in np.flatnonzero(rng.random(len(slots)) < share):
+            motions[body] = [planar_pose(*rng.normal(0, 2, 2), rng.normal()) for _ in poses]
+        for index, moved in enumerate(apart.moved(motions)):
+            wanted = advanced_bodies(frame, GRID, slots, motions[:, index], poses[index], 2.0 + index)
+            assert same_voxels(moved, wanted) and moved.stamp_s == wanted.stamp_s
 
 
 def test_mirrored_windows_know_the_mirrored_rest():

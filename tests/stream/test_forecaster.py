@@ -148,8 +148,8 @@ def test_a_sensor_at_5_hz_keeps_the_history_whole(network, forecaster, sweep_s):
 
 
 def test_a_sweep_taken_early_after_a_gap_is_not_followed_by_another(forecaster):
-    """At 5.9 s, for that of 6 s, as in the real drive of the repository; the sweep of 6 s came more than a period before
-    the next one was due, which was taken for a jump in time, and a forecast was made of it too."""
+    """At 5.9 s, for that of 6 s, as in the real drive of the repository; the sweep of 6 s came more than a period
+    before the next one was due, which was taken for a jump in time, and a forecast was made of it too."""
     sweeps = [sweep if sweep.stamp_s < 5.55 else replace(sweep, stamp_s=sweep.stamp_s - 1e-3)
               for sweep in drive(70, sweep_s=0.1) if not 5.55 < sweep.stamp_s < 5.85]
     assert [round(stamp, 1) for stamp in forecasts(forecaster()[0], sweeps) if stamp > 4.9] == [5.0, 5.5, 5.9, 6.5]
@@ -291,6 +291,25 @@ def test_sweeps_that_are_not_used_are_counted(forecaster, network):
               if index in (3, 4) else sweep for index, sweep in enumerate(drive(9))]
     assert 1.0 not in forecasts(stream, sweeps)
     assert (network._record.sweeps, network._record.used, notices.counts["empty sweep"]) == (9, 7, 2)
+
+
+@pytest.mark.parametrize("delivers", DELIVERS)
+def test_a_temperature_is_that_of_the_delivered_sample_and_never_of_those_that_weigh_a_path(network, forecaster,
+                                                                                            delivers):
+    for head in (*network.model.autoencoder.existence, network.model.velocity.out):
+        torch.nn.init.normal_(head.weight, std=1.0)  # so that forecasts that differ are told apart
+    task = next(one.task for one in forecasts(forecaster()[0], drive(5)).values() if one.name == network.name)
+    sharper = StreamNetwork(network.model, network._record, delivers, 0.5)
+    encoded, plain = [sharper.encode(frame) for frame in task.history], StudentForecaster(network.model)
+    futures = sharper.futures(task, encoded, SEED)
+    made, name = (futures.frames, sharper.name) if delivers == "sample" else \
+        (futures.other(range(len(task.targets))), sharper.other_name)
+    assert name == "student-1-at0.5"
+    for one, wanted in ((made, plain.at(0.5)), (futures.samples(1)[0], plain)):
+        assert all(np.array_equal(a.flat, b.flat) for a, b in zip(one, wanted.forecast(task, SEED).frames, strict=True))
+    assert not np.array_equal(made[0].flat, futures.samples(1)[0][0].flat)
+    with pytest.raises(InputError, match="^stream.temperature: 1.5 is not from 0"):
+        StreamNetwork(network.model, network._record, delivers, 1.5)
 
 
 def test_the_risk_of_the_guessed_path_is_of_samples_and_after_the_delivery(network, forecaster, tmp_path):

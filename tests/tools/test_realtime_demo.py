@@ -305,7 +305,7 @@ def test_a_reader_of_the_output_that_leaves_takes_nothing_else_with_it(demo_of, 
     ("stream.max_scenes=0", "stream.max_scenes"), ("stream.delivers=mean", "stream.delivers"),
     ("stream.labels=2", "stream.labels"), ("stream.labels=true", "stream.labels"),
     ("perception.checkpoint=none.safetensors", "none.safetensors"), ("stream.rate_hz=1e9", "stream.rate_hz"),
-    ("stream.loops=-1", "stream.loops")])
+    ("stream.loops=-1", "stream.loops"), ("stream.temperature=1.5", "stream.temperature: 1.5 is not a number")])
 def test_settings_that_are_not_usable_are_named(overrides, override, named, monkeypatch):
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)
