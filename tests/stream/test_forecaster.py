@@ -148,8 +148,8 @@ def test_a_sensor_at_5_hz_keeps_the_history_whole(network, forecaster, sweep_s):
 
 
 def test_a_sweep_taken_early_after_a_gap_is_not_followed_by_another(forecaster):
-    """At 5.9 s, for that of 6 s, as in the real drive of the repository; the sweep of 6 s came more than a period before
-    the next one was due, which was taken for a jump in time, and a forecast was made of it too."""
+    """At 5.9 s, for that of 6 s, as in the real drive of the repository; the sweep of 6 s came more than a period
+    before the next one was due, which was taken for a jump in time, and a forecast was made of it too."""
     sweeps = [sweep if sweep.stamp_s < 5.55 else replace(sweep, stamp_s=sweep.stamp_s - 1e-3)
               for sweep in drive(70, sweep_s=0.1) if not 5.55 < sweep.stamp_s < 5.85]
     assert [round(stamp, 1) for stamp in forecasts(forecaster()[0], sweeps) if stamp > 4.9] == [5.0, 5.5, 5.9, 6.5]
