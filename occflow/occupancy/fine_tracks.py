@@ -22,6 +22,7 @@ CELL_M = 0.2
 SPREAD_M = 0.25  # standard deviation of how far a return may be from where the one before was
 REACH = 3  # cells, beyond which nothing is left of that
 NEAR_S, FAR_S = 0.5, 1.0  # ages of the frames that are looked at
+OLDEST_S = 2.0  # what is older tells nothing of a velocity now, and would ask for planes as wide as a town
 FASTEST_M_PER_S = {7: 3.5, 2: 9.0}  # pedestrians, bicycles; others: MAX_SPEED_M_PER_S
 FEWEST = 3  # returns, of fewer nothing is said
 MOST, MOST_AT_FIRST = 80, 32  # that are looked at, and of every velocity
@@ -39,7 +40,7 @@ class FineMotions:
     """Of B clusters of a present, in its grid's plane.
 
     Args:
-        found: [B] bool, those that enough returns tell of; all else is zero of others.
+        found: [B] bool, those whose velocity is told by enough returns that agree well enough.
         velocity_m_per_s: [B, 2], constant over the frames that were looked at; zero of what stands.
         agreement: [B], 0 to 1, of the returns with the earlier frames'; gain: [B], over standing.
         returns: [B] how many.
@@ -54,13 +55,14 @@ class FineMotions:
 
 def fine_motions(clusters: Sequence[Cluster], history: Frames, grid: VoxelGrid,
                  guesses_m_per_s: np.ndarray) -> FineMotions | None:
-    """How clusters of the present move by their returns; None where the frames hold none.
+    """How clusters of the present move by their returns; None where the frames hold none, or are too old.
 
     Args:
         guesses_m_per_s: [B, 2] velocities that are looked at besides.
     """
     present, ages_s = history[-1], ages(history)
     chosen = sorted({int(np.abs(ages_s - age).argmin()) for age in (NEAR_S, FAR_S)}) if len(ages_s) else []
+    chosen = [frame for frame in chosen if ages_s[frame] <= OLDEST_S]
     if not chosen or any(history[frame].wide is None or not len(history[frame].wide.owners) for frame in (*chosen, -1)):
         return None
     margin_m = (MAX_SPEED_M_PER_S + 2 * sum(STEPS_M_PER_S)) * ages_s[chosen].max() + 2 * REACH * CELL_M

@@ -89,7 +89,7 @@ def test_bodies_take_the_velocity_of_their_returns_and_say_how_sure_it_is():
 
 
 def test_nothing_is_said_without_returns():
-    """Of frames made in hindsight, of a single one, of a body that the last sweep did not meet, or hardly did."""
+    """Of frames made in hindsight, a single one, some of a minute ago, a body that the last sweep did not meet."""
     history = street([DRIVES])
     found, still = clusters(history[-1], GRID), np.zeros((1, 2))
     assert fine_motions(found, tuple(replace(frame, wide=None) for frame in history), GRID, still) is None
@@ -97,6 +97,8 @@ def test_nothing_is_said_without_returns():
     unmet = replace(history[-1], wide=replace(history[-1].wide, lately=np.zeros(160, dtype=bool)))
     motion = fine_motions(found, (*history[:-1], unmet), GRID, still)
     assert not motion.found.any() and not motion.velocity_m_per_s.any() and not motion.returns.any()
+    old = tuple(replace(frame, stamp_s=frame.stamp_s - 60) for frame in history[:-1])
+    assert fine_motions(found, (*old, history[-1]), GRID, still) is None
     gone = replace(history[0], wide=replace(history[0].wide, lately=np.zeros(160, dtype=bool)))
     motion = fine_motions(found, (gone, gone, history[-1]), GRID, still)
     assert not motion.agreement.any()
