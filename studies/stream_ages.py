@@ -32,8 +32,8 @@ from occflow.stream.loop import Worker
 from occflow.stream.settings import StreamSettings
 from occflow.stream.source import Arrival, usable_sweeps
 
-DEADLINE_S = 1.0  # as stream.deadline_s
-MOST_WAITING = 8  # as stream.max_waiting_sweeps
+STREAM = StreamSettings()
+MOST_WAITING = STREAM.max_waiting_sweeps
 DRIVES = 2
 
 
@@ -77,9 +77,9 @@ def main(kind: str, root: str, rounds: str = "1") -> None:
     record, notices = LatencyRecord(clock), Notices(lambda text: None)
     model = load_student(pretrained_folder() / "student.safetensors", torch.device("cpu")).model
     network, waiting = StreamNetwork(model, record), Waiting((), clock)
-    forecaster = StreamForecaster(network, OccupancySettings(), StreamSettings(), 0, record, notices,
+    forecaster = StreamForecaster(network, OccupancySettings(), STREAM, 0, record, notices,
                                   Perceiver(perceiver().network))
-    worker = Worker(forecaster, [], DEADLINE_S, clock, record, waiting.has_come)
+    worker = Worker(forecaster, [], STREAM.deadline_s, clock, record, waiting.has_come)
     drives = {name: list(usable_sweeps(log, name, notices)) for name in streamed_scenes(log, "auto", DRIVES)}
     with no_old_garbage():
         for number in range(int(rounds)):

@@ -85,7 +85,7 @@ class PointFilter:
         if len(points) and -FARTHEST_M <= points.min() and points.max() <= FARTHEST_M:  # which nan is not
             return sweep
         usable = np.isfinite(points).all(axis=1)
-        usable[usable] = (np.abs(sweep.points_sensor[usable]) <= FARTHEST_M).all(axis=1)
+        usable[usable] = (np.abs(points[usable]) <= FARTHEST_M).all(axis=1)
         if usable.all():
             return sweep
         if not usable.any():

@@ -22,7 +22,7 @@ from occflow.models.support import Outline, Proposal, SupportSettings, outline_o
 from occflow.models.support_head import SupportHead
 from occflow.occupancy.bodies import world_motions
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.motion import BodiesApart, advanced_bodies
+from occflow.occupancy.motion import BodiesApart
 from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.warp import Landing, landings
 from occflow.sparse.sites import Sites, cells_held, pool_shape, sites_from_keys
@@ -232,6 +232,5 @@ def moved_as(task: Task, grid: VoxelGrid, slots: list[np.ndarray], motions: np.n
              landed: Sequence[Landing] | None = None) -> Frames:
     """The present of a task at its targets, bodies, given by their `slots` in it, moved by motions [N, F, 4, 4] in the
     world."""
-    return tuple(advanced_bodies(task.present, grid, slots, motions[:, index], target.world_from_grid, target.stamp_s,
-                                 None if landed is None else landed[index])
-                 for index, target in enumerate(task.targets))
+    return BodiesApart(task.present, grid, slots, task.poses, [target.stamp_s for target in task.targets],
+                       landed or landings(task.present, grid, task.poses)).moved(motions)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from occflow.geometry import invert, transform
 from occflow.grid import IS_MOVABLE, VoxelGrid
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.motion import MAX_SPEED_M_PER_S, Cluster, places_in
-from occflow.occupancy.tracks import ages
+from occflow.occupancy.motion import MAX_SPEED_M_PER_S, Cluster
+from occflow.occupancy.tracks import ages, all_about
 
 CELL_M = 0.2
 SPREAD_M = 0.25  # standard deviation of how far a return may be from where the one before was
@@ -27,6 +28,7 @@ FASTEST_M_PER_S = {7: 3.5, 2: 9.0}  # pedestrians, bicycles; others: MAX_SPEED_M
 FEWEST = 3  # returns, of fewer nothing is said
 MOST, MOST_AT_FIRST = 80, 32  # that are looked at, and of every velocity
 STEPS_M_PER_S = (0.8, 0.4, 0.2, 0.1)  # of the search, coarse to fine
+ABOUT = np.array(list(np.ndindex(3, 3))) - 1.0  # a velocity and its neighbours, in steps
 KEPT = (6, 4)  # velocities that are looked at more finely, after the first step and after others
 STATIC_WEIGHT = 0.4  # by which a return counts less for a moving body where the present has one as well
 SPEED_COST_S_PER_M = 0.012  # of agreement: of two velocities that agree as well, the slower one
@@ -75,7 +77,7 @@ def fine_motions(clusters: Sequence[Cluster], history: Frames, grid: VoxelGrid,
         places = _lately_m(history[frame], present)
         standing.append(Plane.of(places, np.ones(len(places)), low_m, shape))
         moving.append(Plane.of(places, 1 - STATIC_WEIGHT * there.at(places), low_m, shape))
-    owners, places_m = places_in(present, grid, np.concatenate([one.slots for one in clusters]), lately=True)
+    owners, places_m = places_in(present, grid, np.concatenate([one.slots for one in clusters]))
     bodies = np.repeat(np.arange(len(clusters)), [len(one.slots) for one in clusters])[owners]
     order = np.argsort(bodies, kind="stable")
     parts = np.split(places_m[:2, order].T.astype(np.float64),
@@ -86,6 +88,17 @@ def fine_motions(clusters: Sequence[Cluster], history: Frames, grid: VoxelGrid,
     returns = np.array([len(part) for part in parts])
     return FineMotions((returns >= FEWEST) & ((agreement >= LEAST_AGREEMENT) | (gain < WORTH)),
                        np.where((gain < WORTH)[:, None], 0.0, velocity), agreement, gain, returns)
+
+
+def places_in(frame: OccupancyFrame, grid: VoxelGrid, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the last sweep of a frame met matter in some of its voxels, given by their places [N] in its arrays: which
+    of these each [M] is in, and where it is [3, M], metres in the frame's grid."""
+    wide = frame.wide
+    which = np.full(wide.grid.num_voxels, -1, dtype=np.int32)
+    which[grid.renumbered(frame.flat[slots], wide.grid)[0]] = np.arange(len(slots))
+    met = which[wide.flat][wide.owners]
+    kept = (met >= 0) & wide.lately
+    return met[kept], wide.places_m[:, kept]
 
 
 def _lately_m(frame: OccupancyFrame, present: OccupancyFrame) -> np.ndarray:
@@ -127,12 +140,17 @@ class Plane:
         return np.where(inside, self.values[np.where(inside, x, 0), np.where(inside, y, 0)], 0)
 
 
+@cache
+def _velocities(fastest_m_per_s: float) -> np.ndarray:
+    """[H, 2] up to a speed, as the search begins with."""
+    return all_about(fastest_m_per_s, STEPS_M_PER_S[0])
+
+
 class _Search:
     """For the velocity of one body after the other, in the same earlier frames."""
 
     def __init__(self, moving: list[Plane], standing: list[Plane], ages_s: np.ndarray) -> None:
         self.moving, self.standing, self.ages_s = moving, standing, ages_s
-        self._lattices: dict[float, np.ndarray] = {}
 
     def motion(self, places_m: np.ndarray, label: int, guess_m_per_s: np.ndarray
                ) -> tuple[np.ndarray, float, float]:
@@ -143,27 +161,17 @@ class _Search:
         rest = float(np.mean([plane.at(places_m).mean() for plane in self.standing]))
         if rest >= SURELY_STANDS:
             return np.zeros(2), rest, 0.0
-        options = self._lattice(FASTEST_M_PER_S.get(label, MAX_SPEED_M_PER_S))
+        options = _velocities(FASTEST_M_PER_S.get(label, MAX_SPEED_M_PER_S))
         worth = self._worth(places_m[::-(-len(places_m) // MOST_AT_FIRST)], options)
         kept = options[np.argpartition(-worth, KEPT[0])[:KEPT[0]]]
         if guess_m_per_s.any():
             kept = np.concatenate([kept, guess_m_per_s[None]])
         for step in STEPS_M_PER_S[1:]:
-            sides = np.array([-step, 0.0, step])
-            about = np.stack(np.meshgrid(sides, sides, indexing="ij"), axis=-1).reshape(-1, 2)
-            options = (kept[:, None] + about).reshape(-1, 2)
+            options = (kept[:, None] + step * ABOUT).reshape(-1, 2)
             worth = self._worth(places_m, options)
             kept = options[np.argsort(-worth, kind="stable")[:KEPT[1]]]
         agreement = float(worth.max() + SPEED_COST_S_PER_M * np.hypot(*kept[0]))
         return kept[0], agreement, agreement - rest
-
-    def _lattice(self, fastest: float) -> np.ndarray:
-        """Velocities [H, 2] up to a speed."""
-        if fastest not in self._lattices:
-            steps = np.arange(-int(fastest / STEPS_M_PER_S[0]), int(fastest / STEPS_M_PER_S[0]) + 1) * STEPS_M_PER_S[0]
-            options = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
-            self._lattices[fastest] = options[np.hypot(*options.T) <= fastest]
-        return self._lattices[fastest]
 
     def _worth(self, places_m: np.ndarray, options: np.ndarray) -> np.ndarray:
         """[H] agreement of places [N, 2], moved back by velocities [H, 2], with the earlier frames, less what speed

@@ -102,6 +102,7 @@ def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarr
     return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
 
 
+@dataclass(frozen=True)
 class BodiesApart:
     """A present for many samples: where it lands in later grids is found once. A body that stands in one is of the
     static world there, moved by where its matter was met.
@@ -112,10 +113,12 @@ class BodiesApart:
         landed: the frame's `warp.landing` in each of them.
     """
 
-    def __init__(self, frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], poses: np.ndarray,
-                 stamps_s: Sequence[float], landed: Sequence[Landing]) -> None:
-        self.frame, self.grid, self.slots = frame, grid, slots
-        self.poses, self.stamps_s, self.landed = poses, stamps_s, landed
+    frame: OccupancyFrame
+    grid: VoxelGrid
+    slots: list[np.ndarray]
+    poses: np.ndarray
+    stamps_s: Sequence[float]
+    landed: Sequence[Landing]
 
     def moved(self, world_motions: np.ndarray) -> Frames:
         """As `advanced_bodies` in every later grid, for motions [B, F, 4, 4]."""
@@ -184,20 +187,6 @@ def _moved_voxels(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray
     place = np.minimum(np.searchsorted(own, wanted, sorter=order), len(own) - 1)
     found = inside & (own[order[place]] == wanted)
     return candidates[found], frame.labels[slots[order[place[found]]]]
-
-
-def places_in(frame: OccupancyFrame, grid: VoxelGrid, slots: np.ndarray, lately: bool = False
-              ) -> tuple[np.ndarray, np.ndarray]:
-    """Where matter was met in voxels of a frame (WideFrame.places_m), given by their places [N] in its arrays: which of
-    these each [M] is in, and where it is [3, M], metres in the frame's grid; those alone that the last sweep met, or
-    all."""
-    wide = frame.wide
-    which = np.full(wide.grid.num_voxels, -1, dtype=np.int32)
-    which[grid.renumbered(frame.flat[slots], wide.grid)[0]] = np.arange(len(slots))
-    which = which[wide.flat]
-    met = which[wide.owners]
-    kept = (met >= 0) & wide.lately if lately else met >= 0
-    return met[kept], wide.places_m[:, kept]
 
 
 def _moved_centres(voxels: np.ndarray, number: np.ndarray, grid: VoxelGrid, poses: np.ndarray) -> np.ndarray:

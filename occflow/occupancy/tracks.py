@@ -233,7 +233,7 @@ def _cut(body: int, tracks: Tracks, alignment: Alignment, maps: HeightMaps,
     beside = ~own & alignment.usable[columns] & (near @ strange > 0)
     looked_at = columns[strange | beside]
     looked_at = looked_at[np.linspace(0, len(looked_at) - 1, min(LOOKED_AT, len(looked_at))).astype(int)]
-    shifts_m = _all_about(min(MAX_SPEED_M_PER_S * ages_s[-1], SEARCHED_M), alignment.voxel_m)
+    shifts_m = all_about(min(MAX_SPEED_M_PER_S * ages_s[-1], SEARCHED_M), alignment.voxel_m)
     cost = alignment.mismatch(looked_at, frames[-1], shifts_m).sum(axis=1)
     finalists = shifts_m[np.argpartition(cost, FINALISTS)[:FINALISTS]] if len(cost) > FINALISTS else shifts_m
     finalists = finalists[:, None] * (ages_s[frames] / ages_s[-1])[:, None]  # [H, frames, 2]
@@ -274,7 +274,7 @@ def _overlap(alignment: Alignment, one: np.ndarray, one_m: np.ndarray, other: np
     return len(before[0] & before[1]) / min(map(len, before))
 
 
-def _all_about(reach_m: float, step_m: float) -> np.ndarray:
+def all_about(reach_m: float, step_m: float) -> np.ndarray:
     """Shifts [H, 2] to all places of a lattice within reach."""
     steps = np.arange(-int(reach_m / step_m), int(reach_m / step_m) + 1) * step_m
     shifts_m = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)

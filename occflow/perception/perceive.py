@@ -73,11 +73,8 @@ class Perceiver:
     def perceive(self, sighting: Sighting) -> Perceived:
         """What a sighting shows, on its own grid; its frame has what is perceived of the whole area as `wide`, and
         where in the voxels returns were met."""
-        seen = as_input([sighting], self.grid)
-        hidden, logits = self._inference(seen.to(self.network.device))
-        probability = logits.float().sigmoid()
-        classes = self._inference.classes(hidden.flatten(0, 1)).view(logits.shape)
-        occupied = probability > self.network.threshold
+        seen, hidden, probability, occupied = self._looked_at(sighting)
+        classes = self._inference.classes(hidden.flatten(0, 1)).view(probability.shape)
         frame = self._frame(sighting, seen, occupied, classes[occupied])
         own = self.grid.slices_in(sighting.area or self.grid)
         probability, classes = (np.ascontiguousarray(one.cpu().numpy()[own]) for one in (probability, classes.byte()))
@@ -86,12 +83,18 @@ class Perceiver:
     @torch.inference_mode()
     def frame(self, sighting: Sighting) -> OccupancyFrame:
         """The frame of `perceive`: columns that hold nothing are not asked for classes."""
-        seen = as_input([sighting], self.grid)
-        hidden, logits = self._inference(seen.to(self.network.device))
-        occupied = logits.float().sigmoid() > self.network.threshold
+        seen, hidden, _, occupied = self._looked_at(sighting)
         columns = occupied.any(dim=2)
         classes = self._inference.classes(hidden[columns])
         return self._frame(sighting, seen, occupied, classes[occupied[columns]])
+
+    def _looked_at(self, sighting: Sighting) -> tuple[PerceptionInput, Tensor, Tensor, Tensor]:
+        """A sighting as the network takes it, what is known of every column [X, Y, C], and of every voxel of the area
+        [X, Y, Z] how probably it is occupied and whether it is taken as that."""
+        seen = as_input([sighting], self.grid)
+        hidden, logits = self._inference(seen.to(self.network.device))
+        probability = logits.float().sigmoid()
+        return seen, hidden, probability, probability > self.network.threshold
 
     def _frame(self, sighting: Sighting, seen: PerceptionInput, occupied: Tensor, classes: Tensor) -> OccupancyFrame:
         """The frame of voxels [X, Y, Z] bool of the area, with the classes [N] of these."""

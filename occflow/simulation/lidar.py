@@ -18,6 +18,7 @@ import numpy as np
 from occflow.errors import InputError
 from occflow.records import one_line
 from occflow.simulation.boxes import CATEGORIES, Boxes, Triangles
+from occflow.simulation.draws import log_uniform
 from occflow.simulation.locality import Locality
 from occflow.simulation.settings import SimulationSettings
 
@@ -59,7 +60,7 @@ def ray_directions(settings: SimulationSettings) -> np.ndarray:
 def _tufts() -> tuple[np.ndarray, np.ndarray]:
     """Wave vectors [K, 2], of lengths about one, and phases [K]."""
     rng = np.random.default_rng(0)
-    lengths, headings = np.exp(rng.uniform(*np.log(TUFT_LENGTHS), TUFT_WAVES)), rng.uniform(0, 2 * np.pi, TUFT_WAVES)
+    lengths, headings = log_uniform(rng, *TUFT_LENGTHS, TUFT_WAVES), rng.uniform(0, 2 * np.pi, TUFT_WAVES)
     waves = np.stack([np.cos(headings), np.sin(headings)], axis=1) * (2 * np.pi / lengths)[:, None]
     return waves, rng.uniform(0, 2 * np.pi, TUFT_WAVES)
 

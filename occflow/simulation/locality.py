@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from occflow.simulation.boxes import DRIVEN, PARKED, VARIED_DRIVEN, VARIED_PARKED
+from occflow.simulation.draws import log_uniform
 
 PLAIN_SHARE = 0.12  # of the varied drives are in a plain place
 
@@ -180,17 +181,17 @@ def drawn(rng: np.random.Generator) -> Locality:
         parks=rng.uniform(0.02, 0.25), setbacks_m=(kind.setbacks_m[0], rng.uniform(*kind.setbacks_m) + 1),
         paved=rng.uniform(0.0, 0.2), lots=0.3 * rng.random()**2,
         lots_filled=rng.uniform(0.05, 0.95), green=rng.uniform(*kind.green), clutter=np.exp(rng.uniform(-0.2, 1.2)),
-        vehicles=np.exp(rng.uniform(*np.log((0.25, 1.7)))), pedestrians=rng.uniform(*kind.pedestrians),
+        vehicles=log_uniform(rng, 0.25, 1.7), pedestrians=rng.uniform(*kind.pedestrians),
         parked_share=rng.uniform(*kind.parked), driven=_mixed(VARIED_DRIVEN, rng), parked=_mixed(VARIED_PARKED, rng),
         spread=rng.uniform(0.05, 0.16), fine=True, keenness=(0.8, rng.uniform(1.0, 1.2)),
         accelerations=(1.0, rng.uniform(1.6, 3.2)), brakings=(1.4, rng.uniform(2.0, 3.5)),
         headways_s=(0.8, rng.uniform(1.2, 2.0)), restless_hz=rng.uniform(0.0, 0.05), changes_hz=rng.uniform(0.0, 0.1),
-        grass_m=np.exp(rng.uniform(*np.log((0.005, 0.4)))), foliage_m=np.exp(rng.uniform(*np.log((0.02, 0.4)))),
-        through=0.7 * rng.random()**2, paving_m=np.exp(rng.uniform(*np.log((0.003, 0.04)))),
-        rough_m=np.exp(rng.uniform(*np.log((0.005, 0.15)))), tufts_m=np.exp(rng.uniform(*np.log((0.7, 2.5)))),
+        grass_m=log_uniform(rng, 0.005, 0.4), foliage_m=log_uniform(rng, 0.02, 0.4),
+        through=0.7 * rng.random()**2, paving_m=log_uniform(rng, 0.003, 0.04),
+        rough_m=log_uniform(rng, 0.005, 0.15), tufts_m=log_uniform(rng, 0.7, 2.5),
         kerb_m=rng.uniform(0.03, 0.2), pathless=rng.uniform(*kind.pathless), wild=rng.uniform(*kind.wild),
         undergrowth_m=(rng.uniform(0.3, 1.0), rng.uniform(1.5, 5.0)), lined=rng.uniform(*kind.lined),
-        overgrown=rng.uniform(*kind.overgrown), stuff=np.exp(rng.uniform(*np.log((0.05, 0.8)))),
+        overgrown=rng.uniform(*kind.overgrown), stuff=log_uniform(rng, 0.05, 0.8),
         rails=rng.uniform(*kind.rails), screens=rng.uniform(0.0, 0.3), banks=rng.uniform(*kind.banks),
         bank_m=rng.uniform(1.0, 6.0), slopes=(rng.uniform(0.15, 0.3), rng.uniform(0.3, 0.85)))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from occflow.simulation.draws import log_uniform
 from occflow.simulation.furnishing import FENCES, RAILS, FineBuilder
 from occflow.simulation.ground import Patch
 from occflow.simulation.locality import Locality
@@ -57,7 +58,7 @@ def banked(patch: Patch, locality: Locality, rng: np.random.Generator) -> Patch:
     room = min(patch.east - patch.west, patch.north - patch.south) / 3
     slope, foot = rng.uniform(*locality.slopes), min(rng.uniform(0.5, 12.0), room / 2)
     high = min(locality.bank_m * rng.uniform(0.3, 1.0), (room - foot) * slope)
-    return Patch(patch.west, patch.south, patch.east, patch.north, patch.category, patch.rise_m, high, slope, foot)
+    return replace(patch, bank_m=high, slope=slope, foot_m=foot)
 
 
 def add_fences(builder: FineBuilder, side: Side, park: bool, drives: np.ndarray, locality: Locality) -> None:
@@ -95,7 +96,7 @@ def add_undergrowth(builder: FineBuilder, side: Side, kerb_m: float, drives: np.
     """Maybe bushes and undergrowth in a strip behind the sidewalk, with gaps, and low plants on the verge."""
     rng = builder.rng
     if rng.random() < locality.lined:
-        along, wide, gap = -side.along_m + 1, np.exp(rng.uniform(*np.log((0.6, 5.0)))), rng.uniform(0.0, 8.0)
+        along, wide, gap = -side.along_m + 1, log_uniform(rng, 0.6, 5.0), rng.uniform(0.0, 8.0)
         wide = min(wide, 0.6 * side.out_m)
         while along < side.along_m - 2:
             length = min(rng.uniform(2.0, 20.0), side.along_m - along)
@@ -155,7 +156,7 @@ def fill_yard(builder: FineBuilder, sides: tuple[float, ...], drives: np.ndarray
     for per_area, grows in ((locality.overgrown, True), (locality.stuff, False)):
         for _ in range(rng.poisson(per_area * min(area, 60.0))):
             place, yaw = np.array([rng.uniform(west, east), rng.uniform(south, north)]), rng.uniform(0, np.pi)
-            length, width = np.exp(rng.uniform(*np.log((0.8, 9.0)))), np.exp(rng.uniform(*np.log((0.8, 3.5))))
+            length, width = log_uniform(rng, 0.8, 9.0), log_uniform(rng, 0.8, 3.5)
             half = np.hypot(length, width) / 2 if grows else STUFF_M
             inner = np.minimum(place - (west, south), (east, north) - place).min() > half
             if not inner or (np.linalg.norm(drives - place, axis=1) < CLEAR_M + half).any():

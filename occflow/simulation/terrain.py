@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from occflow.simulation.draws import log_uniform
+
 WAVES = 6
 WAVELENGTH_M = (40.0, 400.0)
 STEEPEST = 0.09  # of a draw's waves together: streets seldom climb more
@@ -30,7 +32,7 @@ class Terrain:
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Terrain:
         """Hills of any steepness up to the steepest, and an ego frame that is a little off."""
-        lengths_m, headings = np.exp(rng.uniform(*np.log(WAVELENGTH_M), WAVES)), rng.uniform(0, 2 * np.pi, WAVES)
+        lengths_m, headings = log_uniform(rng, *WAVELENGTH_M, WAVES), rng.uniform(0, 2 * np.pi, WAVES)
         waves = 2 * np.pi / lengths_m[:, None] * np.stack([np.cos(headings), np.sin(headings)], axis=1)
         slopes = rng.dirichlet(np.ones(WAVES)) * STEEPEST * rng.random()
         error = np.eye(4)

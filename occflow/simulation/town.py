@@ -102,8 +102,7 @@ def _span(streets: Streets, axis: int, k: int) -> tuple[float, float]:
             lines[k + 1].at_m - lines[k + 1].half_m if k + 1 < LINES else streets.extent_m[axis])
 
 
-def _rims(west: float, south: float, east: float, north: float, category: str, rise_m: float
-          ) -> list[Patch]:
+def _rims(west: float, south: float, east: float, north: float, category: str, rise_m: float) -> list[Patch]:
     """A block with its four corners cut, so that vehicles can turn."""
     cut = CORNER_M
     return [Patch(*sides, category, rise_m) for sides in

@@ -22,6 +22,7 @@ from occflow.models.preparation import CPU, Bases, Preparation, Prepared, moved_
 from occflow.models.settings import crop_step
 from occflow.occupancy.augmentation import cropped, mirrored, part_of, random_corner, voxels_in
 from occflow.occupancy.frame import Frames
+from occflow.occupancy.warp import landings
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 from occflow.training.fetching import Fetcher
 from occflow.training.forcing import forced_motions, rigid_truth
@@ -266,7 +267,9 @@ class MovedWindow:
         """
         places = np.cumsum(shown) - 1
         slots = [places[one[shown[one]]] for one in self.slots]
-        return Bases(*(moved_as(window.task, region, slots, moved) for moved in (self.central, self.forced)), truth)
+        landed = landings(window.task.present, region, window.task.poses)
+        return Bases(*(moved_as(window.task, region, slots, moved, landed) for moved in (self.central, self.forced)),
+                     truth)
 
 
 @dataclass(frozen=True)
