@@ -14,6 +14,7 @@ MAX_WINDOW_S = 60.0  # masks of all keyframes within reach of a sweep are in mem
 INPUT_KINDS = ("occupancy", "lidar", "causal")  # made in hindsight; perceived of sweeps until then; their raw voxels
 DEMO_GRID = VoxelGrid((-40.0, -40.0, -1.0), (100, 100, 8), 0.8)  # group data=demo, and of the networks in pretrained/
 DEMO_HISTORY, DEMO_HORIZON, DEMO_INTERVAL_S = 3, 6, 0.5  # frames seen and forecast, seconds between them
+SWITCHES = ("visibility", "voxel_parts")  # of OccupancySettings, true or false
 GRID_POSES = ("ego", "anchored")  # grids ride with the vehicle, or stay where the present's is
 
 
@@ -53,6 +54,8 @@ class OccupancySettings:
         outlook_s: it also knows what it saw beyond its grid, where its grids of so many seconds ahead will lie if it
             goes on as it went; 0: only its grid.
         outlook_m: beyond the grid's borders at most so far.
+        voxel_parts: also keep in which parts of every voxel matter is (occupancy.parts), for the training of what moves
+            a present into later grids; forecasters are never shown it.
 
     Raises:
         InputError: a value out of its range.
@@ -76,6 +79,7 @@ class OccupancySettings:
     memory_s: float = 8.0
     outlook_s: float = 3.0
     outlook_m: float = 60.0
+    voxel_parts: bool = False
 
     def __post_init__(self) -> None:
         for name in ("cells_per_voxel", "min_points", "causal_min_points"):
@@ -89,8 +93,9 @@ class OccupancySettings:
             if not 0 <= getattr(self, name) <= MAX_WINDOW_S:
                 raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not a time from 0 to "
                                  f"{MAX_WINDOW_S:.0f} seconds")
-        if not isinstance(self.visibility, bool):
-            raise InputError(f"data.occupancy.visibility: {self.visibility!r} is not true or false")
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"data.occupancy.{name}: {getattr(self, name)!r} is not true or false")
         if len(self.ego_box_m) != 4 or not all(math.isfinite(value) for value in self.ego_box_m):
             raise InputError(f"data.occupancy.ego_box_m: {list(self.ego_box_m)} is not [x from, y from, x to, y to]")
 
@@ -104,21 +109,24 @@ class OccupancySettings:
             raise InputError(f"data.occupancy.{unknown[0]}: no such setting; known: "
                              + ", ".join(field.name for field in fields(cls)))
         try:
-            plain = {name: value + 0 for name, value in values.items() if name not in ("ego_box_m", "visibility")}
+            plain = {name: value if name in SWITCHES else value + 0 for name, value in values.items()
+                     if name != "ego_box_m"}
             if "ego_box_m" in values:
                 plain["ego_box_m"] = tuple(float(value) for value in values["ego_box_m"])
-            return cls(**plain, **({"visibility": values["visibility"]} if "visibility" in values else {}))
+            return cls(**plain)
         except (TypeError, ValueError) as error:
             raise InputError(f"data.occupancy: a value is not a number ({error})") from None
 
     def to_dict(self) -> dict:
         """Plain values, for JSON and for comparison.
 
-        The default of `see_through_m` is left out: it has no bearing on logs with boxes, whose stores stay the same.
+        The default of `see_through_m` is left out: it has no bearing on logs with boxes, whose stores stay the same; so
+        is that of `voxel_parts`, which stores of before do not have.
         """
         values = {**asdict(self), "ego_box_m": list(self.ego_box_m)}
-        if self.see_through_m == type(self).see_through_m:
-            del values["see_through_m"]
+        for name in ("see_through_m", "voxel_parts"):
+            if getattr(self, name) == getattr(type(self), name):
+                del values[name]
         return values
 
 

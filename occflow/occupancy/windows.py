@@ -154,6 +154,14 @@ class WindowSource:
         return anchored(window, self.store.grid) if self.grid_pose == "anchored" else window
 
 
+    def present_parts(self, key: WindowKey) -> tuple[OccupancyFrame, np.ndarray] | None:
+        """The true present of a window, and in which parts of its voxels matter is, [N, PARTS] bool (occupancy.parts);
+        None where the store does not tell."""
+        number = key.start + self.history - 1
+        parts = self.store.voxel_parts(key.scene, number)
+        return None if parts is None else (self.store.frame(key.scene, number), parts)
+
+
 def anchored(window: Window, grid: VoxelGrid) -> Window:
     """The window with all frames in the grid of the present."""
     pose = window.present.world_from_grid

@@ -20,6 +20,7 @@ from occflow.occupancy.building.passing import Passing, PassingFinder
 from occflow.occupancy.building.returns import in_turn, scene_returns
 from occflow.occupancy.building.sightings import Observer
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.parts import DividedFrame, parts_of_voxels
 from occflow.occupancy.settings import OccupancySettings
 from occflow.occupancy.sighting import Sighting
 
@@ -182,12 +183,12 @@ def _frame(number: int, keyframe: Keyframe, observed: np.ndarray | None, world: 
     matter, ground, near = world.matter, world.ground, _reachable(world.matter, keyframe, grid)
     near = near if world.passing is None else world.passing.there(number, near)
     ego_from_world, ego_from_anchor = invert(keyframe.world_from_ego), _ego_from_anchor(matter, keyframe)
-    flat = [flat_voxels(grid, ego_from_anchor, places) for places in (matter.static.places_m[near], ground.places_m)]
+    placed = [(ego_from_anchor, places) for places in (matter.static.places_m[near], ground.places_m)]
     labels = [world.labels[near], ground.labels]
     weights = [world.weights[near], np.full(len(ground.labels), BORROWED_WEIGHT)]
     counts = [matter.static.counts[near], np.full(len(ground.labels), settings.min_points)]
     lone = matter.lone.at(keyframe.token)
-    flat.append(flat_voxels(grid, ego_from_anchor, lone.places_m))
+    placed.append((ego_from_anchor, lone.places_m))
     labels.append(lone.labels)
     weights.append(np.ones(len(lone.labels)))
     counts.append(np.full(len(lone.labels), settings.min_points))  # somebody has labelled them: they are no noise
@@ -196,14 +197,17 @@ def _frame(number: int, keyframe: Keyframe, observed: np.ndarray | None, world: 
             continue
         number = matter.tracks[box.track]
         part = slice(world.object_starts[number], world.object_starts[number + 1])
-        flat.append(flat_voxels(grid, ego_from_world @ box.world_from_box, matter.objects.places_m[part]))
+        placed.append((ego_from_world @ box.world_from_box, matter.objects.places_m[part]))
         labels.append(matter.objects.labels[part])
         counts.append(matter.objects.counts[part])
         weights.append(counts[-1].astype(np.float64))
-    occupied, classes = voxelise(grid.num_voxels, np.concatenate(flat), np.concatenate(labels),
-                                 np.concatenate(weights), np.concatenate(counts), settings.min_points)
-    return OccupancyFrame(occupied, classes, keyframe.world_from_ego, keyframe.stamp_s, keyframe.token, keyframe.boxes,
-                          observed)
+    flat = np.concatenate([flat_voxels(grid, pose, places) for pose, places in placed])
+    occupied, classes = voxelise(grid.num_voxels, flat, np.concatenate(labels), np.concatenate(weights),
+                                 np.concatenate(counts), settings.min_points)
+    known = (occupied, classes, keyframe.world_from_ego, keyframe.stamp_s, keyframe.token, keyframe.boxes, observed)
+    if not settings.voxel_parts:
+        return OccupancyFrame(*known)
+    return DividedFrame(*known, parts=parts_of_voxels(grid, *zip(*placed), occupied))
 
 
 def _reachable(matter: SceneMatter, keyframe: Keyframe, grid: VoxelGrid) -> np.ndarray:

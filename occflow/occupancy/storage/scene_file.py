@@ -1,7 +1,7 @@
 """The occupancy of one scene on disk, SCENE.occ: any frame is read without the others, and nothing is trusted.
 
     magic, length and CRC-32 of the header | header: JSON, deflated | one block a frame | one block a causal frame |
-    the cells of every causal frame
+    the cells of every causal frame | the parts of the voxels of every frame
 
 The header names format, scene, grid and classes, and has for every frame its stamp, token and the length and CRC-32 of
 its block; where causal frames look beyond their grid, also by how many voxels each does: below and above along x and y.
@@ -25,13 +25,16 @@ from occflow.atomic import atomic_file
 from occflow.errors import InputError
 from occflow.grid import CLASS_NAMES, VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.parts import DividedFrame
 from occflow.occupancy.sighting import Sighting
 from occflow.occupancy.storage.cell_block import max_cell_bytes, read_cells, write_cells
 from occflow.occupancy.storage.frame_block import max_block_bytes, read_block, write_block
+from occflow.occupancy.storage.part_block import max_part_bytes, read_parts, write_parts
 from occflow.records import bounded, conform, one_line, parse_json, read_json
 
 FORMAT = "occflow-scene-4"
 WIDE_FORMAT = "occflow-scene-5"  # where causal frames know more than their grid holds
+DIVIDED_FORMAT = "occflow-scene-6"  # where frames know in which parts of their voxels matter is
 MOST_WIDER = 10_000  # voxels that an area goes beyond the grid to one side
 META = "meta.json"  # of the store, beside the scenes
 PREFIX = struct.Struct("<8sII")
@@ -56,6 +59,7 @@ class Header(TypedDict):
     causal: list[tuple[int, int]] | None
     cells: list[tuple[int, int]] | None
     wider: NotRequired[list[tuple[int, int, int, int]]]
+    parts: NotRequired[list[tuple[int, int]]]
 
 
 def scene_path(store: Path, scene: str) -> Path:
@@ -76,15 +80,19 @@ def write_scene(store: Path, scene: str, frames: list[OccupancyFrame],
             tracks.setdefault(box.track, len(tracks))
     blocks = [write_block(frame, grid, tracks) for frame in [*frames, *(causal or [])]]
     blocks += [write_cells(frame) for frame in causal or []]
+    divided = bool(frames) and all(isinstance(frame, DividedFrame) for frame in frames)
+    blocks += [write_parts(frame.parts) for frame in frames if divided]
     marks = [[len(block), zlib.crc32(block)] for block in blocks]
     header: Header = {"format": FORMAT, "scene": scene, "grid": grid.to_dict(), "class_names": list(CLASS_NAMES),
                       "stamps_s": [float(frame.stamp_s) for frame in frames],
                       "tokens": [frame.token for frame in frames], "tracks": list(tracks),
                       "blocks": marks[:len(frames)],
                       "causal": None if causal is None else marks[len(frames):2 * len(frames)],
-                      "cells": None if causal is None else marks[2 * len(frames):]}
+                      "cells": None if causal is None else marks[2 * len(frames):3 * len(frames)]}
     if any(frame.area is not None for frame in causal or []):
         header |= {"format": WIDE_FORMAT, "wider": [_wider(frame.area or grid, grid) for frame in causal]}
+    if divided:
+        header |= {"format": DIVIDED_FORMAT, "parts": marks[-len(frames):]}
     with atomic_file(scene_path(store, scene)) as partial, partial.open("wb") as stream:
         stream.write(_packed(header))
         stream.writelines(blocks)
@@ -155,7 +163,7 @@ class SceneFile:
     @property
     def causal(self) -> bool:
         """Whether causal frames are kept."""
-        return len(self._blocks) > len(self)
+        return self.header["causal"] is not None
 
     def frame(self, index: int, causal: bool = False) -> OccupancyFrame:
         """Frame number `index` (from 0), full or causal.
@@ -180,12 +188,23 @@ class SceneFile:
         return Sighting(frame.flat, frame.labels, frame.world_from_grid, frame.stamp_s, frame.token,
                         observed=frame.observed, area=area, **cells)
 
+    def voxel_parts(self, index: int) -> np.ndarray | None:
+        """In which parts of its voxels the matter of frame number `index` is, [N, PARTS] bool; None where that is not
+        kept. Errors as `frame`."""
+        if "parts" not in self.header:
+            return None
+        try:
+            return read_parts(self._block(len(self._blocks) - len(self) + index), len(self.frame(index).flat))
+        except BROKEN as error:
+            raise self._refusal(error, f"parts of frame {index}: ") from None
+
     def frame_bytes(self, causal: bool = False) -> list[int]:
         """Size on disk of every frame, of causal ones with their cells."""
         sizes, count = [length for _, length, _ in self._blocks], len(self)
         if not causal:
-            return sizes[:count]
-        return [frame + cells for frame, cells in zip(sizes[count:2 * count], sizes[2 * count:])]
+            return [frame + parts for frame, parts in zip(sizes[:count], sizes[-count:])] \
+                if "parts" in self.header else sizes[:count]
+        return [frame + cells for frame, cells in zip(sizes[count:2 * count], sizes[2 * count:3 * count])]
 
     def blocks(self) -> Iterator[bytes]:
         """All blocks of the file, in its order; errors as `frame`."""
@@ -215,7 +234,7 @@ class SceneFile:
         if zlib.crc32(packed) != checksum:
             raise ValueError("checksum of the header differs")
         header = conform(parse_json(_inflated(packed), MAX_HEADER_BYTES), Header, "header")
-        if header["format"] not in (FORMAT, WIDE_FORMAT) or header["grid"] != self._grid.to_dict():
+        if header["format"] not in (FORMAT, WIDE_FORMAT, DIVIDED_FORMAT) or header["grid"] != self._grid.to_dict():
             raise ValueError("another format or grid than the store's")
         if header["scene"] != self._scene:
             raise ValueError(f"of scene {one_line(header['scene'])}, under another name")
@@ -225,7 +244,8 @@ class SceneFile:
         self._stamps_s, self._tokens, self._tracks = header["stamps_s"], header["tokens"], header["tracks"]
         counts = {len(self._stamps_s), len(self._tokens), len(header["blocks"])}
         known = [header[part] for part in ("causal", "cells") if header[part] is not None]
-        if len(counts) != 1 or len(known) == 1 or any(len(marks) not in counts for marks in known):
+        if len(counts) != 1 or len(known) == 1 or any(len(marks) not in counts
+                                                      for marks in (*known, header.get("parts", self._stamps_s))):
             raise ValueError("its lists of frames differ in length")
         if not all(map(math.isfinite, self._stamps_s)) or any(
                 after <= before for before, after in zip(self._stamps_s, self._stamps_s[1:])):
@@ -235,8 +255,9 @@ class SceneFile:
             raise ValueError("its lists of frames differ in length")
         self._areas = [_widened(self._grid, one) if any(one) else None for one in wider]
         self._blocks, end = [], PREFIX.size + len(packed)
-        for part, most in (("blocks", max_block_bytes), ("causal", max_block_bytes), ("cells", max_cell_bytes)):
-            for number, (size, checksum) in enumerate(header[part] or []):
+        for part, most in (("blocks", max_block_bytes), ("causal", max_block_bytes), ("cells", max_cell_bytes),
+                           ("parts", max_part_bytes)):
+            for number, (size, checksum) in enumerate(header.get(part) or []):
                 grid = (self._areas[number] if part == "cells" else None) or self._grid
                 self._blocks.append((end, bounded(size, most(grid), "a frame's bytes"), checksum))
                 end += size

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from typing_extensions import TypedDict
 
 from occflow.atomic import write_json
@@ -191,6 +192,16 @@ class OccupancyStore:
         self._refuse_without_causal(scene)
         self._refuse_no_frame(scene, index)
         return self.scene_file(scene).sighting(index)
+
+    def voxel_parts(self, scene: str, index: int) -> np.ndarray | None:
+        """In which parts of its voxels (occupancy.parts) the matter of a frame is, [N, PARTS] bool, for trainings; None
+        where the store does not tell (data.occupancy.voxel_parts).
+
+        Raises:
+            InputError: as `frame`.
+        """
+        self._refuse_no_frame(scene, index)
+        return self.scene_file(scene).voxel_parts(index)
 
     def _refuse_without_causal(self, scene: str) -> None:
         if not self.scene_file(scene).causal:

@@ -1,0 +1,183 @@
+"""Parts of voxels: what earlier frames and returns tell of where in a voxel its matter is, and where parts fall in
+other grids.
+
+Moved as a whole, a voxel that lies between those of another grid comes down in the nearest of them, which is wrong for
+a third of what two grids of one street have in common. Earlier frames cut the same street otherwise: a part of a voxel
+that lies in a free voxel of theirs is free, unless something moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from occflow.geometry import invert, transform
+from occflow.grid import FLAT_CLASSES, MOVABLE_CLASSES, VoxelGrid
+from occflow.occupancy.frame import Frames, OccupancyFrame
+from occflow.occupancy.warp import Landing, moved_centres, voxels_at
+
+DIVIDED = (2, 2, 4)  # parts along a voxel's edges: most of what streets are made of is level
+PARTS = int(np.prod(DIVIDED))
+OFFSETS = ((np.stack(np.unravel_index(np.arange(PARTS), DIVIDED)) + 0.5) / np.array(DIVIDED)[:, None] - 0.5)  # [3, P]
+LOOKED_BACK = 2  # earlier frames that are asked
+FREE_THERE, NOT_KNOWN, FILLED_THERE = -1, 0, 1
+KINDS = 4  # of classes: flat, movable, other surroundings, none of these
+FLAT, MOVABLE, STANDING, OTHER = range(KINDS)
+KIND_OF = np.full(256, OTHER, np.uint8)
+KIND_OF[list(FLAT_CLASSES)], KIND_OF[list(MOVABLE_CLASSES)], KIND_OF[[15, 16]] = FLAT, MOVABLE, STANDING
+
+
+@dataclass(frozen=True)
+class DividedFrame(OccupancyFrame):
+    """A frame that knows in which parts of its voxels matter is.
+
+    Args:
+        parts: [N, PARTS] bool.
+    """
+
+    parts: np.ndarray = field(kw_only=True)
+
+
+def parts_of_voxels(grid: VoxelGrid, poses: Sequence[np.ndarray], places_m: Sequence[np.ndarray], flat: np.ndarray
+                    ) -> np.ndarray:
+    """In which parts of voxels [N] some places lie, [N, PARTS] bool.
+
+    Args:
+        poses: grid_from_lattice [4, 4] of each set of places; places_m: [M, 3] each, metres.
+    """
+    shape = np.array(grid.shape)
+    filled = np.zeros(tuple(shape * DIVIDED), dtype=bool)
+    for pose, places in zip(poses, places_m, strict=True):
+        scaled = (transform(pose, places) - grid.origin_m) / grid.voxel_size_m * DIVIDED
+        index = np.floor(scaled).astype(np.int64).T
+        inside = ((index >= 0) & (index < np.array(filled.shape)[:, None])).all(axis=0)
+        filled[tuple(index[:, inside])] = True
+    x, y, z = grid.unflatten(flat).T
+    apart = filled.reshape(*(size for pair in zip(grid.shape, DIVIDED) for size in pair))
+    return apart[x, :, y, :, z].reshape(len(flat), PARTS)
+
+
+@dataclass(frozen=True)
+class PartsSeen:
+    """The voxels [N] of a present, and what is seen of their parts.
+
+    Args:
+        flat: [N] int64 in `grid`, where the frame knows more than its own (OccupancyFrame.wide) the one of that.
+        kinds: [N] uint8, 0 .. KINDS - 1.
+        earlier: [N, LOOKED_BACK, PARTS] int8, whether earlier frames, the last one first, are FREE_THERE, FILLED_THERE
+            or NOT_KNOWN where a part is, in a static world.
+        met: [N, PARTS] bool, the parts that returns were met in.
+        places_m: [3, M] float32 where returns were met, metres in the grid's frame; owners: [M] which of the voxels
+            each is in.
+        by_returns: whether the frame knows where returns were met at all.
+    """
+
+    flat: np.ndarray
+    kinds: np.ndarray
+    earlier: np.ndarray
+    met: np.ndarray
+    places_m: np.ndarray
+    owners: np.ndarray
+    grid: VoxelGrid
+    by_returns: bool
+
+
+def parts_seen(history: Frames, grid: VoxelGrid) -> PartsSeen:
+    """What a history, on a grid, shows of the parts of its present."""
+    (present, source), *before = (_all_known(frame, grid) for frame in history[:-LOOKED_BACK - 2:-1])
+    earlier = np.full((len(present.flat), LOOKED_BACK, PARTS), NOT_KNOWN, np.int8)
+    for number, (frame, there) in enumerate(before):
+        filled = np.full(there.num_voxels, FREE_THERE, np.int8)
+        filled[frame.flat] = FILLED_THERE
+        earlier[:, number] = states_there(present.flat, source, invert(frame.world_from_grid) @ present.world_from_grid,
+                                          filled, there)
+    met = np.zeros((len(present.flat), PARTS), bool)
+    wide = history[-1].wide
+    places_m, owners = (np.zeros((3, 0), np.float32), np.zeros(0, np.int64)) if wide is None else \
+        (wide.places_m, wide.owners)
+    met[owners, _part_of(places_m, source)] = True
+    return PartsSeen(present.flat, KIND_OF[present.labels], earlier, met, places_m, owners, source, wide is not None)
+
+
+def states_there(flat: np.ndarray, grid: VoxelGrid, other_from_grid: np.ndarray, states: np.ndarray, other: VoxelGrid
+                 ) -> np.ndarray:
+    """What another grid's voxels [V] int8 are where the parts of voxels [N] lie, [N, PARTS]; outside NOT_KNOWN."""
+    there, inside = voxels_at(part_places(flat, grid, other_from_grid, other), other)
+    return np.where(inside, states[np.where(inside, there, 0)], np.int8(NOT_KNOWN))
+
+
+def part_places(flat: np.ndarray, grid: VoxelGrid, other_from_grid: np.ndarray, other: VoxelGrid) -> np.ndarray:
+    """Where the middles of the parts of voxels [N] lie in another grid, of as large voxels: [3, N, PARTS] float32, in
+    voxels from its lower corner."""
+    centres = moved_centres(flat, grid, other_from_grid, other).astype(np.float32)
+    return centres[:, :, None] + (other_from_grid[:3, :3] @ OFFSETS).astype(np.float32)[:, None]
+
+
+def _part_of(places_m: np.ndarray, grid: VoxelGrid) -> np.ndarray:
+    """Which part of their voxels places [3, M], metres in the grid's frame, are in, [M]."""
+    scaled = (places_m - np.array(grid.origin_m, np.float32)[:, None]) / np.float32(grid.voxel_size_m)
+    return np.ravel_multi_index(np.floor((scaled % 1) * np.array(DIVIDED)[:, None]).astype(np.int64), DIVIDED,
+                                mode="clip")
+
+
+def _all_known(frame: OccupancyFrame, grid: VoxelGrid) -> tuple[OccupancyFrame, VoxelGrid]:
+    return (frame, grid) if frame.wide is None else (frame.wide, frame.wide.grid)
+
+
+@dataclass(frozen=True)
+class PartsFallen:
+    """Where parts fall in a later grid.
+
+    Args:
+        voxels: [M] int64 voxels of it, increasing, that anything may fall into.
+        rows: [K] int64 which of these each of the chosen parts falls into, M where none.
+        returns: [M] how many places where returns were met lie in each; nearest: [M] bool, whether it is filled where
+            voxels are moved as a whole.
+        last_owner: [M] int64 whose return lies in it, one of the present's voxels; -1 where none does.
+        above, below: [M] int64 which of the voxels is above and below each, M where none.
+    """
+
+    voxels: np.ndarray
+    rows: np.ndarray
+    returns: np.ndarray
+    nearest: np.ndarray
+    last_owner: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+
+def parts_fallen(seen: PartsSeen, chosen: np.ndarray, grid: VoxelGrid, target_from_source: np.ndarray,
+                 landed: Landing) -> PartsFallen:
+    """Where some of the parts, [K] of all N * PARTS, fall in a grid at another pose.
+
+    Args:
+        landed: where the frame lands there as voxels and returns.
+    """
+    voxels, number = landed.touched, len(landed.touched)
+    which = np.full(grid.num_voxels + 1, number, np.int32)  # the last is of what lies outside
+    which[voxels] = np.arange(number, dtype=np.int32)
+    owners, parts = np.divmod(chosen, PARTS)
+    centres = moved_centres(seen.flat, seen.grid, target_from_source, grid).astype(np.float32)
+    offsets = (target_from_source[:3, :3] @ OFFSETS).astype(np.float32)
+    places = np.stack([row.take(owners) + offset.take(parts) for row, offset in zip(centres, offsets)])
+    flat, inside = voxels_at(places, grid)
+    rows = which[np.where(inside, flat, grid.num_voxels)]
+    shift_m = target_from_source[:3, 3] - grid.origin_m
+    met_m = target_from_source[:3, :3].astype(np.float32) @ seen.places_m + shift_m[:, None].astype(np.float32)
+    flat, inside = voxels_at(met_m / np.float32(grid.voxel_size_m), grid)
+    met = which[np.where(inside, flat, grid.num_voxels)]
+    last_owner = np.full(number + 1, -1, np.int64)
+    last_owner[met] = seen.owners
+    source, held = voxels_at(moved_centres(voxels, grid, invert(target_from_source), seen.grid), seen.grid)
+    filled = np.zeros(seen.grid.num_voxels, bool)
+    filled[seen.flat] = True
+    nearest = held & filled[np.where(held, source, 0)]
+    height = voxels % grid.shape[2]
+    above = np.where(height < grid.shape[2] - 1, which[np.minimum(voxels + 1, grid.num_voxels)], number)
+    below = np.where(height > 0, which[voxels - 1], number)
+    return PartsFallen(voxels, rows, np.bincount(met, minlength=number + 1)[:number], nearest, last_owner[:number],
+                       above, below)
+
+

@@ -1,0 +1,36 @@
+"""The parts of a frame's voxels as bytes: one plane of bits a part, compressed together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from occflow.grid import VoxelGrid
+from occflow.occupancy.parts import PARTS
+from occflow.packing import pack, unpack
+
+PACKING_BYTES = 1 << 16  # what compressing may add to what it cannot compress, beside a hundredth of it
+
+
+def write_parts(parts: np.ndarray) -> bytes:
+    """In which parts of N voxels matter is, [N, PARTS] bool."""
+    return pack(np.packbits(parts.T, axis=1).tobytes())
+
+
+def read_parts(block: bytes, num_voxels: int) -> np.ndarray:
+    """The inverse of `write_parts`.
+
+    Raises:
+        ValueError, lzma.LZMAError: a block that is none, or of another number of voxels.
+    """
+    width = -(-num_voxels // 8)
+    data = unpack(block, PARTS * width)
+    if len(data) != PARTS * width:
+        raise ValueError(f"{len(data)} bytes of parts instead of {PARTS * width}")
+    planes = np.frombuffer(data, np.uint8).reshape(PARTS, width)
+    return np.ascontiguousarray(np.unpackbits(planes, axis=1, count=num_voxels).T.astype(bool))
+
+
+def max_part_bytes(grid: VoxelGrid) -> int:
+    """More than any block of a grid has."""
+    payload = PARTS * -(-grid.num_voxels // 8)
+    return payload + payload // 100 + PACKING_BYTES
