@@ -60,7 +60,7 @@ WHOLE_RANGES = (  # by what a key ends in, the first that fits
      Range(0, LARGEST)),
     (r"energy_samples", Range(2, LARGEST)),
     (r"(inspect\.frame|resample\.window|stability\.(every|patience)|validate\.every)", Range(0, LARGEST)),
-    (r"head_channels", Range(0, 1024)),
+    (r"(head_channels|landing\.channels)", Range(0, 1024)),
     (r"eval\.save_samples", Range(0, 64)),  # a file of predictions holds no more
     (r"(eval\.(samples|shown_samples|consensus)|forecast\.samples)", Range(0, LARGEST)),
     (r"log\.columns", Range(0, 5)),

@@ -22,7 +22,8 @@ from occflow.run_record import proc_field, read_seconds
 TOOLS = ("train_perception", "train_teacher", "distill_mfd")
 FEW = ("workers=1", "train.crop.voxels=0", "train.perceived_share=0",
        "perception.replace=true", "perception.steps=3", "perception.batch=1",
-       "train.autoencoder.steps=5", "train.motion.steps=8", "train.motion.windows=1", "train.motion_flow.steps=8",
+       "train.autoencoder.steps=5", "train.landing.steps=8", "train.landing.windows=1",
+       "train.motion.steps=8", "train.motion.windows=1", "train.motion_flow.steps=8",
        "train.motion_flow.windows=1", "train.support.steps=8", "train.support.windows=1", "train.mean.steps=10",
        "train.mean.windows=1", "train.teacher.steps=10", "train.teacher.windows=1",
        "distill.windows=1", "distill.student.steps=2", "distill.auxiliary_warmup=1", "distill.auxiliary_updates=1",

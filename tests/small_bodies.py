@@ -74,6 +74,9 @@ class Windows:
     def keys(self, split: str, stride: int = 1) -> list[int]:
         return list(range(len(self.windows)))[::stride]
 
+    def present_parts(self, key: int) -> None:
+        """No store: nothing tells."""
+
     def read(self, key: int, input_kind: str | None = None) -> Window:
         self.asked.append(input_kind)
         return self.windows[key]

@@ -18,6 +18,7 @@ from occflow.occupancy.storage.forecast_file import load_forecasts
 FEW_STEPS = ["train.autoencoder.steps=60", "train.autoencoder.patches=512", "train.mean.steps=6",
              "train.mean.windows=1",
              "train.teacher.steps=6", "train.teacher.windows=1", "train.motion.steps=4", "train.motion.windows=2",
+             "train.landing.steps=2", "train.landing.windows=1",
              "train.motion_flow.steps=4", "train.motion_flow.windows=2", "distill.student.steps=2",
              "distill.motion.student.steps=2", "distill.motion.windows=2",
              "distill.auxiliary_warmup=2", "distill.auxiliary_updates=1", "eval.window_stride=3",
@@ -57,7 +58,8 @@ def test_report_has_every_row(folder, figure):
     assert report["protocol"] == "occworld-strict" and report["ego"] == "G"
     for row in report["rows"]:
         assert all(0 <= value <= 1 for value in row["iou"] + row["miou"])
-    stages = {"autoencoder", "motion", "motion_flow", "mean", "teacher", "student_motion", "distill", "evaluate"}
+    stages = {"autoencoder", "landing", "motion", "motion_flow", "mean", "teacher", "student_motion", "distill",
+              "evaluate"}
     assert stages <= set(report["seconds"])
     figure("recall", report["support"]["recall"], above=0.9)
     rows = {row["name"]: row for row in report["ensembles"]["rows"]}
@@ -83,8 +85,8 @@ def test_a_report_from_raw_sweeps_lies_in_a_folder_of_its_own(folder):
 @pytest.mark.chaotic
 def test_statistics_are_finite(folder):
     lines = [json.loads(line) for line in (folder / "run" / "stats.jsonl").read_text().splitlines()]
-    assert {line["training"] for line in lines} == {"perception", "autoencoder", "motion", "motion_flow", "mean",
-                                                    "teacher", "student_motion", "student"}
+    assert {line["training"] for line in lines} == {"perception", "autoencoder", "landing", "motion", "motion_flow",
+                                                    "mean", "teacher", "student_motion", "student"}
     assert all(math.isfinite(value) for line in lines for value in line.values() if not isinstance(value, str))
 
 

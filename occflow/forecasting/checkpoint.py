@@ -34,6 +34,7 @@ WINDOW_SETTINGS = ("grid", "num_history", "num_horizon", "frame_interval_s")  # 
 PART_SETTINGS = {  # what a part of a forecaster depends on; the rest may change around it
     "autoencoder": ("grid", "autoencoder"),
     "motion": ("grid", "num_history", "num_horizon", "frame_interval_s", "motion"),
+    "landing": ("grid", "num_history", "num_horizon", "frame_interval_s", "landing"),
     "support": ("grid", "num_history", "num_horizon", "frame_interval_s", "autoencoder", "support", "base", "motion")}
 MAX_INNER_STEPS = 1000  # of a student's light head
 AGAIN = "train the checkpoint again, or take an undamaged copy"
@@ -48,7 +49,7 @@ class CheckpointRecord(TypedDict):
     """
 
     format: int
-    kind: Literal["autoencoder", "motion", "support", "teacher", "student", "regression", "perception"]
+    kind: Literal["autoencoder", "motion", "landing", "support", "teacher", "student", "regression", "perception"]
     config: dict[str, Any]
     settings: dict[str, Any]
     network: NotRequired[dict[str, str | int]]

@@ -12,6 +12,7 @@ from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.windows import WindowSource
 from occflow.training.autoencoder import PatchSet
 from occflow.training.feeding import ObservationFeed, Variety
+from occflow.training.landing import LandingFeed
 from occflow.training.motion import BodyFeed
 from occflow.training.perception import examples
 from occflow.training.validation import SEED, HeldOut, evenly
@@ -41,6 +42,16 @@ def held_out_bodies(config: Mapping, learnt: BodyFeed) -> HeldOut | None:
     if not feed.tells():
         print(f"no boxes in the windows of split '{values['split']}' to validate the motions of bodies on", flush=True)
         return None
+    return HeldOut.from_config(values, feed, len(keys))
+
+
+def held_out_landings(config: Mapping, learnt: LandingFeed) -> HeldOut | None:
+    """Windows as the network learns from that moves the present, likewise."""
+    values = config["train"]["validate"]
+    if not values["every"]:
+        return None
+    keys = _window_keys(values, learnt.windows)
+    feed = LandingFeed(learnt.windows, keys, SEED, config["train"]["perceived_share"], device=learnt.device)
     return HeldOut.from_config(values, feed, len(keys))
 
 

@@ -15,9 +15,9 @@ NOT_SHAPING = {"replace", "save_seconds", "tensorboard", "feed_workers", "valida
 NOT_SHAPING_PERCEPTION = {"replace", "checkpoint", "anew"}
 NOT_SHAPING_DATA = {"inspect", "shard"}
 PERCEIVED_DATA = {"grid", "store", "occupancy"}  # keys of group `data` that perception depends on: it knows no windows
-STAGES = {"autoencoder", "motion", "motion_flow", "support", "mean", "teacher", "regression"}  # of `train`
+STAGES = {"autoencoder", "landing", "motion", "motion_flow", "support", "mean", "teacher", "regression"}  # of `train`
 SHAPED_BY = {"teacher": {"mean", "teacher"}, "regression": {"regression"}}  # stages that a checkpoint is made in
-PARTS = ("autoencoder", "motion", "support")  # lie beside a teacher and are in it, by the names of file and weights
+PARTS = ("autoencoder", "landing", "motion", "support")  # lie beside a teacher and are in it: names of file and weights
 
 
 def shaping(config: Mapping, group: str) -> dict:

@@ -14,7 +14,7 @@ from occflow.atomic import write_json
 from occflow.distill.methods import METHODS, method_from_config
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_weights, save_checkpoint
-from occflow.jobs.held_out import held_out_bodies, held_out_patches, held_out_windows
+from occflow.jobs.held_out import held_out_bodies, held_out_landings, held_out_patches, held_out_windows
 from occflow.jobs.reconstruction import held_out_frames, reconstruction, reconstruction_markdown
 from occflow.jobs.sources import (
     configured_device,
@@ -36,6 +36,7 @@ from occflow.occupancy.storage.store import OccupancyStore
 from occflow.occupancy.windows import WindowSource
 from occflow.perception.network import PerceptionNetwork, PerceptionSettings
 from occflow.resources import pretrained_folder
+from occflow.training import landing as landing_training
 from occflow.training import motion as motion_training
 from occflow.training import support as support_training
 from occflow.training import teacher as teacher_training
@@ -104,8 +105,8 @@ def save_once(path: Path, module: nn.Module, kind: str, settings: ModelSettings 
 
 
 def train_teacher(config: Mapping) -> Path:
-    """Autoencoder, motions and the support's head (those whose file is missing in RUN_DIR), mean, flow ->
-    RUN_DIR/teacher.safetensors.
+    """Autoencoder, how a present lands, motions and the support's head (those whose file is missing in RUN_DIR), mean,
+    flow -> RUN_DIR/teacher.safetensors.
 
     An interrupted run goes on where it stopped. A teacher that this configuration has made is left as it is.
 
@@ -200,10 +201,32 @@ def load_standing(path: Path, module: nn.Module, kind: str, settings: ModelSetti
         raise InputError(f"{error}; without {path.name} it is trained anew") from None
 
 
-def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
-    """As `with_autoencoder`, with the motions of bodies too: RUN_DIR/motion.safetensors, trained first where it is
-    missing and the log has boxes to learn from, and frozen."""
+def with_landing(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
+    """As `with_autoencoder`, with the network that moves the present too, where the settings have one:
+    RUN_DIR/landing.safetensors, trained first where it is missing, and frozen."""
     run, store, forecaster = with_autoencoder(config)
+    if forecaster.landing is None:
+        return run, store, forecaster
+    values, path = config["train"], run.run_dir / "landing.safetensors"
+    if path.exists():
+        load_standing(path, forecaster.landing, "landing", forecaster.settings)
+    else:
+        windows, device, workers = training_windows(config, values, store)
+        keys = windows.keys(values["split"], values["window_stride"])
+        feed = landing_training.LandingFeed(windows, keys, config["seed"], values["perceived_share"], workers, device)
+        with run.timed("landing"):
+            landing_training.train_landing(forecaster.landing, feed, values["landing"], run,
+                                           held_out_landings(config, feed))
+        save_once(path, forecaster.landing, "landing", forecaster.settings, config)
+    run.forget("landing")
+    forecaster.landing.eval().requires_grad_(False)
+    return run, store, forecaster
+
+
+def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
+    """As `with_landing`, with the motions of bodies too: RUN_DIR/motion.safetensors, trained first where it is
+    missing and the log has boxes to learn from, and frozen."""
+    run, store, forecaster = with_landing(config)
     if forecaster.motion is None:
         return run, store, forecaster
     values, path = config["train"], run.run_dir / "motion.safetensors"

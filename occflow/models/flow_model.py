@@ -14,6 +14,7 @@ from occflow.grid import FREE, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, at_sites
 from occflow.models.coarse_cells import cell_grid, cell_of_voxel, cells_that_differ
+from occflow.models.landing import LandingNetwork
 from occflow.models.layout import Layout, join_layouts, joined_sites, move_layout
 from occflow.models.motion import BodyMotions, MotionCondition, MotionModel
 from occflow.models.networks import ConditionalFlow, MeanForecast, MeanNetwork, VelocityNetwork
@@ -160,6 +161,7 @@ class FlowModel(ConditionalFlow):
             if settings.base == "bodies" else None
         levels = cell_grid(settings.grid, settings.autoencoder.total_stride).shape[2]
         self.support = SupportHead(settings.support.head_channels, levels) if settings.support.head_channels else None
+        self.landing = LandingNetwork(settings.landing, settings.grid.shape[2]) if settings.landing.channels else None
 
     @property
     def device(self) -> torch.device:
@@ -168,7 +170,7 @@ class FlowModel(ConditionalFlow):
     @property
     def preparation(self) -> Preparation:
         """What prepares windows for it."""
-        return Preparation(self.settings, self.motion, support=self.support)
+        return Preparation(self.settings, self.motion, support=self.support, landing=self.landing)
 
     def voxel_sites(self, frames: Frames, grid: VoxelGrid | None = None) -> tuple[Sites, Tensor]:
         """Voxels of the frames as one ragged batch: sites (block = frame), labels [N] int64 (UNLABELLED: UNKNOWN)."""

@@ -15,6 +15,7 @@ from occflow.grid import FREE, VoxelGrid
 from occflow.models.autoencoder import AutoencoderSettings
 from occflow.models.body_scene import body_scene
 from occflow.models.coarse_cells import cells_of
+from occflow.models.landing import LandingNetwork, LandingSettings
 from occflow.models.layout import Layout, build_layout
 from occflow.models.motion import BodyMotions, MotionModel, MotionSettings, shown_bodies
 from occflow.models.networks import TrunkSettings
@@ -49,6 +50,7 @@ class ModelSettings:
     keep_within: float = 0.0  # see Condition
     stays: bool = False  # whether the state tells by a channel of its own that a site is exactly its base
     motion: MotionSettings = MotionSettings()  # of the networks behind base "bodies"
+    landing: LandingSettings = LandingSettings()  # of the network that moves the present into later grids
 
     @property
     def state_channels(self) -> int:
@@ -136,8 +138,8 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What prepares windows: the forecaster's settings, its networks of motions, and the head that thins out the
-    support (None: it has none).
+    """What prepares windows: the forecaster's settings, its networks of motions, the head that thins out the support,
+    and the network that moves the present (None: it has none).
 
     Args:
         lays_out: whether it builds the layouts too; else whoever encodes the frames does, on the networks' device.
@@ -147,11 +149,21 @@ class Preparation:
     motion: MotionModel | None
     lays_out: bool = False
     support: SupportHead | None = None
+    landing: LandingNetwork | None = None
 
     def on_host(self, lays_out: bool) -> Preparation:
         """The same with a copy of the networks on the CPU."""
-        motion, support = (one and copy.deepcopy(one).cpu() for one in (self.motion, self.support))
-        return replace(self, motion=motion, lays_out=lays_out, support=support)
+        motion, support, landing = (one and copy.deepcopy(one).cpu() for one in (self.motion, self.support,
+                                                                                  self.landing))
+        return replace(self, motion=motion, lays_out=lays_out, support=support, landing=landing)
+
+    def landings(self, task: Task, grid: VoxelGrid) -> tuple[Landing, ...]:
+        """Where a task's present lands at its targets: what it knows there itself (WideFrame.views) as that, else as
+        the network has it."""
+        present = task.present
+        if self.landing is None or (present.wide is not None and present.wide.views):
+            return landings(present, grid, task.poses)
+        return self.landing.landings(task.history, grid, task.poses)
 
     @torch.no_grad()
     def layout(self, outline: Outline, history: Sites, grid: VoxelGrid, base: Voxels) -> Layout:
@@ -183,7 +195,7 @@ class Preparation:
             with_history: whether the history is to be encoded.
         """
         settings, grid = self.settings, region or self.settings.grid
-        landed = landings(task.present, grid, task.poses)
+        landed = self.landings(task, grid) if bases is None else landings(task.present, grid, task.poses)
         motions = self.motions(task, grid) if bases is None and self.motion is not None else None
         bases = bases or Bases(self._base(task, grid, motions, landed))
         moved = bases.central

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from itertools import chain
 
 from occflow.errors import InputError
+from occflow.models.landing import LandingSettings
 from occflow.models.motion import MotionSettings
 from occflow.models.preparation import BASES, ModelSettings
 from occflow.records import bounded, conform, one_line
@@ -77,6 +78,10 @@ def _refuse_unusable(settings: ModelSettings) -> None:
     bounded(settings.keep_within, MAX_KEEP_WITHIN, "model.keep_within")
     bounded(support.head_channels, MAX_HEAD_CHANNELS, "model.support.head_channels")
     bounded(support.reach_m_per_s, MAX_REACH_M_PER_S, "model.support.reach_m_per_s")
+    landing = settings.landing
+    bounded(landing.channels, MAX_HEAD_CHANNELS, "model.landing.channels")
+    bounded(landing.voxel_channels, MAX_HEAD_CHANNELS, "model.landing.voxel_channels", least=1)
+    bounded(landing.hidden, MAX_HEAD_CHANNELS, "model.landing.hidden", least=1)
 
 
 def with_later_settings(record: Mapping) -> dict:
@@ -87,7 +92,8 @@ def with_later_settings(record: Mapping) -> dict:
         record["support"] = {**support, **record["support"]}
     if "mean_trunk" not in record:  # of a part alone
         return record
-    later = {"base": "tracked", "keep_within": 0.0, "stays": False, "motion": asdict(MotionSettings())}
+    later = {"base": "tracked", "keep_within": 0.0, "stays": False, "motion": asdict(MotionSettings()),
+             "landing": asdict(LandingSettings())}
     return {**later, **record}
 
 

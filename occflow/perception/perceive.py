@@ -23,7 +23,7 @@ from occflow.perception.network import (
     cell_features,
 )
 
-KEPT_BYTES = 512 << 20  # of what was perceived: trainings come back to it
+KEPT_BYTES = 2 << 30  # of what was perceived: trainings come back to it
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from occflow.models.preparation import CPU, Bases, Preparation, Prepared, moved_
 from occflow.models.settings import crop_step
 from occflow.occupancy.augmentation import cropped, mirrored, part_of, random_corner, voxels_in
 from occflow.occupancy.frame import Frames
-from occflow.occupancy.warp import landings
+from occflow.occupancy.tasks import Task
+from occflow.occupancy.warp import Landing
 from occflow.occupancy.windows import Window, WindowKey, WindowSource
 from occflow.training.fetching import Fetcher
 from occflow.training.forcing import forced_motions, rigid_truth
@@ -258,16 +259,18 @@ class MovedWindow:
     forced: np.ndarray
     truth: Frames
 
-    def bases(self, window: Window, region: VoxelGrid, shown: np.ndarray, truth: Frames) -> Bases:
+    def bases(self, window: Window, region: VoxelGrid, shown: np.ndarray, truth: Frames,
+              landings: Callable[[Task, VoxelGrid], Sequence[Landing]]) -> Bases:
         """A present with its bodies moved to the targets: of a part of a window what it shows of them alone, for what
         comes into its view is to be learnt.
 
         Args:
+            landings: where a task's present lands (Preparation.landings).
             shown: [N] bool, voxels of the whole present that are in the part; truth: what the part shows of it.
         """
         places = np.cumsum(shown) - 1
         slots = [places[one[shown[one]]] for one in self.slots]
-        landed = landings(window.task.present, region, window.task.poses)
+        landed = landings(window.task, region)
         return Bases(*(moved_as(window.task, region, slots, moved, landed) for moved in (self.central, self.forced)),
                      truth)
 
@@ -308,13 +311,14 @@ class WindowPreparation:
         moved = self._moved(window, kind is None)
         if not self.variety.crop_voxels:
             return window, grid, moved and moved.bases(window, grid, np.ones(len(window.present.flat), dtype=bool),
-                                                       moved.truth)
+                                                       moved.truth, self.preparation.landings)
         first, region = self._part(rng)
         part = cropped(window, grid, first, region)
         if moved is None:
             return part, region, None
         truth = cropped(replace(window, truth=moved.truth), grid, first, region).truth
-        return part, region, moved.bases(part, region, voxels_in(window.present, grid, first, region), truth)
+        return part, region, moved.bases(part, region, voxels_in(window.present, grid, first, region), truth,
+                                         self.preparation.landings)
 
     def _moved(self, window: Window, in_hindsight: bool) -> MovedWindow | None:
         """How the bodies of a whole window move; None where the forecaster makes its base itself."""

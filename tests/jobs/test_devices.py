@@ -22,6 +22,7 @@ from occflow.forecasting.rows import rows_of
 from occflow.jobs.reconstruction import reconstruction
 from occflow.jobs.resample import FutureResampler
 from occflow.models.flow_model import FlowModel
+from occflow.models.landing import LandingNetwork, LandingSettings
 from occflow.models.motion import MotionModel
 from occflow.models.regression import TrueFuture
 from occflow.models.student_networks import around
@@ -32,6 +33,7 @@ from occflow.stream.settings import DELIVERS
 from occflow.training.autoencoder import PatchSet, train_autoencoder
 from occflow.training.distillation import distill
 from occflow.training.feeding import WindowFeed
+from occflow.training.landing import LandingFeed, train_landing
 from occflow.training.motion import MotionFeed, train_motion_flow, train_motion_mean
 from occflow.training.run import TrainingRun
 from occflow.training.support import ProposalFeed, train_support
@@ -194,6 +196,9 @@ def trainings_of(forecaster: FlowModel, model: MotionModel, window, run: Trainin
     windows, batches, motions = Windows(forecaster, window), OneWindow(forecaster, window), Motions()
     headed = with_head(forecaster)
     proposals = ProposalFeed(Source((window,)), [0], headed, 0)
+    lander = LandingNetwork(LandingSettings(4, 4, 6), forecaster.settings.grid.shape[2]).to(forecaster.device)
+    fallen = LandingFeed(Source((window,)), [0], 0, 0.0, device=forecaster.device)
+    fallen.get(0)
     windows.next(1)
     proposals.get(0)
 
@@ -212,6 +217,10 @@ def trainings_of(forecaster: FlowModel, model: MotionModel, window, run: Trainin
         headed.support.requires_grad_(True)
         train_support(headed, proposals, values, 0, run)
 
+    def landing(steps: int) -> None:
+        lander.requires_grad_(True)
+        train_landing(lander, fallen, {**ONE_STEP, "steps": steps, "calibration_windows": 1}, run)
+
     def mfd(steps: int) -> None:
         student = {**VALUES["student"], "steps": steps}
         distill(copy.deepcopy(forecaster), batches, method_from_config({"method": "mfd", "equal_share": 0.5}),
@@ -221,7 +230,7 @@ def trainings_of(forecaster: FlowModel, model: MotionModel, window, run: Trainin
     return {"mean": voxels(train_mean, centre="median", scale_weight=0.1), "flow": voxels(train_flow, 0, **flow),
             "motion mean": bodies(train_motion_mean, lambda trained: motions, scale_weight=0.1),
             "motion flow": bodies(train_motion_flow, lambda trained: MotionFeed(motions, trained, 0), **flow),
-            "support": support, "mfd": mfd}
+            "support": support, "landing": landing, "mfd": mfd}
 
 
 class Motions:
@@ -241,7 +250,8 @@ class Motions:
 
 
 each_training = pytest.mark.parametrize("training, updates", [("mean", 1), ("flow", 1), ("motion mean", 1),
-                                                              ("motion flow", 1), ("support", 1), ("mfd", 2)])
+                                                              ("motion flow", 1), ("support", 1), ("landing", 1),
+                                                              ("mfd", 2)])
 
 
 @each_training

@@ -21,11 +21,13 @@ from small_perception import SightedStreet, small_perception  # noqa: E402
 
 from occflow.distill.methods import method_from_config  # noqa: E402
 from occflow.models.flow_model import FlowModel  # noqa: E402
+from occflow.models.landing import LandingNetwork, LandingSettings  # noqa: E402
 from occflow.occupancy.windows import Window, WindowKey  # noqa: E402
 from occflow.training.autoencoder import train_autoencoder  # noqa: E402
 from occflow.training.distillation import distill  # noqa: E402
 from occflow.training.engine import step_generator, train  # noqa: E402
 from occflow.training.feeding import FlowFeed, ObservationFeed, WindowFeed  # noqa: E402
+from occflow.training.landing import LandingFeed, train_landing  # noqa: E402
 from occflow.training.motion import MotionFeed, train_motion_flow, train_motion_mean  # noqa: E402
 from occflow.training.optimiser import OptimiserSettings, Trainer  # noqa: E402
 from occflow.training.perception import train_perception  # noqa: E402
@@ -122,6 +124,14 @@ def support(run: TrainingRun) -> torch.nn.Module:
     return model.support
 
 
+def landing(run: TrainingRun) -> torch.nn.Module:
+    """The network that moves a present, and its threshold."""
+    torch.manual_seed(0)
+    network = LandingNetwork(LandingSettings(4, 4, 6), SMALL_SETTINGS.grid.shape[2])
+    train_landing(network, LandingFeed(windows(), list(range(4)), 3, 0.0), {**OPTIMISER, "calibration_windows": 2}, run)
+    return network
+
+
 def motions(run: TrainingRun) -> torch.nn.Module:
     """Centre, flow and student, one after the other."""
     model = disturbed(motion_model())
@@ -170,7 +180,8 @@ def autoencoder(run: TrainingRun) -> torch.nn.Module:
 
 
 TRAININGS: Mapping[str, Callable[[TrainingRun], torch.nn.Module]] = {
-    "toy": toy, "mean": mean, "flow": flow, "regression": regression, "support": support, "motions": motions,
+    "toy": toy, "mean": mean, "flow": flow, "regression": regression, "support": support, "landing": landing,
+    "motions": motions,
     "perception": perception, "autoencoder": autoencoder, **{name: student(name) for name in METHODS}}
 
 

@@ -20,7 +20,7 @@ from occflow.training import processes
 from occflow.training.processes import _joint_norm, own_part, rank_zero_first, share_of_items
 
 FOLDER, ROOT = Path(__file__).parent, Path(__file__).resolve().parents[2]
-KINDS = ("toy", "mean", "flow", "regression", "support", "motions", "perception", "autoencoder", "mfd")
+KINDS = ("toy", "mean", "flow", "regression", "support", "landing", "motions", "perception", "autoencoder", "mfd")
 # what no loss depends on, before a softmax or a batch's normalisation: gradients of rounding, of which Adam makes steps
 FREE = ("attention.bias.2.bias", "attention.inputs.bias", "to_latent.3.bias", "standardise.running_mean")
 

@@ -19,6 +19,7 @@ from occflow.distill.flow_maps import TerminalVelocityMatching
 from occflow.distill.mfd import MeanFlowDistillation
 from occflow.errors import InputError
 from occflow.models.flow_model import FlowModel
+from occflow.models.landing import LandingNetwork, LandingSettings
 from occflow.models.regression import TrueFuture
 from occflow.models.support_head import KEEPS_ALL
 from occflow.occupancy.windows import Window
@@ -26,6 +27,7 @@ from occflow.run_record import read_seconds
 from occflow.training.distillation import distill
 from occflow.training.engine import step_generator, train
 from occflow.training.feeding import FlowFeed, WindowFeed
+from occflow.training.landing import LandingFeed, train_landing
 from occflow.training.motion import MotionFeed, train_motion_flow, train_motion_mean
 from occflow.training.optimiser import OptimiserSettings, Trainer
 from occflow.training.run import ResumeState, TrainingRun
@@ -260,6 +262,27 @@ def trained_head(settings, window, folder) -> torch.nn.Module:
     values = {**OPTIMISER, "steps": 6, "windows": 2, "positive_weight": 2.0, "recall": 0.9, "calibration_windows": 2}
     train_support(model, feed, values, 0, run_of(folder))
     return model.support
+
+
+def trained_landing(settings, window, folder) -> torch.nn.Module:
+    """The network that moves a present, of windows that differ."""
+    torch.manual_seed(0)
+    network = LandingNetwork(LandingSettings(4, 4, 6), settings.grid.shape[2])
+    later = Window.of(window.key, (window.history[-1], window.truth[0]), tuple(street_frame(i) for i in (3, 4, 5)))
+    feed = LandingFeed(Windows((window, later)), [0, 1], 3, 0.0)
+    train_landing(network, feed, {**OPTIMISER, "steps": 6, "windows": 2, "calibration_windows": 2}, run_of(folder))
+    return network
+
+
+def test_the_training_of_what_moves_a_present_resumes_exactly(cut, small_settings, street_window, tmp_path):
+    def job(folder):
+        return trained_landing(small_settings, street_window, tmp_path / folder)
+
+    whole = job("whole")
+    assert lines(tmp_path / "whole")[-1]["training"] == "landing"
+    assert cut(lambda: job("cut"), 3)
+    assert_same(job("cut"), whole)
+    assert lines(tmp_path / "cut") == lines(tmp_path / "whole")
 
 
 def test_the_training_of_the_supports_head_resumes_exactly(cut, small_settings, street_window, tmp_path):

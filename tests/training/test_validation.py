@@ -11,12 +11,20 @@ from small_bodies import Windows, disturbed, feed_of, motion_model, street
 from small_perception import SightedStreet, small_perception
 
 from occflow.errors import InputError
-from occflow.jobs.held_out import held_out_bodies, held_out_patches, held_out_sightings, held_out_windows
+from occflow.jobs.held_out import (
+    held_out_bodies,
+    held_out_landings,
+    held_out_patches,
+    held_out_sightings,
+    held_out_windows,
+)
 from occflow.jobs.standing import shaping
 from occflow.models.flow_model import FlowModel
+from occflow.models.landing import LandingNetwork, LandingSettings
 from occflow.training.autoencoder import train_autoencoder
 from occflow.training.engine import step_generator, train
 from occflow.training.feeding import ObservationFeed
+from occflow.training.landing import LandingFeed, train_landing
 from occflow.training.motion import MotionFeed, train_motion_flow, train_motion_mean
 from occflow.training.optimiser import NonFiniteLoss, OptimiserSettings, Trainer
 from occflow.training.perception import train_perception
@@ -154,6 +162,15 @@ def test_the_forecasters_trainings_are_validated(model, street_window, tmp_path)
     assert math.isfinite(told(tmp_path, "mean")) and told(tmp_path, "teacher") > 0 and told(tmp_path, "regression") > 0
     off = {"train": {**CONFIG["train"], "validate": {**VALIDATE, "every": 0}}}
     assert held_out_windows(off, None) is held_out_bodies(off, None) is held_out_sightings(off, None) is None
+
+
+def test_the_training_of_what_moves_a_present_is_validated(small_settings, street_window, tmp_path):
+    source, network = Windows((street_window, street_window)), LandingNetwork(LandingSettings(4, 4, 6), 8)
+    source.store.path = "memory"
+    feed = LandingFeed(source, [0, 1], 3, 0.0)
+    held_out = held_out_landings({"train": {**CONFIG["train"], "perceived_share": 0.0}}, feed)
+    train_landing(network, feed, {**STEPS, "calibration_windows": 1}, TrainingRun(tmp_path), held_out)
+    assert 0 < told(tmp_path, "landing") < math.inf
 
 
 def test_the_training_of_the_supports_head_is_validated(small_settings, street_window, tmp_path):

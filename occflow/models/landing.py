@@ -1,0 +1,202 @@
+"""Where a present lands in later grids, learnt from how frames of one drive look in each other's grids.
+
+One network says of every voxel of the present in which of its parts matter is (occupancy.parts): of what earlier frames
+show there, where returns were met, and what is about it. A second, small one says of every voxel of a later grid that
+parts fall into whether something is in it. Both learn together, from occupancy alone; no finer truth is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from occflow.flow.sending import sent
+from occflow.geometry import invert
+from occflow.grid import VoxelGrid
+from occflow.occupancy.frame import Frames
+from occflow.occupancy.parts import KINDS, LOOKED_BACK, PARTS, PartsFallen, PartsSeen, parts_fallen, parts_seen
+from occflow.occupancy.warp import Landing, landings
+
+VOXEL_FEATURES = 1 + KINDS + (LOOKED_BACK + 1) * PARTS + 1
+FALL_FEATURES = 7  # of a voxel that parts may fall into: what does not depend on how probable they are
+TOLD_FEATURES = KINDS + 3  # of it: what does
+NEGLIGIBLE = 0.03  # a part that is less probable falls nowhere
+SURE = 0.999  # no part is surer
+RETURNS_SCALE = 2.0  # of the logarithm of returns
+DECIDING = 32  # width of the network of later voxels
+
+
+@dataclass(frozen=True)
+class LandingSettings:
+    """Args:
+        channels: of the plane that voxels are seen in; 0: no network, voxels are moved as a whole.
+        voxel_channels: that each voxel is folded into for that.
+        hidden: of the layers before and after.
+    """
+
+    channels: int = 0
+    voxel_channels: int = 16
+    hidden: int = 48
+
+
+@dataclass(frozen=True)
+class VoxelInput:
+    """The voxels [N] of a present as the network takes them: features [N, VOXEL_FEATURES] float32, their places [N]
+    int64 and kinds [N] int64, which parts returns were met in, [N, PARTS] bool, and the shape of their grid."""
+
+    features: Tensor
+    flat: Tensor
+    kinds: Tensor
+    met: Tensor
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, seen: PartsSeen) -> VoxelInput:
+        count = len(seen.flat)
+        features = np.empty((count, VOXEL_FEATURES), np.float32)
+        features[:, 0], features[:, -1] = 1, seen.by_returns
+        features[:, 1:1 + KINDS] = seen.kinds[:, None] == np.arange(KINDS)
+        features[:, 1 + KINDS:-1 - PARTS] = seen.earlier.reshape(count, -1)
+        features[:, -1 - PARTS:-1] = seen.met
+        return cls(*(torch.from_numpy(part) for part in (features, seen.flat, seen.kinds.astype(np.int64), seen.met)),
+                   seen.grid.shape)
+
+    def to(self, device: torch.device) -> VoxelInput:
+        parts = self.features, self.flat, self.kinds, self.met
+        return VoxelInput(*(sent(part, device) for part in parts), self.shape)
+
+
+@dataclass(frozen=True)
+class FallInput:
+    """What may be filled of a later grid, M voxels, as the network takes it.
+
+    Args:
+        parts: [K] int64 which of the N * PARTS parts fall; rows: [K] int64 where, M: nowhere.
+        features: [M, FALL_FEATURES] float32; above, below: [M] int64, as in PartsFallen.
+    """
+
+    parts: Tensor
+    rows: Tensor
+    features: Tensor
+    above: Tensor
+    below: Tensor
+
+    @classmethod
+    def of(cls, chosen: np.ndarray, fallen: PartsFallen, by_returns: bool) -> FallInput:
+        returns = np.append(np.log1p(fallen.returns) / RETURNS_SCALE, 0)
+        columns = [fallen.nearest, returns[:-1], returns[:-1] > 0, returns[fallen.above], returns[fallen.below],
+                   np.append(fallen.nearest, False)[fallen.above], np.append(fallen.nearest, False)[fallen.below]]
+        features = np.stack(columns, axis=1).astype(np.float32)
+        return cls(*(torch.from_numpy(part) for part in (chosen, fallen.rows.astype(np.int64), features,
+                                                         fallen.above.astype(np.int64), fallen.below.astype(np.int64))))
+
+    def to(self, device: torch.device) -> FallInput:
+        return FallInput(*(sent(part, device) for part in vars(self).values()))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions about their input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+
+    def forward(self, plane: Tensor) -> Tensor:
+        """[1, C, X, Y] -> the same shape."""
+        return (plane + self.second(self.first(plane).relu())).relu()
+
+
+class LandingNetwork(nn.Module):
+    """See the module.
+
+    Args:
+        height: voxels of the grids above each other.
+
+    Attributes:
+        threshold: [] float32, probability from which on a voxel is filled.
+    """
+
+    threshold: Tensor
+
+    def __init__(self, settings: LandingSettings, height: int) -> None:
+        super().__init__()
+        channels, voxel, hidden = settings.channels, settings.voxel_channels, settings.hidden
+        self.fold = nn.Sequential(nn.Linear(VOXEL_FEATURES, hidden), nn.ReLU(), nn.Linear(hidden, voxel))
+        self.stem = nn.Conv2d(height * voxel, channels, 1)
+        self.fine, self.out = ResidualBlock(channels), ResidualBlock(channels)
+        self.down, self.up = nn.Conv2d(channels, channels, 2, stride=2), nn.Conv2d(channels, channels, 1)
+        self.coarse = nn.Sequential(ResidualBlock(channels), ResidualBlock(channels))
+        self.about = nn.Conv2d(channels, height * voxel, 1)
+        self.head = nn.Sequential(nn.Linear(2 * voxel + VOXEL_FEATURES, hidden), nn.ReLU(), nn.Linear(hidden, PARTS))
+        self.decide = nn.Sequential(nn.Linear(FALL_FEATURES + TOLD_FEATURES + 1, DECIDING), nn.ReLU(),
+                                    nn.Linear(DECIDING, DECIDING), nn.ReLU(), nn.Linear(DECIDING, 1))
+        self.register_buffer("threshold", torch.tensor(0.45))
+
+    @property
+    def device(self) -> torch.device:
+        return self.threshold.device
+
+    def parts(self, shown: VoxelInput) -> Tensor:
+        """How probably matter is in each part, [N, PARTS]; surely where returns were met."""
+        return self.probability(self.part_logits(shown), shown)
+
+    def probability(self, logits: Tensor, shown: VoxelInput) -> Tensor:
+        """`parts`, of the logits."""
+        return torch.where(shown.met, SURE, logits.sigmoid())
+
+    def part_logits(self, shown: VoxelInput) -> Tensor:
+        """Of matter in each part, [N, PARTS], whether returns were met or not."""
+        x, y, z = shown.shape
+        voxels = self.fold(shown.features)
+        width = voxels.shape[1]
+        dense = voxels.new_zeros(x * y * z, width).index_copy(0, shown.flat, voxels)
+        fine = self.fine(self.stem(dense.view(x, y, z * width).permute(2, 0, 1)[None]).relu())
+        plane = fine
+        if min(x, y) > 1:
+            coarse = self.up(self.coarse(self.down(fine).relu()))
+            plane = self.out((fine + functional.interpolate(coarse, size=(x, y), mode="nearest")).relu())
+        about = self.about(plane)[0].permute(1, 2, 0).reshape(x * y * z, width)[shown.flat]
+        return self.head(torch.cat([about, voxels, shown.features], dim=1))
+
+    def forward(self, probability: Tensor, shown: VoxelInput, falls: FallInput) -> Tensor:
+        """Logits [M] that a later voxel is filled, of parts that are so probable, [N, PARTS]."""
+        chosen, count = probability.flatten()[falls.parts], len(falls.features)
+        kinds = shown.kinds[torch.div(falls.parts, PARTS, rounding_mode="floor")]
+        sums = probability.new_zeros((count + 1) * KINDS).index_add(0, falls.rows * KINDS + kinds, chosen)
+        none = probability.new_zeros(count + 1).index_add(0, falls.rows, torch.log1p(-chosen.clamp(max=SURE)))
+        some = -torch.expm1(none)  # that something is in it, were parts independent
+        some = torch.cat([some[:-1], some.new_zeros(1)])  # of what is nowhere: nothing
+        told = torch.cat([sums.view(-1, KINDS)[:-1], some[:-1, None], some[falls.above, None], some[falls.below, None],
+                          shown.features[:1, -1:].expand(count, 1)], dim=1)
+        return self.decide(torch.cat([falls.features, told], dim=1))[:, 0]
+
+    @torch.no_grad()
+    def landings(self, history: Frames, grid: VoxelGrid, poses: Sequence[np.ndarray]) -> tuple[Landing, ...]:
+        """`occupancy.warp.landings` of a history's present, its voxels and their slots as the networks have them."""
+        landed = landings(history[-1], grid, poses)
+        if not len(landed[0].labels):
+            return landed
+        seen = parts_seen(history, grid)
+        shown = VoxelInput.of(seen).to(self.device)
+        probability = self.parts(shown)
+        sure = probability.flatten().cpu().numpy()
+        chosen = np.flatnonzero(sure > NEGLIGIBLE)
+        order = np.argsort((sure[chosen] * 255).astype(np.uint8), kind="stable")  # bytes are sorted in linear time
+        chosen = chosen[order]  # of several parts the last, most probable one names a voxel
+
+        def at(one: Landing, pose: np.ndarray) -> Landing:
+            target_from_source = invert(pose) @ history[-1].world_from_grid
+            fallen = parts_fallen(seen, chosen, grid, target_from_source, one)
+            logits = self(probability, shown, FallInput.of(chosen, fallen, seen.by_returns).to(self.device))
+            owners = np.full(len(fallen.voxels) + 1, -1)
+            owners[fallen.rows] = chosen // PARTS
+            owners = np.where(fallen.last_owner >= 0, fallen.last_owner, owners[:-1])
+            filled = (logits.sigmoid() > self.threshold).cpu().numpy() & (owners >= 0)
+            return replace(one, voxels=fallen.voxels[filled], slots=owners[filled])
+
+        return tuple(at(one, pose) for one, pose in zip(landed, poses, strict=True))

@@ -1,0 +1,212 @@
+"""The training of the network that moves a present into later grids: later frames of a drive say where matter is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from occflow.flow.sending import sent
+from occflow.geometry import invert
+from occflow.grid import IS_MOVABLE, VoxelGrid
+from occflow.models.landing import FallInput, LandingNetwork, VoxelInput
+from occflow.models.preparation import CPU
+from occflow.occupancy.frame import OccupancyFrame
+from occflow.occupancy.parts import (
+    FILLED_THERE,
+    FREE_THERE,
+    NOT_KNOWN,
+    PARTS,
+    parts_fallen,
+    parts_seen,
+    states_there,
+)
+from occflow.occupancy.true_motion import voxels_of_boxes
+from occflow.occupancy.warp import landings
+from occflow.occupancy.windows import Window, WindowKey, WindowSource
+from occflow.training.engine import train
+from occflow.training.feeding import WindowFeed
+from occflow.training.fetching import Fetcher
+from occflow.training.optimiser import OptimiserSettings
+from occflow.training.processes import share_of_items
+from occflow.training.run import TrainingRun
+from occflow.training.run_log import Figures
+from occflow.training.validation import HeldOut, Validation, evenly
+
+TARGETS = 3  # later frames of a window that it falls into
+STANDS_M = 0.3  # a box that is within this of where it was stands
+BYTES_A_VOXEL = 1500  # of a present: its features, and where its parts fall
+THRESHOLDS = np.linspace(0.3, 0.6, 31)
+
+
+@dataclass(frozen=True)
+class FallenWindow:
+    """A present, and what later frames tell of it.
+
+    Args:
+        falls: where it may fall in some of them; filled: whether those voxels are truly filled, [M] float32 each;
+            tells: [M] bool, not those that something moved into or out of.
+        never_free: [N, PARTS] float32, 1 where no later frame has a part free, or matter is known to be; seen_later:
+            [N, PARTS] bool, where that tells.
+    """
+
+    shown: VoxelInput
+    falls: tuple[FallInput, ...]
+    filled: tuple[Tensor, ...]
+    tells: tuple[Tensor, ...]
+    never_free: Tensor
+    seen_later: Tensor
+
+    def to(self, device: torch.device) -> FallenWindow:
+        return FallenWindow(self.shown.to(device), tuple(one.to(device) for one in self.falls),
+                            *(tuple(sent(one, device) for one in part) for part in (self.filled, self.tells)),
+                            *(sent(part, device) for part in (self.never_free, self.seen_later)))
+
+
+@dataclass(frozen=True)
+class LandingPreparation:
+    """The windows of a training, some of them perceived, as the network learns from them."""
+
+    windows: WindowSource
+    keys: list[WindowKey]
+    seed: int
+    perceived_share: float
+
+    def __call__(self, index: int) -> FallenWindow:
+        """That of a window, on the host."""
+        rng, grid = np.random.default_rng((self.seed, index)), self.windows.store.grid
+        key = self.keys[index]
+        window = self.windows.read(key, "lidar" if rng.random() < self.perceived_share else None)
+        targets = rng.choice(len(window.truth), min(TARGETS, len(window.truth)), replace=False)
+        item = fallen_window(window, grid, sorted(targets.tolist()))
+        told = self.windows.present_parts(key)
+        return item if told is None else with_parts(item, window.present, *told, grid)
+
+
+def fallen_window(window: Window, grid: VoxelGrid, targets: list[int]) -> FallenWindow:
+    """A window as the network learns from it.
+
+    Args:
+        targets: the later frames that it falls into; of its parts all of them tell.
+    """
+    present, poses = window.present, window.task.poses
+    seen, landed = parts_seen(window.history, grid), landings(present, grid, poses[targets])
+    every, falls, filled, tells = np.arange(len(seen.flat) * PARTS), [], [], []
+    free, known = np.zeros((2, len(seen.flat), PARTS), dtype=bool)
+    for index, (truth, pose) in enumerate(zip(window.truth, poses, strict=True)):
+        target_from_source = invert(pose) @ present.world_from_grid
+        gone, doubtful = moved_between(window, truth, grid)
+        stays = np.ones(len(seen.flat) + 1, dtype=bool)
+        stays[landed[0].own[gone]] = False
+        states = np.full(grid.num_voxels, FREE_THERE, np.int8)
+        states[truth.flat] = FILLED_THERE
+        states[doubtful] = NOT_KNOWN
+        there = states_there(seen.flat, seen.grid, target_from_source, states, grid)
+        free |= there == FREE_THERE
+        known |= (there != NOT_KNOWN) & stays[:-1, None]
+        if index in targets:
+            one, chosen = landed[targets.index(index)], every[np.repeat(stays[:-1], PARTS)]
+            fallen = parts_fallen(seen, chosen, grid, target_from_source, one)
+            falls.append(FallInput.of(chosen, fallen, seen.by_returns))
+            filled.append(torch.from_numpy((states[fallen.voxels] == FILLED_THERE).astype(np.float32)))
+            tells.append(torch.from_numpy(states[fallen.voxels] != NOT_KNOWN))
+    return FallenWindow(VoxelInput.of(seen), tuple(falls), tuple(filled), tuple(tells),
+                        torch.from_numpy((~free).astype(np.float32)), torch.from_numpy(known))
+
+
+def with_parts(item: FallenWindow, present: OccupancyFrame, truth: OccupancyFrame, parts: np.ndarray, grid: VoxelGrid
+               ) -> FallenWindow:
+    """The same, where it is known in which parts [N, PARTS] bool of its true voxels the matter of a present is: what is
+    seen of it in its grid is told by that alone."""
+    there = np.zeros((grid.num_voxels, PARTS), np.float32)
+    there[truth.flat] = parts
+    flat, inside = present.flat, np.ones(len(present.flat), dtype=bool)
+    if present.wide is not None:
+        flat, inside = present.wide.grid.renumbered(present.wide.flat, grid)
+    filled, known = item.never_free.numpy().copy(), item.seen_later.numpy().copy()
+    filled[inside], known[inside] = there[flat[inside]], True
+    return replace(item, never_free=torch.from_numpy(filled), seen_later=torch.from_numpy(known))
+
+
+def moved_between(window: Window, truth: OccupancyFrame, grid: VoxelGrid) -> tuple[np.ndarray, np.ndarray]:
+    """What does not stay where it is between a window's present and a later frame, by the boxes of both: places of the
+    present's voxels, and voxels [V] bool of the later grid. Of logs without boxes all that may move does not."""
+    present, boxes = window.present, window.boxes
+    doubtful = np.zeros(grid.num_voxels, dtype=bool)
+    if not boxes and not truth.boxes:
+        doubtful[truth.flat[IS_MOVABLE[truth.labels]]] = True
+        return np.flatnonzero(IS_MOVABLE[present.labels]), doubtful
+    before, after = ({box.track: box for box in some} for some in (boxes, truth.boxes))
+
+    def stands(track: str) -> bool:
+        return bool(track) and track in before and track in after and np.linalg.norm(
+            before[track].world_from_box[:3, 3] - after[track].world_from_box[:3, 3]) <= STANDS_M
+
+    leaving, coming = ([box for box in some if not stands(box.track)] for some in (boxes, truth.boxes))
+    gone = np.concatenate([np.zeros(0, np.int64), *voxels_of_boxes(present, grid, leaving)])
+    for slots in voxels_of_boxes(truth, grid, coming):
+        doubtful[truth.flat[slots]] = True
+    return gone, doubtful
+
+
+class LandingFeed(WindowFeed):
+    """Windows with some later frames, on a device."""
+
+    def __init__(self, windows: WindowSource, keys: list[WindowKey], seed: int, perceived_share: float,
+                 workers: int = 0, device: torch.device = CPU) -> None:
+        self.windows, self.device = windows, device
+        prepare = LandingPreparation(windows, keys, seed, perceived_share)
+        super().__init__(len(keys), seed, BYTES_A_VOXEL, Fetcher(prepare, workers, device), device)
+
+    def make(self, index: int) -> tuple[FallenWindow, int]:
+        item = self.fetcher.get(index)
+        return item.to(self.device), len(item.shown.flat) if any(bool(one.any()) for one in item.tells) else 0
+
+
+def landing_loss(network: LandingNetwork, item: FallenWindow) -> Tensor:
+    """Mean cross-entropy over the later voxels that tell, and over the parts that later frames tell of."""
+    part_logits = network.part_logits(item.shown)
+    probability = network.probability(part_logits, item.shown)
+    logits = torch.cat([network(probability, item.shown, falls) for falls in item.falls])
+    told = ((logits, torch.cat(item.filled), torch.cat(item.tells)), (part_logits, item.never_free, item.seen_later))
+    return sum(functional.binary_cross_entropy_with_logits(values, true, tells.to(values), reduction="sum")
+               / tells.to(values).sum().clamp(min=1.0) for values, true, tells in told)
+
+
+def train_landing(network: LandingNetwork, feed: LandingFeed, values: Mapping, run: TrainingRun,
+                  held_out: HeldOut | None = None) -> None:
+    """Learn where a present lands, then set the threshold to what has the best IoU on windows that were learnt from.
+    Held out are items of a feed of the same kind."""
+    windows = values["windows"]
+
+    def loss_of_step(step: int) -> tuple[Tensor, Figures]:
+        samples = share_of_items(windows)
+        return samples.mean(torch.stack([landing_loss(network, item) for item in feed.draw(windows)])), {}
+
+    average = train(run, "landing", network, OptimiserSettings.from_config(values), loss_of_step, feed=feed,
+                    samples=windows, validation=held_out and Validation(held_out, lambda index: landing_loss(
+                        network, held_out.items.get(index))))
+    network.load_state_dict(average.state_dict())
+    places = evenly(range(feed.count), values["calibration_windows"], "train.landing")
+    calibrate(network, [feed.get(place) for place in places])
+    network.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def calibrate(network: LandingNetwork, items: list[FallenWindow]) -> None:
+    """Set the threshold to the probability from which on filling voxels has the best IoU with the truth."""
+    counts = np.zeros((2, len(THRESHOLDS) + 1), dtype=np.int64)  # of free and filled voxels between thresholds
+    for item in items:
+        parts = network.parts(item.shown)
+        for falls, filled, tells in zip(item.falls, item.filled, item.tells):
+            probability = network(parts, item.shown, falls)[tells].sigmoid().cpu().numpy()
+            for row in (0, 1):
+                places = np.searchsorted(THRESHOLDS, probability[filled[tells].cpu().numpy() == row])
+                counts[row] += np.bincount(places, minlength=counts.shape[1])
+    above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # [2, T] voxels above each threshold
+    iou = above[1] / np.maximum(1, counts[1].sum() + above[0])
+    network.threshold.fill_(float(THRESHOLDS[iou.argmax()]))
