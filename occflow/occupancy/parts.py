@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from occflow.geometry import invert, transform
-from occflow.grid import FLAT_CLASSES, MOVABLE_CLASSES, VoxelGrid
+from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.warp import Landing, moved_centres, voxels_at
+from occflow.occupancy.warp import Landing, all_known, moved_centres, voxels_at
 
 DIVIDED = (2, 2, 4)  # parts along a voxel's edges: most of what streets are made of is level
 PARTS = int(np.prod(DIVIDED))
@@ -25,8 +25,9 @@ LOOKED_BACK = 2  # earlier frames that are asked
 FREE_THERE, NOT_KNOWN, FILLED_THERE = -1, 0, 1
 KINDS = 4  # of classes: flat, movable, other surroundings, none of these
 FLAT, MOVABLE, STANDING, OTHER = range(KINDS)
-KIND_OF = np.full(256, OTHER, np.uint8)
-KIND_OF[list(FLAT_CLASSES)], KIND_OF[list(MOVABLE_CLASSES)], KIND_OF[[15, 16]] = FLAT, MOVABLE, STANDING
+KIND_OF = np.full(256, OTHER, np.uint8)  # by label
+KIND_OF[list(FLAT_CLASSES)], KIND_OF[list(MOVABLE_CLASSES)] = FLAT, MOVABLE
+KIND_OF[[CLASS_NAMES.index(name) for name in ("manmade", "vegetation")]] = STANDING
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class PartsSeen:
 
 def parts_seen(history: Frames, grid: VoxelGrid) -> PartsSeen:
     """What a history, on a grid, shows of the parts of its present."""
-    (present, source), *before = (_all_known(frame, grid) for frame in history[:-LOOKED_BACK - 2:-1])
+    (present, source), *before = (all_known(frame, grid) for frame in history[:-LOOKED_BACK - 2:-1])
     earlier = np.full((len(present.flat), LOOKED_BACK, PARTS), NOT_KNOWN, np.int8)
     for number, (frame, there) in enumerate(before):
         filled = np.full(there.num_voxels, FREE_THERE, np.int8)
@@ -120,10 +121,6 @@ def _part_of(places_m: np.ndarray, grid: VoxelGrid) -> np.ndarray:
     scaled = (places_m - np.array(grid.origin_m, np.float32)[:, None]) / np.float32(grid.voxel_size_m)
     return np.ravel_multi_index(np.floor((scaled % 1) * np.array(DIVIDED)[:, None]).astype(np.int64), DIVIDED,
                                 mode="clip")
-
-
-def _all_known(frame: OccupancyFrame, grid: VoxelGrid) -> tuple[OccupancyFrame, VoxelGrid]:
-    return (frame, grid) if frame.wide is None else (frame.wide, frame.wide.grid)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def landing(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarra
 def landings(frame: OccupancyFrame, grid: VoxelGrid, poses: Iterable[np.ndarray],
              candidates: np.ndarray | None = None) -> tuple[Landing, ...]:
     """`landing` in grids at several poses [4, 4], which share what does not depend on the pose."""
-    known, source = _all_known(frame, grid)
+    known, source = all_known(frame, grid)
     places = _Places(known.flat, source.num_voxels)
     moved_whole = np.ones(len(known.flat) + 1, dtype=bool)  # in place of what was met in the voxel
     moved_whole[-1] = False
@@ -195,7 +195,7 @@ def _voxels_of_places(frame: WideFrame, grid: VoxelGrid, target_from_source: np.
     return voxels_at(places_m / np.float32(grid.voxel_size_m), grid)
 
 
-def _all_known(frame: OccupancyFrame, grid: VoxelGrid) -> tuple[OccupancyFrame, VoxelGrid]:
+def all_known(frame: OccupancyFrame, grid: VoxelGrid) -> tuple[OccupancyFrame, VoxelGrid]:
     """A frame and its grid, or the wide one and its own."""
     return (frame, grid) if frame.wide is None else (frame.wide, frame.wide.grid)
 

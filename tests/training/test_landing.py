@@ -11,8 +11,11 @@ from small_bodies import street
 
 from occflow.grid import FREE
 from occflow.models.landing import LandingNetwork, LandingSettings
+from occflow.occupancy.frame import WideFrame
+from occflow.occupancy.parts import PARTS
 from occflow.occupancy.warp import landings
-from occflow.training.landing import LandingFeed, calibrate, fallen_window, moved_between, train_landing
+from occflow.occupancy.windows import Window
+from occflow.training.landing import LandingFeed, calibrate, fallen_window, moved_between, train_landing, with_parts
 from occflow.training.run import TrainingRun
 
 VALUES = {**VALUES, "steps": 120, "windows": 2, "calibration_windows": 4, "learning_rate": 1e-2, "warmup_steps": 5,
@@ -77,7 +80,7 @@ def test_a_moving_body_s_parts_fall_nowhere():
     window, index = street(), 2
     item = fallen_window(window, BODIES_GRID, [index])
     gone, _ = moved_between(window, window.truth[index], BODIES_GRID)
-    owners = item.falls[0].parts.numpy() // 16
+    owners = item.falls[0].parts.numpy() // PARTS
     assert len(gone) and not np.isin(owners, gone).any()
     assert len(np.unique(owners)) == len(window.present.flat) - len(gone)
 
@@ -102,3 +105,23 @@ def test_the_threshold_is_that_of_the_best_iou():
     calibrate(network, items)
     values = of_items()
     assert values[int(round((float(network.threshold) - 0.3) / 0.01))] == max(values)
+
+
+def test_where_the_store_knows_parts_they_tell_and_beyond_the_grid_later_frames_do():
+    window = sloping_window(11)
+    truth, rng = window.present, np.random.default_rng(0)
+    parts = rng.random((len(truth.flat), PARTS)) < 0.3
+    item = with_parts(fallen_window(window, GRID, [0]), truth, truth, parts, GRID)
+    assert np.array_equal(item.never_free.numpy() > 0, parts) and bool(item.seen_later.all())
+    area = replace(GRID, origin_m=(-9.6, -8.0, -2.0), shape=(22, 20, 6))
+    beyond = area.flatten(np.array([[0, 10, 2], [1, 10, 2]]))
+    flat = np.concatenate([beyond, area.flatten(GRID.unflatten(truth.flat) + (2, 0, 0))])
+    wide = WideFrame(np.sort(flat), np.full(len(flat), 11, np.uint8), truth.world_from_grid, truth.stamp_s, grid=area)
+    present = replace(truth, wide=wide)
+    perceived = Window.of(window.key, (*window.history[:-1], present), window.truth)
+    item = fallen_window(perceived, GRID, [0])
+    told = with_parts(item, present, truth, parts, GRID)
+    inside = ~np.isin(wide.flat, beyond)
+    assert np.array_equal(told.never_free.numpy()[inside] > 0, parts)
+    assert torch.equal(told.seen_later[~inside], item.seen_later[~inside])
+    assert torch.equal(told.never_free[~inside], item.never_free[~inside])
