@@ -19,7 +19,16 @@ from occflow.flow.sending import sent
 from occflow.geometry import invert
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import Frames
-from occflow.occupancy.parts import KINDS, LOOKED_BACK, PARTS, PartsFallen, PartsSeen, parts_fallen, parts_seen
+from occflow.occupancy.parts import (
+    KINDS,
+    LOOKED_BACK,
+    PARTS,
+    ChosenParts,
+    PartsFallen,
+    PartsSeen,
+    parts_fallen,
+    parts_seen,
+)
 from occflow.occupancy.warp import Landing, landings
 
 VOXEL_FEATURES = 1 + KINDS + (LOOKED_BACK + 1) * PARTS + 1
@@ -76,27 +85,48 @@ class FallInput:
     """What may be filled of a later grid, M voxels, as the network takes it.
 
     Args:
-        parts: [K] int64 which of the N * PARTS parts fall; rows: [K] int64 where, M: nowhere.
+        rows: [K] int64 where each of the chosen parts falls, M: nowhere.
         features: [M, FALL_FEATURES] float32; above, below: [M] int64, as in PartsFallen.
     """
 
-    parts: Tensor
     rows: Tensor
     features: Tensor
     above: Tensor
     below: Tensor
 
     @classmethod
-    def of(cls, chosen: np.ndarray, fallen: PartsFallen, by_returns: bool) -> FallInput:
+    def of(cls, fallen: PartsFallen) -> FallInput:
         returns = np.append(np.log1p(fallen.returns) / RETURNS_SCALE, 0)
         columns = [fallen.nearest, returns[:-1], returns[:-1] > 0, returns[fallen.above], returns[fallen.below],
                    np.append(fallen.nearest, False)[fallen.above], np.append(fallen.nearest, False)[fallen.below]]
         features = np.stack(columns, axis=1).astype(np.float32)
-        return cls(*(torch.from_numpy(part) for part in (chosen, fallen.rows.astype(np.int64), features,
+        return cls(*(torch.from_numpy(part) for part in (fallen.rows.astype(np.int64), features,
                                                          fallen.above.astype(np.int64), fallen.below.astype(np.int64))))
 
     def to(self, device: torch.device) -> FallInput:
         return FallInput(*(sent(part, device) for part in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Matter:
+    """What may fall, of K chosen parts: how probably matter is in each, [K], of which kind, [K] int64, and the
+    logarithm of that none is, [K]; and whether the frame knows where returns were met, [1, 1]."""
+
+    probability: Tensor
+    kinds: Tensor
+    log_none: Tensor
+    by_returns: Tensor
+
+    @classmethod
+    def of(cls, probability: Tensor, shown: VoxelInput, numbers: Tensor) -> Matter:
+        """Of some of all the parts, by their numbers [K] int64.
+
+        Args:
+            probability: [N, PARTS].
+        """
+        chosen = probability.flatten()[numbers]
+        kinds = shown.kinds[torch.div(numbers, PARTS, rounding_mode="floor")]
+        return cls(chosen, kinds, torch.log1p(-chosen.clamp(max=SURE)), shown.features[:1, -1:])
 
 
 class ResidualBlock(nn.Module):
@@ -163,16 +193,15 @@ class LandingNetwork(nn.Module):
         about = self.about(plane)[0].permute(1, 2, 0).reshape(x * y * z, width)[shown.flat]
         return self.head(torch.cat([about, voxels, shown.features], dim=1))
 
-    def forward(self, probability: Tensor, shown: VoxelInput, falls: FallInput) -> Tensor:
-        """Logits [M] that a later voxel is filled, of parts that are so probable, [N, PARTS]."""
-        chosen, count = probability.flatten()[falls.parts], len(falls.features)
-        kinds = shown.kinds[torch.div(falls.parts, PARTS, rounding_mode="floor")]
-        sums = probability.new_zeros((count + 1) * KINDS).index_add(0, falls.rows * KINDS + kinds, chosen)
-        none = probability.new_zeros(count + 1).index_add(0, falls.rows, torch.log1p(-chosen.clamp(max=SURE)))
+    def forward(self, matter: Matter, falls: FallInput) -> Tensor:
+        """Logits [M] that a later voxel is filled."""
+        chosen, count = matter.probability, len(falls.features)
+        sums = chosen.new_zeros((count + 1) * KINDS).index_add(0, falls.rows * KINDS + matter.kinds, chosen)
+        none = chosen.new_zeros(count + 1).index_add(0, falls.rows, matter.log_none)
         some = -torch.expm1(none)  # that something is in it, were parts independent
         some = torch.cat([some[:-1], some.new_zeros(1)])  # of what is nowhere: nothing
         told = torch.cat([sums.view(-1, KINDS)[:-1], some[:-1, None], some[falls.above, None], some[falls.below, None],
-                          shown.features[:1, -1:].expand(count, 1)], dim=1)
+                          matter.by_returns.expand(count, 1)], dim=1)
         return self.decide(torch.cat([falls.features, told], dim=1))[:, 0]
 
     @torch.no_grad()
@@ -187,14 +216,15 @@ class LandingNetwork(nn.Module):
         sure = probability.flatten().cpu().numpy()
         chosen = np.flatnonzero(sure > NEGLIGIBLE)
         order = np.argsort((sure[chosen] * 255).astype(np.uint8), kind="stable")  # bytes are sorted in linear time
-        chosen = chosen[order]  # of several parts the last, most probable one names a voxel
+        chosen = ChosenParts.of(chosen[order])  # of several parts the last, most probable one names a voxel
+        matter = Matter.of(probability, shown, torch.from_numpy(chosen.numbers).to(self.device))
 
         def at(one: Landing, pose: np.ndarray) -> Landing:
             target_from_source = invert(pose) @ history[-1].world_from_grid
             fallen = parts_fallen(seen, chosen, grid, target_from_source, one)
-            logits = self(probability, shown, FallInput.of(chosen, fallen, seen.by_returns).to(self.device))
+            logits = self(matter, FallInput.of(fallen).to(self.device))
             owners = np.full(len(fallen.voxels) + 1, -1)
-            owners[fallen.rows] = chosen // PARTS
+            owners[fallen.rows] = chosen.owners
             owners = np.where(fallen.last_owner >= 0, fallen.last_owner, owners[:-1])
             filled = (logits.sigmoid() > self.threshold).cpu().numpy() & (owners >= 0)
             return replace(one, voxels=fallen.voxels[filled], slots=owners[filled])

@@ -124,6 +124,20 @@ def _part_of(places_m: np.ndarray, grid: VoxelGrid) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class ChosenParts:
+    """K of the parts of N voxels: numbers [K] among all N * PARTS, which voxel each is of, and which part of it."""
+
+    numbers: np.ndarray
+    owners: np.ndarray
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, numbers: np.ndarray) -> ChosenParts:
+        owners = numbers // PARTS
+        return cls(numbers, owners, numbers - owners * PARTS)
+
+
+@dataclass(frozen=True)
 class PartsFallen:
     """Where parts fall in a later grid.
 
@@ -145,9 +159,9 @@ class PartsFallen:
     below: np.ndarray
 
 
-def parts_fallen(seen: PartsSeen, chosen: np.ndarray, grid: VoxelGrid, target_from_source: np.ndarray,
+def parts_fallen(seen: PartsSeen, chosen: ChosenParts, grid: VoxelGrid, target_from_source: np.ndarray,
                  landed: Landing) -> PartsFallen:
-    """Where some of the parts, [K] of all N * PARTS, fall in a grid at another pose.
+    """Where some of the parts fall in a grid at another pose.
 
     Args:
         landed: where the frame lands there as voxels and returns.
@@ -155,10 +169,9 @@ def parts_fallen(seen: PartsSeen, chosen: np.ndarray, grid: VoxelGrid, target_fr
     voxels, number = landed.touched, len(landed.touched)
     which = np.full(grid.num_voxels + 1, number, np.int32)  # the last is of what lies outside
     which[voxels] = np.arange(number, dtype=np.int32)
-    owners, parts = np.divmod(chosen, PARTS)
     centres = moved_centres(seen.flat, seen.grid, target_from_source, grid).astype(np.float32)
     offsets = (target_from_source[:3, :3] @ OFFSETS).astype(np.float32)
-    places = np.stack([row.take(owners) + offset.take(parts) for row, offset in zip(centres, offsets)])
+    places = np.stack([row.take(chosen.owners) + offset.take(chosen.places) for row, offset in zip(centres, offsets)])
     flat, inside = voxels_at(places, grid)
     rows = which[np.where(inside, flat, grid.num_voxels)]
     shift_m = target_from_source[:3, 3] - grid.origin_m

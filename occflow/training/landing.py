@@ -13,7 +13,7 @@ from torch.nn import functional
 from occflow.flow.sending import sent
 from occflow.geometry import invert
 from occflow.grid import IS_MOVABLE, VoxelGrid
-from occflow.models.landing import FallInput, LandingNetwork, VoxelInput
+from occflow.models.landing import FallInput, LandingNetwork, Matter, VoxelInput
 from occflow.models.preparation import CPU
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.parts import (
@@ -21,6 +21,7 @@ from occflow.occupancy.parts import (
     FREE_THERE,
     NOT_KNOWN,
     PARTS,
+    ChosenParts,
     parts_fallen,
     parts_seen,
     states_there,
@@ -44,26 +45,41 @@ THRESHOLDS = np.linspace(0.3, 0.6, 31)
 
 
 @dataclass(frozen=True)
+class LaterFrame:
+    """Where a present may fall in a later frame, and what truly is there.
+
+    Args:
+        chosen: [K] int64 those of the present's parts that stay until then.
+        filled: [M] float32, 1 where something is; tells: [M] bool, not where something moved to or is still to come.
+    """
+
+    chosen: Tensor
+    falls: FallInput
+    filled: Tensor
+    tells: Tensor
+
+    def to(self, device: torch.device) -> LaterFrame:
+        return LaterFrame(sent(self.chosen, device), self.falls.to(device), sent(self.filled, device),
+                          sent(self.tells, device))
+
+
+@dataclass(frozen=True)
 class FallenWindow:
     """A present, and what later frames tell of it.
 
     Args:
-        falls: where it may fall in some of them; filled: whether those voxels are truly filled, [M] float32 each;
-            tells: [M] bool, not those that something moved into or out of.
+        later: some of them.
         never_free: [N, PARTS] float32, 1 where no later frame has a part free, or matter is known to be; seen_later:
             [N, PARTS] bool, where that tells.
     """
 
     shown: VoxelInput
-    falls: tuple[FallInput, ...]
-    filled: tuple[Tensor, ...]
-    tells: tuple[Tensor, ...]
+    later: tuple[LaterFrame, ...]
     never_free: Tensor
     seen_later: Tensor
 
     def to(self, device: torch.device) -> FallenWindow:
-        return FallenWindow(self.shown.to(device), tuple(one.to(device) for one in self.falls),
-                            *(tuple(sent(one, device) for one in part) for part in (self.filled, self.tells)),
+        return FallenWindow(self.shown.to(device), tuple(one.to(device) for one in self.later),
                             *(sent(part, device) for part in (self.never_free, self.seen_later)))
 
 
@@ -95,7 +111,7 @@ def fallen_window(window: Window, grid: VoxelGrid, targets: list[int]) -> Fallen
     """
     present, poses = window.present, window.task.poses
     seen, landed = parts_seen(window.history, grid), landings(present, grid, poses[targets])
-    every, falls, filled, tells = np.arange(len(seen.flat) * PARTS), [], [], []
+    every, later = np.arange(len(seen.flat) * PARTS), []
     free, known = np.zeros((2, len(seen.flat), PARTS), dtype=bool)
     for index, (truth, pose) in enumerate(zip(window.truth, poses, strict=True)):
         target_from_source = invert(pose) @ present.world_from_grid
@@ -109,13 +125,14 @@ def fallen_window(window: Window, grid: VoxelGrid, targets: list[int]) -> Fallen
         free |= there == FREE_THERE
         known |= (there != NOT_KNOWN) & stays[:-1, None]
         if index in targets:
-            one, chosen = landed[targets.index(index)], every[np.repeat(stays[:-1], PARTS)]
+            one, chosen = landed[targets.index(index)], ChosenParts.of(every[np.repeat(stays[:-1], PARTS)])
             fallen = parts_fallen(seen, chosen, grid, target_from_source, one)
-            falls.append(FallInput.of(chosen, fallen, seen.by_returns))
-            filled.append(torch.from_numpy((states[fallen.voxels] == FILLED_THERE).astype(np.float32)))
-            tells.append(torch.from_numpy(states[fallen.voxels] != NOT_KNOWN))
-    return FallenWindow(VoxelInput.of(seen), tuple(falls), tuple(filled), tuple(tells),
-                        torch.from_numpy((~free).astype(np.float32)), torch.from_numpy(known))
+            truly = states[fallen.voxels]
+            later.append(LaterFrame(torch.from_numpy(chosen.numbers), FallInput.of(fallen),
+                                    torch.from_numpy((truly == FILLED_THERE).astype(np.float32)),
+                                    torch.from_numpy(truly != NOT_KNOWN)))
+    return FallenWindow(VoxelInput.of(seen), tuple(later), torch.from_numpy((~free).astype(np.float32)),
+                        torch.from_numpy(known))
 
 
 def with_parts(item: FallenWindow, present: OccupancyFrame, truth: OccupancyFrame, parts: np.ndarray, grid: VoxelGrid
@@ -164,15 +181,16 @@ class LandingFeed(WindowFeed):
 
     def make(self, index: int) -> tuple[FallenWindow, int]:
         item = self.fetcher.get(index)
-        return item.to(self.device), len(item.shown.flat) if any(bool(one.any()) for one in item.tells) else 0
+        return item.to(self.device), len(item.shown.flat) if any(bool(one.tells.any()) for one in item.later) else 0
 
 
 def landing_loss(network: LandingNetwork, item: FallenWindow) -> Tensor:
     """Mean cross-entropy over the later voxels that tell, and over the parts that later frames tell of."""
     part_logits = network.part_logits(item.shown)
     probability = network.probability(part_logits, item.shown)
-    logits = torch.cat([network(probability, item.shown, falls) for falls in item.falls])
-    told = ((logits, torch.cat(item.filled), torch.cat(item.tells)), (part_logits, item.never_free, item.seen_later))
+    logits = torch.cat([network(Matter.of(probability, item.shown, one.chosen), one.falls) for one in item.later])
+    filled, tells = (torch.cat([getattr(one, name) for one in item.later]) for name in ("filled", "tells"))
+    told = ((logits, filled, tells), (part_logits, item.never_free, item.seen_later))
     return sum(functional.binary_cross_entropy_with_logits(values, true, tells.to(values), reduction="sum")
                / tells.to(values).sum().clamp(min=1.0) for values, true, tells in told)
 
@@ -202,10 +220,11 @@ def calibrate(network: LandingNetwork, items: list[FallenWindow]) -> None:
     counts = np.zeros((2, len(THRESHOLDS) + 1), dtype=np.int64)  # of free and filled voxels between thresholds
     for item in items:
         parts = network.parts(item.shown)
-        for falls, filled, tells in zip(item.falls, item.filled, item.tells):
-            probability = network(parts, item.shown, falls)[tells].sigmoid().cpu().numpy()
+        for one in item.later:
+            logits = network(Matter.of(parts, item.shown, one.chosen), one.falls)
+            probability, filled = (part[one.tells].cpu().numpy() for part in (logits.sigmoid(), one.filled))
             for row in (0, 1):
-                places = np.searchsorted(THRESHOLDS, probability[filled[tells].cpu().numpy() == row])
+                places = np.searchsorted(THRESHOLDS, probability[filled == row])
                 counts[row] += np.bincount(places, minlength=counts.shape[1])
     above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # [2, T] voxels above each threshold
     iou = above[1] / np.maximum(1, counts[1].sum() + above[0])

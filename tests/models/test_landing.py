@@ -88,7 +88,7 @@ def test_its_gradient_reaches_every_weight(network):
     from occflow.training.landing import fallen_window, landing_loss
 
     item = fallen_window(sloping_window(8), GRID, [0, 2])
-    assert item.falls[0].features.shape[1] == FALL_FEATURES
+    assert item.later[0].falls.features.shape[1] == FALL_FEATURES
     landing_loss(network.train(), item).backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in network.parameters())
 

@@ -10,7 +10,7 @@ from small_bodies import GRID as BODIES_GRID
 from small_bodies import street
 
 from occflow.grid import FREE
-from occflow.models.landing import LandingNetwork, LandingSettings
+from occflow.models.landing import LandingNetwork, LandingSettings, Matter
 from occflow.occupancy.frame import WideFrame
 from occflow.occupancy.parts import PARTS
 from occflow.occupancy.warp import landings
@@ -80,7 +80,7 @@ def test_a_moving_body_s_parts_fall_nowhere():
     window, index = street(), 2
     item = fallen_window(window, BODIES_GRID, [index])
     gone, _ = moved_between(window, window.truth[index], BODIES_GRID)
-    owners = item.falls[0].parts.numpy() // PARTS
+    owners = item.later[0].chosen.numpy() // PARTS
     assert len(gone) and not np.isin(owners, gone).any()
     assert len(np.unique(owners)) == len(window.present.flat) - len(gone)
 
@@ -95,8 +95,9 @@ def test_the_threshold_is_that_of_the_best_iou():
             both = either = 0
             for item in items:
                 with torch.no_grad():
-                    likely = network(network.parts(item.shown), item.shown, item.falls[0]).sigmoid() > threshold
-                true = item.filled[0] > 0
+                    matter = Matter.of(network.parts(item.shown), item.shown, item.later[0].chosen)
+                    likely = network(matter, item.later[0].falls).sigmoid() > threshold
+                true = item.later[0].filled > 0
                 both, either = both + int((likely & true).sum()), either + int((likely | true).sum())
             found.append(both / either)
         return found
