@@ -221,6 +221,8 @@ def assemble(config: Mapping) -> Demo:
     scenes, grid = streamed_scenes(log, settings.split, settings.max_scenes), model.settings.grid
     clock, stop = SystemClock(), threading.Event()
     record = LatencyRecord(clock)
+    if not stream.learnt_landing:
+        model.landing = None
     network = StreamNetwork(model, record, stream.delivers, stream.temperature)
     progress = Progress(record, network.name, clock, Console(), lambda: forecaster.judge.line if forecaster.judge
                         else "")

@@ -46,6 +46,7 @@ class StreamSettings:
     labels: str = PERCEIVED
     accumulate_s: float = 1.0
     reuse: bool = True
+    learnt_landing: bool = True
     fallback: str = AUTO
     delivers: str = CENTRE
     temperature: float = AS_LEARNT

@@ -20,7 +20,7 @@ NUMBERS = {
     "running_s": ["0", ".inf"], "page_forecasts": ["-1", "1001"], "risk_samples": ["-1", "65", "2.5", "null"]}
 OTHERS = {"labels": ["2", "null", "true", "guessed"], "fallback": ["null", "false", "sometimes"],
           "delivers": ["null", "best", "student-1"], "score": ["null", "2", "maybe"], "reuse": ["maybe"],
-          "split": ["3"], "run_dir": ["null", "3", "''"],
+          "learnt_landing": ["maybe"], "split": ["3"], "run_dir": ["null", "3", "''"],
           "checkpoint": ["null", "[a]"], "display": ["1", "0", "never", "null"]}
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from page_data import read_page
+from small_bodies import forecaster
 from stream_world import Drive
 
 from occflow.command_line import compose_config
@@ -21,6 +22,7 @@ from occflow.forecasting.checkpoint import save_checkpoint
 from occflow.jobs.perception import configured_network
 from occflow.logs.protocol import Sweep
 from occflow.models.flow_model import FlowModel
+from occflow.models.landing import LandingSettings
 from occflow.models.settings import settings_from_config
 from occflow.occupancy.storage.forecast_file import load_forecasts
 from occflow.stream import jobs as stream_jobs
@@ -157,6 +159,26 @@ def test_the_report_has_an_accuracy_beside_each_speed(demo_of, tmp_path, capsys,
         assert said in text and said in out
     assert f"delivers {'centre' if name == 'student-central' else 'sample'}" in text
     assert "scoring 10 forecasts against the occupancy built of 1 scenes" in out
+
+
+@pytest.mark.parametrize(("more", "learnt"), [([], True), (["stream.learnt_landing=false"], False)])
+def test_the_present_lands_as_learnt_unless_it_is_to_land_sooner(overrides, monkeypatch, more, learnt):
+    model = forecaster(landing=LandingSettings(4, 4, 6))
+    monkeypatch.setattr(stream_jobs, "ensure_student", lambda config: model)
+    monkeypatch.setattr(stream_jobs, "open_log", lambda config: Drive(num_sweeps=3, names=["one"]))
+    monkeypatch.setattr(stream_jobs, "StreamNetwork", asked_for)
+    with pytest.raises(Asked) as asked:
+        stream_jobs.assemble(compose_config([*overrides, *more]))
+    assert (asked.value.args[0].landing is not None) is learnt
+    assert (model.preparation.landing is not None) is learnt
+
+
+class Asked(Exception):
+    """With what a network was to be made of."""
+
+
+def asked_for(*of) -> None:
+    raise Asked(*of)
 
 
 def test_a_network_that_has_proved_nothing_is_not_delivered_and_the_report_says_so(demo_of, tmp_path):
