@@ -2,11 +2,13 @@
 
 One network says of every voxel of the present in which of its parts matter is (occupancy.parts): of what earlier frames
 show there, where returns were met, and what is about it. A second, small one says of every voxel of a later grid that
-parts fall into whether something is in it. Both learn together, from occupancy alone; no finer truth is asked for.
+parts fall into whether something is in it. Both learn together, from later frames of the same drive and, where a store
+knows in which parts matter is (data.occupancy.voxel_parts), from that.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -42,7 +44,9 @@ DECIDING = 32  # width of the network of later voxels
 
 @dataclass(frozen=True)
 class LandingSettings:
-    """Args:
+    """Sizes of the network.
+
+    Args:
         channels: of the plane that voxels are seen in; 0: no network, voxels are moved as a whole.
         voxel_channels: that each voxel is folded into for that.
         hidden: of the layers before and after.
@@ -191,10 +195,14 @@ class LandingNetwork(nn.Module):
             coarse = self.up(self.coarse(self.down(fine).relu()))
             plane = self.out((fine + functional.interpolate(coarse, size=(x, y), mode="nearest")).relu())
         about = self.about(plane)[0].permute(1, 2, 0).reshape(x * y * z, width)[shown.flat]
-        return self.head(torch.cat([about, voxels, shown.features], dim=1))
+        return self.head(torch.cat([about, voxels, shown.features], dim=1)).float()  # sums follow
 
     def forward(self, matter: Matter, falls: FallInput) -> Tensor:
         """Logits [M] that a later voxel is filled."""
+        return self.decide(self.told(matter, falls))[:, 0]
+
+    def told(self, matter: Matter, falls: FallInput) -> Tensor:
+        """What the second network is told of each later voxel, [M, FALL_FEATURES + TOLD_FEATURES + 1]."""
         chosen, count = matter.probability, len(falls.features)
         sums = chosen.new_zeros((count + 1) * KINDS).index_add(0, falls.rows * KINDS + matter.kinds, chosen)
         none = chosen.new_zeros(count + 1).index_add(0, falls.rows, matter.log_none)
@@ -202,31 +210,34 @@ class LandingNetwork(nn.Module):
         some = torch.cat([some[:-1], some.new_zeros(1)])  # of what is nowhere: nothing
         told = torch.cat([sums.view(-1, KINDS)[:-1], some[:-1, None], some[falls.above, None], some[falls.below, None],
                           matter.by_returns.expand(count, 1)], dim=1)
-        return self.decide(torch.cat([falls.features, told], dim=1))[:, 0]
+        return torch.cat([falls.features, told], dim=1)
 
     @torch.no_grad()
     def landings(self, history: Frames, grid: VoxelGrid, poses: Sequence[np.ndarray]) -> tuple[Landing, ...]:
-        """`occupancy.warp.landings` of a history's present, its voxels and their slots as the networks have them."""
+        """`occupancy.warp.landings` of a history's present, its voxels and their slots as the networks have them.
+
+        All but the first network runs on the host, which knows where parts fall: sums on a GPU are in no order.
+        """
         landed = landings(history[-1], grid, poses)
         if not len(landed[0].labels):
             return landed
         seen = parts_seen(history, grid)
-        shown = VoxelInput.of(seen).to(self.device)
-        probability = self.parts(shown)
-        sure = probability.flatten().cpu().numpy()
+        shown, decide, threshold = VoxelInput.of(seen), copy.deepcopy(self.decide).cpu(), self.threshold.cpu()
+        probability = self.parts(shown.to(self.device)).cpu()
+        sure = probability.flatten().numpy()
         chosen = np.flatnonzero(sure > NEGLIGIBLE)
         order = np.argsort((sure[chosen] * 255).astype(np.uint8), kind="stable")  # bytes are sorted in linear time
         chosen = ChosenParts.of(chosen[order])  # of several parts the last, most probable one names a voxel
-        matter = Matter.of(probability, shown, torch.from_numpy(chosen.numbers).to(self.device))
+        matter = Matter.of(probability, shown, torch.from_numpy(chosen.numbers))
 
         def at(one: Landing, pose: np.ndarray) -> Landing:
             target_from_source = invert(pose) @ history[-1].world_from_grid
             fallen = parts_fallen(seen, chosen, grid, target_from_source, one)
-            logits = self(matter, FallInput.of(fallen).to(self.device))
+            logits = decide(self.told(matter, FallInput.of(fallen)))[:, 0]
             owners = np.full(len(fallen.voxels) + 1, -1)
             owners[fallen.rows] = chosen.owners
             owners = np.where(fallen.last_owner >= 0, fallen.last_owner, owners[:-1])
-            filled = (logits.sigmoid() > self.threshold).cpu().numpy() & (owners >= 0)
+            filled = (logits.sigmoid() > threshold).numpy() & (owners >= 0)
             return replace(one, voxels=fallen.voxels[filled], slots=owners[filled])
 
         return tuple(at(one, pose) for one, pose in zip(landed, poses, strict=True))
