@@ -106,6 +106,12 @@ def motion_model(settings: MotionSettings = MOTION, num_history: int = 2, num_ho
     return MotionModel(settings, num_history, num_horizon).eval()
 
 
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether two networks have the same weights; the second may have more."""
+    weights = other.state_dict()
+    return all(torch.equal(tensor, weights[name]) for name, tensor in one.state_dict().items())
+
+
 def forecaster(**changes) -> FlowModel:
     torch.manual_seed(0)
     return FlowModel(replace(SETTINGS, **changes)).eval()

@@ -34,24 +34,26 @@ def held_out_windows(config: Mapping, learnt: ObservationFeed) -> HeldOut | None
 
 def held_out_bodies(config: Mapping, learnt: BodyFeed) -> HeldOut | None:
     """The bodies of windows, likewise; none where no window tells how a body moved."""
-    values = config["train"]["validate"]
-    if not values["every"]:
+    held_out = _held_out_like(config, learnt)
+    if held_out is not None and not held_out.items.tells():
+        split = config["train"]["validate"]["split"]
+        print(f"no boxes in the windows of split '{split}' to validate the motions of bodies on", flush=True)
         return None
-    keys = _window_keys(values, learnt.windows)
-    feed = BodyFeed(learnt.windows, keys, SEED, config["train"]["perceived_share"], device=learnt.device)
-    if not feed.tells():
-        print(f"no boxes in the windows of split '{values['split']}' to validate the motions of bodies on", flush=True)
-        return None
-    return HeldOut.from_config(values, feed, len(keys))
+    return held_out
 
 
 def held_out_landings(config: Mapping, learnt: LandingFeed) -> HeldOut | None:
     """Windows as the network learns from that moves the present, likewise."""
+    return _held_out_like(config, learnt)
+
+
+def _held_out_like(config: Mapping, learnt: BodyFeed | LandingFeed) -> HeldOut | None:
+    """Whole windows, made as those that are learnt from; None where nothing is to be validated."""
     values = config["train"]["validate"]
     if not values["every"]:
         return None
     keys = _window_keys(values, learnt.windows)
-    feed = LandingFeed(learnt.windows, keys, SEED, config["train"]["perceived_share"], device=learnt.device)
+    feed = type(learnt)(learnt.windows, keys, SEED, config["train"]["perceived_share"], device=learnt.device)
     return HeldOut.from_config(values, feed, len(keys))
 
 

@@ -201,25 +201,41 @@ def load_standing(path: Path, module: nn.Module, kind: str, settings: ModelSetti
         raise InputError(f"{error}; without {path.name} it is trained anew") from None
 
 
+def with_part(run: TrainingRun, forecaster: FlowModel, part: str, config: Mapping, make: Callable[[], bool],
+              *trainings: str) -> None:
+    """Load a part of a forecaster from RUN_DIR/PART.safetensors, made first where it is missing, and freeze it.
+
+    Args:
+        make: trains it; false where there is nothing to learn from, and it stays as it is, without a file.
+        trainings: by which it is made, where they have other names than the part.
+    """
+    module, path = getattr(forecaster, part), run.run_dir / f"{part}.safetensors"
+    if path.exists():
+        load_standing(path, module, part, forecaster.settings)
+    elif make():
+        save_once(path, module, part, forecaster.settings, config)
+    run.forget(*(trainings or (part,)))
+    module.eval().requires_grad_(False)
+
+
 def with_landing(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowModel]:
     """As `with_autoencoder`, with the network that moves the present too, where the settings have one:
     RUN_DIR/landing.safetensors, trained first where it is missing, and frozen."""
     run, store, forecaster = with_autoencoder(config)
     if forecaster.landing is None:
         return run, store, forecaster
-    values, path = config["train"], run.run_dir / "landing.safetensors"
-    if path.exists():
-        load_standing(path, forecaster.landing, "landing", forecaster.settings)
-    else:
+    values = config["train"]
+
+    def make() -> bool:
         windows, device, workers = training_windows(config, values, store)
         keys = windows.keys(values["split"], values["window_stride"])
         feed = landing_training.LandingFeed(windows, keys, config["seed"], values["perceived_share"], workers, device)
         with run.timed("landing"):
             landing_training.train_landing(forecaster.landing, feed, values["landing"], run,
                                            held_out_landings(config, feed))
-        save_once(path, forecaster.landing, "landing", forecaster.settings, config)
-    run.forget("landing")
-    forecaster.landing.eval().requires_grad_(False)
+        return True
+
+    with_part(run, forecaster, "landing", config, make)
     return run, store, forecaster
 
 
@@ -229,13 +245,13 @@ def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
     run, store, forecaster = with_landing(config)
     if forecaster.motion is None:
         return run, store, forecaster
-    values, path = config["train"], run.run_dir / "motion.safetensors"
-    if path.exists():
-        load_standing(path, forecaster.motion, "motion", forecaster.settings)
-    elif (feed := configured_bodies(config, values, store)) is None or not feed.tells():
-        print("no boxes to learn the motions of bodies from: they go on as they were tracked, or as the weights that "
-              "training starts from have it", flush=True)
-    else:
+    values = config["train"]
+
+    def make() -> bool:
+        if (feed := configured_bodies(config, values, store)) is None or not feed.tells():
+            print("no boxes to learn the motions of bodies from: they go on as they were tracked, or as the weights "
+                  "that training starts from have it", flush=True)
+            return False
         held_out = held_out_bodies(config, feed)
         with run.timed("motion"):
             motion_training.train_motion_mean(forecaster.motion, feed, values["motion"], config["seed"], run, held_out)
@@ -243,9 +259,9 @@ def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
             motions = motion_training.MotionFeed(feed, forecaster.motion, config["seed"])
             flow = {**values["motion_flow"], "history_dropout": values["teacher"]["history_dropout"]}  # one guidance
             motion_training.train_motion_flow(forecaster.motion, motions, flow, config["seed"], run, held_out)
-        save_once(path, forecaster.motion, "motion", forecaster.settings, config)
-    run.forget("motion", "motion_flow")
-    forecaster.motion.eval().requires_grad_(False)
+        return True
+
+    with_part(run, forecaster, "motion", config, make, "motion", "motion_flow")
     return run, store, forecaster
 
 
@@ -255,19 +271,19 @@ def with_support(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
     run, store, forecaster = with_motions(config)
     if forecaster.support is None:
         return run, store, forecaster
-    values, path = config["train"], run.run_dir / "support.safetensors"
-    if path.exists():
-        load_standing(path, forecaster.support, "support", forecaster.settings)
-    elif not (feed := configured_feed(support_training.ProposalFeed, config, values, store, forecaster)).tells():
-        print("no site that the support's head could decide on: all that is proposed is kept, or what the weights that "
-              "training starts from keep", flush=True)
-    else:
+    values = config["train"]
+
+    def make() -> bool:
+        if not (feed := configured_feed(support_training.ProposalFeed, config, values, store, forecaster)).tells():
+            print("no site that the support's head could decide on: all that is proposed is kept, or what the weights "
+                  "that training starts from keep", flush=True)
+            return False
         held_out = held_out_windows(config, feed)
         with run.timed("support"):
             support_training.train_support(forecaster, feed, values["support"], config["seed"], run, held_out)
-        save_once(path, forecaster.support, "support", forecaster.settings, config)
-    run.forget("support")
-    forecaster.support.eval().requires_grad_(False)
+        return True
+
+    with_part(run, forecaster, "support", config, make)
     return run, store, forecaster
 
 

@@ -8,7 +8,6 @@ knows in which parts matter is (data.occupancy.voxel_parts), from that.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,16 +20,7 @@ from occflow.flow.sending import sent
 from occflow.geometry import invert
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import Frames
-from occflow.occupancy.parts import (
-    KINDS,
-    LOOKED_BACK,
-    PARTS,
-    ChosenParts,
-    PartsFallen,
-    PartsSeen,
-    parts_fallen,
-    parts_seen,
-)
+from occflow.occupancy.parts import KINDS, LOOKED_BACK, PARTS, PartsFallen, PartsSeen, parts_fallen, parts_seen
 from occflow.occupancy.warp import Landing, landings
 
 VOXEL_FEATURES = 1 + KINDS + (LOOKED_BACK + 1) * PARTS + 1
@@ -216,28 +206,28 @@ class LandingNetwork(nn.Module):
     def landings(self, history: Frames, grid: VoxelGrid, poses: Sequence[np.ndarray]) -> tuple[Landing, ...]:
         """`occupancy.warp.landings` of a history's present, its voxels and their slots as the networks have them.
 
-        All but the first network runs on the host, which knows where parts fall: sums on a GPU are in no order.
+        Sums are made on the host, which knows where parts fall: on a GPU they are in no order.
         """
         landed = landings(history[-1], grid, poses)
         if not len(landed[0].labels):
             return landed
         seen = parts_seen(history, grid)
-        shown, decide, threshold = VoxelInput.of(seen), copy.deepcopy(self.decide).cpu(), self.threshold.cpu()
+        shown = VoxelInput.of(seen)
         probability = self.parts(shown.to(self.device)).cpu()
         sure = probability.flatten().numpy()
         chosen = np.flatnonzero(sure > NEGLIGIBLE)
         order = np.argsort((sure[chosen] * 255).astype(np.uint8), kind="stable")  # bytes are sorted in linear time
-        chosen = ChosenParts.of(chosen[order])  # of several parts the last, most probable one names a voxel
-        matter = Matter.of(probability, shown, torch.from_numpy(chosen.numbers))
+        chosen = chosen[order]  # of several parts the last, most probable one names a voxel
+        of_voxels, matter = chosen // PARTS, Matter.of(probability, shown, torch.from_numpy(chosen))
 
         def at(one: Landing, pose: np.ndarray) -> Landing:
             target_from_source = invert(pose) @ history[-1].world_from_grid
             fallen = parts_fallen(seen, chosen, grid, target_from_source, one)
-            logits = decide(self.told(matter, FallInput.of(fallen)))[:, 0]
+            logits = self.decide(self.told(matter, FallInput.of(fallen)).to(self.device))[:, 0]
             owners = np.full(len(fallen.voxels) + 1, -1)
-            owners[fallen.rows] = chosen.owners
+            owners[fallen.rows] = of_voxels
             owners = np.where(fallen.last_owner >= 0, fallen.last_owner, owners[:-1])
-            filled = (logits.sigmoid() > threshold).numpy() & (owners >= 0)
+            filled = (logits.sigmoid() > self.threshold).cpu().numpy() & (owners >= 0)
             return replace(one, voxels=fallen.voxels[filled], slots=owners[filled])
 
         return tuple(at(one, pose) for one, pose in zip(landed, poses, strict=True))

@@ -16,7 +16,7 @@ import numpy as np
 from occflow.geometry import invert, transform
 from occflow.grid import CLASS_NAMES, FLAT_CLASSES, MOVABLE_CLASSES, VoxelGrid
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.warp import Landing, all_known, moved_centres, voxels_at
+from occflow.occupancy.warp import Landing, all_known, moved_centres, voxels_at, voxels_of_places
 
 DIVIDED = (2, 2, 4)  # parts along a voxel's edges: most of what streets are made of is level
 PARTS = int(np.prod(DIVIDED))
@@ -124,20 +124,6 @@ def _part_of(places_m: np.ndarray, grid: VoxelGrid) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class ChosenParts:
-    """K of the parts of N voxels: numbers [K] among all N * PARTS, which voxel each is of, and which part of it."""
-
-    numbers: np.ndarray
-    owners: np.ndarray
-    places: np.ndarray
-
-    @classmethod
-    def of(cls, numbers: np.ndarray) -> ChosenParts:
-        owners = numbers // PARTS
-        return cls(numbers, owners, numbers - owners * PARTS)
-
-
-@dataclass(frozen=True)
 class PartsFallen:
     """Where parts fall in a later grid.
 
@@ -159,35 +145,28 @@ class PartsFallen:
     below: np.ndarray
 
 
-def parts_fallen(seen: PartsSeen, chosen: ChosenParts, grid: VoxelGrid, target_from_source: np.ndarray,
+def parts_fallen(seen: PartsSeen, chosen: np.ndarray, grid: VoxelGrid, target_from_source: np.ndarray,
                  landed: Landing) -> PartsFallen:
     """Where some of the parts fall in a grid at another pose.
 
     Args:
+        chosen: [K] int64 their numbers among all N * PARTS.
         landed: where the frame lands there as voxels and returns.
     """
     voxels, number = landed.touched, len(landed.touched)
     which = np.full(grid.num_voxels + 1, number, np.int32)  # the last is of what lies outside
     which[voxels] = np.arange(number, dtype=np.int32)
-    centres = moved_centres(seen.flat, seen.grid, target_from_source, grid).astype(np.float32)
-    offsets = (target_from_source[:3, :3] @ OFFSETS).astype(np.float32)
-    places = np.stack([row.take(chosen.owners) + offset.take(chosen.places) for row, offset in zip(centres, offsets)])
-    flat, inside = voxels_at(places, grid)
+    places = part_places(seen.flat, seen.grid, target_from_source, grid).reshape(3, -1)
+    flat, inside = voxels_at(places.take(chosen, axis=1), grid)
     rows = which[np.where(inside, flat, grid.num_voxels)]
-    shift_m = target_from_source[:3, 3] - grid.origin_m
-    met_m = target_from_source[:3, :3].astype(np.float32) @ seen.places_m + shift_m[:, None].astype(np.float32)
-    flat, inside = voxels_at(met_m / np.float32(grid.voxel_size_m), grid)
+    flat, inside = voxels_of_places(seen.places_m, grid, target_from_source)
     met = which[np.where(inside, flat, grid.num_voxels)]
     last_owner = np.full(number + 1, -1, np.int64)
     last_owner[met] = seen.owners
-    source, held = voxels_at(moved_centres(voxels, grid, invert(target_from_source), seen.grid), seen.grid)
-    filled = np.zeros(seen.grid.num_voxels, bool)
-    filled[seen.flat] = True
-    nearest = held & filled[np.where(held, source, 0)]
     height = voxels % grid.shape[2]
     above = np.where(height < grid.shape[2] - 1, which[np.minimum(voxels + 1, grid.num_voxels)], number)
     below = np.where(height > 0, which[voxels - 1], number)
-    return PartsFallen(voxels, rows, np.bincount(met, minlength=number + 1)[:number], nearest, last_owner[:number],
-                       above, below)
+    return PartsFallen(voxels, rows, np.bincount(met, minlength=number + 1)[:number], landed.nearest,
+                       last_owner[:number], above, below)
 
 

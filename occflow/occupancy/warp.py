@@ -11,7 +11,7 @@ import numpy as np
 
 from occflow.geometry import invert
 from occflow.grid import FREE, VoxelGrid
-from occflow.occupancy.frame import OccupancyFrame, WideFrame
+from occflow.occupancy.frame import OccupancyFrame
 
 FEW = 20  # times as many voxels in the grid as indices: sorting these is cheaper
 
@@ -67,6 +67,8 @@ class Landing:
             last one counts.
         labels: [L] uint8 of what is known.
         own: [N] known place of each of the frame's voxels; L where it has none.
+        nearest: [M] bool, whether the voxel that holds the centre of a touched one is known, where voxels are moved as
+            a whole.
     """
 
     touched: np.ndarray
@@ -74,6 +76,7 @@ class Landing:
     slots: np.ndarray
     labels: np.ndarray
     own: np.ndarray
+    nearest: np.ndarray
 
     def volume(self, grid: VoxelGrid, gone: Sequence[np.ndarray] = ()) -> np.ndarray:
         """Class volume [X, Y, Z] uint8 of the other grid, without what is at some places of the frame's arrays."""
@@ -116,7 +119,7 @@ def landings(frame: OccupancyFrame, grid: VoxelGrid, poses: Iterable[np.ndarray]
         target_from_source, touched = invert(source_from_target), candidates
         met, owners = np.zeros(0, np.int32), np.zeros(0, np.int64)
         if frame.wide is not None:
-            met, inside = _voxels_of_places(frame.wide, grid, target_from_source)
+            met, inside = voxels_of_places(frame.wide.places_m, grid, target_from_source)
             met, owners = met[inside], frame.wide.owners[inside]
         if touched is None:
             centres = moved_centres(known.flat, source, target_from_source, grid)
@@ -125,9 +128,10 @@ def landings(frame: OccupancyFrame, grid: VoxelGrid, poses: Iterable[np.ndarray]
             touched = _distinct([flat[inside], met, *([] if view is None else [view.flat])], grid.num_voxels)
         sources, inside = voxels_at(moved_centres(touched, grid, source_from_target, source), source)
         slots = places.of(sources[inside])
-        found = moved_whole[slots]
+        found, nearest = moved_whole[slots], np.zeros(len(touched), dtype=bool)
+        nearest[inside] = slots < len(known.flat)
         return Landing(touched, np.concatenate([touched[inside][found], met]), np.concatenate([slots[found], owners]),
-                       known.labels, own)
+                       known.labels, own, nearest)
 
     return tuple(at(pose) for pose in poses)
 
@@ -187,11 +191,11 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
     return OccupancyFrame(landed.voxels, landed.labels[landed.slots], np.asarray(world_from_target), stamp_s)
 
 
-def _voxels_of_places(frame: WideFrame, grid: VoxelGrid, target_from_source: np.ndarray
-                      ) -> tuple[np.ndarray, np.ndarray]:
-    """Target voxels [M] that the places of a frame fall into, and which of them lie in the grid [M] bool."""
+def voxels_of_places(places_m: np.ndarray, grid: VoxelGrid, target_from_source: np.ndarray
+                     ) -> tuple[np.ndarray, np.ndarray]:
+    """Target voxels [M] that places [3, M] float32, metres, fall into, and which of them lie in the grid [M] bool."""
     shift_m = target_from_source[:3, 3] - grid.origin_m
-    places_m = target_from_source[:3, :3].astype(np.float32) @ frame.places_m + shift_m[:, None].astype(np.float32)
+    places_m = target_from_source[:3, :3].astype(np.float32) @ places_m + shift_m[:, None].astype(np.float32)
     return voxels_at(places_m / np.float32(grid.voxel_size_m), grid)
 
 

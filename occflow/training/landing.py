@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,6 @@ from occflow.occupancy.parts import (
     FREE_THERE,
     NOT_KNOWN,
     PARTS,
-    ChosenParts,
     parts_fallen,
     parts_seen,
     states_there,
@@ -36,6 +35,7 @@ from occflow.training.optimiser import OptimiserSettings
 from occflow.training.processes import share_of_items
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
+from occflow.training.thresholds import threshold_of_best_iou
 from occflow.training.validation import HeldOut, Validation, evenly
 
 TARGETS = 3  # later frames of a window that it falls into
@@ -125,10 +125,10 @@ def fallen_window(window: Window, grid: VoxelGrid, targets: list[int]) -> Fallen
         free |= there == FREE_THERE
         known |= (there != NOT_KNOWN) & stays[:-1, None]
         if index in targets:
-            one, chosen = landed[targets.index(index)], ChosenParts.of(every[np.repeat(stays[:-1], PARTS)])
+            one, chosen = landed[targets.index(index)], every[np.repeat(stays[:-1], PARTS)]
             fallen = parts_fallen(seen, chosen, grid, target_from_source, one)
             truly = states[fallen.voxels]
-            later.append(LaterFrame(torch.from_numpy(chosen.numbers), FallInput.of(fallen),
+            later.append(LaterFrame(torch.from_numpy(chosen), FallInput.of(fallen),
                                     torch.from_numpy((truly == FILLED_THERE).astype(np.float32)),
                                     torch.from_numpy(truly != NOT_KNOWN)))
     return FallenWindow(VoxelInput.of(seen), tuple(later), torch.from_numpy((~free).astype(np.float32)),
@@ -217,15 +217,13 @@ def train_landing(network: LandingNetwork, feed: LandingFeed, values: Mapping, r
 @torch.no_grad()
 def calibrate(network: LandingNetwork, items: list[FallenWindow]) -> None:
     """Set the threshold to the probability from which on filling voxels has the best IoU with the truth."""
-    counts = np.zeros((2, len(THRESHOLDS) + 1), dtype=np.int64)  # of free and filled voxels between thresholds
+    network.threshold.fill_(threshold_of_best_iou(_judged(network, items), THRESHOLDS))
+
+
+def _judged(network: LandingNetwork, items: list[FallenWindow]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for item in items:
         parts = network.parts(item.shown)
         for one in item.later:
             logits = network(Matter.of(parts, item.shown, one.chosen), one.falls)
             probability, filled = (part[one.tells].cpu().numpy() for part in (logits.sigmoid(), one.filled))
-            for row in (0, 1):
-                places = np.searchsorted(THRESHOLDS, probability[filled == row])
-                counts[row] += np.bincount(places, minlength=counts.shape[1])
-    above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # [2, T] voxels above each threshold
-    iou = above[1] / np.maximum(1, counts[1].sum() + above[0])
-    network.threshold.fill_(float(THRESHOLDS[iou.argmax()]))
+            yield probability, filled > 0

@@ -29,6 +29,7 @@ from occflow.training.optimiser import OptimiserSettings
 from occflow.training.processes import own_part, rank, share_of_items, world_size
 from occflow.training.run import TrainingRun
 from occflow.training.run_log import Figures
+from occflow.training.thresholds import threshold_of_best_iou
 from occflow.training.validation import HeldOut, Validation
 
 OCCUPANCY_WEIGHT = 4.0  # of its loss beside that of the classes, which starts four times as large
@@ -257,14 +258,7 @@ def some_of(keys: list[tuple[str, int]], count: int, seed: int) -> list[tuple[st
 
 def calibrate(network: PerceptionNetwork, store: OccupancyStore, keys: list[tuple[str, int]]) -> None:
     """Set the threshold to the probability from which on taking voxels as occupied has the best IoU on these frames."""
-    counts = np.zeros((2, len(THRESHOLDS) + 1), dtype=np.int64)  # of free and occupied voxels between thresholds
-    for probability, occupied in _judged(Perceiver(network), store, keys):
-        for row in (0, 1):
-            places = np.searchsorted(THRESHOLDS, probability[occupied == row])
-            counts[row] += np.bincount(places, minlength=counts.shape[1])
-    above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # [2, T] voxels above each threshold
-    iou = above[1] / np.maximum(1, counts[1].sum() + above[0])
-    network.threshold.fill_(float(THRESHOLDS[iou.argmax()]))
+    network.threshold.fill_(threshold_of_best_iou(_judged(Perceiver(network), store, keys), THRESHOLDS))
 
 
 def _judged(perceiver: Perceiver, store: OccupancyStore, keys: list[tuple[str, int]]

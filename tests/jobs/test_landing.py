@@ -3,10 +3,8 @@
 from dataclasses import replace
 
 import pytest
-import torch
-from small_bodies import SETTINGS, Windows, disturbed, forecaster, street
+from small_bodies import SETTINGS, disturbed, forecaster, same, street
 
-from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_forecaster, read_checkpoint, save_checkpoint, settings_record
 from occflow.jobs import train as train_jobs
@@ -14,39 +12,15 @@ from occflow.jobs.train import distill_teacher, train_teacher, with_landing
 from occflow.models.flow_model import FlowModel
 from occflow.models.landing import LandingSettings
 from occflow.models.settings import settings_from_record, with_later_settings
-from studies.forecaster.study import changed
 
 LANDING = replace(SETTINGS, landing=LandingSettings(4, 4, 6))
-FEW = {f"train.{stage}.{name}": value for stage in ("landing", "motion", "motion_flow", "mean", "teacher")
-       for name, value in (("steps", 2), ("windows", 1), ("learning_rate", 0.02))}
-FEW |= {"distill.student.steps": 1, "distill.motion.student.steps": 2, "distill.motion.windows": 1,
-        "distill.auxiliary_warmup": 1, "train.perceived_share": 0.0, "distill.perceived_share": 0.0,
-        "train.crop.voxels": 12, "distill.crop.voxels": 0, "train.window_stride": 1, "distill.window_stride": 1}
-
-
-@pytest.fixture(scope="module")
-def composed():
-    return compose_config(["workers=1", "device=cpu"])
+STAGES = ("landing", "motion", "motion_flow", "mean", "teacher")
 
 
 @pytest.fixture()
-def config(composed, tmp_path, monkeypatch):
-    """config({dotted key: value}, settings): of short trainings on one window in a folder that holds an autoencoder."""
-    source = Windows((street(),))
-    monkeypatch.setattr(train_jobs, "open_configured_store", lambda config: None)
-    monkeypatch.setattr(train_jobs, "configured_windows", lambda config, store: source)
-
-    def made(changes=None, settings=LANDING) -> dict:
-        monkeypatch.setattr(train_jobs, "settings_from_config", lambda data, model: settings)
-        return changed(composed, {"run_dir": str(tmp_path), **FEW, **(changes or {})})
-
-    save_checkpoint(tmp_path / "autoencoder.safetensors", forecaster().autoencoder, "autoencoder", SETTINGS, {})
-    return made
-
-
-def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    weights = other.state_dict()
-    return all(torch.equal(tensor, weights[name]) for name, tensor in one.state_dict().items())
+def config(short_trainings):
+    """config(settings)"""
+    return lambda settings=LANDING: short_trainings(street(), settings, STAGES, {})
 
 
 def test_it_is_learnt_once_and_refused_of_other_settings(config, tmp_path, monkeypatch):

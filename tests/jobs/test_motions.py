@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from small_bodies import MOTION, SETTINGS, Windows, disturbed, forecaster, street
+from small_bodies import MOTION, SETTINGS, Windows, disturbed, forecaster, same, street
 
 from occflow.command_line import compose_config
 from occflow.errors import InputError
@@ -47,11 +46,6 @@ def on(monkeypatch):
         monkeypatch.setattr(train_jobs, "configured_windows", lambda config, store: Windows(windows))
         monkeypatch.setattr(train_jobs, "settings_from_config", lambda data, model: replace(SETTINGS, **settings))
     return put
-
-
-def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    weights = other.state_dict()
-    return all(torch.equal(tensor, weights[name]) for name, tensor in one.state_dict().items())
 
 
 def test_motions_are_learnt_once_and_refused_of_other_settings(config, on, tmp_path, monkeypatch):

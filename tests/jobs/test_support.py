@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_bodies import SETTINGS, Windows, boxes_at, disturbed, forecaster, frame_of, street
+from small_bodies import SETTINGS, boxes_at, disturbed, frame_of, same, street
 
-from occflow.command_line import compose_config
 from occflow.errors import InputError
 from occflow.forecasting.checkpoint import load_forecaster, read_checkpoint, save_checkpoint
 from occflow.forecasting.rows import rows_of
@@ -17,15 +16,10 @@ from occflow.models.flow_model import FlowModel
 from occflow.models.support_head import KEEPS_ALL
 from occflow.occupancy.windows import Window, WindowKey
 from studies import support_head
-from studies.forecaster.study import changed
 
 HEADED = replace(SETTINGS, support=replace(SETTINGS.support, head_channels=4))
-FEW = {f"train.{stage}.{name}": value for stage in ("motion", "motion_flow", "support", "mean", "teacher")
-       for name, value in (("steps", 2), ("windows", 1), ("learning_rate", 0.02))}
-FEW |= {"distill.student.steps": 1, "distill.motion.student.steps": 2, "distill.motion.windows": 1,
-        "distill.auxiliary_warmup": 1, "train.perceived_share": 0.0, "distill.perceived_share": 0.0,
-        "train.crop.voxels": 12, "distill.crop.voxels": 0, "train.window_stride": 1, "distill.window_stride": 1,
-        "train.regression.steps": 1, "train.support.recall": 0.9, "model.support.head_channels": 4}
+STAGES = ("motion", "motion_flow", "support", "mean", "teacher")
+FEW = {"train.regression.steps": 1, "train.support.recall": 0.9, "model.support.head_channels": 4}
 
 
 def drive() -> Window:
@@ -35,30 +29,11 @@ def drive() -> Window:
     return Window.of(WindowKey("street", 0), tuple(frames[:2]), tuple(frames[2:]))
 
 
-@pytest.fixture(scope="module")
-def composed():
-    return compose_config(["workers=1", "device=cpu"])
-
-
 @pytest.fixture()
-def config(composed, tmp_path, monkeypatch):
-    """config({dotted key: value}, settings, window): of short trainings on one window in a folder of their own, which
-    holds an autoencoder."""
-    monkeypatch.setattr(train_jobs, "open_configured_store", lambda config: None)
-
-    def made(changes=None, settings=HEADED, window=None) -> dict:
-        source = Windows((window or drive(),))
-        monkeypatch.setattr(train_jobs, "configured_windows", lambda config, store: source)
-        monkeypatch.setattr(train_jobs, "settings_from_config", lambda data, model: settings)
-        return changed(composed, {"run_dir": str(tmp_path), **FEW, **(changes or {})})
-
-    save_checkpoint(tmp_path / "autoencoder.safetensors", forecaster().autoencoder, "autoencoder", SETTINGS, {})
-    return made
-
-
-def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    weights = other.state_dict()
-    return all(torch.equal(tensor, weights[name]) for name, tensor in one.state_dict().items())
+def config(short_trainings):
+    """config({dotted key: value}, settings, window)"""
+    return lambda changes=None, settings=HEADED, window=None: short_trainings(
+        window or drive(), settings, STAGES, {**FEW, **(changes or {})})
 
 
 def test_a_head_is_learnt_once_and_refused_of_other_settings(config, tmp_path, monkeypatch):

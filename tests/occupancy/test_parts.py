@@ -17,7 +17,6 @@ from occflow.occupancy.parts import (
     NOT_KNOWN,
     OFFSETS,
     PARTS,
-    ChosenParts,
     DividedFrame,
     part_places,
     parts_fallen,
@@ -99,7 +98,7 @@ def test_parts_fall_where_their_middles_lie():
     landed = landing(window.present, GRID, pose)
     chosen = np.random.default_rng(0).choice(len(seen.flat) * PARTS, 3000, replace=False)
     target_from_source = invert(pose) @ window.present.world_from_grid
-    fallen = parts_fallen(seen, ChosenParts.of(chosen), GRID, target_from_source, landed)
+    fallen = parts_fallen(seen, chosen, GRID, target_from_source, landed)
     middles = centres_m(window.present).reshape(-1, 3)[chosen]
     index, inside = GRID.indices(transform(target_from_source, middles))
     known = fallen.rows < len(fallen.voxels)
@@ -113,7 +112,7 @@ def test_parts_fall_where_their_middles_lie():
 def test_neighbours_above_and_below_are_those_of_the_column():
     window = sloping_window(2)
     seen, pose = parts_seen(window.history, GRID), window.truth[0].world_from_grid
-    none = ChosenParts.of(np.zeros(0, np.int64))
+    none = np.zeros(0, np.int64)
     fallen = parts_fallen(seen, none, GRID, invert(pose) @ window.present.world_from_grid,
                           landing(window.present, GRID, pose))
     voxels, height, number = GRID.unflatten(fallen.voxels), GRID.shape[2], len(fallen.voxels)
@@ -130,7 +129,7 @@ def test_returns_that_fall_somewhere_are_counted_and_name_their_voxel():
                      lately=np.ones(3, bool))
     present, pose = replace(present, wide=wide), planar_pose(0.8, 0.0, 0.0)
     seen = parts_seen((present,), GRID)
-    fallen = parts_fallen(seen, ChosenParts.of(np.zeros(0, np.int64)), GRID, invert(pose), landing(present, GRID, pose))
+    fallen = parts_fallen(seen, np.zeros(0, np.int64), GRID, invert(pose), landing(present, GRID, pose))
     there = fallen.voxels == GRID.flatten(np.array([[9, 10, 3]]))[0]
     assert fallen.returns[there] == 3 and fallen.returns.sum() == 3
     assert fallen.last_owner[there] == 0 and (fallen.last_owner[~there] == -1).all()

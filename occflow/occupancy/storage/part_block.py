@@ -23,10 +23,7 @@ def read_parts(block: bytes, num_voxels: int) -> np.ndarray:
         ValueError, lzma.LZMAError: a block that is none, or of another number of voxels.
     """
     width = -(-num_voxels // 8)
-    data = unpack(block, PARTS * width)
-    if len(data) != PARTS * width:
-        raise ValueError(f"{len(data)} bytes of parts instead of {PARTS * width}")
-    planes = np.frombuffer(data, np.uint8).reshape(PARTS, width)
+    planes = np.frombuffer(unpack(block, PARTS * width), np.uint8).reshape(PARTS, width)
     return np.ascontiguousarray(np.unpackbits(planes, axis=1, count=num_voxels).T.astype(bool))
 
 
