@@ -112,23 +112,30 @@ class Autoencoder(nn.Module):
             self._latents(labels, self.pyramid(sites))
         self.eval()
 
-    def decode(self, sites: Sites, latents: Tensor, voxel_shape: Shape) -> tuple[Sites, Tensor]:
-        """Coarse sites [M] that exist, with latents [M, C] -> voxels [N] and their labels [N] int64."""
+    def decode(self, sites: Sites, latents: Tensor, voxel_shape: Shape, classes: Tensor | None = None
+               ) -> tuple[Sites, Tensor]:
+        """Coarse sites [M] that exist, with latents [M, C] -> voxels [N] and their labels [N] int64.
+
+        Args:
+            classes: [NUM_CLASSES] bool, what labels may be, at least one; None: any.
+        """
         features, shapes = self.from_latent(latents), self._shapes(voxel_shape)
         for level in reversed(range(len(self.up))):
             children = functional.gelu(self.up[level].expand(features))
             exists = self.existence[level](children)[..., 0] > 0  # [M, slots]
             sites, chosen = children_of(sites, self.settings.strides[level], shapes[level], exists)
             features = children.flatten(0, 1)[chosen]
-        return sites, self.classes(features).argmax(1)
+        logits = self.classes(features)
+        return sites, (logits if classes is None else logits.masked_fill(~classes, -torch.inf)).argmax(1)
 
     @torch.inference_mode()
-    def decode_repeating(self, sites: Sites, latents: Tensor, voxel_shape: Shape) -> tuple[Sites, Tensor]:
+    def decode_repeating(self, sites: Sites, latents: Tensor, voxel_shape: Shape, classes: Tensor | None = None
+                         ) -> tuple[Sites, Tensor]:
         """`decode`, where many coarse sites have the same latents: each distinct one goes through the layers once."""
         stride = self.settings.total_stride
         first, number = distinct_rows(latents.contiguous().view(torch.int32))
         alone = sites_from_keys(torch.arange(len(first), device=latents.device), (1, 1, 1), len(first))
-        voxels, labels = self.decode(alone, latents[first], stride)  # each patch a grid of its own
+        voxels, labels = self.decode(alone, latents[first], stride, classes)  # each patch a grid of its own
         patches = labels.new_full((len(first), math.prod(stride)), NO_VOXEL)
         patches.view(-1)[voxels.keys] = labels
         patches = patches[number]

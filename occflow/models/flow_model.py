@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from occflow.flow.share import Share
-from occflow.grid import FREE, VoxelGrid
+from occflow.grid import FREE, NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.models.autoencoder import UNKNOWN, Autoencoder, at_sites
 from occflow.models.coarse_cells import cell_grid, cell_of_voxel, cells_that_differ
@@ -38,13 +38,21 @@ def corrected(decoded: Voxels, decoded_base: Voxels, base: Voxels) -> Voxels:
 
     The autoencoder errs alike on a state and on the base that it hardly differs from. Decoding the difference takes
     that error out where nothing changes: a forecast that leaves the base as it is equals it exactly, in any code.
-    Voxels of the base without a label take what was decoded there.
+    Whether matter stays is the state's to say, what it is the base's: a voxel that both fill has the base's label
+    (a code a little off names its voxels anew, each alone). Voxels of the base without a label take what was decoded
+    there.
     """
     size = max(int(one.keys[-1]) + 1 if len(one.keys) else 0 for one in (decoded, decoded_base, base))
     found, coded, true = (one.volume(size) for one in (decoded, decoded_base, base))
-    labels = torch.where((found == coded) & (true != UNLABELLED), true, found)
+    kept = (found == coded) | ((found != FREE) & (true != FREE))
+    labels = torch.where(kept & (true != UNLABELLED), true, found)
     keys = (labels != FREE).nonzero()[:, 0]
     return Voxels(keys, labels[keys].long())
+
+
+def classes_of(labels: Tensor) -> Tensor:
+    """[NUM_CLASSES] bool, those that occur among labels [N] int64."""
+    return torch.zeros(NUM_CLASSES, dtype=torch.bool, device=labels.device).index_fill_(0, labels, True)
 
 
 @dataclass(frozen=True)
@@ -270,29 +278,36 @@ class FlowModel(ConditionalFlow):
                          self.settings.stays)
 
     @torch.no_grad()
-    def decode_state(self, state: Tensor, support: Sites, repeating: bool = False) -> Voxels:
-        """The voxels of a state [N, S] of one window, by the autoencoder alone; `repeating`: the code of frames,
-        in which the same patches come again and again."""
+    def decode_state(self, state: Tensor, support: Sites, repeating: bool = False, classes: Tensor | None = None
+                     ) -> Voxels:
+        """The voxels of a state [N, S] of one window, by the autoencoder alone, of whatever class or of some
+        [NUM_CLASSES] bool; `repeating`: the code of frames, in which the same patches come again and again."""
         channels = self.settings.autoencoder.latent_channels
         exists = state[:, channels] > 0
         kept = sites_from_keys(support.keys[exists], support.shape, support.num_blocks)
         decode = self.autoencoder.decode_repeating if repeating else self.autoencoder.decode
-        sites, labels = decode(kept, state[exists, :channels], self.settings.grid.shape)
+        sites, labels = decode(kept, state[exists, :channels], self.settings.grid.shape, classes)
         return Voxels(sites.keys, labels)
 
     def decoder(self, observation: Observation, targets: tuple[Target, ...]
                 ) -> Callable[[Tensor], tuple[OccupancyFrame, ...]]:
-        """What makes frames of states [N, S] of one observed window (`corrected`), at its `targets`."""
+        """What makes frames of states [N, S] of one observed window (`corrected`), at its `targets`.
+
+        Nothing is of a class that nothing of the present is of: a sampled code that is a little off would else name
+        a bicycle now and then where no bicycle is, in every street.
+        """
         num_voxels, support = self.settings.grid.num_voxels, observation.layout.support
         base, whole = Voxels.of(observation.moved, num_voxels, self.device), observation.base
 
         def decode(state: Tensor) -> tuple[OccupancyFrame, ...]:
             other = (state != whole).any(dim=1) if known else torch.ones_like(state[:, 0], dtype=torch.bool)
             sites = sites_from_keys(support.keys[other], support.shape, support.num_blocks)
-            decoded, decoded_base = self.decode_state(state[other], sites), self.decode_state(whole[other], sites, True)
+            decoded = self.decode_state(state[other], sites, classes=classes)
+            decoded_base = self.decode_state(whole[other], sites, repeating=True)
             return corrected(decoded, decoded_base, base).frames(targets, num_voxels)
 
         known = not bool((base.labels == UNLABELLED).any())  # what has no label takes what is decoded there
+        classes = classes_of(base.labels) if known and len(base.labels) else None
         return decode
 
 

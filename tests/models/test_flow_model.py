@@ -287,8 +287,24 @@ def test_where_the_state_says_nothing_new_the_base_stays():
 
 def test_what_the_state_changes_is_changed():
     base, coded = voxels(k1=4, k2=11), voxels(k1=4, k2=11)
-    changed = voxels(k2=13, k3=7)  # 1 goes, 2 becomes a pavement, 3 comes
-    assert as_dict(corrected(changed, coded, base)) == {2: 13, 3: 7}
+    changed = voxels(k2=11, k3=7)  # 1 goes, 3 comes
+    assert as_dict(corrected(changed, coded, base)) == {2: 11, 3: 7}
+
+
+def test_matter_that_stays_keeps_the_name_that_it_has():
+    base, coded = voxels(k1=4, k2=11), voxels(k2=13)  # the code has lost 1 and errs at 2
+    changed = voxels(k1=9, k2=7)
+    assert as_dict(corrected(changed, coded, base)) == as_dict(base)
+
+
+def test_a_sample_names_nothing_that_the_present_has_not(small_forecaster, street_window):
+    observation = small_forecaster.observe(street_window.task)
+    decode = small_forecaster.decoder(observation, street_window.task.targets)
+    noise = torch.randn(observation.base.shape, generator=torch.Generator().manual_seed(5))
+    found = {label for frame in decode(observation.base + noise) for label in frame.labels.tolist()}
+    present = {label for frame in observation.moved for label in frame.labels.tolist()}
+    anything = small_forecaster.decode_state(observation.base + noise, observation.layout.support).labels
+    assert found <= present < set(anything.tolist()) | present
 
 
 def test_unlabelled_base_takes_the_decoded_label():
