@@ -100,14 +100,15 @@ def open_store(path: str | Path) -> OccupancyStore:
     return OccupancyStore.open(path if is_url(path) else Path(path).expanduser())
 
 
-def perceiver(checkpoint: str | Path = "perception", device: str = "auto", anew: bool = False) -> PerceivedFrames:
+def perceiver(checkpoint: str | Path = "perception", device: str = "auto", anew: bool = True) -> PerceivedFrames:
     """What makes labelled, completed occupancy of what a car's sweeps have shown until an instant: for
     `store.task(..., input_kind="lidar", perceive=occflow.perceiver())`.
 
     Args:
         checkpoint: "perception", which comes with the project, or the path of a .safetensors file.
         device: as in `load`.
-        anew: a task's present is also perceived in every grid that a forecast is asked for, for as many times the work.
+        anew: a task's present is also perceived in every grid that a forecast is asked for, for as many times the work,
+            and better forecasts.
 
     Raises:
         InputError: no such checkpoint, one that is broken or of another kind, or no such device.

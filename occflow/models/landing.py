@@ -206,6 +206,9 @@ class LandingNetwork(nn.Module):
     def landings(self, history: Frames, grid: VoxelGrid, poses: Sequence[np.ndarray]) -> tuple[Landing, ...]:
         """`occupancy.warp.landings` of a history's present, its voxels and their slots as the networks have them.
 
+        Where something is perceived in a later grid itself (WideFrame.views) the two have an equal say in whether a
+        voxel is filled, and what it is has been perceived there: the mean of the logarithms of their odds.
+
         Sums are made on the host, which knows where parts fall: on a GPU they are in no order.
         """
         landed = landings(history[-1], grid, poses)
@@ -220,6 +223,8 @@ class LandingNetwork(nn.Module):
         chosen = chosen[order]  # of several parts the last, most probable one names a voxel
         of_voxels, matter = chosen // PARTS, Matter.of(probability, shown, torch.from_numpy(chosen))
 
+        wide = history[-1].wide
+
         def at(one: Landing, pose: np.ndarray) -> Landing:
             target_from_source = invert(pose) @ history[-1].world_from_grid
             fallen = parts_fallen(seen, chosen, grid, target_from_source, one)
@@ -227,6 +232,12 @@ class LandingNetwork(nn.Module):
             owners = np.full(len(fallen.voxels) + 1, -1)
             owners[fallen.rows] = of_voxels
             owners = np.where(fallen.last_owner >= 0, fallen.last_owner, owners[:-1])
+            view = wide and wide.view_at(pose)
+            if view is not None:
+                odds = (logits - self.threshold.logit()).cpu().numpy() + view.odds[fallen.voxels]
+                filled = fallen.voxels[odds > 0]
+                slots = np.where(owners < 0, len(one.labels), owners)[odds > 0]
+                return replace(one, voxels=filled, slots=slots, names=view.classes[filled])
             filled = (logits.sigmoid() > self.threshold).cpu().numpy() & (owners >= 0)
             return replace(one, voxels=fallen.voxels[filled], slots=owners[filled])
 

@@ -158,11 +158,9 @@ class Preparation:
         return replace(self, motion=motion, lays_out=lays_out, support=support, landing=landing)
 
     def landings(self, task: Task, grid: VoxelGrid) -> tuple[Landing, ...]:
-        """Where a task's present lands at its targets: what it knows there itself (WideFrame.views) as that, else as
-        the network has it."""
-        present = task.present
-        if self.landing is None or (present.wide is not None and present.wide.views):
-            return landings(present, grid, task.poses)
+        """Where a task's present lands at its targets: as the network has it, where there is one."""
+        if self.landing is None:
+            return landings(task.present, grid, task.poses)
         return self.landing.landings(task.history, grid, task.poses)
 
     @torch.no_grad()

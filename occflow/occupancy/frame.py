@@ -104,6 +104,24 @@ class FrameInGrid(OccupancyFrame):
 
 
 @dataclass(frozen=True)
+class View(OccupancyFrame):
+    """What is perceived of an instant in a grid at another pose than that of the frame which holds it.
+
+    Args:
+        odds: [V] float16, logarithm of every voxel's odds of being occupied, beyond that from which on it is one of the
+            frame's.
+        classes: [V] uint8, what every voxel most probably is if it is occupied.
+    """
+
+    odds: np.ndarray = field(kw_only=True)
+    classes: np.ndarray = field(kw_only=True)
+
+    @property
+    def num_bytes(self) -> int:
+        return super().num_bytes + self.odds.nbytes + self.classes.nbytes
+
+
+@dataclass(frozen=True)
 class WideFrame(FrameInGrid):
     """A frame on a grid that may be larger than another one's, of the same voxels at the same pose.
 
@@ -112,11 +130,11 @@ class WideFrame(FrameInGrid):
             known is moved by them, any other as a whole.
         owners: [M] int64 places in the frame's arrays of the voxels that they lie in.
         lately: [M] bool, whether the last sweep met it: matter that moves is there, and may have left the others.
-        views: what is known of the instant in grids at other poses, found there itself: moving the frame to one of them
-            gives it.
+        views: what is perceived of the instant in grids at other poses: by rules, moving the frame to one of them gives
+            it.
     """
 
-    views: tuple[OccupancyFrame, ...] = field(default=(), kw_only=True)
+    views: tuple[View, ...] = field(default=(), kw_only=True)
     places_m: np.ndarray = field(default_factory=lambda: np.zeros((3, 0), np.float32), kw_only=True)
     owners: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), kw_only=True)
     lately: np.ndarray = field(default_factory=lambda: np.zeros(0, bool), kw_only=True)
@@ -126,8 +144,8 @@ class WideFrame(FrameInGrid):
         places = sum(part.nbytes for part in (self.places_m, self.owners, self.lately))
         return super().num_bytes + places + sum(one.num_bytes for one in self.views)
 
-    def view_at(self, world_from_grid: np.ndarray) -> OccupancyFrame | None:
-        """What is known in a grid at just this pose [4, 4]."""
+    def view_at(self, world_from_grid: np.ndarray) -> View | None:
+        """What is perceived in a grid at just this pose [4, 4]."""
         return next((one for one in self.views if np.array_equal(one.world_from_grid, world_from_grid)), None)
 
     def kept(self, stays: np.ndarray) -> WideFrame:

@@ -14,8 +14,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from occflow.geometry import invert, transform
-from occflow.grid import IS_MOVABLE, MOVABLE_CLASSES, VoxelGrid
-from occflow.occupancy.frame import Frames, OccupancyFrame
+from occflow.grid import FREE, IS_MOVABLE, MOVABLE_CLASSES, VoxelGrid
+from occflow.occupancy.frame import Frames, OccupancyFrame, View
 from occflow.occupancy.warp import Landing, landing, touched_voxels, touching_offsets, voxels_at, warp
 
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
@@ -129,6 +129,11 @@ class BodiesApart:
 def _world_without(frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray], world_from_target: np.ndarray,
                    landed: Landing | None) -> np.ndarray:
     """Class volume [X, Y, Z] of a later grid: a frame without some bodies, moved as a static world."""
+    if landed is not None and landed.names is not None:  # by what was perceived in that grid
+        volume = landed.volume(grid, slots)
+        if slots:
+            _take_movers(volume, _bodies(frame, np.concatenate(slots)), grid, world_from_target)
+        return volume
     if frame.wide is not None and frame.wide.views:
         return warp(without(frame, grid, slots), grid, world_from_target,
                     candidates=None if landed is None else landed.touched).dense(grid)
@@ -142,18 +147,30 @@ def without(frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray])
         static[own] = False
     if wide is not None:
         gone, _ = grid.renumbered(frame.flat[~static], wide.grid)
-        bodies = OccupancyFrame(frame.flat[~static], frame.labels[~static], frame.world_from_grid, frame.stamp_s)
+        bodies = _bodies(frame, np.flatnonzero(~static))
         views = tuple(_without_movers(view, bodies, grid) for view in wide.views)
         wide = replace(wide.kept(~np.isin(wide.flat, gone, assume_unique=True)), views=views)
     return OccupancyFrame(frame.flat[static], frame.labels[static], frame.world_from_grid, frame.stamp_s, wide=wide)
 
 
-def _without_movers(view: OccupancyFrame, bodies: OccupancyFrame, grid: VoxelGrid) -> OccupancyFrame:
+def _bodies(frame: OccupancyFrame, slots: np.ndarray) -> OccupancyFrame:
+    """The voxels at some places [N] of a frame's arrays alone."""
+    slots = np.sort(slots)
+    return OccupancyFrame(frame.flat[slots], frame.labels[slots], frame.world_from_grid, frame.stamp_s)
+
+
+def _without_movers(view: View, bodies: OccupancyFrame, grid: VoxelGrid) -> View:
     """A view of another grid without the movable voxels that bodies touch there."""
-    touched = np.zeros(grid.num_voxels, dtype=bool)
-    touched[touched_voxels(bodies, grid, view.world_from_grid)] = True
-    stays = ~(touched[view.flat] & IS_MOVABLE[view.labels])
+    volume = view.dense(grid)
+    _take_movers(volume, bodies, grid, view.world_from_grid)
+    stays = volume.reshape(-1)[view.flat] != FREE
     return replace(view, flat=view.flat[stays], labels=view.labels[stays])
+
+
+def _take_movers(volume: np.ndarray, bodies: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray) -> None:
+    """Free a class volume [X, Y, Z] of another grid of the movable voxels that bodies touch there."""
+    touched, labels = touched_voxels(bodies, grid, world_from_target), volume.reshape(-1)
+    labels[touched[IS_MOVABLE[labels[touched]]]] = FREE
 
 
 def lay_bodies(volume: np.ndarray, frame: OccupancyFrame, grid: VoxelGrid, slots: Sequence[np.ndarray],

@@ -69,6 +69,8 @@ class Landing:
         own: [N] known place of each of the frame's voxels; L where it has none.
         nearest: [M] bool, whether the voxel that holds the centre of a touched one is known, where voxels are moved as
             a whole.
+        names: [K] uint8 labels that the voxels have in place of those of their slots, L where they have none of these;
+            None: those of the slots.
     """
 
     touched: np.ndarray
@@ -77,23 +79,25 @@ class Landing:
     labels: np.ndarray
     own: np.ndarray
     nearest: np.ndarray
+    names: np.ndarray | None = None
 
     def volume(self, grid: VoxelGrid, gone: Sequence[np.ndarray] = ()) -> np.ndarray:
         """Class volume [X, Y, Z] uint8 of the other grid, without what is at some places of the frame's arrays."""
         volume = np.full(grid.num_voxels, FREE, dtype=np.uint8)
+        names = self.labels[self.slots] if self.names is None else self.names
         if len(gone):
             stays = np.ones(len(self.labels) + 1, dtype=bool)
             stays[self.own[np.concatenate(gone)]] = False
             kept = stays[self.slots]
-            volume[self.voxels[kept]] = self.labels[self.slots[kept]]
+            volume[self.voxels[kept]] = names[kept]
         else:
-            volume[self.voxels] = self.labels[self.slots]
+            volume[self.voxels] = names
         return volume.reshape(grid.shape)
 
 
 def landing(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
             candidates: np.ndarray | None = None) -> Landing:
-    """Where a frame lands in a grid at another pose; what it knows in that very grid (WideFrame.views) is only touched.
+    """Where a frame lands in a grid at another pose; what is perceived in that very grid (WideFrame.views) is touched.
 
     Args:
         candidates: the voxels that may take a label; None: those touched.
@@ -177,7 +181,7 @@ def warp(frame: OccupancyFrame, grid: VoxelGrid, world_from_target: np.ndarray,
     centre, so that a rotated surface gets no holes. Voxels that lie outside the source grid, and outside of what the
     frame knows beyond it, stay free. `candidates` are the `touched_voxels`, where the caller has them already.
 
-    What the frame knows in that very grid is taken from there (WideFrame.views).
+    What is perceived in that very grid is taken from there (WideFrame.views).
     Where a frame knows of a voxel where in it matter was met (WideFrame), that is moved in place of the voxel: nearest
     voxels are half a voxel off, which costs a third of what two grids have in common.
     """

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
-from occflow.occupancy.frame import OccupancyFrame, WideFrame
+from occflow.occupancy.frame import OccupancyFrame, View, WideFrame
 from occflow.occupancy.sighting import TICK_S, Sighting, cell_centres, voxels_of_cells
 from occflow.perception.network import (
     RECENT_S,
@@ -23,6 +23,7 @@ from occflow.perception.network import (
     cell_features,
 )
 
+LEAST = 1e-6  # no probability is told as nearer to 0 or 1
 KEPT_BYTES = 2 << 30  # of what was perceived: trainings come back to it
 
 
@@ -87,6 +88,15 @@ class Perceiver:
         columns = occupied.any(dim=2)
         classes = self._inference.classes(hidden[columns])
         return self._frame(sighting, seen, occupied, classes[occupied[columns]])
+
+    def view(self, sighting: Sighting) -> View:
+        """What a sighting shows on its own grid, voxels that are taken as free included."""
+        seen, threshold = self.perceive(sighting), self.network.threshold.cpu()
+        odds = torch.from_numpy(seen.probability).logit(LEAST) - threshold.logit(LEAST)
+        frame = seen.frame
+        return View(frame.flat, frame.labels, frame.world_from_grid, frame.stamp_s, frame.token,
+                    observed=frame.observed, odds=odds.flatten().numpy().astype(np.float16),
+                    classes=seen.classes.reshape(-1))
 
     def _looked_at(self, sighting: Sighting) -> tuple[PerceptionInput, Tensor, Tensor, Tensor]:
         """A sighting as the network takes it, what is known of every column [X, Y, C], and of every voxel of the area
@@ -159,7 +169,7 @@ class PerceivedFrames:
 
         def seen(perceiver: Perceiver) -> OccupancyFrame:
             frame = perceiver.frame(sighting)
-            views = tuple(replace(perceiver.frame(sighting.moved(grid, pose)), wide=None) for pose in poses)
+            views = tuple(perceiver.view(sighting.moved(grid, pose)) for pose in poses)
             return replace(frame, wide=replace(frame.wide, views=views))
 
         return self._once(b"towards" + _digest(sighting) + np.stack(poses).tobytes(), grid, seen)

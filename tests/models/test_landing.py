@@ -12,11 +12,10 @@ from small_bodies import street as street_with_bodies
 from occflow.forecasting.networks import CentralForecaster
 from occflow.geometry import planar_pose
 from occflow.models.landing import FALL_FEATURES, SURE, LandingNetwork, LandingSettings, VoxelInput
-from occflow.models.preparation import Preparation
-from occflow.occupancy.frame import OccupancyFrame, WideFrame
+from occflow.occupancy.frame import OccupancyFrame, View, WideFrame
+from occflow.occupancy.motion import advanced_bodies
 from occflow.occupancy.parts import PARTS, parts_seen
-from occflow.occupancy.tasks import Task
-from occflow.occupancy.warp import landings
+from occflow.occupancy.warp import Landing, landings, touched_voxels
 
 SETTINGS = LandingSettings(channels=8, voxel_channels=4, hidden=8)
 
@@ -93,15 +92,44 @@ def test_its_gradient_reaches_every_weight(network):
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in network.parameters())
 
 
-def test_views_of_later_grids_stand_above_it(network):
+def test_what_is_perceived_in_a_later_grid_has_an_equal_say(network):
+    """The mean of the logarithms of the odds; classes are those that are perceived there."""
     window = sloping_window(9)
-    present, pose = window.present, window.truth[0].world_from_grid
-    view = OccupancyFrame(np.array([5]), np.array([4], np.uint8), pose, 0.5)
+    present, poses = window.present, window.task.poses[:2]
+    own = filling_nearest(network).landings(window.history, GRID, poses)[0]
+
+    def landed(odds: float) -> Landing:
+        odds = np.full(GRID.num_voxels, odds, np.float16)
+        view = View(np.array([5]), np.array([4], np.uint8), poses[0], 0.5, odds=odds,
+                    classes=np.full(GRID.num_voxels, 15, np.uint8))
+        wide = WideFrame(present.flat, present.labels, present.world_from_grid, present.stamp_s, grid=GRID,
+                         views=(view,))
+        there, other = network.landings((*window.history[:-1], replace(present, wide=wide)), GRID, poses)
+        assert other.names is None and np.isin(5, there.touched)
+        return there
+
+    doubted, sure, free = landed(0.0), landed(60.0), landed(-60.0)
+    assert np.array_equal(np.setdiff1d(doubted.voxels, 5), own.voxels) and (doubted.names == 15).all()
+    assert set(np.unique(doubted.volume(GRID))) <= {15, 17}
+    assert np.array_equal(sure.voxels, sure.touched) and not len(free.voxels)
+    everything = [np.arange(len(present.flat))]
+    assert (sure.volume(GRID, everything) == 15).sum() == (sure.slots == len(sure.labels)).sum() < len(sure.voxels)
+
+
+def test_what_a_body_leaves_is_not_seen_in_the_later_grid(network):
+    """What is perceived there is what stands there now: of what moves on, it is taken away."""
+    window = sloping_window(9)
+    present, pose = window.present, window.task.poses[0]
+    view = View(np.zeros(0, np.int64), np.zeros(0, np.uint8), pose, 0.5, odds=np.full(GRID.num_voxels, 60, np.float16),
+                classes=np.full(GRID.num_voxels, 4, np.uint8))
     wide = WideFrame(present.flat, present.labels, present.world_from_grid, present.stamp_s, grid=GRID, views=(view,))
-    task = Task((*window.history[:-1], replace(present, wide=wide)), window.task.targets)
-    preparation = Preparation(replace(forecaster().settings, grid=GRID), None, landing=network)
-    for one, other in zip(preparation.landings(task, GRID), landings(task.present, GRID, task.poses), strict=True):
-        assert np.array_equal(one.voxels, other.voxels)
+    present = replace(present, wide=wide)
+    landed = network.landings((*window.history[:-1], present), GRID, [pose])[0]
+    away, slots = planar_pose(1000.0, 0.0, 0.0)[None], [np.arange(400, 406)]
+    moved = advanced_bodies(present, GRID, slots, away, pose, 1.0, landed)
+    body = OccupancyFrame(*(part[slots[0]] for part in (present.flat, present.labels)), present.world_from_grid, 0.0)
+    left = np.setdiff1d(landed.voxels, touched_voxels(body, GRID, pose))
+    assert np.array_equal(moved.flat, left) and len(left) < len(landed.voxels) and (moved.labels == 4).all()
 
 
 def test_a_forecaster_that_fills_the_nearest_forecasts_as_one_without():

@@ -151,9 +151,13 @@ def test_a_present_is_perceived_in_the_grids_of_a_forecast_where_that_is_wanted(
     found = frames.towards(sighting, GRID, poses)
     assert frames.towards(sighting, GRID, poses) is found and np.array_equal(found.flat, frames(sighting, GRID).flat)
     for view, pose in zip(found.wide.views, poses):
-        wanted = Perceiver(network).perceive(sighting.moved(GRID, pose)).frame
-        assert np.array_equal(view.flat, wanted.flat) and np.array_equal(view.labels, wanted.labels)
+        seen = Perceiver(network).perceive(sighting.moved(GRID, pose))
+        assert np.array_equal(view.flat, seen.frame.flat) and np.array_equal(view.labels, seen.frame.labels)
         assert view.world_from_grid is pose and view.wide is None
+        assert np.array_equal(view.classes, seen.classes.reshape(-1)) and view.odds.dtype == np.float16
+        threshold = float(network.threshold)
+        assert np.allclose(1 / (1 + np.exp(-view.odds.astype(float)) * (1 - threshold) / threshold),
+                           seen.probability.reshape(-1), atol=2e-3)
     assert plain.towards(sighting, GRID, poses).wide.views == ()
     history = (frames(sighting, GRID),) * 2
     assert tasks.seen_towards(plain, lambda: sighting, GRID, history, poses) is history
