@@ -9,7 +9,7 @@ from occflow.grid import VoxelGrid
 from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.building.returns import Returns
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.occupancy.sighting import CELLS, Sighting, cell_grid, voxels_of_cells
+from occflow.occupancy.sighting import CELLS, SPOTS, Sighting, cell_grid, voxels_of_cells
 
 
 def sighting_of(frame: OccupancyFrame, grid: VoxelGrid) -> Sighting:
@@ -28,9 +28,10 @@ def random_sighting(rng: np.random.Generator, grid: VoxelGrid, stamp_s: float = 
     counts, ages = rng.integers(1, 256, len(cells)), np.sort(rng.integers(0, 256, (2, len(cells))), axis=0)
     flat = np.unique(voxels_of_cells(cells, grid)[0])
     observed = np.packbits(rng.random(grid.num_voxels) < 0.3) if masked else None
+    spots = rng.integers(0, SPOTS**3, len(cells)).astype(np.uint8)
     return Sighting(flat, np.full(len(flat), UNLABELLED, np.uint8), planar_pose(*rng.normal(size=4)), stamp_s, token,
                     observed=observed, cells=cells, counts=counts.astype(np.uint8), youngest=ages[0].astype(np.uint8),
-                    oldest=ages[1].astype(np.uint8))
+                    oldest=ages[1].astype(np.uint8), spots=spots)
 
 
 def looking_ahead(rng: np.random.Generator, grid: VoxelGrid, wider: tuple[int, int, int, int], stamp_s: float = 0.0,

@@ -14,6 +14,8 @@ from occflow.occupancy.frame import OccupancyFrame
 
 CELL_BITS = 2
 CELLS = 1 << CELL_BITS  # along a voxel's edge
+SPOT_BITS = 2
+SPOTS = 1 << SPOT_BITS  # along a cell's edge: of 0.2 m they are 5 cm
 TICK_S = 0.02  # of the ages; 255 of them are five seconds
 MOST = 255  # of what a byte counts
 SPACING_S = 0.15  # of two sweeps nearer than this in time the older one is left out: its returns are the same again
@@ -29,6 +31,8 @@ class Sighting(OccupancyFrame):
         cells: [M] int64 flat indices in the `cell_grid` of the area, increasing: where returns fell.
         counts: [M] uint8 returns, at most MOST.
         youngest, oldest: [M] uint8 age of the last and of the first of them, in ticks of TICK_S.
+        spots: [M] uint8 where in its cell the last of them fell: the numbers, 0 .. SPOTS - 1, along x, y and z of which
+            SPOTS divide each edge, SPOT_BITS each; None: not known, in its middle.
         area: the larger grid of the same voxels at the same pose whose cells these are, where the sweeps were looked at
             beyond the frame's grid, too (`building.sightings.outlook`); None: it is the frame's grid.
         passed: as `observed`, of the area's voxels; None where there is no area, or it is not known.
@@ -38,6 +42,7 @@ class Sighting(OccupancyFrame):
     counts: np.ndarray = field(kw_only=True)
     youngest: np.ndarray = field(kw_only=True)
     oldest: np.ndarray = field(kw_only=True)
+    spots: np.ndarray | None = field(default=None, kw_only=True)
     area: VoxelGrid | None = field(default=None, kw_only=True)
     passed: np.ndarray | None = field(default=None, kw_only=True)
 
@@ -50,16 +55,33 @@ class Sighting(OccupancyFrame):
             return np.ones(self.area.shape, dtype=bool)
         return np.unpackbits(self.passed, count=self.area.num_voxels).astype(bool).reshape(self.area.shape)
 
+    def places(self, grid: VoxelGrid, chosen: np.ndarray | None = None) -> np.ndarray:
+        """Where in the cells, or some of them [M] bool, the last returns fell: [3, M] float32, metres, grid frame.
+
+        Args:
+            grid: the frame's own.
+        """
+        area, cells, spots = self.area or grid, self.cells, self.spots
+        if chosen is not None:
+            cells, spots = cells[chosen], None if spots is None else spots[chosen]
+        places_m = cell_centres(cells, area)
+        if spots is not None:
+            step_m = area.voxel_size_m / CELLS / SPOTS
+            offsets_m = ((np.arange(SPOTS) - (SPOTS - 1) / 2) * step_m).astype(np.float32)
+            for axis, row in enumerate(places_m):
+                row += offsets_m[spots >> (2 - axis) * SPOT_BITS & SPOTS - 1]
+        return places_m
+
     def moved(self, grid: VoxelGrid, world_from_grid: np.ndarray) -> Sighting:
-        """The same sweeps in a grid at another pose [4, 4]: cells are binned anew by their centres, what rays went
-        through is that of the nearest voxel. The result's `flat` are its voxels that cells lie in.
+        """The same sweeps in a grid at another pose [4, 4]: cells are binned anew by where in them returns fell, what
+        rays went through is that of the nearest voxel. The result's `flat` are its voxels that cells lie in.
 
         Args:
             grid: the frame's own, and that of the result.
         """
         area, there = self.area or grid, cell_grid(grid)
-        cells, target_from_source = cell_grid(area), invert(world_from_grid) @ self.world_from_grid
-        index, inside = there.indices(transform(target_from_source, cells.centres(cells.unflatten(self.cells))))
+        target_from_source = invert(world_from_grid) @ self.world_from_grid
+        index, inside = there.indices(transform(target_from_source, self.places(grid).T))
         flat = there.flatten(index[inside])
         order = np.argsort(flat, kind="stable")
         first = np.flatnonzero(np.diff(flat[order], prepend=-1))
@@ -89,7 +111,7 @@ class Sighting(OccupancyFrame):
         labels = np.full(len(voxels), UNLABELLED, np.uint8)
         return Sighting(voxels, labels, self.world_from_grid, self.stamp_s, self.token, observed=np.packbits(mask),
                         cells=numbers[inside], counts=self.counts[inside], youngest=self.youngest[inside],
-                        oldest=self.oldest[inside])
+                        oldest=self.oldest[inside], spots=None if self.spots is None else self.spots[inside])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from occflow.errors import InputError
 from occflow.grid import VoxelGrid
 from occflow.occupancy.frame import OccupancyFrame, View, WideFrame
-from occflow.occupancy.sighting import TICK_S, Sighting, cell_centres, voxels_of_cells
+from occflow.occupancy.sighting import TICK_S, Sighting, voxels_of_cells
 from occflow.perception.network import (
     RECENT_S,
     PerceptionInference,
@@ -118,7 +118,7 @@ class Perceiver:
 
 
 def _placed(frame: WideFrame, sighting: Sighting, seen: PerceptionInput) -> WideFrame:
-    """A frame of the sighting's area with the places of the cells that lie in its voxels.
+    """A frame of the sighting's area with the places where returns were met in its voxels.
 
     Args:
         seen: the sighting, as the network took it.
@@ -127,7 +127,7 @@ def _placed(frame: WideFrame, sighting: Sighting, seen: PerceptionInput) -> Wide
     slots[frame.flat] = np.arange(len(frame.flat))
     owners = slots[seen.voxels.numpy()][seen.parents.numpy()]
     within = owners >= 0
-    return replace(frame, places_m=cell_centres(sighting.cells[within], frame.grid), owners=owners[within],
+    return replace(frame, places_m=sighting.places(frame.grid, within), owners=owners[within],
                    lately=sighting.youngest[within] * TICK_S < RECENT_S[1])
 
 
@@ -203,6 +203,6 @@ def _digest(sighting: Sighting) -> bytes:
     """Of all that a sighting holds: stamps, names and poses alone may be those of another drive."""
     digest = hashlib.blake2b(repr((sighting.token, sighting.stamp_s, sighting.area)).encode())
     for part in (sighting.world_from_grid, sighting.cells, sighting.counts, sighting.youngest, sighting.oldest,
-                 sighting.observed, sighting.passed):
+                 sighting.spots, sighting.observed, sighting.passed):
         digest.update(b"" if part is None else np.ascontiguousarray(part))
     return digest.digest()

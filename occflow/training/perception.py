@@ -138,9 +138,10 @@ def _flipped(sighting: Sighting, grid: VoxelGrid, axis: int) -> Sighting:
 
 
 def _of_cells(sighting: Sighting, chosen: np.ndarray, cells: np.ndarray) -> Sighting:
-    """The sighting with some of its cells, at other places; its voxels are left as they are."""
+    """The sighting with some of its cells, at other places; its voxels are left as they are, and where in its cells
+    returns fell, which the network is not shown, is forgotten."""
     return replace(sighting, cells=cells, counts=sighting.counts[chosen],
-                   youngest=sighting.youngest[chosen], oldest=sighting.oldest[chosen])
+                   youngest=sighting.youngest[chosen], oldest=sighting.oldest[chosen], spots=None)
 
 
 @dataclass(frozen=True)

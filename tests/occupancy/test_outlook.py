@@ -16,7 +16,7 @@ from occflow.occupancy.augmentation import mirrored
 from occflow.occupancy.building.sightings import MEMORY_SPACING_S, Memory, outlook, sighted, thinned
 from occflow.occupancy.frame import OccupancyFrame, WideFrame
 from occflow.occupancy.motion import BodiesApart, advanced_bodies, without
-from occflow.occupancy.sighting import CELLS, TICK_S, Sighting, cell_grid
+from occflow.occupancy.sighting import CELLS, SPOTS, TICK_S, Sighting, cell_grid
 from occflow.occupancy.warp import landing, landings, touched_voxels, warp
 from occflow.occupancy.windows import Window, WindowKey
 
@@ -262,7 +262,10 @@ def test_a_moved_sighting_has_its_cells_where_they_lie_then(seed):
     one = looking_ahead(rng, GRID, (2, 3, 1, 0))
     pose = one.world_from_grid @ planar_pose(*rng.normal(0, 1.5, 2), rng.normal(0, 0.3))
     found, cells, there = one.moved(GRID, pose), cell_grid(one.area), cell_grid(GRID)
-    centres = transform(invert(pose) @ one.world_from_grid, cells.centres(cells.unflatten(one.cells)))
+    offsets = (np.stack(np.unravel_index(one.spots, (SPOTS,) * 3), axis=1) + 0.5) / SPOTS - 0.5
+    places = cells.centres(cells.unflatten(one.cells)) + offsets * cells.voxel_size_m
+    assert np.allclose(places, one.places(GRID).T, atol=1e-5)
+    centres = transform(invert(pose) @ one.world_from_grid, one.places(GRID).T)
     wanted = {}
     for centre, *ages in zip(centres, one.counts.tolist(), one.youngest.tolist(), one.oldest.tolist()):
         index, inside = there.indices(centre[None])

@@ -2,6 +2,7 @@
 
 import zlib
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from occflow.logs.protocol import UNLABELLED
 from occflow.occupancy.building.returns import Returns
 from occflow.occupancy.building.sightings import sighted
 from occflow.occupancy.building.visibility import mark_rays
-from occflow.occupancy.sighting import CELLS, MOST, SPACING_S, TICK_S, cell_grid, spaced, voxels_of_cells
+from occflow.occupancy.sighting import CELLS, MOST, SPACING_S, SPOTS, TICK_S, cell_grid, spaced, voxels_of_cells
 from occflow.occupancy.storage.cell_block import COUNT, max_cell_bytes, read_cells, write_cells
 
 GRID = VoxelGrid((-3.0, -2.0, -1.0), (7, 5, 3), 0.8)
@@ -99,7 +100,7 @@ def test_observed_is_what_the_last_sweep_s_rays_and_all_returns_tell():
 def test_nothing_seen_is_an_empty_sighting():
     found = sighted(GRID, np.eye(4), 1.0, [])
     assert not len(found.flat) and not len(found.cells) and not found.observed_mask(GRID).any()
-    kept = read_cells(write_cells(found), GRID)
+    kept = read_cells(write_cells(found), GRID, with_spots=True)
     assert all(len(part) == 0 for part in kept.values()) and kept["cells"].dtype == np.int64
 
 
@@ -123,7 +124,7 @@ def test_a_grid_may_have_more_cells_than_a_grid_may_have_voxels():
     found = sighted(grid, np.eye(4), 0.0, [returns], rays=False)
     assert cell_grid(grid).num_voxels > MAX_GRID_VOXELS and found.flat.tolist() == [grid.num_voxels - 1]
     assert found.cells.tolist() == [grid.num_voxels * CELLS**3 - 1]
-    assert read_cells(write_cells(found), grid)["cells"].tolist() == found.cells.tolist()
+    assert read_cells(write_cells(found), grid, with_spots=True)["cells"].tolist() == found.cells.tolist()
 
 
 @given(seed=st.integers(0, 2**32 - 1), shape=st.tuples(*[st.integers(1, 8)] * 3), share=st.floats(0, 1))
@@ -131,9 +132,11 @@ def test_any_cells_are_read_as_they_were_written(seed, shape, share):
     grid = VoxelGrid((0.0, 0.0, 0.0), shape, 0.5)
     written = random_sighting(np.random.default_rng(seed), grid, share=share)
     block = write_cells(written)
-    found = read_cells(block, grid)
+    found = read_cells(block, grid, with_spots=True)
     assert len(block) <= max_cell_bytes(grid)
-    for name, kind in (("cells", np.int64), ("counts", np.uint8), ("youngest", np.uint8), ("oldest", np.uint8)):
+    assert "spots" not in read_cells(write_cells(replace(written, spots=None)), grid)
+    for name, kind in (("cells", np.int64), ("counts", np.uint8), ("youngest", np.uint8), ("oldest", np.uint8),
+                       ("spots", np.uint8)):
         assert np.array_equal(found[name], getattr(written, name)) and found[name].dtype == kind
 
 
@@ -163,6 +166,14 @@ MOST_CELLS = GRID.num_voxels * CELLS**3
 def test_cells_that_cannot_be_are_refused(block, told):
     with pytest.raises(ValueError, match=told):
         read_cells(block, GRID)
+
+
+def test_spots_beyond_their_cell_are_refused():
+    rng = np.random.default_rng(0)
+    one = random_sighting(rng, GRID, share=0.2)
+    broken = write_cells(replace(one, spots=np.full(len(one.cells), SPOTS**3, np.uint8)))
+    with pytest.raises(ValueError, match="spots beyond"):
+        read_cells(broken, GRID, with_spots=True)
 
 
 def test_a_block_of_the_right_form_is_read():

@@ -117,7 +117,7 @@ def test_an_area_is_perceived_at_once_and_its_grid_is_a_part_of_it():
 
 @pytest.mark.parametrize("areas", [(0, 0, 0, 0), (3, 8, 0, 2)])
 def test_a_frame_alone_is_that_of_all_that_is_perceived(areas):
-    """Columns that hold nothing are not asked for classes; places in voxels are the centres of the cells."""
+    """Columns that hold nothing are not asked for classes; places in voxels are where in its cells returns fell."""
     sighting = looking_ahead(np.random.default_rng(4), GRID, areas, 3.5, "keyframe")
     network = small_perception()
     network.threshold.fill_(float(np.median(Perceiver(network).perceive(sighting).probability)) + 0.01)
@@ -130,8 +130,9 @@ def test_a_frame_alone_is_that_of_all_that_is_perceived(areas):
     voxels = voxels_of_cells(sighting.cells, wide.grid)[0]
     within = np.isin(voxels, wide.flat)
     assert np.array_equal(wide.flat[wide.owners], voxels[within])
+    assert np.array_equal(wide.places_m, sighting.places(GRID)[:, within]) and wide.places_m.dtype == np.float32
     centres = cells.centres(cells.unflatten(sighting.cells[within])).astype(np.float32)
-    assert np.array_equal(wide.places_m, centres.T) and wide.places_m.dtype == np.float32
+    assert np.allclose(wide.places_m, centres.T, atol=cells.voxel_size_m / 2)
 
 
 @pytest.mark.parametrize("part", ["area", "passed"])

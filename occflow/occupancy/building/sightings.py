@@ -13,7 +13,7 @@ from occflow.grid import VoxelGrid
 from occflow.logs.protocol import SAME_STAMP_S, UNLABELLED, Keyframe
 from occflow.occupancy.building.cells import in_order
 from occflow.occupancy.building.returns import Returns
-from occflow.occupancy.building.tally import cells_met, tally
+from occflow.occupancy.building.tally import NOTHING_MET, cells_met, tally
 from occflow.occupancy.building.visibility import mark_rays
 from occflow.occupancy.ego_motion import extrapolated_poses
 from occflow.occupancy.settings import OccupancySettings
@@ -43,7 +43,7 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
     shown = [*remembered, *(seen[index] for index in spaced([one.stamp_s for one in seen]))]
     cells = cell_grid(area or grid)
     found = tally([cells_met(cells, grid_from_world, one.ends[:, one.near] if area is None else one.ends)
-                   for one in shown] or [np.zeros(0, np.int64)], cells.num_voxels, len(remembered))
+                   for one in shown] or [NOTHING_MET], cells.num_voxels, len(remembered))
     ages = np.array([min(MOST, round((stamp_s - one.stamp_s) / TICK_S)) for one in shown], np.uint8)
     voxels, _ = voxels_of_cells(found.cells, area or grid)
     returns = np.bincount(voxels, found.late_counts, (area or grid).num_voxels)
@@ -55,7 +55,7 @@ def sighted(grid: VoxelGrid, world_from_grid: np.ndarray, stamp_s: float, seen: 
     return Sighting(flat, np.full(len(flat), UNLABELLED, np.uint8), world_from_grid, stamp_s, token,
                     observed=np.packbits(observed) if rays else None, cells=found.cells,
                     counts=np.minimum(found.counts, MOST).astype(np.uint8), youngest=ages[found.last],
-                    oldest=ages[found.first], area=area,
+                    oldest=ages[found.first], spots=found.spots, area=area,
                     passed=np.packbits(passed) if rays and area is not None else None)
 
 

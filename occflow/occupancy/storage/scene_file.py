@@ -4,7 +4,8 @@
     the cells of every causal frame | the parts of the voxels of every frame
 
 The header names format, scene, grid and classes, and has for every frame its stamp, token and the length and CRC-32 of
-its block; where causal frames look beyond their grid, also by how many voxels each does: below and above along x and y.
+its block; where causal frames look beyond their grid, also by how many voxels each does: below and above along x and y;
+and whether their cells know where in them returns fell.
 Blocks are described in occflow.occupancy.storage.frame_block.
 """
 
@@ -16,6 +17,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,8 @@ from occflow.records import bounded, conform, one_line, parse_json, read_json
 FORMAT = "occflow-scene-4"
 WIDE_FORMAT = "occflow-scene-5"  # where causal frames know more than their grid holds
 DIVIDED_FORMAT = "occflow-scene-6"  # where frames know in which parts of their voxels matter is
+SPOTTED_FORMAT = "occflow-scene-7"  # where causal frames know where in their cells returns fell
+FORMATS = FORMAT, WIDE_FORMAT, DIVIDED_FORMAT, SPOTTED_FORMAT  # each may have what those before it have
 MOST_WIDER = 10_000  # voxels that an area goes beyond the grid to one side
 META = "meta.json"  # of the store, beside the scenes
 PREFIX = struct.Struct("<8sII")
@@ -60,6 +64,7 @@ class Header(TypedDict):
     cells: list[tuple[int, int]] | None
     wider: NotRequired[list[tuple[int, int, int, int]]]
     parts: NotRequired[list[tuple[int, int]]]
+    spots: NotRequired[bool]
 
 
 def scene_path(store: Path, scene: str) -> Path:
@@ -79,7 +84,8 @@ def write_scene(store: Path, scene: str, frames: list[OccupancyFrame],
         for box in frame.boxes:
             tracks.setdefault(box.track, len(tracks))
     blocks = [write_block(frame, grid, tracks) for frame in [*frames, *(causal or [])]]
-    blocks += [write_cells(frame) for frame in causal or []]
+    spotted = bool(causal) and all(frame.spots is not None for frame in causal)
+    blocks += [write_cells(frame if spotted else replace(frame, spots=None)) for frame in causal or []]
     divided = bool(frames) and all(isinstance(frame, DividedFrame) for frame in frames)
     blocks += [write_parts(frame.parts) for frame in frames if divided]
     marks = [[len(block), zlib.crc32(block)] for block in blocks]
@@ -93,6 +99,8 @@ def write_scene(store: Path, scene: str, frames: list[OccupancyFrame],
         header |= {"format": WIDE_FORMAT, "wider": [_wider(frame.area or grid, grid) for frame in causal]}
     if divided:
         header |= {"format": DIVIDED_FORMAT, "parts": marks[-len(frames):]}
+    if spotted:
+        header |= {"format": SPOTTED_FORMAT, "spots": True}
     with atomic_file(scene_path(store, scene)) as partial, partial.open("wb") as stream:
         stream.write(_packed(header))
         stream.writelines(blocks)
@@ -182,7 +190,8 @@ class SceneFile:
         """Causal frame number `index` with its cells; errors as `frame`."""
         frame, area = self.frame(index, causal=True), self._areas[index]
         try:
-            cells = read_cells(self._block(index + 2 * len(self)), area or self._grid, area is not None)
+            cells = read_cells(self._block(index + 2 * len(self)), area or self._grid, area is not None,
+                               self.header.get("spots", False))
         except BROKEN as error:
             raise self._refusal(error, f"cells of frame {index}: ") from None
         return Sighting(frame.flat, frame.labels, frame.world_from_grid, frame.stamp_s, frame.token,
@@ -234,7 +243,7 @@ class SceneFile:
         if zlib.crc32(packed) != checksum:
             raise ValueError("checksum of the header differs")
         header = conform(parse_json(_inflated(packed), MAX_HEADER_BYTES), Header, "header")
-        if header["format"] not in (FORMAT, WIDE_FORMAT, DIVIDED_FORMAT) or header["grid"] != self._grid.to_dict():
+        if header["format"] not in FORMATS or header["grid"] != self._grid.to_dict():
             raise ValueError("another format or grid than the store's")
         if header["scene"] != self._scene:
             raise ValueError(f"of scene {one_line(header['scene'])}, under another name")
