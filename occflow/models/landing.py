@@ -19,9 +19,22 @@ from torch.nn import functional
 from occflow.flow.sending import sent
 from occflow.geometry import invert
 from occflow.grid import VoxelGrid
-from occflow.occupancy.frame import Frames
-from occflow.occupancy.parts import KINDS, LOOKED_BACK, PARTS, PartsFallen, PartsSeen, parts_fallen, parts_seen
-from occflow.occupancy.warp import Landing, landings
+from occflow.occupancy.bodies import Body, world_motions
+from occflow.occupancy.frame import Frames, OccupancyFrame
+from occflow.occupancy.motion import centres_moved_apart, moved_voxels
+from occflow.occupancy.parts import (
+    KINDS,
+    LOOKED_BACK,
+    OFFSETS,
+    PARTS,
+    PartsFallen,
+    PartsSeen,
+    fallen_into,
+    parts_fallen,
+    parts_seen,
+    seen_of_bodies,
+)
+from occflow.occupancy.warp import Landing, landings, voxels_at
 
 VOXEL_FEATURES = 1 + KINDS + (LOOKED_BACK + 1) * PARTS + 1
 FALL_FEATURES = 7  # of a voxel that parts may fall into: what does not depend on how probable they are
@@ -202,36 +215,44 @@ class LandingNetwork(nn.Module):
                           matter.by_returns.expand(count, 1)], dim=1)
         return torch.cat([falls.features, told], dim=1)
 
-    @torch.no_grad()
     def landings(self, history: Frames, grid: VoxelGrid, poses: Sequence[np.ndarray]) -> tuple[Landing, ...]:
-        """`occupancy.warp.landings` of a history's present, its voxels and their slots as the networks have them.
+        """As `landed`, of a present whose bodies stand."""
+        return self.landed(history, grid, poses)[0]
+
+    @torch.no_grad()
+    def landed(self, history: Frames, grid: VoxelGrid, poses: Sequence[np.ndarray], bodies: Sequence[Body] = ()
+               ) -> tuple[tuple[Landing, ...], DividedBodies | None]:
+        """`occupancy.warp.landings` of a history's present, its voxels and their slots as the networks have them; and
+        its bodies as they are laid into later grids, where the frame knows where returns were met. Where it does not,
+        there is None: the parts of what moves are told too badly by voxels (docs/research/landing.md).
 
         Where something is perceived in a later grid itself (WideFrame.views) the two have an equal say in whether a
         voxel is filled, and what it is has been perceived there: the mean of the logarithms of their odds.
 
         Sums are made on the host, which knows where parts fall: on a GPU they are in no order.
         """
-        landed = landings(history[-1], grid, poses)
+        landed, present = landings(history[-1], grid, poses), history[-1]
         if not len(landed[0].labels):
-            return landed
+            return landed, None
         seen = parts_seen(history, grid)
+        moving = [body for body in bodies if body.velocity_m_per_s.any()] if seen.by_returns else []
+        if moving:
+            ages_s = np.array([frame.stamp_s - present.stamp_s for frame in history[-2:-LOOKED_BACK - 2:-1]])
+            seen = seen_of_bodies(seen, history, grid, [landed[0].own[body.slots] for body in moving],
+                                  world_motions(moving, ages_s).swapaxes(0, 1))
         shown = VoxelInput.of(seen)
         probability = self.parts(shown.to(self.device)).cpu()
         sure = probability.flatten().numpy()
         chosen = np.flatnonzero(sure > NEGLIGIBLE)
-        order = np.argsort((sure[chosen] * 255).astype(np.uint8), kind="stable")  # bytes are sorted in linear time
-        chosen = chosen[order]  # of several parts the last, most probable one names a voxel
+        chosen = chosen[_rising(sure[chosen])]
         of_voxels, matter = chosen // PARTS, Matter.of(probability, shown, torch.from_numpy(chosen))
 
-        wide = history[-1].wide
+        wide = present.wide
 
         def at(one: Landing, pose: np.ndarray) -> Landing:
-            target_from_source = invert(pose) @ history[-1].world_from_grid
+            target_from_source = invert(pose) @ present.world_from_grid
             fallen = parts_fallen(seen, chosen, grid, target_from_source, one)
-            logits = self.decide(self.told(matter, FallInput.of(fallen)).to(self.device))[:, 0]
-            owners = np.full(len(fallen.voxels) + 1, -1)
-            owners[fallen.rows] = of_voxels
-            owners = np.where(fallen.last_owner >= 0, fallen.last_owner, owners[:-1])
+            logits, owners = self._decided(fallen, matter, of_voxels)
             view = wide and wide.view_at(pose)
             if view is not None:
                 odds = (logits - self.threshold.logit()).cpu().numpy() + view.odds[fallen.voxels]
@@ -241,4 +262,91 @@ class LandingNetwork(nn.Module):
             filled = (logits.sigmoid() > self.threshold).cpu().numpy() & (owners >= 0)
             return replace(one, voxels=fallen.voxels[filled], slots=owners[filled])
 
-        return tuple(at(one, pose) for one, pose in zip(landed, poses, strict=True))
+        divided = DividedBodies(self, present, grid, [body.slots for body in bodies], landed[0].own, seen, shown,
+                                probability) if seen.by_returns and bodies else None
+        return tuple(at(one, pose) for one, pose in zip(landed, poses, strict=True)), divided
+
+    def _decided(self, fallen: PartsFallen, matter: Matter, of_voxels: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """Of every later voxel [M] the logit that it is filled, and which of the present's voxels names it, -1 where
+        none does: that of the last return, else of the last of the parts, which come the most probable one last.
+
+        Args:
+            of_voxels: [K] which voxel each of the parts is of.
+        """
+        logits = self.decide(self.told(matter, FallInput.of(fallen)).to(self.device))[:, 0]
+        owners = np.full(len(fallen.voxels) + 1, -1)
+        owners[fallen.rows] = of_voxels
+        return logits, np.where(fallen.last_owner >= 0, fallen.last_owner, owners[:-1])
+
+
+def _rising(probability: np.ndarray) -> np.ndarray:
+    """Places [K] in rising order of probabilities [K], to a byte of them: bytes are sorted in linear time."""
+    return np.argsort((probability * 255).astype(np.uint8), kind="stable")
+
+
+@dataclass(frozen=True)
+class DividedBodies:
+    """The bodies of a present that knows where returns were met, by the parts of their voxels.
+
+    Args:
+        slots: places [N] in the frame's arrays of the voxels of each body; own: known place of each of the frame's
+            voxels (Landing.own).
+        seen, shown, probability: of all that the frame knows: in which parts matter is, [L, PARTS].
+    """
+
+    network: LandingNetwork
+    frame: OccupancyFrame
+    grid: VoxelGrid
+    slots: list[np.ndarray]
+    own: np.ndarray
+    seen: PartsSeen
+    shown: VoxelInput
+    probability: Tensor
+
+    @torch.no_grad()
+    def lay(self, volume: np.ndarray, bodies: np.ndarray, world_motions: np.ndarray, world_from_target: np.ndarray
+            ) -> None:
+        """Write bodies into a later grid, at which their parts and the returns of the last sweep arrive with them
+        (`occupancy.motion.Lay`)."""
+        slots = [self.slots[body] for body in bodies]
+        number = np.repeat(np.arange(len(slots)), [len(one) for one in slots])
+        if not len(number):
+            return
+        frame, grid, every = self.frame, self.grid, np.concatenate(slots)
+        target_from_source = invert(world_from_target) @ world_motions @ frame.world_from_grid  # [B, 4, 4]
+        rows, sure = self.own[every], self.probability.numpy()
+        of_part, part = np.nonzero(sure[rows] > NEGLIGIBLE)
+        order = _rising(sure[rows[of_part], part])
+        of_part, part = of_part[order], part[order]
+        centres = centres_moved_apart(grid.unflatten(frame.flat[every]), number, grid, target_from_source)
+        offsets = target_from_source[:, :3, :3] @ OFFSETS  # [B, 3, PARTS]
+        flat, inside = voxels_at((centres[:, of_part] + offsets[number[of_part], :, part].T).astype(np.float32), grid)
+        fallen = np.where(inside, flat, grid.num_voxels)
+        met, owners = self._returns(rows, number, target_from_source)
+        whole, _ = moved_voxels(frame, grid, [one for one in slots if len(one)],
+                                world_motions[[len(one) > 0 for one in slots]], world_from_target)
+        touched = np.unique(np.concatenate([fallen, met, whole])).astype(np.int64)
+        touched = touched[touched < grid.num_voxels]
+        found = fallen_into(touched, np.isin(touched, whole), fallen, met, owners, grid)
+        matter = Matter.of(self.probability, self.shown, torch.from_numpy(rows[of_part] * PARTS + part))
+        logits, owners = self.network._decided(found, matter, rows[of_part])
+        filled = (logits.sigmoid() > self.network.threshold).cpu().numpy() & (owners >= 0)
+        known = frame.wide.labels
+        volume.reshape(-1)[touched[filled]] = known[owners[filled]]
+
+    def _returns(self, rows: np.ndarray, number: np.ndarray, target_from_source: np.ndarray
+                 ) -> tuple[np.ndarray, np.ndarray]:
+        """Which later voxels [R] the last sweep's returns from bodies fall into (outside: the number of the grid's
+        voxels), and which known voxels they are in.
+
+        Args:
+            rows, number: [N] known places of the bodies' voxels, and which body each is of.
+        """
+        wide = self.frame.wide
+        body = np.full(len(wide.flat), -1)
+        body[rows] = number
+        chosen = np.flatnonzero(wide.lately & (body[wide.owners] >= 0))
+        poses = target_from_source[body[wide.owners[chosen]]]
+        places_m = np.einsum("nij,jn->in", poses[:, :3, :3], wide.places_m[:, chosen]) + poses[:, :3, 3].T
+        flat, inside = voxels_at((places_m - np.array(self.grid.origin_m)[:, None]) / self.grid.voxel_size_m, self.grid)
+        return np.where(inside, flat, self.grid.num_voxels), wide.owners[chosen]

@@ -15,15 +15,15 @@ from occflow.grid import FREE, VoxelGrid
 from occflow.models.autoencoder import AutoencoderSettings
 from occflow.models.body_scene import body_scene
 from occflow.models.coarse_cells import cells_of
-from occflow.models.landing import LandingNetwork, LandingSettings
+from occflow.models.landing import DividedBodies, LandingNetwork, LandingSettings
 from occflow.models.layout import Layout, build_layout
 from occflow.models.motion import BodyMotions, MotionModel, MotionSettings, shown_bodies
 from occflow.models.networks import TrunkSettings
 from occflow.models.support import Outline, Proposal, SupportSettings, outline_of
 from occflow.models.support_head import SupportHead
-from occflow.occupancy.bodies import world_motions
+from occflow.occupancy.bodies import Body, world_motions
 from occflow.occupancy.frame import Frames, OccupancyFrame
-from occflow.occupancy.motion import BodiesApart
+from occflow.occupancy.motion import BodiesApart, Lay
 from occflow.occupancy.tasks import Target, Task
 from occflow.occupancy.warp import Landing, landings
 from occflow.sparse.sites import Sites, cells_held, pool_shape, sites_from_keys
@@ -157,11 +157,13 @@ class Preparation:
                                                                                   self.landing))
         return replace(self, motion=motion, lays_out=lays_out, support=support, landing=landing)
 
-    def landings(self, task: Task, grid: VoxelGrid) -> tuple[Landing, ...]:
-        """Where a task's present lands at its targets: as the network has it, where there is one."""
+    def landed(self, task: Task, grid: VoxelGrid, bodies: Sequence[Body] = ()
+               ) -> tuple[tuple[Landing, ...], DividedBodies | None]:
+        """Where a task's present lands at its targets, and what its bodies are moved by: as the network has it, where
+        there is one."""
         if self.landing is None:
-            return landings(task.present, grid, task.poses)
-        return self.landing.landings(task.history, grid, task.poses)
+            return landings(task.present, grid, task.poses), None
+        return self.landing.landed(task.history, grid, task.poses, bodies)
 
     @torch.no_grad()
     def layout(self, outline: Outline, history: Sites, grid: VoxelGrid, base: Voxels) -> Layout:
@@ -193,9 +195,14 @@ class Preparation:
             with_history: whether the history is to be encoded.
         """
         settings, grid = self.settings, region or self.settings.grid
-        landed = self.landings(task, grid) if bases is None else landings(task.present, grid, task.poses)
-        motions = self.motions(task, grid) if bases is None and self.motion is not None else None
-        bases = bases or Bases(self._base(task, grid, motions, landed))
+        motions, apart = self.motions(task, grid) if bases is None and self.motion is not None else None, None
+        if bases is None:
+            landed, divided = self.landed(task, grid, motions.bodies if motions else ())
+            apart = taken_apart(task, grid, motions.slots, landed, divided and divided.lay) if motions else None
+            bases = Bases(self._base(task, grid, landed) if apart is None else
+                          apart.moved(motions.world_motions(motions.condition.forecast.mean)))
+        else:
+            landed = landings(task.present, grid, task.poses)
         moved = bases.central
         stride = settings.autoencoder.total_stride
         cells = [cells_of([one.touched, *(frames[index].flat for frames in (moved, bases.forced) if frames)], grid,
@@ -204,8 +211,6 @@ class Preparation:
                              stride, settings.support)
         if settings.base == "empty":
             moved = tuple(replace(frame, flat=frame.flat[:0], labels=frame.labels[:0]) for frame in moved)
-        apart = motions and BodiesApart(task.present, grid, motions.slots, task.poses,
-                                        [target.stamp_s for target in task.targets], landed)
         voxels = [None if frames is None else Voxels.of(frames, grid.num_voxels, CPU).compact()
                   for frames in (task.history if with_history else None, moved, truth, bases.forced, bases.truth)]
         layout = None
@@ -228,11 +233,8 @@ class Preparation:
         scene = body_scene(task.history, bodies, grid).to(self.motion.device)
         return BodyMotions(bodies, task.seconds, self.motion.condition(scene))
 
-    def _base(self, task: Task, grid: VoxelGrid, motions: BodyMotions | None, landed: Sequence[Landing]) -> Frames:
-        """The present at a task's targets, its bodies moved as `settings.base` says."""
-        if motions is not None:
-            central = motions.world_motions(motions.condition.forecast.mean)
-            return moved_as(task, grid, motions.slots, central, landed)
+    def _base(self, task: Task, grid: VoxelGrid, landed: Sequence[Landing]) -> Frames:
+        """The present at a task's targets where no network moves its bodies: by rules, as `settings.base` says."""
         bodies = shown_bodies(task, grid) if self.settings.base == "tracked" else ()
         followed = world_motions(bodies, task.seconds).swapaxes(0, 1)
         return moved_as(task, grid, [body.slots for body in bodies], followed, landed)
@@ -242,5 +244,10 @@ def moved_as(task: Task, grid: VoxelGrid, slots: list[np.ndarray], motions: np.n
              landed: Sequence[Landing] | None = None) -> Frames:
     """The present of a task at its targets, bodies, given by their `slots` in it, moved by motions [N, F, 4, 4] in the
     world."""
-    return BodiesApart(task.present, grid, slots, task.poses, [target.stamp_s for target in task.targets],
-                       landed or landings(task.present, grid, task.poses)).moved(motions)
+    return taken_apart(task, grid, slots, landed or landings(task.present, grid, task.poses)).moved(motions)
+
+
+def taken_apart(task: Task, grid: VoxelGrid, slots: list[np.ndarray], landed: Sequence[Landing],
+                lay: Lay | None = None) -> BodiesApart:
+    """The present of a task and its bodies, given by their `slots` in it."""
+    return BodiesApart(task.present, grid, slots, task.poses, [target.stamp_s for target in task.targets], landed, lay)

@@ -5,7 +5,7 @@ How they are followed through a history is in `tracks`, how they go on in `bodie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,8 @@ from occflow.occupancy.warp import Landing, landing, touched_voxels, touching_of
 MAX_SPEED_M_PER_S = 18.0  # faster is a wrong match
 MAX_OBJECTS = 1000  # of a frame: matching takes memory with their square and time with their cube; no street has more
 SIZE_WEIGHT_M = 2.0  # metres of distance that doubling in size counts for, when objects are matched
+Lay = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]  # class volume [X, Y, Z] to write into; which of
+# the bodies [B]; their motions [B, 4, 4] in the world; pose [4, 4] of the volume's grid
 NEIGHBOURS = np.array([step for step in np.ndindex(3, 3, 3) if step > (1, 1, 1)]) - 1  # one of each opposite pair
 
 
@@ -80,8 +82,8 @@ def match(now: list[Cluster], before: list[Cluster], seconds: float) -> dict[int
 
 
 def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,
-                    world_from_target: np.ndarray, stamp_s: float,
-                    landed: Landing | None = None) -> OccupancyFrame:
+                    world_from_target: np.ndarray, stamp_s: float, landed: Landing | None = None,
+                    lay: Lay | None = None) -> OccupancyFrame:
     """The frame in a later grid: the static world moved by the ego motion, bodies by their own rigid motions too.
 
     Bodies that move win over what they reach; the place that they leave is free. Where two of them meet, the first
@@ -93,12 +95,16 @@ def advanced_bodies(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarr
         world_from_target: pose [4, 4] of the later grid.
         stamp_s: the target's time, seconds.
         landed: the frame's `warp.landing` in the target, where the caller has it already.
+        lay: what writes the bodies that move into the target; None: they are moved as voxels, by `lay_bodies`.
     """
     world_motions = np.asarray(world_motions, dtype=np.float64).reshape(-1, 4, 4)
     moving = np.flatnonzero((world_motions != np.eye(4)).any(axis=(1, 2)))
     own = [slots[body] for body in moving]
     volume = _world_without(frame, grid, own, world_from_target, landed)
-    lay_bodies(volume, frame, grid, own, world_motions[moving], world_from_target)
+    if lay is None:
+        lay_bodies(volume, frame, grid, own, world_motions[moving], world_from_target)
+    else:
+        lay(volume, moving, world_motions[moving], world_from_target)
     return OccupancyFrame.from_dense(volume, world_from_target, stamp_s)
 
 
@@ -111,6 +117,7 @@ class BodiesApart:
         slots: places [N] in the frame's arrays of the voxels of each of B bodies.
         poses: [F, 4, 4] world_from_target of the later grids; stamps_s: [F] their times, seconds.
         landed: the frame's `warp.landing` in each of them.
+        lay: as in `advanced_bodies`.
     """
 
     frame: OccupancyFrame
@@ -119,10 +126,12 @@ class BodiesApart:
     poses: np.ndarray
     stamps_s: Sequence[float]
     landed: Sequence[Landing]
+    lay: Lay | None = None
 
     def moved(self, world_motions: np.ndarray) -> Frames:
         """As `advanced_bodies` in every later grid, for motions [B, F, 4, 4]."""
-        return tuple(advanced_bodies(self.frame, self.grid, self.slots, world_motions[:, index], pose, stamp_s, landed)
+        return tuple(advanced_bodies(self.frame, self.grid, self.slots, world_motions[:, index], pose, stamp_s, landed,
+                                     self.lay)
                      for index, (pose, stamp_s, landed) in enumerate(zip(self.poses, self.stamps_s, self.landed)))
 
 
@@ -179,24 +188,25 @@ def lay_bodies(volume: np.ndarray, frame: OccupancyFrame, grid: VoxelGrid, slots
     seen. Arguments as in `advanced_bodies`."""
     filled = [body for body, own in enumerate(slots) if len(own)]
     if filled:
-        flat, labels = _moved_voxels(frame, grid, [slots[body] for body in filled], world_motions[filled],
+        flat, labels = moved_voxels(frame, grid, [slots[body] for body in filled], world_motions[filled],
                                      world_from_target)
         volume.reshape(-1)[flat[::-1]] = labels[::-1]  # of voxels written twice the last one stays: the first body's
 
 
-def _moved_voxels(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,
-                  world_from_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moved_voxels(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray], world_motions: np.ndarray,
+                 world_from_target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Target voxels [M] of one or more bodies, one after the other, and their labels [M]: `warp` for each, all at
     once."""
     number = np.repeat(np.arange(len(slots)), [len(part) for part in slots])
     slots = np.concatenate(slots)
     target_from_source = invert(world_from_target) @ world_motions @ frame.world_from_grid  # [B, 4, 4]
-    touched = _moved_centres(grid.unflatten(frame.flat[slots]), number, grid, target_from_source).astype(np.float32)
+    touched = centres_moved_apart(grid.unflatten(frame.flat[slots]), number, grid, target_from_source)
+    touched = touched.astype(np.float32)
     offsets = touching_offsets(target_from_source[:, :3, :3])  # [B, 3, 9]
     touched = touched[:, None] + offsets.transpose(1, 2, 0)[:, :, number]  # [3, 9, N]
     flat, inside = voxels_at(touched, grid)
     owner, candidates = np.divmod(np.unique((flat + number * grid.num_voxels)[inside]), grid.num_voxels)
-    places = _moved_centres(grid.unflatten(candidates), owner, grid, np.linalg.inv(target_from_source))
+    places = centres_moved_apart(grid.unflatten(candidates), owner, grid, np.linalg.inv(target_from_source))
     sources, inside = voxels_at(places, grid)
     own = number * grid.num_voxels + frame.flat[slots]
     order = np.argsort(own)
@@ -206,7 +216,7 @@ def _moved_voxels(frame: OccupancyFrame, grid: VoxelGrid, slots: list[np.ndarray
     return candidates[found], frame.labels[slots[order[place[found]]]]
 
 
-def _moved_centres(voxels: np.ndarray, number: np.ndarray, grid: VoxelGrid, poses: np.ndarray) -> np.ndarray:
+def centres_moved_apart(voxels: np.ndarray, number: np.ndarray, grid: VoxelGrid, poses: np.ndarray) -> np.ndarray:
     """`warp.moved_centres` of voxels [N, 3], each by that of the poses [B, 4, 4] which its number [N] names: [3, N]."""
     first_m = poses[:, :3, :3] @ grid.centres(np.zeros((1, 3)))[0] + poses[:, :3, 3] - grid.origin_m
     centres = (first_m / grid.voxel_size_m).T[:, number]

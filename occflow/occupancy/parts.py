@@ -9,7 +9,7 @@ that lies in a free voxel of theirs is free, unless something moved.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -153,20 +153,64 @@ def parts_fallen(seen: PartsSeen, chosen: np.ndarray, grid: VoxelGrid, target_fr
         chosen: [K] int64 their numbers among all N * PARTS.
         landed: where the frame lands there as voxels and returns.
     """
-    voxels, number = landed.touched, len(landed.touched)
+    places = part_places(seen.flat, seen.grid, target_from_source, grid).reshape(3, -1)
+    fallen = _numbers(*voxels_at(places.take(chosen, axis=1), grid), grid)
+    met = _numbers(*voxels_of_places(seen.places_m, grid, target_from_source), grid)
+    return fallen_into(landed.touched, landed.nearest, fallen, met, seen.owners, grid)
+
+
+def _numbers(flat: np.ndarray, inside: np.ndarray, grid: VoxelGrid) -> np.ndarray:
+    """Flat voxels [N]; the number of the grid's voxels for what lies outside."""
+    return np.where(inside, flat, grid.num_voxels)
+
+
+def fallen_into(voxels: np.ndarray, nearest: np.ndarray, fallen: np.ndarray, met: np.ndarray, owners: np.ndarray,
+                grid: VoxelGrid) -> PartsFallen:
+    """What falls into some voxels of a later grid.
+
+    Args:
+        voxels, nearest: as in PartsFallen.
+        fallen: [K] the voxel that each part falls into; met: [R] those that returns do, whose voxels in the present
+            are `owners` [R]. The number of the grid's voxels is outside.
+    """
+    number = len(voxels)
     which = np.full(grid.num_voxels + 1, number, np.int32)  # the last is of what lies outside
     which[voxels] = np.arange(number, dtype=np.int32)
-    places = part_places(seen.flat, seen.grid, target_from_source, grid).reshape(3, -1)
-    flat, inside = voxels_at(places.take(chosen, axis=1), grid)
-    rows = which[np.where(inside, flat, grid.num_voxels)]
-    flat, inside = voxels_of_places(seen.places_m, grid, target_from_source)
-    met = which[np.where(inside, flat, grid.num_voxels)]
+    rows, met = which[fallen], which[met]
     last_owner = np.full(number + 1, -1, np.int64)
-    last_owner[met] = seen.owners
+    last_owner[met] = owners
     height = voxels % grid.shape[2]
     above = np.where(height < grid.shape[2] - 1, which[np.minimum(voxels + 1, grid.num_voxels)], number)
     below = np.where(height > 0, which[voxels - 1], number)
-    return PartsFallen(voxels, rows, np.bincount(met, minlength=number + 1)[:number], landed.nearest,
+    return PartsFallen(voxels, rows, np.bincount(met, minlength=number + 1)[:number], nearest,
                        last_owner[:number], above, below)
+
+
+def seen_of_bodies(seen: PartsSeen, history: Frames, grid: VoxelGrid, rows: Sequence[np.ndarray],
+                   world_motions: np.ndarray) -> PartsSeen:
+    """The same, where bodies move: earlier frames are asked about where the parts of each were then, and only the last
+    sweep met matter where it is now.
+
+    Args:
+        rows: of each of B bodies, which of the voxels [N] are its own.
+        world_motions: [B, LOOKED_BACK or fewer, 4, 4] what takes each from its place now to those in the earlier
+            frames, the last one first, in the world.
+    """
+    present, wide = history[-1], history[-1].wide
+    earlier, met = seen.earlier.copy(), seen.met.copy()
+    for index, frame in enumerate(history[-2:-LOOKED_BACK - 2:-1]):
+        known, there = all_known(frame, grid)
+        filled = np.full(there.num_voxels, FREE_THERE, np.int8)
+        filled[known.flat] = FILLED_THERE
+        for own, motions in zip(rows, world_motions, strict=True):
+            earlier[own, index] = states_there(seen.flat[own], seen.grid, invert(known.world_from_grid)
+                                               @ motions[index] @ present.world_from_grid, filled, there)
+    moving = np.zeros(len(seen.flat), bool)
+    moving[np.concatenate(rows)] = True
+    met[moving] = False
+    if wide is not None:
+        lately = moving[wide.owners] & wide.lately
+        met[wide.owners[lately], _part_of(wide.places_m[:, lately], seen.grid)] = True
+    return replace(seen, earlier=earlier, met=met)
 
 
