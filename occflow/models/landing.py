@@ -252,7 +252,7 @@ class LandingNetwork(nn.Module):
         def at(one: Landing, pose: np.ndarray) -> Landing:
             target_from_source = invert(pose) @ present.world_from_grid
             fallen = parts_fallen(seen, chosen, grid, target_from_source, one)
-            logits, owners = self._decided(fallen, matter, of_voxels)
+            logits, owners = self.decided(fallen, matter, of_voxels)
             view = wide and wide.view_at(pose)
             if view is not None:
                 odds = (logits - self.threshold.logit()).cpu().numpy() + view.odds[fallen.voxels]
@@ -266,7 +266,7 @@ class LandingNetwork(nn.Module):
                                 probability) if seen.by_returns and bodies else None
         return tuple(at(one, pose) for one, pose in zip(landed, poses, strict=True)), divided
 
-    def _decided(self, fallen: PartsFallen, matter: Matter, of_voxels: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    def decided(self, fallen: PartsFallen, matter: Matter, of_voxels: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """Of every later voxel [M] the logit that it is filled, and which of the present's voxels names it, -1 where
         none does: that of the last return, else of the last of the parts, which come the most probable one last.
 
@@ -322,19 +322,19 @@ class DividedBodies:
         offsets = target_from_source[:, :3, :3] @ OFFSETS  # [B, 3, PARTS]
         flat, inside = voxels_at((centres[:, of_part] + offsets[number[of_part], :, part].T).astype(np.float32), grid)
         fallen = np.where(inside, flat, grid.num_voxels)
-        met, owners = self._returns(rows, number, target_from_source)
+        met, owners = self.returns(rows, number, target_from_source)
         whole, _ = moved_voxels(frame, grid, [one for one in slots if len(one)],
                                 world_motions[[len(one) > 0 for one in slots]], world_from_target)
         touched = np.unique(np.concatenate([fallen, met, whole])).astype(np.int64)
         touched = touched[touched < grid.num_voxels]
         found = fallen_into(touched, np.isin(touched, whole), fallen, met, owners, grid)
         matter = Matter.of(self.probability, self.shown, torch.from_numpy(rows[of_part] * PARTS + part))
-        logits, owners = self.network._decided(found, matter, rows[of_part])
+        logits, owners = self.network.decided(found, matter, rows[of_part])
         filled = (logits.sigmoid() > self.network.threshold).cpu().numpy() & (owners >= 0)
         known = frame.wide.labels
         volume.reshape(-1)[touched[filled]] = known[owners[filled]]
 
-    def _returns(self, rows: np.ndarray, number: np.ndarray, target_from_source: np.ndarray
+    def returns(self, rows: np.ndarray, number: np.ndarray, target_from_source: np.ndarray
                  ) -> tuple[np.ndarray, np.ndarray]:
         """Which later voxels [R] the last sweep's returns from bodies fall into (outside: the number of the grid's
         voxels), and which known voxels they are in.

@@ -10,10 +10,11 @@ from small_bodies import forecaster
 from small_bodies import street as street_with_bodies
 
 from occflow.forecasting.networks import CentralForecaster
-from occflow.geometry import planar_pose
+from occflow.geometry import invert, planar_pose
 from occflow.models.landing import FALL_FEATURES, SURE, LandingNetwork, LandingSettings, VoxelInput
+from occflow.occupancy.bodies import Body
 from occflow.occupancy.frame import OccupancyFrame, View, WideFrame
-from occflow.occupancy.motion import advanced_bodies
+from occflow.occupancy.motion import BodiesApart, advanced_bodies, lay_bodies
 from occflow.occupancy.parts import PARTS, parts_seen
 from occflow.occupancy.warp import Landing, landings, touched_voxels
 
@@ -130,6 +131,60 @@ def test_what_a_body_leaves_is_not_seen_in_the_later_grid(network):
     body = OccupancyFrame(*(part[slots[0]] for part in (present.flat, present.labels)), present.world_from_grid, 0.0)
     left = np.setdiff1d(landed.voxels, touched_voxels(body, GRID, pose))
     assert np.array_equal(moved.flat, left) and len(left) < len(landed.voxels) and (moved.labels == 4).all()
+
+
+def met_lately(frame: OccupancyFrame) -> OccupancyFrame:
+    """The frame as one that knows of a return in the middle of each voxel, of the last sweep's every third."""
+    places, count = GRID.centres(GRID.unflatten(frame.flat)).T.astype(np.float32), len(frame.flat)
+    return replace(frame, wide=WideFrame(frame.flat, frame.labels, frame.world_from_grid, frame.stamp_s, grid=GRID,
+                                         places_m=places, owners=np.arange(count), lately=np.arange(count) % 3 == 0))
+
+
+def body_of(frame: OccupancyFrame, slots: np.ndarray, speed: float) -> Body:
+    return Body(slots, 4, frame.world_from_grid, np.array([speed, 0.0]), 0.0, 1.0, np.zeros((3, 3)))
+
+
+def test_bodies_are_laid_by_parts_as_voxels_are_where_the_nearest_are_filled(network):
+    window = sloping_window(12)
+    history = (*window.history[:-1], met_lately(window.present))
+    present, slots = history[-1], [np.arange(300, 340), np.zeros(0, np.int64), np.arange(400, 420)]
+    bodies = [body_of(present, own, speed) for own, speed in zip(slots, (2.0, 0.0, 0.0))]
+    pose = window.task.poses[0]
+    landed, divided = filling_nearest(network).landed(history, GRID, [pose], bodies)
+    motions = np.stack([planar_pose(1.3, 0.4, 0.2), np.eye(4), planar_pose(-0.9, 0.1, 0.0)])
+    found, wanted = (np.full(GRID.shape, 17, np.uint8) for _ in range(2))
+    divided.lay(found, np.arange(3), motions, pose)
+    lay_bodies(wanted, present, GRID, slots, motions, pose)
+    assert np.array_equal(found < 17, wanted < 17) and (found < 17).sum() > 20
+    assert np.isin(found[found < 17], present.labels).all()
+    apart = BodiesApart(present, GRID, slots, [pose], [1.0], landed, divided.lay)
+    assert len(apart.moved(motions[:, None])[0].flat)
+    nothing = np.full(GRID.shape, 17, np.uint8)
+    divided.lay(nothing, np.array([1]), motions[1:2], pose)
+    assert (nothing == 17).all()
+
+
+def test_returns_of_the_last_sweep_arrive_with_their_body(network):
+    window = sloping_window(12)
+    history = (*window.history[:-1], met_lately(window.present))
+    present, own = history[-1], np.arange(300, 340)
+    _, divided = network.landed(history, GRID, window.task.poses, [body_of(present, own, 2.0)])
+    ahead = present.world_from_grid @ planar_pose(0.8, 0.0, 0.0) @ invert(present.world_from_grid)
+    flat, owners = divided.returns(own, np.zeros(len(own), int),
+                                    (invert(present.world_from_grid) @ ahead @ present.world_from_grid)[None])
+    assert np.array_equal(owners, own[own % 3 == 0])
+    inside = flat < GRID.num_voxels
+    assert inside.any() and np.array_equal(GRID.unflatten(flat[inside]),
+                                           GRID.unflatten(present.flat[owners[inside]]) + [1, 0, 0])
+
+
+def test_what_returns_do_not_tell_of_moves_as_voxels(network):
+    window = sloping_window(12)
+    bodies = [body_of(window.present, np.arange(9), 2.0)]
+    landed, divided = network.landed(window.history, GRID, window.task.poses, bodies)
+    plain = network.landings(window.history, GRID, window.task.poses)
+    assert divided is None
+    assert all(np.array_equal(one.voxels, other.voxels) for one, other in zip(landed, plain, strict=True))
 
 
 def test_a_forecaster_that_fills_the_nearest_forecasts_as_one_without():

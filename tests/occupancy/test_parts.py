@@ -22,6 +22,7 @@ from occflow.occupancy.parts import (
     parts_fallen,
     parts_of_voxels,
     parts_seen,
+    seen_of_bodies,
 )
 from occflow.occupancy.storage.scene_file import SceneFile, copy_scene, write_scene
 from occflow.occupancy.storage.store import StoreLayout, start_store
@@ -174,3 +175,28 @@ def test_what_is_stored_of_parts_is_what_was_built(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match="parts of frame 1: broken scene file"):
         SceneFile(tmp_path, "a", GRID).voxel_parts(1)
+
+
+def test_a_body_that_moves_as_told_has_no_part_of_its_matter_free_in_any_frame():
+    """Asked where it is now, earlier frames call most of it free: it was elsewhere."""
+    rng = np.random.default_rng(11)
+    matter, away = rng.uniform([-2.0, -1.0, 0.0], [2.0, 1.0, 1.5], (20_000, 3)), planar_pose(-1.7, 0.3, 0.1)
+    poses = [planar_pose(0.4 * index, 0.1, 0.05 * index, 0.2 * index) for index in range(3)]
+    back = [np.eye(4), away, away @ away]  # to the present, to the frame before it, and to that before that
+    history = tuple(frame_at(transform(back[2 - index], matter), np.full(len(matter), 4, np.uint8), pose, 0.5 * index)
+                    for index, pose in enumerate(poses))
+    present = history[-1]
+    wide = WideFrame(present.flat, present.labels, present.world_from_grid, present.stamp_s, grid=GRID,
+                     places_m=GRID.centres(GRID.unflatten(present.flat[:4])).T.astype(np.float32) + 0.1,
+                     owners=np.arange(4), lately=np.array([True, False, True, False]))
+    history = (*history[:-1], replace(present, wide=wide))
+    seen = parts_seen(history, GRID)
+    moved = seen_of_bodies(seen, history, GRID, [np.arange(len(present.flat))], np.stack(back[1:])[None])
+    index, held = GRID.indices(transform(invert(present.world_from_grid), matter))
+    scaled = (transform(invert(present.world_from_grid), matter)[held] - GRID.origin_m) / GRID.voxel_size_m
+    part = np.ravel_multi_index(np.floor(scaled % 1 * DIVIDED).astype(int).T, DIVIDED)
+    rows = np.searchsorted(seen.flat, GRID.flatten(index[held]))
+    near = np.abs(scaled % 1 - (OFFSETS.T + 0.5)[part]).max(axis=1) < 0.02  # the middle stands for the part
+    assert near.sum() > 20 and (moved.earlier[rows[near], :, part[near]] != FREE_THERE).all()
+    assert (seen.earlier[rows[near], :, part[near]] == FREE_THERE).mean() > 0.1
+    assert seen.met.sum() == 4 and np.array_equal(moved.met.any(axis=1).nonzero()[0], [0, 2])
