@@ -42,6 +42,7 @@ TOLD_FEATURES = KINDS + 3  # of it: what does
 NEGLIGIBLE = 0.03  # a part that is less probable falls nowhere
 SURE = 0.999  # no part is surer
 RETURNS_SCALE = 2.0  # of the logarithm of returns
+PERCEIVED_WEIGHT = 2.0  # of what is perceived in a later grid beside what lands there (docs/research/perception.md)
 DECIDING = 32  # width of the network of later voxels
 
 
@@ -226,8 +227,8 @@ class LandingNetwork(nn.Module):
         its bodies as they are laid into later grids, where the frame knows where returns were met. Where it does not,
         there is None: the parts of what moves are told too badly by voxels (docs/research/landing.md).
 
-        Where something is perceived in a later grid itself (WideFrame.views) the two have an equal say in whether a
-        voxel is filled, and what it is has been perceived there: the mean of the logarithms of their odds.
+        Where something is perceived in a later grid itself (WideFrame.views) both have a say in whether a voxel is
+        filled, by the logarithms of their odds (PERCEIVED_WEIGHT), and what it is has been perceived there.
 
         Sums are made on the host, which knows where parts fall: on a GPU they are in no order.
         """
@@ -255,7 +256,7 @@ class LandingNetwork(nn.Module):
             logits, owners = self.decided(fallen, matter, of_voxels)
             view = wide and wide.view_at(pose)
             if view is not None:
-                odds = (logits - self.threshold.logit()).cpu().numpy() + view.odds[fallen.voxels]
+                odds = (logits - self.threshold.logit()).cpu().numpy() + PERCEIVED_WEIGHT * view.odds[fallen.voxels]
                 filled = fallen.voxels[odds > 0]
                 slots = np.where(owners < 0, len(one.labels), owners)[odds > 0]
                 return replace(one, voxels=filled, slots=slots, names=view.classes[filled])

@@ -93,8 +93,8 @@ def test_its_gradient_reaches_every_weight(network):
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in network.parameters())
 
 
-def test_what_is_perceived_in_a_later_grid_has_an_equal_say(network):
-    """The mean of the logarithms of the odds; classes are those that are perceived there."""
+def test_what_is_perceived_in_a_later_grid_has_its_say(network):
+    """Where it is in doubt what lands there decides; classes are those that are perceived there."""
     window = sloping_window(9)
     present, poses = window.present, window.task.poses[:2]
     own = filling_nearest(network).landings(window.history, GRID, poses)[0]
