@@ -235,12 +235,13 @@ class LandingNetwork(nn.Module):
         landed, present = landings(history[-1], grid, poses), history[-1]
         if not len(landed[0].labels):
             return landed, None
-        seen = parts_seen(history, grid)
-        moving = [body for body in bodies if body.velocity_m_per_s.any()] if seen.by_returns else []
+        seen, own = parts_seen(history, grid), landed[0].own
+        slots = [body.slots[own[body.slots] < len(landed[0].labels)] for body in bodies] if seen.by_returns else []
+        moving = [place for place in range(len(slots)) if bodies[place].velocity_m_per_s.any()]
         if moving:
             ages_s = np.array([frame.stamp_s - present.stamp_s for frame in history[-2:-LOOKED_BACK - 2:-1]])
-            seen = seen_of_bodies(seen, history, grid, [landed[0].own[body.slots] for body in moving],
-                                  world_motions(moving, ages_s).swapaxes(0, 1))
+            back = world_motions([bodies[place] for place in moving], ages_s).swapaxes(0, 1)
+            seen = seen_of_bodies(seen, history, grid, [own[slots[place]] for place in moving], back)
         shown = VoxelInput.of(seen)
         probability = self.parts(shown.to(self.device)).cpu()
         sure = probability.flatten().numpy()
@@ -263,8 +264,7 @@ class LandingNetwork(nn.Module):
             filled = (logits.sigmoid() > self.threshold).cpu().numpy() & (owners >= 0)
             return replace(one, voxels=fallen.voxels[filled], slots=owners[filled])
 
-        divided = DividedBodies(self, present, grid, [body.slots for body in bodies], landed[0].own, seen, shown,
-                                probability) if seen.by_returns and bodies else None
+        divided = DividedBodies(self, present, grid, slots, own, seen, shown, probability) if slots else None
         return tuple(at(one, pose) for one, pose in zip(landed, poses, strict=True)), divided
 
     def decided(self, fallen: PartsFallen, matter: Matter, of_voxels: np.ndarray) -> tuple[Tensor, np.ndarray]:
@@ -290,8 +290,8 @@ class DividedBodies:
     """The bodies of a present that knows where returns were met, by the parts of their voxels.
 
     Args:
-        slots: places [N] in the frame's arrays of the voxels of each body; own: known place of each of the frame's
-            voxels (Landing.own).
+        slots: places [N] in the frame's arrays of those voxels of each body that have a known place; own: that of each
+            of the frame's voxels (Landing.own).
         seen, shown, probability: of all that the frame knows: in which parts matter is, [L, PARTS].
     """
 

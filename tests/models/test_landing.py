@@ -164,6 +164,20 @@ def test_bodies_are_laid_by_parts_as_voxels_are_where_the_nearest_are_filled(net
     assert (nothing == 17).all()
 
 
+def test_what_has_no_known_place_is_laid_nowhere(network):
+    """A frame may know less than it shows."""
+    window = sloping_window(12)
+    present = met_lately(window.present)
+    half = np.arange(len(present.flat)) % 2 == 0
+    present = replace(present, wide=present.wide.kept(half))
+    history, pose = (*window.history[:-1], present), window.task.poses[0]
+    _, divided = filling_nearest(network).landed(history, GRID, [pose], [body_of(present, np.arange(300, 340), 2.0)])
+    found, wanted = (np.full(GRID.shape, 17, np.uint8) for _ in range(2))
+    divided.lay(found, np.arange(1), planar_pose(1.3, 0.4, 0.2)[None], pose)
+    lay_bodies(wanted, present, GRID, [np.arange(300, 340, 2)], planar_pose(1.3, 0.4, 0.2)[None], pose)
+    assert np.array_equal(found < 17, wanted < 17) and (found < 17).any()
+
+
 def test_returns_of_the_last_sweep_arrive_with_their_body(network):
     window = sloping_window(12)
     history = (*window.history[:-1], met_lately(window.present))
