@@ -157,6 +157,10 @@ class Preparation:
                                                                                   self.landing))
         return replace(self, motion=motion, lays_out=lays_out, support=support, landing=landing)
 
+    def landings(self, task: Task, grid: VoxelGrid) -> tuple[Landing, ...]:
+        """Where a task's present lands at its targets, its bodies too."""
+        return self.landed(task, grid)[0]
+
     def landed(self, task: Task, grid: VoxelGrid, bodies: Sequence[Body] = ()
                ) -> tuple[tuple[Landing, ...], DividedBodies | None]:
         """Where a task's present lands at its targets, and what its bodies are moved by: as the network has it, where
