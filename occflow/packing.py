@@ -7,6 +7,12 @@ import lzma
 # A small dictionary bounds the memory of a reader; a larger effort than this saves 6 % and takes five times as long.
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 4, "dict_size": 1 << 18, "lc": 3, "lp": 0, "pb": 0, "nice_len": 32,
             "mf": lzma.MF_BT4}]
+PACKING_BYTES = 1 << 16  # what compressing may add to what it cannot compress, beside a hundredth of it
+
+
+def most_packed(size: int) -> int:
+    """What so many bytes take at most when they are compressed, by `pack` or deflated: some cannot be."""
+    return size + size // 100 + PACKING_BYTES
 
 
 def pack(payload: bytes) -> bytes:

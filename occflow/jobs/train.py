@@ -203,13 +203,16 @@ def load_standing(path: Path, module: nn.Module, kind: str, settings: ModelSetti
 
 def with_part(run: TrainingRun, forecaster: FlowModel, part: str, config: Mapping, make: Callable[[], bool],
               *trainings: str) -> None:
-    """Load a part of a forecaster from RUN_DIR/PART.safetensors, made first where it is missing, and freeze it.
+    """Load a part of a forecaster, where its settings have that, from RUN_DIR/PART.safetensors, made first where it is
+    missing, and freeze it.
 
     Args:
         make: trains it; false where there is nothing to learn from, and it stays as it is, without a file.
         trainings: by which it is made, where they have other names than the part.
     """
     module, path = getattr(forecaster, part), run.run_dir / f"{part}.safetensors"
+    if module is None:
+        return
     if path.exists():
         load_standing(path, module, part, forecaster.settings)
     elif make():
@@ -222,8 +225,6 @@ def with_landing(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
     """As `with_autoencoder`, with the network that moves the present too, where the settings have one:
     RUN_DIR/landing.safetensors, trained first where it is missing, and frozen."""
     run, store, forecaster = with_autoencoder(config)
-    if forecaster.landing is None:
-        return run, store, forecaster
     values = config["train"]
 
     def make() -> bool:
@@ -243,8 +244,6 @@ def with_motions(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
     """As `with_landing`, with the motions of bodies too: RUN_DIR/motion.safetensors, trained first where it is
     missing and the log has boxes to learn from, and frozen."""
     run, store, forecaster = with_landing(config)
-    if forecaster.motion is None:
-        return run, store, forecaster
     values = config["train"]
 
     def make() -> bool:
@@ -269,8 +268,6 @@ def with_support(config: Mapping) -> tuple[TrainingRun, OccupancyStore, FlowMode
     """As `with_motions`, with the head that thins out the support too, where the settings have one:
     RUN_DIR/support.safetensors, trained first where it is missing, and frozen."""
     run, store, forecaster = with_motions(config)
-    if forecaster.support is None:
-        return run, store, forecaster
     values = config["train"]
 
     def make() -> bool:

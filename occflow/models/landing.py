@@ -30,6 +30,8 @@ from occflow.occupancy.parts import (
     PartsFallen,
     PartsSeen,
     fallen_into,
+    looked_back,
+    numbers_of,
     parts_fallen,
     parts_seen,
     seen_of_bodies,
@@ -239,7 +241,7 @@ class LandingNetwork(nn.Module):
         slots = [body.slots[own[body.slots] < len(landed[0].labels)] for body in bodies] if seen.by_returns else []
         moving = [place for place in range(len(slots)) if bodies[place].velocity_m_per_s.any()]
         if moving:
-            ages_s = np.array([frame.stamp_s - present.stamp_s for frame in history[-2:-LOOKED_BACK - 2:-1]])
+            ages_s = np.array([frame.stamp_s - present.stamp_s for frame in looked_back(history)])
             back = world_motions([bodies[place] for place in moving], ages_s).swapaxes(0, 1)
             seen = seen_of_bodies(seen, history, grid, [own[slots[place]] for place in moving], back)
         shown = VoxelInput.of(seen)
@@ -261,7 +263,7 @@ class LandingNetwork(nn.Module):
                 filled = fallen.voxels[odds > 0]
                 slots = np.where(owners < 0, len(one.labels), owners)[odds > 0]
                 return replace(one, voxels=filled, slots=slots, names=view.classes[filled])
-            filled = (logits.sigmoid() > self.threshold).cpu().numpy() & (owners >= 0)
+            filled = self.filled(logits, owners)
             return replace(one, voxels=fallen.voxels[filled], slots=owners[filled])
 
         divided = DividedBodies(self, present, grid, slots, own, seen, shown, probability) if slots else None
@@ -278,6 +280,10 @@ class LandingNetwork(nn.Module):
         owners = np.full(len(fallen.voxels) + 1, -1)
         owners[fallen.rows] = of_voxels
         return logits, np.where(fallen.last_owner >= 0, fallen.last_owner, owners[:-1])
+
+    def filled(self, logits: Tensor, owners: np.ndarray) -> np.ndarray:
+        """Which later voxels [M] bool are filled, of what is `decided`: likely enough, and with a name."""
+        return (logits.sigmoid() > self.threshold).cpu().numpy() & (owners >= 0)
 
 
 def _rising(probability: np.ndarray) -> np.ndarray:
@@ -309,10 +315,11 @@ class DividedBodies:
             ) -> None:
         """Write bodies into a later grid, at which their parts and the returns of the last sweep arrive with them
         (`occupancy.motion.Lay`)."""
-        slots = [self.slots[body] for body in bodies]
-        number = np.repeat(np.arange(len(slots)), [len(one) for one in slots])
-        if not len(number):
+        known = [place for place, body in enumerate(bodies) if len(self.slots[body])]
+        if not known:
             return
+        slots, world_motions = [self.slots[bodies[place]] for place in known], world_motions[known]
+        number = np.repeat(np.arange(len(slots)), [len(one) for one in slots])
         frame, grid, every = self.frame, self.grid, np.concatenate(slots)
         target_from_source = invert(world_from_target) @ world_motions @ frame.world_from_grid  # [B, 4, 4]
         rows, sure = self.own[every], self.probability.numpy()
@@ -322,18 +329,16 @@ class DividedBodies:
         centres = centres_moved_apart(grid.unflatten(frame.flat[every]), number, grid, target_from_source)
         offsets = target_from_source[:, :3, :3] @ OFFSETS  # [B, 3, PARTS]
         flat, inside = voxels_at((centres[:, of_part] + offsets[number[of_part], :, part].T).astype(np.float32), grid)
-        fallen = np.where(inside, flat, grid.num_voxels)
+        fallen = numbers_of(flat, inside, grid)
         met, owners = self.returns(rows, number, target_from_source)
-        whole, _ = moved_voxels(frame, grid, [one for one in slots if len(one)],
-                                world_motions[[len(one) > 0 for one in slots]], world_from_target)
+        whole, _ = moved_voxels(frame, grid, slots, world_motions, world_from_target)
         touched = np.unique(np.concatenate([fallen, met, whole])).astype(np.int64)
         touched = touched[touched < grid.num_voxels]
         found = fallen_into(touched, np.isin(touched, whole), fallen, met, owners, grid)
         matter = Matter.of(self.probability, self.shown, torch.from_numpy(rows[of_part] * PARTS + part))
         logits, owners = self.network.decided(found, matter, rows[of_part])
-        filled = (logits.sigmoid() > self.network.threshold).cpu().numpy() & (owners >= 0)
-        known = frame.wide.labels
-        volume.reshape(-1)[touched[filled]] = known[owners[filled]]
+        filled = self.network.filled(logits, owners)
+        volume.reshape(-1)[touched[filled]] = frame.wide.labels[owners[filled]]
 
     def returns(self, rows: np.ndarray, number: np.ndarray, target_from_source: np.ndarray
                  ) -> tuple[np.ndarray, np.ndarray]:
@@ -350,4 +355,4 @@ class DividedBodies:
         poses = target_from_source[body[wide.owners[chosen]]]
         places_m = np.einsum("nij,jn->in", poses[:, :3, :3], wide.places_m[:, chosen]) + poses[:, :3, 3].T
         flat, inside = voxels_at((places_m - np.array(self.grid.origin_m)[:, None]) / self.grid.voxel_size_m, self.grid)
-        return np.where(inside, flat, self.grid.num_voxels), wide.owners[chosen]
+        return numbers_of(flat, inside, self.grid), wide.owners[chosen]

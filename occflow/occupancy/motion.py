@@ -189,7 +189,7 @@ def lay_bodies(volume: np.ndarray, frame: OccupancyFrame, grid: VoxelGrid, slots
     filled = [body for body, own in enumerate(slots) if len(own)]
     if filled:
         flat, labels = moved_voxels(frame, grid, [slots[body] for body in filled], world_motions[filled],
-                                     world_from_target)
+                                    world_from_target)
         volume.reshape(-1)[flat[::-1]] = labels[::-1]  # of voxels written twice the last one stays: the first body's
 
 

@@ -87,19 +87,29 @@ class PartsSeen:
 
 def parts_seen(history: Frames, grid: VoxelGrid) -> PartsSeen:
     """What a history, on a grid, shows of the parts of its present."""
-    (present, source), *before = (all_known(frame, grid) for frame in history[:-LOOKED_BACK - 2:-1])
+    present, source = all_known(history[-1], grid)
     earlier = np.full((len(present.flat), LOOKED_BACK, PARTS), NOT_KNOWN, np.int8)
-    for number, (frame, there) in enumerate(before):
-        filled = np.full(there.num_voxels, FREE_THERE, np.int8)
-        filled[frame.flat] = FILLED_THERE
+    for number, (frame, there) in enumerate(all_known(one, grid) for one in looked_back(history)):
         earlier[:, number] = states_there(present.flat, source, invert(frame.world_from_grid) @ present.world_from_grid,
-                                          filled, there)
+                                          voxel_states(frame, there), there)
     met = np.zeros((len(present.flat), PARTS), bool)
     wide = history[-1].wide
     places_m, owners = (np.zeros((3, 0), np.float32), np.zeros(0, np.int64)) if wide is None else \
         (wide.places_m, wide.owners)
     met[owners, _part_of(places_m, source)] = True
     return PartsSeen(present.flat, KIND_OF[present.labels], earlier, met, places_m, owners, source, wide is not None)
+
+
+def looked_back(history: Frames) -> Frames:
+    """The earlier frames that are asked, the last one first."""
+    return history[-2:-LOOKED_BACK - 2:-1]
+
+
+def voxel_states(frame: OccupancyFrame, grid: VoxelGrid) -> np.ndarray:
+    """Whether each voxel of a frame's grid is FILLED_THERE or FREE_THERE, [V] int8."""
+    states = np.full(grid.num_voxels, FREE_THERE, np.int8)
+    states[frame.flat] = FILLED_THERE
+    return states
 
 
 def states_there(flat: np.ndarray, grid: VoxelGrid, other_from_grid: np.ndarray, states: np.ndarray, other: VoxelGrid
@@ -154,12 +164,12 @@ def parts_fallen(seen: PartsSeen, chosen: np.ndarray, grid: VoxelGrid, target_fr
         landed: where the frame lands there as voxels and returns.
     """
     places = part_places(seen.flat, seen.grid, target_from_source, grid).reshape(3, -1)
-    fallen = _numbers(*voxels_at(places.take(chosen, axis=1), grid), grid)
-    met = _numbers(*voxels_of_places(seen.places_m, grid, target_from_source), grid)
+    fallen = numbers_of(*voxels_at(places.take(chosen, axis=1), grid), grid)
+    met = numbers_of(*voxels_of_places(seen.places_m, grid, target_from_source), grid)
     return fallen_into(landed.touched, landed.nearest, fallen, met, seen.owners, grid)
 
 
-def _numbers(flat: np.ndarray, inside: np.ndarray, grid: VoxelGrid) -> np.ndarray:
+def numbers_of(flat: np.ndarray, inside: np.ndarray, grid: VoxelGrid) -> np.ndarray:
     """Flat voxels [N]; the number of the grid's voxels for what lies outside."""
     return np.where(inside, flat, grid.num_voxels)
 
@@ -198,13 +208,11 @@ def seen_of_bodies(seen: PartsSeen, history: Frames, grid: VoxelGrid, rows: Sequ
     """
     present, wide = history[-1], history[-1].wide
     earlier, met = seen.earlier.copy(), seen.met.copy()
-    for index, frame in enumerate(history[-2:-LOOKED_BACK - 2:-1]):
-        known, there = all_known(frame, grid)
-        filled = np.full(there.num_voxels, FREE_THERE, np.int8)
-        filled[known.flat] = FILLED_THERE
+    for index, (frame, there) in enumerate(all_known(one, grid) for one in looked_back(history)):
+        states = voxel_states(frame, there)
         for own, motions in zip(rows, world_motions, strict=True):
-            earlier[own, index] = states_there(seen.flat[own], seen.grid, invert(known.world_from_grid)
-                                               @ motions[index] @ present.world_from_grid, filled, there)
+            earlier[own, index] = states_there(seen.flat[own], seen.grid, invert(frame.world_from_grid)
+                                               @ motions[index] @ present.world_from_grid, states, there)
     moving = np.zeros(len(seen.flat), bool)
     moving[np.concatenate(rows)] = True
     met[moving] = False
@@ -212,5 +220,3 @@ def seen_of_bodies(seen: PartsSeen, history: Frames, grid: VoxelGrid, rows: Sequ
         lately = moving[wide.owners] & wide.lately
         met[wide.owners[lately], _part_of(wide.places_m[:, lately], seen.grid)] = True
     return replace(seen, earlier=earlier, met=met)
-
-

@@ -153,7 +153,6 @@ class WindowSource:
         window = Window.of(key, seen, truth, boxes)
         return anchored(window, self.store.grid) if self.grid_pose == "anchored" else window
 
-
     def present_parts(self, key: WindowKey) -> tuple[OccupancyFrame, np.ndarray] | None:
         """The true present of a window, and in which parts of its voxels matter is, [N, PARTS] bool (occupancy.parts);
         None where the store does not tell."""

@@ -89,14 +89,16 @@ class Perceiver:
         classes = self._inference.classes(hidden[columns])
         return self._frame(sighting, seen, occupied, classes[occupied[columns]])
 
+    @torch.inference_mode()
     def view(self, sighting: Sighting) -> View:
-        """What a sighting shows on its own grid, voxels that are taken as free included."""
-        seen, threshold = self.perceive(sighting), self.network.threshold.cpu()
-        odds = torch.from_numpy(seen.probability).logit(LEAST) - threshold.logit(LEAST)
-        frame = seen.frame
-        return View(frame.flat, frame.labels, frame.world_from_grid, frame.stamp_s, frame.token,
-                    observed=frame.observed, odds=odds.flatten().numpy().astype(np.float16),
-                    classes=seen.classes.reshape(-1))
+        """What a sighting of no more than its grid (`Sighting.moved`) shows there, voxels that are taken as free
+        included. Nobody asks where in them returns were met."""
+        _, hidden, probability, occupied = self._looked_at(sighting)
+        classes = self._inference.classes(hidden.flatten(0, 1)).byte().flatten().cpu().numpy()
+        odds = probability.cpu().logit(LEAST) - self.network.threshold.cpu().logit(LEAST)
+        flat = np.flatnonzero(occupied.cpu().numpy())
+        return View(flat, classes[flat], sighting.world_from_grid, sighting.stamp_s, sighting.token,
+                    observed=sighting.observed, odds=odds.flatten().numpy().astype(np.float16), classes=classes)
 
     def _looked_at(self, sighting: Sighting) -> tuple[PerceptionInput, Tensor, Tensor, Tensor]:
         """A sighting as the network takes it, what is known of every column [X, Y, C], and of every voxel of the area

@@ -245,6 +245,35 @@ class Variety:
 
 
 @dataclass(frozen=True)
+class WholeWindows:
+    """The whole windows of a training, some of them perceived: what of a feed's items is made on the host, by a
+    `__call__` of one's own."""
+
+    windows: WindowSource
+    keys: list[WindowKey]
+    seed: int
+    perceived_share: float
+
+    def read(self, index: int) -> tuple[np.random.Generator, Window]:
+        """A window, and what chance its item is made by."""
+        rng = np.random.default_rng((self.seed, index))
+        return rng, self.windows.read(self.keys[index], "lidar" if rng.random() < self.perceived_share else None)
+
+
+class WholeWindowFeed(WindowFeed):
+    """What is made of whole windows, on a device."""
+
+    made_by: type[WholeWindows]
+    item_bytes: int  # of each of what an item's size counts
+
+    def __init__(self, windows: WindowSource, keys: list[WindowKey], seed: int, perceived_share: float,
+                 workers: int = 0, device: torch.device = CPU) -> None:
+        self.windows = windows
+        prepare = self.made_by(windows, keys, seed, perceived_share)
+        super().__init__(len(keys), seed, self.item_bytes, Fetcher(prepare, workers, device), device)
+
+
+@dataclass(frozen=True)
 class MovedWindow:
     """How the bodies of a whole window move to its targets.
 

@@ -14,7 +14,6 @@ from occflow.flow.sending import sent
 from occflow.geometry import invert
 from occflow.grid import IS_MOVABLE, VoxelGrid
 from occflow.models.landing import FallInput, LandingNetwork, Matter, VoxelInput
-from occflow.models.preparation import CPU
 from occflow.occupancy.frame import OccupancyFrame
 from occflow.occupancy.parts import (
     FILLED_THERE,
@@ -24,13 +23,13 @@ from occflow.occupancy.parts import (
     parts_fallen,
     parts_seen,
     states_there,
+    voxel_states,
 )
 from occflow.occupancy.true_motion import voxels_of_boxes
 from occflow.occupancy.warp import landings
-from occflow.occupancy.windows import Window, WindowKey, WindowSource
+from occflow.occupancy.windows import Window
 from occflow.training.engine import train
-from occflow.training.feeding import WindowFeed
-from occflow.training.fetching import Fetcher
+from occflow.training.feeding import WholeWindowFeed, WholeWindows
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.processes import share_of_items
 from occflow.training.run import TrainingRun
@@ -83,23 +82,15 @@ class FallenWindow:
                             *(sent(part, device) for part in (self.never_free, self.seen_later)))
 
 
-@dataclass(frozen=True)
-class LandingPreparation:
+class LandingPreparation(WholeWindows):
     """The windows of a training, some of them perceived, as the network learns from them."""
-
-    windows: WindowSource
-    keys: list[WindowKey]
-    seed: int
-    perceived_share: float
 
     def __call__(self, index: int) -> FallenWindow:
         """That of a window, on the host."""
-        rng, grid = np.random.default_rng((self.seed, index)), self.windows.store.grid
-        key = self.keys[index]
-        window = self.windows.read(key, "lidar" if rng.random() < self.perceived_share else None)
+        (rng, window), grid = self.read(index), self.windows.store.grid
         targets = rng.choice(len(window.truth), min(TARGETS, len(window.truth)), replace=False)
         item = fallen_window(window, grid, sorted(targets.tolist()))
-        told = self.windows.present_parts(key)
+        told = self.windows.present_parts(self.keys[index])
         return item if told is None else with_parts(item, window.present, *told, grid)
 
 
@@ -118,8 +109,7 @@ def fallen_window(window: Window, grid: VoxelGrid, targets: list[int]) -> Fallen
         gone, doubtful = moved_between(window, truth, grid)
         stays = np.ones(len(seen.flat) + 1, dtype=bool)
         stays[landed[0].own[gone]] = False
-        states = np.full(grid.num_voxels, FREE_THERE, np.int8)
-        states[truth.flat] = FILLED_THERE
+        states = voxel_states(truth, grid)
         states[doubtful] = NOT_KNOWN
         there = states_there(seen.flat, seen.grid, target_from_source, states, grid)
         free |= there == FREE_THERE
@@ -170,14 +160,10 @@ def moved_between(window: Window, truth: OccupancyFrame, grid: VoxelGrid) -> tup
     return gone, doubtful
 
 
-class LandingFeed(WindowFeed):
+class LandingFeed(WholeWindowFeed):
     """Windows with some later frames, on a device."""
 
-    def __init__(self, windows: WindowSource, keys: list[WindowKey], seed: int, perceived_share: float,
-                 workers: int = 0, device: torch.device = CPU) -> None:
-        self.windows, self.device = windows, device
-        prepare = LandingPreparation(windows, keys, seed, perceived_share)
-        super().__init__(len(keys), seed, BYTES_A_VOXEL, Fetcher(prepare, workers, device), device)
+    made_by, item_bytes = LandingPreparation, BYTES_A_VOXEL
 
     def make(self, index: int) -> tuple[FallenWindow, int]:
         item = self.fetcher.get(index)

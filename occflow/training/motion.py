@@ -23,12 +23,9 @@ from occflow.models.motion import (
     motion_of,
     shown_bodies,
 )
-from occflow.models.preparation import CPU
 from occflow.occupancy.bodies import offsets_of
-from occflow.occupancy.windows import WindowKey, WindowSource
 from occflow.training.engine import step_generator, train
-from occflow.training.feeding import HeldBack, WindowFeed
-from occflow.training.fetching import Fetcher
+from occflow.training.feeding import HeldBack, WholeWindowFeed, WholeWindows
 from occflow.training.forcing import true_motions
 from occflow.training.optimiser import OptimiserSettings
 from occflow.training.precision import in_full_precision
@@ -58,19 +55,12 @@ class BodyBatch:
                          *(sent(value, device) for value in (self.motion, self.known, self.speed)))
 
 
-@dataclass(frozen=True)
-class BodyPreparation:
+class BodyPreparation(WholeWindows):
     """The bodies of a training's windows, some of them perceived, with their true motions."""
-
-    windows: WindowSource
-    keys: list[WindowKey]
-    seed: int
-    perceived_share: float
 
     def __call__(self, index: int) -> BodyBatch:
         """Those of a window, on the host."""
-        rng, grid = np.random.default_rng((self.seed, index)), self.windows.store.grid
-        window = self.windows.read(self.keys[index], "lidar" if rng.random() < self.perceived_share else None)
+        (_, window), grid = self.read(index), self.windows.store.grid
         bodies = shown_bodies(window.task, grid)
         scene = body_scene(window.history, bodies, grid)
         offsets = offsets_of(bodies, true_motions(window, bodies, grid))
@@ -80,14 +70,10 @@ class BodyPreparation:
         return BodyBatch(scene, motion.nan_to_num(0.0), motion.isfinite(), speed.nan_to_num(0.0))
 
 
-class BodyFeed(WindowFeed):
+class BodyFeed(WholeWindowFeed):
     """Batches of bodies with their true motions, on a device; some windows mirrored, some perceived."""
 
-    def __init__(self, windows: WindowSource, keys: list[WindowKey], seed: int, perceived_share: float,
-                 workers: int = 0, device: torch.device = CPU) -> None:
-        self.windows, self.device = windows, device
-        prepare = BodyPreparation(windows, keys, seed, perceived_share)
-        super().__init__(len(keys), seed, BYTES_A_BODY, Fetcher(prepare, workers, device), device)
+    made_by, item_bytes = BodyPreparation, BYTES_A_BODY
 
     def make(self, index: int) -> tuple[BodyBatch, int]:
         batch = self.fetcher.get(index).to(self.device)

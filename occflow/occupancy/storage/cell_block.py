@@ -11,11 +11,11 @@ import numpy as np
 
 from occflow.grid import VoxelGrid
 from occflow.occupancy.sighting import CELLS, SPOTS, Sighting
+from occflow.packing import most_packed
 
 COUNT = struct.Struct("<I")
 BYTES_A_CELL = 7  # and one where the spots are known
 LEVEL = 6  # a smaller block by a tenth costs LZMA thirty times the time
-PACKING_BYTES = 1 << 16  # what deflating may add to what it cannot compress, beside a hundredth of it
 
 
 def write_cells(sighting: Sighting) -> bytes:
@@ -66,4 +66,4 @@ def read_cells(block: bytes, grid: VoxelGrid, beyond: bool = False, with_spots: 
 def max_cell_bytes(grid: VoxelGrid) -> int:
     """More than any block of a grid has."""
     payload = grid.num_voxels * CELLS**3 * (BYTES_A_CELL + 1) + -(-grid.num_voxels // 8)
-    return payload + payload // 100 + PACKING_BYTES
+    return most_packed(payload)

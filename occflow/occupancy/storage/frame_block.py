@@ -19,7 +19,7 @@ from occflow.geometry import all_rigid
 from occflow.grid import NUM_CLASSES, VoxelGrid
 from occflow.logs.protocol import UNLABELLED, Box
 from occflow.occupancy.frame import OccupancyFrame
-from occflow.packing import pack, unpack
+from occflow.packing import most_packed, pack, unpack
 
 COUNTS = struct.Struct("<IIB")
 LABELLED, MASKED = 1, 2  # flags
@@ -27,7 +27,6 @@ MAX_BOXES = 100_000  # at one instant
 POSE_BYTES = 4 * 4 * 8
 BOX_BYTES = POSE_BYTES + 3 * 8 + 4 + 1
 
-PACKING_BYTES = 1 << 16  # what LZMA may add to what it cannot compress, beside a hundredth of it
 
 Voxels = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]  # flat, labels, observed
 
@@ -138,7 +137,7 @@ def read_block(block: bytes, grid: VoxelGrid, tracks: list[str]) -> tuple[np.nda
 def max_block_bytes(grid: VoxelGrid) -> int:
     """More than any block of a grid has."""
     payload = voxel_bytes_size(grid, grid.num_voxels, True, True) + POSE_BYTES + MAX_BOXES * BOX_BYTES
-    return payload + payload // 100 + PACKING_BYTES
+    return most_packed(payload)
 
 
 def _boxes(data: bytes, num_boxes: int, tracks: list[str]) -> tuple[Box, ...]:

@@ -6,9 +6,7 @@ import numpy as np
 
 from occflow.grid import VoxelGrid
 from occflow.occupancy.parts import PARTS
-from occflow.packing import pack, unpack
-
-PACKING_BYTES = 1 << 16  # what compressing may add to what it cannot compress, beside a hundredth of it
+from occflow.packing import most_packed, pack, unpack
 
 
 def write_parts(parts: np.ndarray) -> bytes:
@@ -30,4 +28,4 @@ def read_parts(block: bytes, num_voxels: int) -> np.ndarray:
 def max_part_bytes(grid: VoxelGrid) -> int:
     """More than any block of a grid has."""
     payload = PARTS * -(-grid.num_voxels // 8)
-    return payload + payload // 100 + PACKING_BYTES
+    return most_packed(payload)
